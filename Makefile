@@ -1,0 +1,30 @@
+# Every target makes .venv when it is missing. PYTHON picks the interpreter that makes it; SAMPLE gives `demo` a recording.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint bench clean
+.DELETE_ON_ERROR:
+
+demo: .venv/ready
+	$(BIN)/infdet-deploy demo --out demo $(if $(SAMPLE),--sample "$(SAMPLE)")
+
+test: .venv/ready
+	$(BIN)/pytest $(ARGS)
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/ready
+	$(BIN)/infdet-deploy bench --preset infdet --frames 100 --runs 10 --backends all
+
+# torch goes in first and by its exact release; everything after it then finds it in place.
+.venv/ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv demo build dist

@@ -1,0 +1,53 @@
+"""The errors a user can cause. Each message is one line: what came, what was expected, what to do next.
+
+Nothing in the package ends the process: the command line prints the message and exits with `exit_status`.
+"""
+
+
+class InfdetError(Exception):
+    """Something outside the program is not as it must be (a file, a device, the data)."""
+
+    exit_status = 1
+
+
+class UsageError(InfdetError):
+    """The request itself is wrong: an unknown option value, a combination that makes no sense."""
+
+    exit_status = 2
+
+
+class ConfigError(UsageError):
+    """A configuration has an unknown key, a wrong type or a value out of range."""
+
+
+class VideoError(InfdetError):
+    """A recording is missing, unreadable, empty, damaged or too short."""
+
+
+class AnnotationError(InfdetError):
+    """An annotation or detection file does not follow its format; the message names file and line."""
+
+
+class WeightsError(InfdetError):
+    """A checkpoint is missing entries, has wrong shapes, or cannot be read safely."""
+
+
+class BundleError(InfdetError):
+    """A bundle is incomplete, changed, or made by a newer version."""
+
+
+class BackendError(InfdetError):
+    """An inference backend is not installed or refuses a graph."""
+
+
+class ParityError(InfdetError):
+    """An exported graph does not compute what the network computes."""
+
+
+class TrainingError(InfdetError):
+    """Training cannot go on: a loss that is not finite, a run that does not fit its data."""
+
+
+def missing_package(package: str, extra: str, purpose: str) -> InfdetError:
+    """The error for an optional dependency that is not installed."""
+    return InfdetError(f"{purpose} needs the package {package}: pip install 'infdet-deploy[{extra}]'")

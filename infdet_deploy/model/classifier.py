@@ -1,0 +1,98 @@
+"""Snippet classifier: super-events over the clip and temporal Gaussian mixtures around each snippet (paper III-C)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from infdet_deploy.model.presets import ModelConfig
+
+SUPER_EVENT_CENTRES = 3
+MIXTURE_CENTRES = 16
+MIXTURE_LENGTH = 5  # snippets
+MIXTURE_CHANNELS = 8
+
+
+class CauchyBank(nn.Module):
+    """N normalised Cauchy curves over a window; where they sit and how wide they are is learned."""
+
+    def __init__(self, centres: int) -> None:
+        super().__init__()
+        self.center = nn.Parameter(0.5 * torch.randn(centres))
+        self.gamma = nn.Parameter(0.5 * torch.randn(centres))
+
+    def forward(self, time: Tensor, length: Tensor) -> Tensor:
+        """time [P], the positions to evaluate; length [B], the window's snippets → filters [B, N, P], each of sum ~1."""
+        centre = (length[:, None] - 1) * (torch.tanh(self.center) + 1) / 2
+        width = torch.exp(1.5 - 2 * torch.tanh(self.gamma).abs())[:, None]
+        offset = (time - centre[..., None]) / width
+        curve = 1 / (torch.pi * width * (offset * offset + 1))
+        return curve / (curve.sum(dim=-1, keepdim=True) + 1e-6)
+
+
+class SuperEvent(nn.Module):
+    """What the whole clip shows: two banks, weighed per class → logits-like evidence [B, C]."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        classes = len(config.classes)
+        self.bank1 = CauchyBank(SUPER_EVENT_CENTRES)
+        self.bank2 = CauchyBank(SUPER_EVENT_CENTRES)
+        self.class_weight = nn.Parameter(torch.randn(classes))
+        self.matrix = nn.Parameter(torch.randn(classes, config.features) * config.features**-0.5)
+
+    def forward(self, x: Tensor, length: Tensor) -> Tensor:
+        """x: [B, T', d]; length: [B] valid snippets, of x's dtype."""
+        time = torch.arange(x.shape[1], device=x.device).to(x.dtype)
+        share = torch.sigmoid(self.class_weight)
+        first = (self.bank1(time, length) @ x).amax(dim=1) @ self.matrix.T
+        second = (self.bank2(time, length) @ x).amax(dim=1) @ self.matrix.T
+        return share * first + (1 - share) * second
+
+
+class TemporalGaussianMixture(nn.Module):
+    """Filter every feature over time with kernels mixed from one bank: [N, inputs, T'] → [N, 8, T'].
+
+    With `joined`, a learned 1×1 convolution sums the filtered inputs of each output and ReLU follows; both being
+    linear up to the ReLU, that convolution is folded into the kernels.
+    """
+
+    def __init__(self, inputs: int, joined: bool) -> None:
+        super().__init__()
+        self.bank = CauchyBank(MIXTURE_CENTRES)
+        self.mixture = nn.Parameter(torch.randn(MIXTURE_CHANNELS * inputs, MIXTURE_CENTRES))
+        self.join = nn.Linear(inputs, MIXTURE_CHANNELS) if joined else None
+
+    def kernels(self) -> Tensor:
+        """The convolution kernels [outputs, inputs, 5]."""
+        window = torch.arange(MIXTURE_LENGTH, device=self.mixture.device).to(self.mixture.dtype)
+        filters = self.bank(window, window.new_full((1,), MIXTURE_LENGTH))[0]
+        kernels = (torch.softmax(self.mixture, dim=1) @ filters).unflatten(0, (MIXTURE_CHANNELS, -1))
+        return kernels if self.join is None else kernels * self.join.weight[..., None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.join is None else self.join.bias
+        x = F.conv1d(x, self.kernels(), bias, padding=MIXTURE_LENGTH // 2)
+        return x if self.join is None else F.relu(x)
+
+
+class SnippetClassifier(nn.Module):
+    """Fused features [B, T', d] → logits [B, T', C]."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.super_event = SuperEvent(config)
+        self.sub_event1 = TemporalGaussianMixture(1, joined=False)
+        self.sub_event2 = TemporalGaussianMixture(MIXTURE_CHANNELS, joined=True)
+        self.sub_event3 = TemporalGaussianMixture(MIXTURE_CHANNELS, joined=True)
+        self.hidden = nn.Linear(2 * config.features + len(config.classes), config.channels(512))
+        self.output = nn.Linear(config.channels(512), len(config.classes))
+
+    def forward(self, x: Tensor, length: Tensor) -> Tensor:
+        """x: [B, T', d]; length: [B], the clips' valid snippets ⌊T/8⌋."""
+        length = length.to(x.dtype)
+        series = x.transpose(1, 2).flatten(0, 1)[:, None]  # every feature of every clip is one time series
+        series = self.sub_event3(self.sub_event2(self.sub_event1(series)))
+        sub = series.amax(dim=1).unflatten(0, (-1, x.shape[2])).transpose(1, 2)
+        whole = self.super_event(x, length)[:, None].expand(-1, x.shape[1], -1)
+        joined = F.relu(torch.cat((x, sub, whole), dim=2))
+        return self.output(F.relu(self.hidden(joined)))

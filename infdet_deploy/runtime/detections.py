@@ -1,0 +1,108 @@
+"""From snippet scores to detections: runs above a class's threshold, as instances in seconds.
+
+The rule is that of the published InfDet post-processing; `split_long` adds its treatment of overlong runs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from infdet_deploy.errors import ConfigError, InfdetError
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One action found in a video: times in seconds from its start, score in 0–1."""
+
+    label: str
+    start_s: float
+    end_s: float
+    score: float
+
+
+@dataclass(frozen=True)
+class DetectionRule:
+    """What makes a run of snippets a detection; one entry per class, in the classes' order.
+
+    thresholds: scores strictly above count, 0–1. mean_duration_s: the class's mean duration in the training set, in
+    seconds; runs shorter than half of it are dropped (0 keeps every run). split_long: cut runs longer than twice the
+    mean into two detections. Raises ConfigError for values out of range or tuples of different lengths.
+    """
+
+    thresholds: tuple[float, ...]
+    mean_duration_s: tuple[float, ...]
+    split_long: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.thresholds) != len(self.mean_duration_s):
+            raise ConfigError(
+                f"detection rule: {len(self.thresholds)} thresholds but {len(self.mean_duration_s)} mean durations, "
+                "expected one of each per class"
+            )
+        for value in self.thresholds:
+            if not 0 <= value <= 1:
+                raise ConfigError(f"detection rule: threshold {value!r}, expected a number from 0 to 1")
+        for value in self.mean_duration_s:
+            if not (isfinite(value) and value >= 0):
+                raise ConfigError(f"detection rule: mean duration {value!r}, expected seconds, 0 or more")
+
+
+def detect(scores: Any, classes: Sequence[str], rule: DetectionRule, snippets_per_second: float) -> list[Detection]:
+    """Turn the scores of a clip's snippets into detections, ordered by class, then time.
+
+    scores: real array [T', C], 0–1 (compared as float64, so float32 scores meet the thresholds as they are);
+    classes: C names; snippets_per_second: ⌊T/8⌋ / clip duration in seconds.
+
+    A run of consecutive snippets start…end−1 above the threshold becomes start/sps…end/sps with the score at
+    (start+end)//2; a run that touches the clip's end closes there. All comparisons are strict: a score equal to the
+    threshold ends a run, a run of exactly half the mean duration stays, one of exactly twice the mean is not split.
+    With `split_long` a longer run gives start…cut with the score at the middle of the whole run, and cut+1…end with
+    the score at its own middle, where cut = end − int(mean·sps/2); where the mean is so short that the second part
+    would hold no time (cut+1 ≥ end), only the first is given.
+
+    Raises ConfigError where the rule is for another number of classes, InfdetError for scores of the wrong shape or
+    not finite, and for snippets_per_second that is not a positive number.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    if len(rule.thresholds) != len(classes):
+        raise ConfigError(f"detection rule: {len(rule.thresholds)} thresholds, expected {len(classes)}, one per class")
+    if scores.ndim != 2 or scores.shape[1] != len(classes):
+        raise InfdetError(f"scores have shape {list(scores.shape)}, expected [snippets, {len(classes)} classes]")
+    if not np.isfinite(scores).all():
+        snippet, index = np.argwhere(~np.isfinite(scores))[0]
+        raise InfdetError(
+            f"score of snippet {snippet}, class {classes[index]} is {scores[snippet, index]}, "
+            "expected a finite number; check the precision the network runs in"
+        )
+    if not (isfinite(snippets_per_second) and snippets_per_second > 0):
+        raise InfdetError(f"snippets per second is {snippets_per_second!r}, expected a positive number")
+    sps, detections = float(snippets_per_second), []
+    for index, label in enumerate(classes):
+        for start, end in _runs(scores[:, index] > rule.thresholds[index]):
+            for first, last, at in _parts(start, end, rule.mean_duration_s[index], rule.split_long, sps):
+                detections.append(Detection(label, first / sps, last / sps, float(scores[at, index])))
+    return detections
+
+
+def _runs(above: np.ndarray) -> list[tuple[int, int]]:
+    """Half-open index ranges of the stretches of True in a bool array [T']."""
+    edges = np.flatnonzero(np.diff(above, prepend=False, append=False))
+    return [(int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _parts(start: int, end: int, mean_s: float, split_long: bool, sps: float) -> list[tuple[int, int, int]]:
+    """What a run becomes: (start, end, snippet whose score counts), none, one or two of them."""
+    duration_s = (end - start) / sps
+    if duration_s < mean_s / 2:
+        return []
+    middle = (start + end) // 2
+    if not (split_long and duration_s > 2 * mean_s):
+        return [(start, end, middle)]
+    cut = end - int(mean_s * sps / 2)
+    parts = [(start, cut, middle)]
+    if cut + 1 < end:
+        parts.append((cut + 1, end, (cut + 1 + end) // 2))
+    return parts

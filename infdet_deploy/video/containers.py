@@ -1,0 +1,194 @@
+"""Video files, through libav: the first video stream's frames, or a refusal if it holds less than announced."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from infdet_deploy.errors import VideoError
+from infdet_deploy.video.grey import grey
+from infdet_deploy.video.timing import Timing
+
+# Text files: libav would draw their characters as pictures.
+_NOT_VIDEO = {"tty"}
+
+# How much of the announced duration may be missing before a file counts as cut short: muxers round, and the last
+# frame's duration is often a guess.
+_SLACK_FRAMES = 1.5
+_SLACK_SHARE = 0.01
+
+
+class _DamageError(Exception):
+    """libav delivered something that it marked as damaged."""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep libav from writing to stderr; what matters of its complaints is raised as VideoError."""
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.PANIC)
+    try:
+        yield
+    finally:
+        av.logging.set_level(level)
+
+
+def read_container(path: Path, keep: Callable[[NDArray[Any]], None]) -> Timing:
+    """Decode the first video stream of a file.
+
+    Args:
+        path: anything libav reads: mp4, mkv, avi, webm, ts, … Rotation tags are not applied.
+        keep: receives each frame in display order, uint8 [H,W] or, for grey of more than 8 bits, uint16 [H,W]; the
+            array is valid only during the call.
+
+    Returns:
+        The declared frame rate and the frames' presentation times in seconds, each None where unknown.
+
+    Raises:
+        VideoError: not a video, no video stream, nothing decodes, or fewer frames decode than the file announces.
+    """
+    with quiet(), _open(path) as container:
+        stream = _video_stream(path, container)
+        return _decode(path, container, stream, keep)
+
+
+def _open(path: Path) -> InputContainer:
+    try:
+        # Playlists may name other addresses: only local files are ever opened.
+        container = av.open(str(path.absolute()), options={"protocol_whitelist": "file"})
+    except (av.FFmpegError, ValueError, OSError) as error:
+        raise VideoError(
+            f"{path}: not a readable video ({_reason(error)}); expected a whole video file such as mp4, mkv or avi:"
+            " check that it was copied completely"
+        ) from None
+    if set(container.format.name.split(",")) & _NOT_VIDEO:
+        container.close()
+        raise VideoError(f"{path}: a text file, not a readable video; expected a file such as mp4, mkv or avi")
+    return container
+
+
+def _video_stream(path: Path, container: InputContainer) -> VideoStream:
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic and stream.codec_context is not None:
+            return stream
+    found = ", ".join(stream.type for stream in container.streams) or "none"
+    raise VideoError(
+        f"{path}: no video stream that can be decoded (streams: {found}); expected a file with moving pictures"
+    )
+
+
+def _decode(path: Path, container: InputContainer, stream: VideoStream, keep: Callable[[NDArray[Any]], None]) -> Timing:
+    """Decode to the end, then compare what came with what the file announced."""
+    count = 0
+    accepted = False
+    times: list[float | None] = []
+    end_s: float | None = None
+    failure: str | None = None
+    try:
+        for packet in container.demux(stream):
+            if packet.is_corrupt:
+                raise _DamageError("a damaged packet")
+            try:
+                frames = packet.decode()
+            except av.FFmpegError as error:
+                if accepted:
+                    raise
+                # A recording cut out of a running stream begins with packets that no decoder can use yet.
+                failure = _reason(error)
+                continue
+            if packet.size:
+                accepted, failure = True, None
+                end_s = _latest(end_s, _packet_end_s(packet, stream))
+            for frame in frames:
+                if frame.is_corrupt:
+                    raise _DamageError("a damaged frame")
+                keep(grey(frame))
+                count += 1
+                times.append(frame.time)
+    except (av.FFmpegError, _DamageError) as error:
+        failure = _reason(error)
+    missing = failure or _cut_short(container, stream, count, end_s)
+    if count == 0:
+        raise VideoError(
+            f"{path}: no frame decodes ({missing or 'the video stream is empty'}); expected a playable video:"
+            f" try to re-encode it: ffmpeg -i {path.name} repaired.mp4"
+        )
+    if missing:
+        expected = _expected_frames(container, stream)
+        of = f" of {expected}" if expected and expected > count else ""
+        raise VideoError(
+            f"{path}: the video is cut short or damaged: {count}{of} frames decode ({missing}); copy it again,"
+            f" or re-encode the part that is there: ffmpeg -i {path.name} repaired.mp4"
+        )
+    known = [time for time in times if time is not None]
+    return Timing(_declared_fps(stream), np.array(known) if len(known) == count else None)
+
+
+def _cut_short(container: InputContainer, stream: VideoStream, count: int, end_s: float | None) -> str | None:
+    """Why the file ends before its announced end, None if it does not.
+
+    Time is compared rather than the frame count wherever both are known: edit lists and skipped frames make the count
+    of a sound file smaller than announced, but not its time.
+    """
+    rate = _declared_fps(stream) or 25.0
+    announced_s = _announced_end_s(container, stream)
+    if announced_s is not None and end_s is not None:
+        slack_s = max(_SLACK_FRAMES / rate, _SLACK_SHARE * announced_s)
+        if end_s < announced_s - slack_s:
+            return f"the data ends at {end_s:.2f} s of {announced_s:.2f} s"
+    elif stream.frames and count < stream.frames * (1 - _SLACK_SHARE) - _SLACK_FRAMES:
+        return "the data ends early"
+    return None
+
+
+def _announced_end_s(container: InputContainer, stream: VideoStream) -> float | None:
+    """When the last frame should end, in seconds on the stream's clock; None if the file does not say."""
+    if stream.duration and stream.time_base:
+        return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
+    tag = next((value for key, value in stream.metadata.items() if key.upper().startswith("DURATION")), None)
+    if tag is not None:
+        with contextlib.suppress(ValueError):
+            hours, minutes, seconds = tag.split(":")
+            return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    # A longer sound track would stretch the container's duration.
+    if container.duration and len(container.streams) == 1:
+        return container.duration / av.time_base
+    return None
+
+
+def _expected_frames(container: InputContainer, stream: VideoStream) -> int | None:
+    if stream.frames:
+        return stream.frames
+    announced_s, rate = _announced_end_s(container, stream), _declared_fps(stream)
+    return round(announced_s * rate) if announced_s is not None and rate is not None else None
+
+
+def _packet_end_s(packet: av.Packet, stream: VideoStream) -> float | None:
+    begin = packet.pts if packet.pts is not None else packet.dts
+    if begin is None or packet.time_base is None:
+        return None
+    rate = _declared_fps(stream) or 25.0
+    return float(begin * packet.time_base) + (
+        float(packet.duration * packet.time_base) if packet.duration else 1 / rate
+    )
+
+
+def _latest(first: float | None, second: float | None) -> float | None:
+    return max((value for value in (first, second) if value is not None), default=None)
+
+
+def _declared_fps(stream: VideoStream) -> float | None:
+    rate: Fraction | None = stream.average_rate or stream.guessed_rate
+    return float(rate) if rate else None
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__

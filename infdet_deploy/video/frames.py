@@ -1,0 +1,143 @@
+"""Any recording → uint8 frames with their times."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infdet_deploy.errors import UsageError, VideoError
+from infdet_deploy.video.containers import read_container
+from infdet_deploy.video.images import read_folder
+from infdet_deploy.video.resize import Mode, check_request, resize
+from infdet_deploy.video.thermal import count_values, grey_table, read_cptv, read_tiff
+from infdet_deploy.video.timing import resolve
+
+
+@dataclass(frozen=True)
+class Video:
+    """A clip in memory.
+
+    Attributes:
+        name: file name without its suffix, or the folder's name.
+        frames: uint8 [T,H,W], 0–255.
+        fps: mean frame rate in frames per second.
+        timestamps_s: float64 [T], seconds since the first frame.
+    """
+
+    name: str
+    frames: NDArray[np.uint8]
+    fps: float
+    timestamps_s: NDArray[np.float64]
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds, each frame lasting 1/fps."""
+        return len(self.frames) / self.fps
+
+
+def read_video(
+    path: Path | str,
+    size: int | None = None,
+    mode: Mode = "resize",
+    fps: float | None = None,
+    min_frames: int = 0,
+) -> Video:
+    """Read a recording: a folder of pictures, a `.cptv` or TIFF stack, or any video file that libav reads.
+
+    Args:
+        path: file or folder.
+        size: bring frames to `size`×`size` as they are decoded (see `resize`), so that a large video never lies in
+            memory at full size; None keeps the recording's own size.
+        mode: `resize` or `crop`; only used with `size`.
+        fps: frame rate that overrules the file's, its timestamps included; frames are neither dropped nor repeated.
+            Folders and TIFF stacks, which have no rate of their own, are taken to be 25 frames/s without it.
+        min_frames: refuse shorter clips.
+
+    Returns:
+        The clip. Grey of more than 8 bits (thermal counts) is mapped to grey levels with one range for the whole clip,
+        see `to_8bit`; the range is taken from the pixels before any resizing.
+
+    Raises:
+        VideoError: missing, empty, not a video, no video stream, damaged or cut short, too few frames, or
+            frames of several sizes.
+        UsageError: `size`, `mode` or `fps` make no sense.
+        InfdetError: a package for this kind of file is not installed.
+    """
+    path = Path(path)
+    if fps is not None and not 0 < fps < float("inf"):
+        raise UsageError(f"fps is {fps}; expected frames per second, such as 25")
+    collector = _Collector(path, size, mode)
+    try:
+        reader = _reader(path)
+        timing = reader(path, collector.keep)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise VideoError(f"{path}: cannot be read ({reason}); check the path and its permissions") from None
+    frames = collector.finish()
+    if len(frames) < max(min_frames, 1):
+        raise VideoError(
+            f"{path}: clip has {len(frames)} frames; at least {max(min_frames, 1)} are needed: give a longer recording"
+        )
+    rate, timestamps_s = resolve(timing, len(frames), fps)
+    return Video(path.name if path.is_dir() else path.stem, frames, rate, timestamps_s)
+
+
+def _reader(path: Path) -> Any:
+    """The function that reads this kind of path; VideoError if there is nothing to read."""
+    if path.is_dir():
+        return read_folder
+    if not path.exists():
+        raise VideoError(
+            f"{path}: no such file or folder; expected a video, a thermal recording or a folder of pictures"
+        )
+    if path.is_file() and path.stat().st_size == 0:
+        raise VideoError(
+            f"{path}: the file is empty; expected a video: check that it was copied or recorded completely"
+        )
+    return {".cptv": read_cptv, ".tif": read_tiff, ".tiff": read_tiff}.get(path.suffix.lower(), read_container)
+
+
+class _Collector:
+    """Takes frames one by one, each resized at once, and makes uint8 [T,H,W] of them at the end."""
+
+    def __init__(self, path: Path, size: int | None, mode: Mode) -> None:
+        check_request(1 if size is None else size, mode)
+        self._path = path
+        self._size = size
+        self._mode: Mode = mode
+        self._frames: list[NDArray[Any]] = []
+        self._first: tuple[tuple[int, ...], np.dtype[Any]] | None = None
+        self._histogram: NDArray[np.int64] | None = None
+
+    def keep(self, frame: NDArray[Any]) -> None:
+        """Take one frame, uint8 or uint16 [H,W]; the array is copied."""
+        kind = (frame.shape, frame.dtype)
+        if self._first is None:
+            self._first = kind
+        elif kind != self._first:
+            raise VideoError(
+                f"{self._path}: frame {len(self._frames)} is {_text(kind)}, the first is {_text(self._first)};"
+                " expected one size throughout: re-encode the video to one size"
+            )
+        if frame.dtype == np.uint16:
+            counts = count_values(frame)
+            self._histogram = counts if self._histogram is None else self._histogram + counts
+        self._frames.append(frame.copy() if self._size is None else resize(frame, self._size, self._mode))
+
+    def finish(self) -> NDArray[np.uint8]:
+        """All frames, uint8 [T,H,W]; [0,0,0] if none came."""
+        if not self._frames:
+            return np.zeros((0, 0, 0), np.uint8)
+        table = None if self._histogram is None else grey_table(self._histogram)
+        result = np.empty((len(self._frames), *self._frames[0].shape), np.uint8)
+        for index, frame in enumerate(self._frames):
+            result[index] = frame if table is None else table[frame]
+        self._frames.clear()
+        return result
+
+
+def _text(kind: tuple[tuple[int, ...], np.dtype[Any]]) -> str:
+    (height, width), dtype = kind
+    return f"{width}x{height} {dtype}"

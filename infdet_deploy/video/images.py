@@ -1,0 +1,108 @@
+"""A folder of numbered pictures as a clip."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+from numpy.typing import NDArray
+
+from infdet_deploy.errors import VideoError
+from infdet_deploy.video.containers import quiet
+from infdet_deploy.video.grey import grey
+from infdet_deploy.video.timing import Timing
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm")
+
+# First bytes, bytes that a whole file contains near its end (libav fills what is missing with grey), decoder.
+_SIGNATURES = (
+    (b"\xff\xd8", b"\xff\xd9", "mjpeg"),
+    (b"\x89PNG", b"IEND", "png"),
+    (b"BM", b"", "bmp"),
+    (b"II*\0", b"", "tiff"),
+    (b"MM\0*", b"", "tiff"),
+    (b"P2", b"", "pgm"),
+    (b"P5", b"", "pgm"),
+)
+
+
+def read_folder(path: Path, keep: Callable[[NDArray[Any]], None]) -> Timing:
+    """Read the pictures of a folder in the order of their numbers (2.png before 10.png).
+
+    Args:
+        path: the folder; sub-folders, hidden files and other types are left out. A multi-page TIFF gives its first.
+        keep: receives each frame, uint8 [H,W], or uint16 [H,W] for 16-bit grey pictures.
+
+    Returns:
+        An empty Timing: pictures say nothing about time.
+
+    Raises:
+        VideoError: no pictures, one that does not decode, or one of another size or depth than the first; the file is
+            named.
+    """
+    files = picture_files(path)
+    if not files:
+        raise VideoError(f"{path}: no pictures in this folder; expected files of these types: {' '.join(SUFFIXES)}")
+    first = None
+    with quiet():
+        for file in files:
+            frame = read_picture(file)
+            if first is None:
+                first = frame
+            elif frame.shape != first.shape or frame.dtype != first.dtype:
+                raise VideoError(
+                    f"{file}: {_kind(frame)}, but {files[0].name} is {_kind(first)}; expected pictures of one size and"
+                    " depth: remove or convert the odd one"
+                )
+            keep(frame)
+    return Timing()
+
+
+def picture_files(path: Path) -> list[Path]:
+    """The pictures directly in a folder, in natural order."""
+    files = [
+        file
+        for file in path.iterdir()
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+    ]
+    return sorted(files, key=lambda file: (_natural(file.name), file.name))
+
+
+def read_picture(file: Path) -> NDArray[Any]:
+    """One picture as uint8 [H,W], or uint16 [H,W] for 16-bit grey; VideoError naming the file if it does not decode."""
+    try:
+        data = file.read_bytes()
+        # Straight to the decoder: libav's file layer would read '%' in a name as a pattern for a sequence.
+        codec = _codec(data)
+        decoder = av.CodecContext.create(codec, "r")
+        assert isinstance(decoder, av.VideoCodecContext)
+        if codec != "tiff":  # there it refuses every private tag as well
+            decoder.options = {"err_detect": "explode"}
+        decoded = decoder.decode(av.Packet(data)) or decoder.decode(None)
+        if not decoded or decoded[0].is_corrupt:
+            raise ValueError("nothing decodes")
+        return grey(decoded[0]).copy()
+    except (av.FFmpegError, ValueError, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise VideoError(f"{file}: not a readable picture ({reason}); replace or remove it") from None
+
+
+def _codec(data: bytes) -> str:
+    """libav's decoder for a picture file, by its first bytes; ValueError if there is none or the end is missing."""
+    if not data:
+        raise ValueError("the file is empty")
+    for begin, end, codec in _SIGNATURES:
+        if data.startswith(begin):
+            if data.rfind(end) < 0:
+                raise ValueError("the file is cut short")
+            return codec
+    raise ValueError(f"its content is none of: {' '.join(SUFFIXES)}")
+
+
+def _natural(name: str) -> list[str | int]:
+    return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"(\d+)", name))]
+
+
+def _kind(frame: NDArray[Any]) -> str:
+    return f"{frame.shape[1]}x{frame.shape[0]} {8 * frame.dtype.itemsize}-bit"

@@ -1,0 +1,200 @@
+"""Thermal recordings: 16-bit counts of a radiometric camera, mapped to grey levels with one range for the whole clip.
+
+One range, because a range per frame makes the background flicker whenever something warm enters the picture, and
+optical flow reads flicker as motion.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infdet_deploy.errors import VideoError, missing_package
+from infdet_deploy.video.timing import Timing
+
+Keep = Callable[[NDArray[Any]], None]
+
+LOW_PERCENTILE = 0.5
+HIGH_PERCENTILE = 99.5
+
+_COUNTS = 1 << 16
+
+
+def to_8bit(
+    frames: NDArray[np.uint16], low: float = LOW_PERCENTILE, high: float = HIGH_PERCENTILE
+) -> NDArray[np.uint8]:
+    """Map a clip's counts linearly to grey levels, one range for all frames.
+
+    Args:
+        frames: uint16 [T,H,W].
+        low: percentile (0 to 100) of all the clip's pixels that becomes 0; lower counts are clipped to it.
+        high: percentile that becomes 255.
+
+    Returns:
+        uint8 [T,H,W]. A clip of one single value is all zeros. Where both percentiles fall on one value (a small target
+        before a flat background) the range is the clip's minimum to its maximum.
+
+    Raises:
+        ValueError: not uint16, or not 0 <= low < high <= 100.
+    """
+    histogram = np.zeros(_COUNTS, np.int64)
+    for frame in frames:
+        histogram += count_values(frame)
+    return grey_table(histogram, low, high)[frames]
+
+
+def count_values(frame: NDArray[np.uint16]) -> NDArray[np.int64]:
+    """Histogram int64 [65536] of a uint16 array; histograms of a clip's frames add up to the clip's."""
+    if frame.dtype != np.uint16:
+        raise ValueError(f"thermal counts are {frame.dtype}; expected uint16")
+    return np.bincount(frame.ravel(), minlength=_COUNTS)
+
+
+def grey_table(
+    histogram: NDArray[np.int64], low: float = LOW_PERCENTILE, high: float = HIGH_PERCENTILE
+) -> NDArray[np.uint8]:
+    """Grey level of each count, uint8 [65536], for a clip with this histogram; see `to_8bit`."""
+    if not 0 <= low < high <= 100:
+        raise ValueError(f"percentiles are {low} and {high}; expected 0 <= low < high <= 100")
+    present = np.flatnonzero(histogram)
+    if len(present) < 2:
+        return np.zeros(_COUNTS, np.uint8)
+    seen = np.cumsum(histogram)
+    # The histogram makes these percentiles exact however long the clip is; low=0 is the first count that occurs.
+    bottom, top = (int(np.searchsorted(seen, max(seen[-1] * p / 100, 1))) for p in (low, high))
+    if bottom == top:
+        bottom, top = int(present[0]), int(present[-1])
+    levels = (np.arange(_COUNTS) - bottom) * (255 / (top - bottom))
+    return np.clip(np.floor(levels + 0.5), 0, 255).astype(np.uint8)
+
+
+def read_cptv(path: Path, keep: Keep) -> Timing:
+    """Read a Cacophony Project thermal recording.
+
+    Args:
+        path: a `.cptv` file.
+        keep: receives each frame, uint16 [H,W]. The camera's background frame, which is no moment of the scene, is left
+            out.
+
+    Returns:
+        The header's frame rate where it has one (older cameras leave it out) and the camera's own clock.
+
+    Raises:
+        InfdetError: the package cptv is not installed.
+        VideoError: not a CPTV file, or cut short.
+    """
+    try:
+        from cptv import CPTVReader
+    except ImportError:
+        raise missing_package("cptv", "thermal", f"reading {path}") from None
+    with path.open("rb") as file:
+        try:
+            reader = CPTVReader(file)
+        except Exception as error:  # it checks little: damaged bytes raise whatever the parsing happens to raise
+            raise VideoError(
+                f"{path}: not a readable CPTV recording ({_reason(error)}); expected a .cptv file of version 1 or 2"
+            ) from None
+        expected = reader.num_frames or None
+        times: list[float] = []
+        count = background = 0
+        failure = None
+        frames = iter(reader)
+        while True:
+            try:
+                frame = next(frames, None)
+                if frame is None:
+                    # It takes a gzip stream that breaks off between two frames for the end; asking again tells.
+                    reader.s.read(1)
+                    break
+            except Exception as error:
+                failure = _reason(error)
+                break
+            if frame.background_frame:
+                background += 1
+                continue
+            keep(frame.pix)
+            count += 1
+            if frame.time_on is not None:
+                times.append(frame.time_on.total_seconds())
+    if failure is None and expected is not None and count + background < expected:
+        failure = "the file ends early"
+    if failure is not None:
+        of = f" of {expected}" if expected else ""
+        raise VideoError(
+            f"{path}: the recording is cut short or damaged: {count}{of} frames decode ({failure});"
+            " copy it again from the camera"
+        )
+    return Timing(float(reader.fps) if reader.fps else None, np.array(times) if count and len(times) == count else None)
+
+
+def read_tiff(path: Path, keep: Keep) -> Timing:
+    """Read a TIFF stack, one page a frame.
+
+    Args:
+        path: a `.tif` or `.tiff` file of uint8 or uint16 grey pages.
+        keep: receives each frame, uint8 or uint16 [H,W].
+
+    Returns:
+        An empty Timing: a TIFF says nothing about time.
+
+    Raises:
+        InfdetError: the package tifffile is not installed.
+        VideoError: not a TIFF, cut short, compressed in a way that needs more packages, or not grey uint8 or uint16.
+    """
+    try:
+        import tifffile
+    except ImportError:
+        raise missing_package("tifffile", "thermal", f"reading {path}") from None
+    try:
+        with _complaints() as complaints, tifffile.TiffFile(path) as tiff:
+            # A writer that adds page by page leaves one series a page.
+            parts = [series.asarray() for series in tiff.series]
+            reach = max((start + size for page in tiff.pages for start, size in _segments(page)), default=0)
+        damage = [text for text in complaints if "invalid" in text or "corrupt" in text]
+        if reach > path.stat().st_size:
+            damage.append(f"page data reaches to byte {reach}, the file has {path.stat().st_size}")
+        if damage:
+            raise ValueError(damage[0])
+    except Exception as error:  # tifffile raises its own errors, struct's, zlib's and more
+        raise VideoError(
+            f"{path}: not a whole, readable TIFF ({_reason(error)}); expected a stack of uint8 or uint16 grey pages,"
+            " uncompressed or deflate"
+        ) from None
+    for part in parts:
+        if part.ndim < 2 or part.shape[-1] in (3, 4) or part.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
+            raise VideoError(
+                f"{path}: a TIFF of {part.dtype} {list(part.shape)}; expected grey uint8 or uint16 [T,H,W]:"
+                " convert it, for temperatures to hundredths of a kelvin"
+            )
+        for page in part.reshape(-1, *part.shape[-2:]):
+            keep(page.astype(page.dtype.newbyteorder("="), copy=False))
+    return Timing()
+
+
+def _segments(page: Any) -> list[tuple[int, int]]:
+    return list(zip(page.dataoffsets, page.databytecounts, strict=False))
+
+
+@contextlib.contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """What tifffile logs meanwhile, kept off stderr: of a chain of pages that breaks off it says so nowhere else."""
+    messages: list[str] = []
+    logger = logging.getLogger("tifffile")
+
+    def collect(record: logging.LogRecord) -> bool:
+        messages.append(record.getMessage())
+        return False
+
+    logger.addFilter(collect)
+    try:
+        yield messages
+    finally:
+        logger.removeFilter(collect)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -19,7 +19,9 @@ def from_dict(kind: type[Config], values: Any, where: str = "configuration") -> 
     dataclasses, tuples and lists, and `X | None` are understood; an int is accepted where a float is expected.
     """
     if not isinstance(values, dict):
-        raise ConfigError(f"{where}: got {type(values).__name__}, expected an object with the fields of {kind.__name__}")
+        raise ConfigError(
+            f"{where}: got {type(values).__name__}, expected an object with the fields of {kind.__name__}"
+        )
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in values:

@@ -1,0 +1,95 @@
+"""A stage as ONNX, with dynamic T and readable node names."""
+
+import io
+import logging
+import warnings
+from collections import Counter
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from infdet_deploy.errors import ParityError
+from infdet_deploy.export.stages import StageSpec
+
+OPSET = 20  # taken by OpenVINO, ONNX Runtime and TensorRT 10 and 11
+_ONNX_TYPES = {"float32": onnx.TensorProto.FLOAT, "float16": onnx.TensorProto.FLOAT16}
+_HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+def export_onnx(name: str, stage: nn.Module, spec: StageSpec, example: tuple[Tensor, ...], path: Path) -> None:
+    """Write stage `name` to `path`. Node names start with the stage and carry the module's path."""
+    axes = {"T": 4 * torch.export.Dim("n", min=4), "T+1": torch.export.Dim("n", min=2), "T'": torch.export.Dim("s")}
+    shapes = {i.name: {axis: axes[d] for axis, d in enumerate(i.shape) if isinstance(d, str)} for i in spec.inputs}
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            stage,
+            example,
+            dynamo=True,
+            input_names=[i.name for i in spec.inputs],
+            output_names=[o.name for o in spec.outputs],
+            dynamic_shapes=shapes,
+            opset_version=OPSET,
+            verbose=False,
+        )
+        assert program is not None
+        model = program.model_proto
+    _tidy(model, name, spec)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def _tidy(model: onnx.ModelProto, stage: str, spec: StageSpec) -> None:
+    """Name nodes after their modules and dimensions after the specification; drop notes that name source files."""
+    used: Counter[str] = Counter()
+    for node in model.graph.node:
+        scopes = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]")
+        parts = [part.strip(" '\"") for part in scopes.strip("[]").split(",")]
+        # scopes are nested paths: the last but one is the module's, the last the operation
+        module = parts[-2].replace(".", "/") if len(parts) > 1 else ""
+        module = module.removeprefix("_empty_nn_module_stack_from_metadata_hook").removeprefix("tower").strip("/")
+        base = "/".join(filter(None, (stage, module, node.op_type)))
+        used[base] += 1
+        node.name = base if used[base] == 1 else f"{base}_{used[base]}"
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for values, specs in ((model.graph.input, spec.inputs), (model.graph.output, spec.outputs)):
+        for value, tensor in zip(values, specs, strict=True):
+            for dimension, size in zip(value.type.tensor_type.shape.dim, tensor.shape, strict=True):
+                if isinstance(size, str):
+                    dimension.dim_param = size
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info, *model.graph.initializer):
+        del value.metadata_props[:]
+    del model.graph.value_info[:], model.graph.metadata_props[:], model.metadata_props[:]
+    model.graph.name, model.producer_name, model.producer_version = stage, "infdet-deploy", ""
+
+
+def count_precisions(path: Path) -> dict[str, int]:
+    """How many heavy operators (convolutions and matrix products) of a graph compute in each type."""
+    model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
+    types = {v.name: v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.value_info)}
+    types |= {i.name: i.data_type for i in model.graph.initializer}
+    counts: Counter[str] = Counter()
+    for node in model.graph.node:
+        if node.op_type in _HEAVY:
+            kinds = {types.get(name, 0) for name in node.input[:2]}
+            label = next((label for label, kind in _ONNX_TYPES.items() if kinds == {kind}), "other")
+            counts[label] += 1
+    return dict(counts)
+
+
+def check_precision(stage: str, path: Path, precision: str) -> dict[str, int]:
+    """Fail with ParityError when a graph called `precision` does not compute in it.
+
+    In float16 the head keeps four matrix products in float32: the attention's energies and the super-events.
+    """
+    counts = count_precisions(path)
+    allowed = 5 if stage == "head" and precision == "float16" else 0
+    strange = sum(n for label, n in counts.items() if label != precision)
+    if not counts.get(precision) or strange > allowed:
+        raise ParityError(f"{stage}: the graph called {precision} computes in {counts}; refusing to write it")
+    return counts

@@ -1,0 +1,231 @@
+"""The network cut into its deployable stages: raw grey bytes in, scores out, everything between inside the graphs.
+
+Each stage is a plain module made from a trained network's own layers, rewritten where the algebra is exact:
+BatchNorm folded into its convolution, the three equal grey channels into one, mixture kernels into constants, SAME
+padding into fixed padding (T is a multiple of 4, the size of 32, so it is the same for every clip). Weights and
+arithmetic are in `dtype`; what would overflow or lose digits in float16 stays float32: instance norm, the attention's
+energies and softmax, super-event filters, sigmoids. Tensors that cross from stage to stage are float32.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from infdet_deploy.model.fen import FlowEstimationNetwork, ResidualBlock, instance_norm, neighbour_pairs
+from infdet_deploy.model.i3d import ENDPOINTS, I3D, POOLS, Mixed, Unit3d
+from infdet_deploy.model.network import InfDetNet, to_grey
+from infdet_deploy.model.presets import FLOW_STRIDE
+from infdet_deploy.model.sca import SelectiveCrossAttention
+
+STAGES = ("fen", "infrared_tower", "flow_tower", "head")
+
+
+def _norm32(x: Tensor) -> Tensor:
+    return instance_norm(x.float()).to(x.dtype)
+
+
+class _Block(nn.Module):
+    """A residual block with its instance norms in float32."""
+
+    def __init__(self, block: ResidualBlock) -> None:
+        super().__init__()
+        self.conv1, self.conv2, self.projection = block.conv1, block.conv2, block.projection
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.projection is None else _norm32(self.projection(x))
+        x = F.relu(_norm32(self.conv1(x)))
+        return F.relu(_norm32(self.conv2(x)) + shortcut)
+
+
+class FenStage(nn.Module):
+    """frames uint8 [T+1, S, S] → flow float32 [T, c, S/4, S/4]."""
+
+    def __init__(self, fen: FlowEstimationNetwork, dtype: torch.dtype) -> None:
+        super().__init__()
+        fen = copy.deepcopy(fen)
+        self.conv1 = nn.Conv2d(2, fen.conv1.out_channels, 7, stride=2, padding=3, bias=False)
+        self.conv1.weight = nn.Parameter(fen.conv1.weight.unflatten(1, (2, 3)).sum(2))
+        self.layers = nn.ModuleList(_Block(b) for b in (fen.layer1, fen.layer2, fen.layer3, fen.layer4))
+        self.deconvs = nn.ModuleList((fen.deconv4, fen.deconv3, fen.deconv2))
+        self.flow_pred = fen.flow_pred
+        self.dtype = dtype
+        self.to(dtype)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        x = neighbour_pairs(to_grey(frames)).to(self.dtype)
+        x = F.max_pool2d(F.relu(_norm32(self.conv1(x))), 3, stride=2, padding=1)
+        for layer in self.layers:
+            x = layer(x)
+        for deconv in self.deconvs:
+            x = F.leaky_relu(_norm32(deconv(x)), 0.1)
+        return torch.tanh(self.flow_pred(x).float())
+
+
+class _FoldedUnit(nn.Module):
+    """Convolution with its BatchNorm folded in, ReLU. `grey` sums the three input channels' kernels into one."""
+
+    def __init__(self, unit: Unit3d, grey: bool = False) -> None:
+        super().__init__()
+        conv, bn = unit.conv3d, unit.bn
+        assert bn.running_var is not None and bn.running_mean is not None
+        scale = bn.weight / torch.sqrt(bn.running_var + bn.eps)
+        weight = conv.weight * scale[:, None, None, None, None]
+        self.weight = nn.Parameter(weight.sum(1, keepdim=True) if grey else weight)
+        self.bias = nn.Parameter(bn.bias - bn.running_mean * scale)
+        self.stride = conv.stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride[0] == 2:  # the stem: 7 wide over an even length pads 2 before and 3 after
+            return F.relu(F.conv3d(F.pad(x, (2, 3) * 3), self.weight, self.bias, stride=2))
+        return F.relu(F.conv3d(x, self.weight, self.bias, padding=self.weight.shape[2] // 2))
+
+
+class _FoldedMixed(nn.Module):
+    def __init__(self, block: Mixed) -> None:
+        super().__init__()
+        for name, unit in block.named_children():
+            self.add_module(name, _FoldedUnit(unit))  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        # After a ReLU nothing is below the pad value 0, so padding with 0 and with −∞ give the same maximum.
+        pooled = F.max_pool3d(x, 3, stride=1, padding=1)
+        return torch.cat((self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(pooled)), dim=1)
+
+
+class _FoldedTower(nn.Module):
+    def __init__(self, tower: I3D, grey: bool) -> None:
+        super().__init__()
+        for name, child in tower.named_children():
+            folded = _FoldedMixed(child) if isinstance(child, Mixed) else _FoldedUnit(child, grey and "1a" in name)
+            self.add_module(name, folded)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for name in ENDPOINTS:
+            if name in POOLS:
+                # Even lengths need padding at the end only, which is what rounding the output up does. An odd length
+                # meets only the last pool, 2 wide, where the same holds.
+                kernel, stride = POOLS[name]
+                x = F.max_pool3d(x, kernel, stride, ceil_mode=True)
+            else:
+                x = getattr(self, name)(x)
+        # The mean over space in float32: 98 float16 addends would lose digits.
+        x = F.avg_pool3d(x.float(), (2, x.shape[-2], x.shape[-1]), stride=1)
+        return x.flatten(2)[0].transpose(0, 1)
+
+
+class InfraredTowerStage(nn.Module):
+    """frames uint8 [T, S, S], T a multiple of 4 → features float32 [T', d]."""
+
+    def __init__(self, tower: I3D, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.tower = _FoldedTower(tower, grey=True)
+        self.dtype = dtype
+        self.to(dtype)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return self.tower(to_grey(frames).to(self.dtype)[None, None])
+
+
+class FlowTowerStage(nn.Module):
+    """flow float32 [T, c, S/4, S/4], T a multiple of 4 → features float32 [T', d]."""
+
+    def __init__(self, tower: I3D, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.tower = _FoldedTower(tower, grey=False)
+        self.dtype = dtype
+        self.to(dtype)
+
+    def forward(self, flow: Tensor) -> Tensor:
+        large = F.interpolate(flow, scale_factor=float(FLOW_STRIDE), mode="bilinear", align_corners=False)
+        return self.tower(large.to(self.dtype).transpose(0, 1)[None])
+
+
+class HeadStage(nn.Module):
+    """infrared_features, flow_features float32 [T', d], length int64 [1] = ⌊T/8⌋ → scores float32 [T', C] in (0, 1)."""
+
+    def __init__(self, network: InfDetNet, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.sca: SelectiveCrossAttention = copy.deepcopy(network.sca).to(dtype)
+        classifier = copy.deepcopy(network.classifier)
+        self.super_event = classifier.super_event
+        self.hidden = classifier.hidden.to(dtype)
+        self.output = classifier.output.to(dtype)
+        for index, layer in enumerate((classifier.sub_event1, classifier.sub_event2, classifier.sub_event3), 1):
+            bias = torch.zeros(8) if layer.join is None else layer.join.bias
+            self.register_buffer(f"kernels{index}", layer.kernels().detach().to(dtype))
+            self.register_buffer(f"bias{index}", bias.detach().to(dtype))
+        self.dtype = dtype
+
+    def fuse(self, infrared: Tensor, flow: Tensor) -> Tensor:
+        sca, dtype = self.sca, self.dtype
+        infrared, flow = infrared.T[None], flow.T[None]
+        w = torch.sigmoid(sca.select(infrared.to(dtype), flow.to(dtype)).float())[:, None, None]
+        main, auxiliary = w * infrared + (1 - w) * flow, w * flow + (1 - w) * infrared
+        query, value = sca.query(auxiliary.to(dtype)), sca.value(auxiliary.to(dtype))
+        energy = query.float().transpose(1, 2) @ sca.key(main.to(dtype)).float()
+        attended = torch.softmax(energy, dim=2).to(dtype) @ value.transpose(1, 2)
+        return sca.gamma.float() * attended.float() + main.transpose(1, 2)
+
+    def forward(self, infrared_features: Tensor, flow_features: Tensor, length: Tensor) -> Tensor:
+        fused = self.fuse(infrared_features, flow_features)
+        series = fused[0].T[:, None].to(self.dtype)
+        series = F.conv1d(series, self.kernels1, self.bias1, padding=2)
+        series = F.relu(F.conv1d(series, self.kernels2, self.bias2, padding=2))
+        series = F.relu(F.conv1d(series, self.kernels3, self.bias3, padding=2))
+        sub = series.amax(dim=1).T
+        whole = self.super_event(fused, length.float()).to(self.dtype).expand(sub.shape[0], -1)
+        joined = F.relu(torch.cat((fused[0].to(self.dtype), sub, whole), dim=1))
+        return torch.sigmoid(self.output(F.relu(self.hidden(joined))).float())
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A stage's input or output. shape: integers, or names of dimensions that vary (`T` in steps of 4, `T'`)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """Names, dtypes and shapes at a stage's two ends; one definition for every format, report and runtime."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def stage_specs(network: InfDetNet) -> dict[str, StageSpec]:
+    """The stages' tensors for this network's size, width and classes."""
+    config = network.config
+    size, small, d = config.size, config.size // FLOW_STRIDE, config.features
+    flow = TensorSpec("flow", "float32", ("T", config.flow_channels, small, small))
+    frames = TensorSpec("frames", "uint8", ("T", size, size))
+    features = TensorSpec("features", "float32", ("T'", d))
+    head_inputs = (
+        TensorSpec("infrared_features", "float32", ("T'", d)),
+        TensorSpec("flow_features", "float32", ("T'", d)),
+        TensorSpec("length", "int64", (1,)),
+    )
+    scores = TensorSpec("scores", "float32", ("T'", len(config.classes)))
+    return {
+        "fen": StageSpec((TensorSpec("frames", "uint8", ("T+1", size, size)),), (flow,)),
+        "infrared_tower": StageSpec((frames,), (features,)),
+        "flow_tower": StageSpec((flow,), (features,)),
+        "head": StageSpec(head_inputs, (scores,)),
+    }
+
+
+def build_stages(network: InfDetNet, dtype: torch.dtype = torch.float32) -> dict[str, nn.Module]:
+    """The stages of a network in eval mode, with weights and arithmetic in `dtype`; the network is not changed."""
+    with torch.no_grad():
+        stages = {
+            "fen": FenStage(network.fen, dtype),
+            "infrared_tower": InfraredTowerStage(network.infrared_tower, dtype),
+            "flow_tower": FlowTowerStage(network.flow_tower, dtype),
+            "head": HeadStage(network, dtype),
+        }
+    return {name: stage.eval().requires_grad_(False) for name, stage in stages.items()}

@@ -1,0 +1,15 @@
+"""A stage as TorchScript."""
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+
+def export_torchscript(stage: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
+    """Trace `stage` on `example` and write it; T stays dynamic, as every shape in the stages is computed."""
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # the tracer's deprecation notes; outputs are compared after every export
+        traced = torch.jit.trace(stage, example, check_trace=False)
+        torch.jit.save(torch.jit.freeze(traced), str(path))

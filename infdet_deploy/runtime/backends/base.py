@@ -1,0 +1,61 @@
+"""What every inference backend offers, and how to get one by name."""
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from infdet_deploy.errors import BackendError, UsageError, missing_package
+
+# name → (package to look for, what `pip install infdet-deploy[…]` brings it, precisions it can compute in)
+BACKENDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "openvino": ("openvino", "", ("float32", "float16")),
+    "onnxruntime": ("onnxruntime", "onnxruntime", ("float32", "float16")),
+    "torchscript": ("torch", "export", ("float32", "float16")),
+}
+
+
+class Backend(Protocol):
+    """One compiled stage. Calls may not overlap: use one object per thread."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Compute all outputs; `feeds` holds every input, C-contiguous, in the stage's dtype and shape."""
+
+    def close(self) -> None:
+        """Give the compiled graph back; the object cannot run any more."""
+
+
+def stage_format(backend: str) -> str:
+    """The bundle's file format that a backend reads."""
+    return "torchscript" if backend == "torchscript" else "onnx"
+
+
+def available(name: str) -> bool:
+    """Whether the backend's package is installed."""
+    return importlib.util.find_spec(BACKENDS[name][0]) is not None
+
+
+def open_stage(backend: str, path: Path, precision: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Backend:
+    """Compile the stage at `path`.
+
+    Raises UsageError for an unknown backend and BackendError when it is not installed or refuses the graph.
+    """
+    if backend not in BACKENDS:
+        raise UsageError(f"no backend '{backend}'; backends are {', '.join(BACKENDS)}")
+    package, extra, precisions = BACKENDS[backend]
+    if precision not in precisions:
+        raise UsageError(f"{backend} takes {', '.join(precisions)}, not {precision}")
+    if not available(backend):
+        raise missing_package(package, extra, f"backend {backend}")
+    module = importlib.import_module(f"infdet_deploy.runtime.backends.{backend}")
+    try:
+        return module.open_stage(path, precision, inputs, outputs)
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise BackendError(f"{backend} refuses {path.name}: {reason[0]}") from error

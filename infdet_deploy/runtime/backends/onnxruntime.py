@@ -1,0 +1,31 @@
+"""ONNX Runtime on the CPU."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+
+class OnnxRuntimeStage:
+    """A stage in an ONNX Runtime session."""
+
+    def __init__(
+        self, session: onnxruntime.InferenceSession, inputs: tuple[str, ...], outputs: tuple[str, ...]
+    ) -> None:
+        self._session = session
+        self.inputs, self.outputs = inputs, outputs
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        results = self._session.run(list(self.outputs), {name: feeds[name] for name in self.inputs})
+        return dict(zip(self.outputs, results, strict=True))
+
+    def close(self) -> None:
+        del self._session
+
+
+def open_stage(path: Path, precision: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> OnnxRuntimeStage:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return OnnxRuntimeStage(session, inputs, outputs)

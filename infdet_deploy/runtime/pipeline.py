@@ -1,0 +1,148 @@
+"""From frames to detections with a bundle's compiled stages. No torch."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from infdet_deploy.errors import InfdetError, VideoError
+from infdet_deploy.runtime.backends.base import Backend, open_stage, stage_format
+from infdet_deploy.runtime.bundle import STAGES, Bundle, load_bundle
+from infdet_deploy.runtime.detections import Detection, detect
+from infdet_deploy.video import Video, read_video
+
+FRAMES_PER_SNIPPET = 8
+MIN_FRAMES = 16
+FEN_BLOCK = 64  # frames whose flow is computed at once
+# A feature sees 107 frames, 108 through the flow tower: at most 46 before its own 16 and 46 after. Rounded up to
+# whole snippets, this many frames beside a chunk make its features those of the whole video.
+HALO_FRAMES = 56
+
+Timings = dict[str, float]
+
+
+class Detector:
+    """A bundle ready to run: `Detector("NAME.infdet").detect("video.mp4")`.
+
+    chunk_snippets: features computed at once; a longer clip goes through the towers in chunks that overlap by the
+    towers' receptive field, which gives the features of the whole clip in bounded memory.
+    Raises BundleError, BackendError or UsageError when the bundle or the backend will not do.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | Path | str,
+        backend: str = "openvino",
+        precision: str = "float32",
+        chunk_snippets: int = 32,
+    ) -> None:
+        self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+        self.backend, self.precision, self.chunk_snippets = backend, precision, chunk_snippets
+        self.stages: dict[str, Backend] = {}
+        for stage in STAGES:
+            spec = self.bundle.manifest["stages"][stage]
+            path = self.bundle.stage_file(stage, precision, stage_format(backend))
+            names = (tuple(t["name"] for t in spec[end]) for end in ("inputs", "outputs"))
+            self.stages[stage] = open_stage(backend, path, precision, *names)
+
+    def close(self) -> None:
+        """Give the compiled stages back."""
+        while self.stages:
+            self.stages.popitem()[1].close()
+
+    def __enter__(self) -> "Detector":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def detect(self, video: Video | Path | str) -> list[Detection]:
+        """Detections in a recording (a path, or frames already read), in order of class, then time."""
+        if not isinstance(video, Video):
+            video = self.read(video)
+        return self.detections(self.scores(video.frames), len(video.frames), video.fps)
+
+    def read(self, path: Path | str, fps: float | None = None) -> Video:
+        """Read a recording as this network takes it; raises VideoError when it cannot be read or is too short."""
+        return read_video(path, self.bundle.size, self.bundle.frame_mode, fps=fps, min_frames=MIN_FRAMES)  # type: ignore[arg-type]
+
+    def detections(self, scores: np.ndarray, frames: int, fps: float) -> list[Detection]:
+        """Scores [T', C] of a clip of `frames` frames → its detections."""
+        snippets_per_second = (frames // FRAMES_PER_SNIPPET) / (frames / fps)
+        return detect(scores, self.bundle.classes, self.bundle.rule, snippets_per_second)
+
+    def scores(self, frames: np.ndarray, timings: Timings | None = None) -> np.ndarray:
+        """frames uint8 [T, S, S], T ≥ 16 → scores float32 [T', C] in (0, 1), a row for every 8 frames.
+
+        At most 3 frames at the end are dropped, so that T is a multiple of 4. `timings`, where given, gains the
+        seconds spent in each stage.
+        """
+        infrared, flow = self.features(frames, timings)
+        length = np.array([len(frames) // FRAMES_PER_SNIPPET], np.int64)
+        with _clock(timings, "head"):
+            feeds = {"infrared_features": infrared, "flow_features": flow, "length": length}
+            scores = self.stages["head"].run(feeds)["scores"]
+        if not np.isfinite(scores).all():
+            raise InfdetError(f"{self.backend} {self.precision} gave scores that are not numbers; try float32")
+        return scores
+
+    def features(self, frames: np.ndarray, timings: Timings | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """frames uint8 [T, S, S] → infrared and flow features, float32 [T', d] each."""
+        size = self.bundle.size
+        if frames.dtype != np.uint8 or frames.ndim != 3 or frames.shape[1:] != (size, size):
+            raise InfdetError(f"frames are {frames.dtype} {list(frames.shape)}, expected uint8 [T, {size}, {size}]")
+        if len(frames) < MIN_FRAMES:
+            raise VideoError(f"clip has {len(frames)} frames; at least {MIN_FRAMES} are needed")
+        frames = np.ascontiguousarray(frames[: len(frames) // 4 * 4])
+        infrared, flow_features = [], []
+        for start, stop, keep in chunks(len(frames), self.chunk_snippets):
+            with _clock(timings, "fen"):
+                flow = self.flow(frames, start, stop)
+            with _clock(timings, "infrared_tower"):
+                feeds = {"frames": frames[start:stop]}
+                infrared.append(self.stages["infrared_tower"].run(feeds)["features"][keep])
+            with _clock(timings, "flow_tower"):
+                flow_features.append(self.stages["flow_tower"].run({"flow": flow})["features"][keep])
+        return np.concatenate(infrared), np.concatenate(flow_features)
+
+    def flow(self, frames: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """Flow float32 [stop−start, c, S/4, S/4] of frames start … stop−1; a clip's last frame has zero flow."""
+        blocks = []
+        for first in range(start, stop, FEN_BLOCK):
+            last = min(first + FEN_BLOCK, stop)
+            block = frames[first : last + 1]
+            if last == len(frames):  # there is no next frame: any will do, its flow is replaced
+                block = np.concatenate((block, block[-1:]))
+            blocks.append(self.stages["fen"].run({"frames": block})["flow"])
+        flow = np.concatenate(blocks)
+        if stop == len(frames):
+            flow[-1] = 0
+        return flow
+
+
+def chunks(frames: int, snippets: int) -> Iterator[tuple[int, int, slice]]:
+    """Cut a clip of `frames` frames (a multiple of 4) into chunks of `snippets` features with their halo.
+
+    Yields the first frame, the frame after the last, and which of the chunk's features to keep. Cuts lie on whole
+    snippets, so that strides and padding fall as in the whole clip.
+    """
+    total = -(-frames // FRAMES_PER_SNIPPET) - 1
+    if frames <= snippets * FRAMES_PER_SNIPPET + 2 * HALO_FRAMES:
+        snippets = total
+    for first in range(0, total, snippets):
+        last = min(first + snippets, total)
+        start = max(first * FRAMES_PER_SNIPPET - HALO_FRAMES, 0)
+        # a feature covers 16 frames, one snippet more than its stride
+        stop = min((last + 1) * FRAMES_PER_SNIPPET + HALO_FRAMES, frames)
+        offset = first - start // FRAMES_PER_SNIPPET
+        yield start, stop, slice(offset, offset + last - first)
+
+
+@contextmanager
+def _clock(timings: Timings | None, stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    if timings is not None:
+        timings[stage] = timings.get(stage, 0.0) + time.perf_counter() - start

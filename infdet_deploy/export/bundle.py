@@ -67,7 +67,7 @@ def eager_tensors(network: InfDetNet, frames: np.ndarray) -> dict[str, dict[str,
 def relative_l2(ours: np.ndarray, reference: np.ndarray) -> float:
     """‖ours − reference‖ / ‖reference‖ in float64."""
     reference = reference.astype(np.float64)
-    return float(np.linalg.norm(ours - reference) / max(np.linalg.norm(reference), 1e-30))
+    return float(np.linalg.norm(ours - reference)) / max(float(np.linalg.norm(reference)), 1e-30)
 
 
 def export_bundle(

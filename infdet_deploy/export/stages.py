@@ -70,7 +70,8 @@ class _FoldedUnit(nn.Module):
     def __init__(self, unit: Unit3d, grey: bool = False) -> None:
         super().__init__()
         conv, bn = unit.conv3d, unit.bn
-        assert bn.running_var is not None and bn.running_mean is not None
+        assert bn.running_var is not None
+        assert bn.running_mean is not None
         scale = bn.weight / torch.sqrt(bn.running_var + bn.eps)
         weight = conv.weight * scale[:, None, None, None, None]
         self.weight = nn.Parameter(weight.sum(1, keepdim=True) if grey else weight)
@@ -86,8 +87,10 @@ class _FoldedUnit(nn.Module):
 class _FoldedMixed(nn.Module):
     def __init__(self, block: Mixed) -> None:
         super().__init__()
-        for name, unit in block.named_children():
-            self.add_module(name, _FoldedUnit(unit))  # type: ignore[arg-type]
+        self.b0 = _FoldedUnit(block.b0)
+        self.b1a, self.b1b = _FoldedUnit(block.b1a), _FoldedUnit(block.b1b)
+        self.b2a, self.b2b = _FoldedUnit(block.b2a), _FoldedUnit(block.b2b)
+        self.b3b = _FoldedUnit(block.b3b)
 
     def forward(self, x: Tensor) -> Tensor:
         # After a ReLU nothing is below the pad value 0, so padding with 0 and with −∞ give the same maximum.
@@ -99,8 +102,10 @@ class _FoldedTower(nn.Module):
     def __init__(self, tower: I3D, grey: bool) -> None:
         super().__init__()
         for name, child in tower.named_children():
-            folded = _FoldedMixed(child) if isinstance(child, Mixed) else _FoldedUnit(child, grey and "1a" in name)
-            self.add_module(name, folded)
+            if isinstance(child, Mixed):
+                self.add_module(name, _FoldedMixed(child))
+            elif isinstance(child, Unit3d):
+                self.add_module(name, _FoldedUnit(child, grey and "1a" in name))
 
     def forward(self, x: Tensor) -> Tensor:
         for name in ENDPOINTS:
@@ -153,10 +158,10 @@ class HeadStage(nn.Module):
         self.super_event = classifier.super_event
         self.hidden = classifier.hidden.to(dtype)
         self.output = classifier.output.to(dtype)
-        for index, layer in enumerate((classifier.sub_event1, classifier.sub_event2, classifier.sub_event3), 1):
-            bias = torch.zeros(8) if layer.join is None else layer.join.bias
-            self.register_buffer(f"kernels{index}", layer.kernels().detach().to(dtype))
-            self.register_buffer(f"bias{index}", bias.detach().to(dtype))
+        # learned, but the same for every clip: the mixtures' kernels are constants of the graph
+        layers = (classifier.sub_event1, classifier.sub_event2, classifier.sub_event3)
+        self.kernels1, self.kernels2, self.kernels3 = (nn.Parameter(k.kernels().to(dtype)) for k in layers)
+        self.bias2, self.bias3 = (nn.Parameter(k.join.bias.to(dtype)) for k in layers[1:] if k.join is not None)
         self.dtype = dtype
 
     def fuse(self, infrared: Tensor, flow: Tensor) -> Tensor:
@@ -172,7 +177,7 @@ class HeadStage(nn.Module):
     def forward(self, infrared_features: Tensor, flow_features: Tensor, length: Tensor) -> Tensor:
         fused = self.fuse(infrared_features, flow_features)
         series = fused[0].T[:, None].to(self.dtype)
-        series = F.conv1d(series, self.kernels1, self.bias1, padding=2)
+        series = F.conv1d(series, self.kernels1, padding=2)
         series = F.relu(F.conv1d(series, self.kernels2, self.bias2, padding=2))
         series = F.relu(F.conv1d(series, self.kernels3, self.bias3, padding=2))
         sub = series.amax(dim=1).T

@@ -21,7 +21,7 @@ class CauchyBank(nn.Module):
         self.gamma = nn.Parameter(0.5 * torch.randn(centres))
 
     def forward(self, time: Tensor, length: Tensor) -> Tensor:
-        """time [P], the positions to evaluate; length [B], the window's snippets → filters [B, N, P], each of sum ~1."""
+        """time [P], the positions to evaluate; length [B], the window's snippets → filters [B, N, P] of sum ~1."""
         centre = (length[:, None] - 1) * (torch.tanh(self.center) + 1) / 2
         width = torch.exp(1.5 - 2 * torch.tanh(self.gamma).abs())[:, None]
         offset = (time - centre[..., None]) / width

@@ -92,8 +92,8 @@ class I3D(nn.Module):
         self.Conv3d_1a_7x7 = Unit3d(inputs, c64, 7, 2)
         self.Conv3d_2b_1x1 = Unit3d(c64, c64)
         self.Conv3d_2c_3x3 = Unit3d(c64, channels, 3)
-        for name, outputs in MIXED.items():
-            outputs = tuple(config.channels(n) for n in outputs)
+        for name, published in MIXED.items():
+            outputs = tuple(config.channels(n) for n in published)
             self.add_module(name, Mixed(channels, outputs))
             channels = outputs[0] + outputs[2] + outputs[4] + outputs[5]
 

@@ -10,7 +10,7 @@ from infdet_deploy.model.presets import ModelConfig
 
 
 class Fusion(NamedTuple):
-    """fused [B, T', d]; attention [B, T', T'], each row a distribution; stream_weight [B] in (0, 1), infrared's share."""
+    """fused [B, T', d]; attention [B, T', T'], rows sum to 1; stream_weight [B] in (0, 1), infrared's share."""
 
     fused: Tensor
     attention: Tensor

@@ -8,7 +8,7 @@ import openvino
 
 
 class OpenVinoStage:
-    """A stage compiled by OpenVINO. float16 files keep float16 weights; a CPU without float16 units computes in float32."""
+    """A stage compiled by OpenVINO. Float16 files hold float16 weights; the arithmetic on a CPU is float32."""
 
     def __init__(self, compiled: openvino.CompiledModel, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
         self._compiled = compiled

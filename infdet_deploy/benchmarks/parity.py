@@ -1,0 +1,74 @@
+"""How far a bundle's stages are from the network they were made from, stage by stage, backend by backend."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from infdet_deploy.errors import BundleError, missing_package
+from infdet_deploy.runtime.backends.base import BACKENDS, available, open_stage, stage_format
+from infdet_deploy.runtime.bundle import STAGES, Bundle
+
+CHECK_FRAMES = (16, 44, 100)
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class StageParity:
+    """One stage on one clip against the eager network fed with the same input.
+
+    max_abs: largest absolute error; relative_l2: ‖error‖/‖reference‖; cosine: between the flattened outputs.
+    """
+
+    stage: str
+    backend: str
+    precision: str
+    frames: int
+    max_abs: float
+    relative_l2: float
+    cosine: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        return self.relative_l2 <= self.tolerance
+
+
+def compare(ours: np.ndarray, reference: np.ndarray) -> tuple[float, float, float]:
+    """Largest absolute error, relative L2, cosine; not-a-number anywhere gives NaN, which passes no tolerance."""
+    a, b = ours.astype(np.float64).ravel(), reference.astype(np.float64).ravel()
+    norm_a, norm_b = max(float(np.linalg.norm(a)), 1e-30), max(float(np.linalg.norm(b)), 1e-30)
+    return float(np.abs(a - b).max()), float(np.linalg.norm(a - b)) / norm_b, float(a @ b) / (norm_a * norm_b)
+
+
+def verify(bundle: Bundle, frames: tuple[int, ...] = CHECK_FRAMES) -> Iterator[StageParity]:
+    """Compare every stage in every precision on every backend that this machine has.
+
+    Raises BundleError when the bundle has no weights to build the eager network from.
+    """
+    if not available("torchscript"):
+        raise missing_package("torch", "export", "verify")
+    from infdet_deploy.export.bundle import TOLERANCE, TORCHSCRIPT_TOLERANCE, eager_tensors
+    from infdet_deploy.model.weights import load_network
+    from infdet_deploy.video.sample import sample_frames
+
+    weights: Path = bundle.path / WEIGHTS
+    if not weights.is_file():
+        raise BundleError(
+            f"{bundle.path} holds no {WEIGHTS}, which verify builds the network from; export it with weights"
+        )
+    network, _ = load_network(weights)
+    references = {t: eager_tensors(network, sample_frames(t, bundle.size, seed=t)) for t in frames}
+    for backend in filter(available, BACKENDS):
+        form = stage_format(backend)
+        tolerances = TOLERANCE if form == "onnx" else TORCHSCRIPT_TOLERANCE
+        for stage in STAGES:
+            spec = bundle.manifest["stages"][stage]
+            inputs, (output,) = (tuple(t["name"] for t in spec[end]) for end in ("inputs", "outputs"))
+            for precision in spec["files"].get(form, {}):
+                runner = open_stage(backend, bundle.stage_file(stage, precision, form), precision, inputs, (output,))
+                for t, tensors in references.items():
+                    errors = compare(runner.run(tensors[stage])[output], tensors[stage][output])
+                    yield StageParity(stage, backend, precision, t, *errors, tolerances[precision])
+                runner.close()

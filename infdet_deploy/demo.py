@@ -1,0 +1,114 @@
+"""The whole way in one command: data, training, evaluation, export, verification, speed, detection, pictures."""
+
+import json
+import time
+from pathlib import Path
+
+from infdet_deploy import commands
+from infdet_deploy.annotations import Clip, ScoredInstance, read_annotations
+from infdet_deploy.benchmarks import parity
+from infdet_deploy.cli import say
+from infdet_deploy.errors import InfdetError
+from infdet_deploy.export.bundle import default_rule
+from infdet_deploy.files import write_json
+from infdet_deploy.metrics import evaluate
+from infdet_deploy.model.weights import load_network, random_network
+from infdet_deploy.picture import draw_clip
+from infdet_deploy.runtime.bundle import load_bundle
+from infdet_deploy.runtime.detections import DetectionRule
+from infdet_deploy.runtime.pipeline import Detector
+from infdet_deploy.training.dataset import load_dataset
+from infdet_deploy.training.loop import evaluate_network
+
+
+def run(out: Path, sample: Path | None) -> None:
+    """Do it all below `out`; what is there already (data, a finished run) is used again.
+
+    sample: a real recording to run as well. Raises InfdetError where a step does not hold what it promises.
+    """
+    begun = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    data, run_folder, bundle_path = out / "data", out / "run", out / "demo.infdet"
+    _step(1, "synthetic thermal data", begun)
+    if not data.is_dir():
+        commands.synthesise(data, commands.SYNTHETIC_CLIPS, seed=0)
+    _step(2, "training the tiny network", begun)
+    if not (run_folder / "run.json").is_file() or "result" not in json.loads((run_folder / "run.json").read_text()):
+        resume = (run_folder / "run.json").is_file()
+        commands.train(data, "tiny", run_folder, steps=None, seed=0, resume=resume)
+
+    _step(3, "evaluating on held-out clips", begun)
+    network, _ = load_network(run_folder / "best.safetensors")
+    held_out = load_dataset(data, "testing", network.config)
+    untrained = evaluate_network(
+        random_network(network.config), held_out, DetectionRule(**_rule(default_rule(network.config.classes)))
+    )
+
+    _step(4, "exporting with float16, verifying every stage", begun)
+    commands.export(run_folder, bundle_path, fp16=True)
+    bundle = load_bundle(bundle_path)
+    checks = list(parity.verify(bundle))
+    for failed in (c for c in checks if not c.passed):
+        raise InfdetError(f"{failed.stage} on {failed.backend} {failed.precision}: rel. L2 {failed.relative_l2:.1e}")
+    worst = {p: max(c.relative_l2 for c in checks if c.precision == p) for p in ("float32", "float16")}
+
+    clips = {clip.name: clip for clip in read_annotations(data / "annotations.json", "testing")}
+    results = {}
+    for backend, precision in (("openvino", "float32"), ("onnxruntime", "float16")):
+        with Detector(bundle, backend, precision) as detector:
+            results[f"{backend} {precision}"] = _evaluate(detector, data, clips)
+    _step(5, "measuring speed", begun)
+    report = commands.bench(bundle_path, None, frames=100, runs=20, backends="all", precisions="all")
+    write_json(out / "bench.json", report)
+
+    _step(6, "detecting and drawing", begun)
+    pictures = []
+    with Detector(bundle) as detector:
+        for label in bundle.classes:
+            clip = next(c for c in clips.values() if any(i.label == label for i in c.instances))
+            pictures.append(_draw(detector, data / "videos" / f"{clip.name}.mp4", out, clip))
+        if sample is not None:
+            pictures.append(_draw(detector, sample, out, None, "demo network"))
+    if sample is not None:
+        with Detector(commands.random_bundle("infdet")) as detector:
+            pictures.append(_draw(detector, sample, out, None, "paper-size network, random weights"))
+
+    print(f"\nmAP@0.5 on {len(clips)} held-out clips (THUMOS'14 protocol)")
+    print(f"  untrained, eager            {untrained['map']['0.5']:.3f}")
+    for name, result in results.items():
+        print(f"  trained, {name:<18} {result['map']['0.5']:.3f}   (IoU 0.1: {result['map']['0.1']:.3f})")
+    print(f"largest relative L2 of a stage: float32 {worst['float32']:.1e}, float16 {worst['float16']:.1e}")
+    for row in report["contenders"]:
+        speed, factor = row["frames_per_s"]["median"], row["real_time_factor"]
+        print(f"{row['backend']} {row['precision']}: {speed:.0f} frames/s, {factor:.1f} times real time")
+    for picture in pictures:
+        print(f"picture: {picture}")
+    print(f"bundle: {bundle_path}   took {time.monotonic() - begun:.0f} s")
+    print(f"next: infdet-deploy detect {bundle_path} {data}/videos/{next(iter(clips))}.mp4")
+
+
+def _step(number: int, text: str, begun: float) -> None:
+    say(f"[{number}/6, {time.monotonic() - begun:.0f} s] {text}")
+
+
+def _rule(values: dict) -> dict:
+    return values | {key: tuple(values[key]) for key in ("thresholds", "mean_duration_s")}
+
+
+def _evaluate(detector: Detector, data: Path, clips: dict[str, Clip]) -> dict:
+    found = [
+        ScoredInstance(name, d.label, d.start_s, d.end_s, d.score)
+        for name in clips
+        for d in detector.detect(data / "videos" / f"{name}.mp4")
+    ]
+    return evaluate(list(clips.values()), found, "thumos14", detector.bundle.classes)
+
+
+def _draw(detector: Detector, path: Path, out: Path, clip: Clip | None, note: str = "") -> Path:
+    video = detector.read(path)
+    scores = detector.scores(video.frames)
+    found = detector.detections(scores, len(video.frames), video.fps)
+    rule, classes = detector.bundle.rule, detector.bundle.classes
+    suffix = "-" + note.split(",")[0].replace(" ", "-") if note else ""
+    truth = None if clip is None else clip.instances
+    return draw_clip(out / f"{video.name}{suffix}.png", video, scores, classes, rule.thresholds, found, truth)

@@ -1,0 +1,66 @@
+"""What this machine can do, and what to install for more."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+from infdet_deploy import __version__
+from infdet_deploy.benchmarks.latency import device_name
+from infdet_deploy.runtime.backends.base import BACKENDS, available
+
+# package → (extra that brings it, what it is for)
+PACKAGES = {
+    "openvino": ("", "inference on CPUs (default backend)"),
+    "onnxruntime": ("onnxruntime", "inference with ONNX Runtime"),
+    "onnxruntime-gpu": ("gpu", "inference with ONNX Runtime on NVIDIA GPUs"),
+    "torch": ("train", "training, export, verify"),
+    "opencv-contrib-python-headless": ("train", "TV-L1 flow for training, the synthetic dataset"),
+    "onnx": ("export", "export to ONNX"),
+    "onnxscript": ("export", "export to ONNX"),
+    "cptv": ("thermal", ".cptv thermal recordings"),
+    "tifffile": ("thermal", "16-bit TIFF stacks"),
+    "matplotlib": ("plot", "pictures of detections"),
+    "tensorrt": ("", "TensorRT engines on the device"),
+}
+_CPU_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm", "bf16")
+
+
+def examine() -> dict[str, Any]:
+    """A JSON-ready description: machine, backends with their precisions, packages with what would bring them."""
+    packages = {}
+    for name, (extra, purpose) in PACKAGES.items():
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            version = None
+        hint = f"pip install 'infdet-deploy[{extra}]'" if extra else f"pip install {name}"
+        packages[name] = {"version": version, "purpose": purpose, "install": None if version else hint}
+    backends = {
+        name: {"available": available(name), "precisions": list(precisions)}
+        for name, (_, _, precisions) in BACKENDS.items()
+    }
+    nvidia = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+    return {
+        "version": __version__,
+        "machine": {
+            "processor": device_name(),
+            "cores": os.cpu_count(),
+            "features": [f for f in _CPU_FEATURES if f in _cpu_flags()],
+            "system": platform.platform(),
+            "python": platform.python_version(),
+            "nvidia_gpu": nvidia,
+        },
+        "backends": backends,
+        "packages": packages,
+    }
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split(":", 1)[1].split()}

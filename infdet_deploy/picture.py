@@ -1,0 +1,65 @@
+"""One picture of a clip: a strip of frames, the score curves, detections over the truth."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from infdet_deploy.annotations import Instance
+from infdet_deploy.errors import missing_package
+from infdet_deploy.files import whole_file
+from infdet_deploy.runtime.detections import Detection
+from infdet_deploy.video import Video
+
+STRIP_FRAMES = 10
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+
+
+def draw_clip(
+    path: Path | str,
+    video: Video,
+    scores: np.ndarray,
+    classes: Sequence[str],
+    thresholds: Sequence[float],
+    detections: Sequence[Detection],
+    truth: Sequence[Instance] | None = None,
+) -> Path:
+    """Write a PNG. scores: [T', C]; truth None where none is known. Raises InfdetError without matplotlib."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise missing_package("matplotlib", "plot", "drawing a picture") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    end_s = video.duration_s
+    rows = len(classes)
+    figure, (strip, curves, bars) = plt.subplots(
+        3, 1, figsize=(12, 4.6 + 0.55 * rows), height_ratios=(1.5, 2.4, 0.55 * rows + 0.3), layout="constrained"
+    )
+    picks = ((np.arange(STRIP_FRAMES) + 0.5) / STRIP_FRAMES * len(video.frames)).astype(int)
+    strip.imshow(np.hstack(video.frames[picks]), cmap="inferno", aspect="auto", extent=(0, end_s, 0, 1))
+    strip.set(yticks=[], xticks=[], title=f"{video.name}  ({len(video.frames)} frames, {video.fps:g} frames/s)")
+    times = (np.arange(len(scores)) + 0.5) * (end_s / max(len(video.frames) // 8, 1))
+    for index, label in enumerate(classes):
+        colour = COLOURS[index % len(COLOURS)]
+        curves.plot(times, scores[:, index], color=colour, label=label)
+        curves.axhline(thresholds[index], color=colour, linestyle=":", linewidth=1)
+        for kind, offset, alpha, items in (("truth", 0.06, 0.35, truth or ()), ("found", -0.34, 1.0, detections)):
+            for item in items:
+                if item.label == label:
+                    width = item.end_s - item.start_s
+                    bars.barh(index + offset + 0.14, width, 0.28, item.start_s, color=colour, alpha=alpha)
+                    if kind == "found":
+                        text = f"{item.score:.2f}"  # type: ignore[union-attr]
+                        bars.text(item.start_s + width / 2, index - 0.2, text, ha="center", va="center", fontsize=7)
+    curves.set(xlim=(0, end_s), ylim=(0, 1), ylabel="score", xticklabels=[])
+    curves.legend(loc="upper right", ncols=min(rows, 6), fontsize=8)
+    below = "pale: truth, full: detections with their score" if truth is not None else "detections with their score"
+    bars.set(xlim=(0, end_s), ylim=(rows - 0.5, -0.5), yticks=range(rows), yticklabels=classes)
+    bars.set_xlabel(f"time (s)      {below}")
+    path = Path(path)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=110, format=path.suffix.lstrip(".") or "png")
+    plt.close(figure)
+    return path

@@ -18,7 +18,7 @@ from infdet_deploy.runtime.bundle import load_bundle
 from infdet_deploy.runtime.detections import DetectionRule
 from infdet_deploy.runtime.pipeline import Detector
 from infdet_deploy.training.dataset import load_dataset
-from infdet_deploy.training.loop import evaluate_network
+from infdet_deploy.training.evaluation import evaluate_network
 
 
 def run(out: Path, sample: Path | None) -> None:
@@ -53,10 +53,10 @@ def run(out: Path, sample: Path | None) -> None:
     worst = {p: max(c.relative_l2 for c in checks if c.precision == p) for p in ("float32", "float16")}
 
     clips = {clip.name: clip for clip in read_annotations(data / "annotations.json", "testing")}
-    results = {}
-    for backend, precision in (("openvino", "float32"), ("onnxruntime", "float16")):
+    found = {}
+    for backend, precision in (("openvino", "float32"), ("openvino", "float16"), ("onnxruntime", "float16")):
         with Detector(bundle, backend, precision) as detector:
-            results[f"{backend} {precision}"] = _evaluate(detector, data, clips)
+            found[f"{backend} {precision}"] = {name: detector.detect(data / "videos" / f"{name}.mp4") for name in clips}
     _step(5, "measuring speed", begun)
     report = commands.bench(bundle_path, None, frames=100, runs=20, backends="all", precisions="all")
     write_json(out / "bench.json", report)
@@ -75,8 +75,18 @@ def run(out: Path, sample: Path | None) -> None:
 
     print(f"\nmAP@0.5 on {len(clips)} held-out clips (THUMOS'14 protocol)")
     print(f"  untrained, eager            {untrained['map']['0.5']:.3f}")
-    for name, result in results.items():
-        print(f"  trained, {name:<18} {result['map']['0.5']:.3f}   (IoU 0.1: {result['map']['0.1']:.3f})")
+    reference = found["openvino float32"]
+    for name, detections in found.items():
+        scored = [
+            ScoredInstance(clip, d.label, d.start_s, d.end_s, d.score) for clip in clips for d in detections[clip]
+        ]
+        result = evaluate(list(clips.values()), scored, "thumos14", bundle.classes)
+        changes = [parity.compare_detections(reference[clip], detections[clip]) for clip in clips]
+        print(
+            f"  trained, {name:<19}{result['map']['0.5']:.3f}   (IoU 0.1: {result['map']['0.1']:.3f}; "
+            f"against float32: {sum(c.missed for c in changes)} missed, {sum(c.extra for c in changes)} extra, "
+            f"boundaries within {max(c.boundary_shift_s for c in changes):.2f} s)"
+        )
     print(f"largest relative L2 of a stage: float32 {worst['float32']:.1e}, float16 {worst['float16']:.1e}")
     for row in report["contenders"]:
         speed, factor = row["frames_per_s"]["median"], row["real_time_factor"]
@@ -93,15 +103,6 @@ def _step(number: int, text: str, begun: float) -> None:
 
 def _rule(values: dict) -> dict:
     return values | {key: tuple(values[key]) for key in ("thresholds", "mean_duration_s")}
-
-
-def _evaluate(detector: Detector, data: Path, clips: dict[str, Clip]) -> dict:
-    found = [
-        ScoredInstance(name, d.label, d.start_s, d.end_s, d.score)
-        for name in clips
-        for d in detector.detect(data / "videos" / f"{name}.mp4")
-    ]
-    return evaluate(list(clips.values()), found, "thumos14", detector.bundle.classes)
 
 
 def _draw(detector: Detector, path: Path, out: Path, clip: Clip | None, note: str = "") -> Path:

@@ -9,6 +9,7 @@ import numpy as np
 from infdet_deploy.errors import BundleError, missing_package
 from infdet_deploy.runtime.backends.base import BACKENDS, available, open_stage, stage_format
 from infdet_deploy.runtime.bundle import STAGES, Bundle
+from infdet_deploy.runtime.detections import Detection
 
 CHECK_FRAMES = (16, 44, 100)
 WEIGHTS = "weights.safetensors"
@@ -40,6 +41,37 @@ def compare(ours: np.ndarray, reference: np.ndarray) -> tuple[float, float, floa
     a, b = ours.astype(np.float64).ravel(), reference.astype(np.float64).ravel()
     norm_a, norm_b = max(float(np.linalg.norm(a)), 1e-30), max(float(np.linalg.norm(b)), 1e-30)
     return float(np.abs(a - b).max()), float(np.linalg.norm(a - b)) / norm_b, float(a @ b) / (norm_a * norm_b)
+
+
+@dataclass(frozen=True)
+class DetectionChanges:
+    """What changed between two detection lists of the same clips.
+
+    matched: pairs of the same class that overlap; missed, extra: without a partner; boundary_shift_s, score_shift: the
+    largest among the pairs.
+    """
+
+    matched: int
+    missed: int
+    extra: int
+    boundary_shift_s: float
+    score_shift: float
+
+
+def compare_detections(reference: list[Detection], ours: list[Detection]) -> DetectionChanges:
+    """Pair the detections of one clip, best overlap first come, and measure how far the pairs are apart."""
+    free = list(ours)
+    boundary, score, matched = 0.0, 0.0, 0
+    for one in reference:
+        overlapping = [o for o in free if o.label == one.label and o.start_s < one.end_s and one.start_s < o.end_s]
+        if not overlapping:
+            continue
+        other = min(overlapping, key=lambda o: abs(o.start_s - one.start_s) + abs(o.end_s - one.end_s))
+        free.remove(other)
+        matched += 1
+        boundary = max(boundary, abs(other.start_s - one.start_s), abs(other.end_s - one.end_s))
+        score = max(score, abs(other.score - one.score))
+    return DetectionChanges(matched, len(reference) - matched, len(free), boundary, score)
 
 
 def verify(bundle: Bundle, frames: tuple[int, ...] = CHECK_FRAMES) -> Iterator[StageParity]:

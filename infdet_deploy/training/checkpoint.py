@@ -1,0 +1,104 @@
+"""A training run's folder: each file whole or absent, nothing in it executable.
+
+1. `best.safetensors`, `last.safetensors`: networks for use (see `model.weights`), with thresholds, mean durations and
+   frame mode in their header.
+2. `state.safetensors`: all that is needed to go on exactly where the run stood; JSON values in its header.
+3. `run.json`: model and training configuration, data set, history of metrics.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from infdet_deploy.errors import TrainingError
+from infdet_deploy.files import whole_file
+from infdet_deploy.model.presets import ModelConfig
+from infdet_deploy.model.weights import save_network
+
+BEST, LAST, STATE, RUN = "best.safetensors", "last.safetensors", "state.safetensors", "run.json"
+
+
+@dataclass
+class TrainingState:
+    """network: being trained; averaged: its moving average; values: JSON (step, history, best so far, schedule)."""
+
+    network: nn.Module
+    averaged: nn.Module
+    optimizer: torch.optim.Optimizer
+    values: dict[str, Any]
+
+
+def save_state(folder: Path, state: TrainingState) -> None:
+    """Write everything that decides how training goes on, torch's random state included."""
+    tensors: dict[str, Tensor] = {"random": torch.get_rng_state()}
+    for part, module in (("network", state.network), ("averaged", state.averaged)):
+        tensors |= {f"{part}.{name}": tensor for name, tensor in module.state_dict().items()}
+    for index, parameter in enumerate(_parameters(state.optimizer)):
+        for name, value in state.optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    with whole_file(folder / STATE) as temporary:
+        save_file(tensors, temporary, metadata={"training": json.dumps(state.values)})
+
+
+def load_state(folder: Path, state: TrainingState) -> None:
+    """Put back what `save_state` wrote. Raises TrainingError where it is missing, damaged or of another network."""
+    path = folder / STATE
+    if not path.is_file():
+        raise TrainingError(f"{path}: no such training state, nothing to resume; start without resume")
+    try:
+        tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            values = json.loads((file.metadata() or {})["training"])
+        for part, module in (("network", state.network), ("averaged", state.averaged)):
+            module.load_state_dict(_below(tensors, part))
+        for index, parameter in enumerate(_parameters(state.optimizer)):
+            found = _below(tensors, f"optimizer.{index}")
+            for name, tensor in found.items():
+                if tensor.shape == parameter.shape:  # in the parameter's memory order
+                    found[name] = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
+            if found:
+                state.optimizer.state[parameter] = found
+        torch.set_rng_state(tensors["random"])
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise TrainingError(f"{path}: not the state of this training run: {reason}") from None
+    state.values.clear()
+    state.values.update(values)
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _below(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    prefix = f"{part}."
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def save_trained(
+    path: Path,
+    network: nn.Module,
+    model: ModelConfig,
+    thresholds: Sequence[float],
+    mean_duration_s: Sequence[float],
+    frame_mode: str,
+) -> None:
+    """Write a network with what turning its scores into detections needs."""
+    extra = {"thresholds": list(thresholds), "mean_duration_s": list(mean_duration_s), "frame_mode": frame_mode}
+    save_network(path, network, model, extra)
+
+
+def newest_run(root: Path | str = Path("runs")) -> Path:
+    """The run folder below `root` whose `run.json` was written last. Raises TrainingError where there is none."""
+    runs = sorted(Path(root).glob(f"*/{RUN}"), key=lambda path: path.stat().st_mtime_ns)
+    if not runs:
+        raise TrainingError(f"{root}: no training run there; train first, or name the run's folder")
+    return runs[-1].parent

@@ -1,0 +1,106 @@
+"""Judging a network on whole clips, and fitting its thresholds."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from infdet_deploy.annotations import ScoredInstance
+from infdet_deploy.metrics import IOU_THRESHOLDS, average_precision_thumos14, evaluate
+from infdet_deploy.model.network import InfDetNet, to_grey
+from infdet_deploy.model.presets import valid_length
+from infdet_deploy.runtime.detections import DetectionRule, detect
+from infdet_deploy.training.dataset import PreparedClip
+from infdet_deploy.training.losses import Losses, losses
+
+_GRID = tuple(round(0.025 * step, 3) for step in range(1, 37))  # thresholds tried, 0.025 to 0.9
+
+
+def forward(network: InfDetNet, grey: Tensor, length: Tensor, precision: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Logits [B, T', C] and flow [B, T, c, S/4, S/4], float32; FEN and towers in `precision`, the rest in float32."""
+    with torch.autocast(grey.device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
+        flow = network.estimate_flow(grey)
+        infrared = network.infrared_tower(grey[:, None])
+        moving = network.flow_to_features(flow)
+    fused = network.sca(infrared.float(), moving.float()).fused
+    return network.classifier(fused, length), flow.float()
+
+
+def default_thresholds(classes: Sequence[str]) -> tuple[float, ...]:
+    """The published thresholds for three classes, 0.5 for each class of another set."""
+    return (0.3, 0.4, 0.3) if len(classes) == 3 else (0.5,) * len(classes)
+
+
+class ClipScores(NamedTuple):
+    """scores float32 [T', C], 0–1, and the clip's losses."""
+
+    scores: np.ndarray
+    losses: Losses
+
+
+def clip_scores(
+    network: InfDetNet,
+    clips: Sequence[PreparedClip],
+    device: str = "cpu",
+    precision: torch.dtype = torch.float32,
+) -> list[ClipScores]:
+    """Scores and losses of whole clips, float32, the network in eval mode, its convolutions in `precision`."""
+    network.eval()
+    found = []
+    with torch.inference_mode():
+        for clip in clips:
+            grey = to_grey(torch.from_numpy(clip.frames)[None].to(device))
+            length = torch.tensor([valid_length(len(clip.frames))], device=device)
+            logits, flow = forward(network, grey, length, precision)
+            labels = torch.from_numpy(clip.labels)[None].to(device)
+            target = torch.from_numpy(clip.flow.astype(np.float32))[None].to(device)
+            found.append(ClipScores(logits[0].sigmoid().cpu().numpy(), losses(logits, labels, flow, target, length)))
+    return found
+
+
+def evaluate_network(
+    network: InfDetNet, clips: Sequence[PreparedClip], rule: DetectionRule, device: str = "cpu"
+) -> dict[str, Any]:
+    """Losses and mAP (THUMOS'14) of a network on whole clips.
+
+    Returns `{"loss", "classification", "flow", "map": {"0.1": …, "0.5": …}, "ap": {class: {"0.1": …}}}`.
+    """
+    classes = network.config.classes
+    found = clip_scores(network, clips, device)
+    detections = [
+        ScoredInstance(clip.name, d.label, d.start_s, d.end_s, d.score)
+        for clip, one in zip(clips, found, strict=True)
+        for d in detect(one.scores, classes, rule, clip.snippets_per_second)
+    ]
+    result = evaluate([clip.annotation for clip in clips], detections, "thumos14", classes, IOU_THRESHOLDS)
+    mean = [float(torch.cat(part).mean()) for part in zip(*(one.losses for one in found), strict=True)]
+    return dict(zip(("loss", "classification", "flow"), mean, strict=True), map=result["map"], ap=result["ap"])
+
+
+def fit_thresholds(
+    scores: Sequence[ClipScores],
+    clips: Sequence[PreparedClip],
+    classes: Sequence[str],
+    mean_duration_s: Sequence[float],
+    iou: float = 0.5,
+) -> tuple[float, ...]:
+    """For each class the threshold of a grid with the highest AP; of several such, the one in their middle."""
+    fitted = []
+    for index, label in enumerate(classes):
+        truth = {
+            clip.name: [(i.start_s, i.end_s) for i in clip.annotation.instances if i.label == label] for clip in clips
+        }
+        values = []
+        for threshold in _GRID:
+            rule = DetectionRule((threshold,), (mean_duration_s[index],))
+            detections = [
+                ScoredInstance(clip.name, label, d.start_s, d.end_s, d.score)
+                for clip, one in zip(clips, scores, strict=True)
+                for d in detect(one.scores[:, index : index + 1], (label,), rule, clip.snippets_per_second)
+            ]
+            values.append(average_precision_thumos14(truth, detections, iou))
+        highest = [threshold for threshold, value in zip(_GRID, values, strict=True) if value == max(values)]
+        fitted.append(highest[len(highest) // 2])
+    return tuple(fitted)

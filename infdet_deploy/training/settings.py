@@ -1,0 +1,71 @@
+"""How to train, as one frozen configuration."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from infdet_deploy.config import from_dict, to_dict
+from infdet_deploy.errors import ConfigError
+from infdet_deploy.model.presets import FRAMES_PER_SNIPPET, MIN_FRAMES
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train.
+
+    steps, batch, window_frames: optimiser steps, windows a step, frames a window (a multiple of 8; shorter clips are
+    padded and masked). learning_rate: the peak, after `warmup` (a share of the steps). schedule: `cosine` falls to 0 at
+    the last step; `paper` takes 6 · 0.01 · batch / training clips instead of learning_rate and divides it by 10 when
+    the validation loss has not improved for 10 epochs. clip_norm: gradients are scaled down to this norm. average:
+    decay of the moving average of the weights, which is what is judged and kept (0: the weights themselves).
+    freeze_towers: both towers stay as they are, for towers trained elsewhere. mirror, jitter, shift: augmentation by
+    mirroring, brightness and contrast (0.2: up to 20 %) and moving the picture (share of its size). precision: of the
+    convolutions; `auto` is bfloat16 where the processor has it. validate_every and save_every count steps;
+    norm_windows: windows from which the batch norms' statistics are taken before validation.
+    """
+
+    steps: int = 560
+    batch: int = 2
+    window_frames: int = 128
+    learning_rate: float = 1.5e-3
+    warmup: float = 0.08
+    schedule: Literal["cosine", "paper"] = "cosine"
+    weight_decay: float = 5e-4
+    clip_norm: float = 5.0
+    average: float = 0.98
+    freeze_towers: bool = False
+    mirror: bool = True
+    jitter: float = 0.2
+    shift: float = 0.125
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: str = "cpu"
+    validate_every: int = 280
+    save_every: int = 140
+    norm_windows: int = 16
+    train_subset: str = "training"
+    validation_subset: str = "testing"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "validate_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"training: {name} is {getattr(self, name)}, expected 1 or more")
+        if self.window_frames < MIN_FRAMES or self.window_frames % FRAMES_PER_SNIPPET:
+            raise ConfigError(f"training: window_frames is {self.window_frames}, expected a multiple of 8 from 16")
+        for name in ("learning_rate", "clip_norm"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"training: {name} is {getattr(self, name)}, expected a number above 0")
+        for name in ("warmup", "average", "jitter", "shift"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"training: {name} is {getattr(self, name)}, expected 0 or more, below 1")
+        if not 0 <= self.weight_decay < math.inf or self.norm_windows < 0 or self.seed < 0:
+            raise ConfigError("training: weight_decay, norm_windows and seed must be 0 or more")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types; `from_json` gives an equal configuration back."""
+        return to_dict(self)
+
+    @classmethod
+    def from_json(cls, values: Any, where: str = "training") -> "TrainConfig":
+        """Read a configuration; raises ConfigError naming an unknown key or a wrong value."""
+        return from_dict(cls, values, where)

@@ -1,0 +1,106 @@
+"""Training windows: which part of which clip a step sees, and how it is augmented."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from infdet_deploy.model.network import to_grey
+from infdet_deploy.model.presets import FLOW_STRIDE, FRAMES_PER_SNIPPET, ModelConfig, valid_length
+from infdet_deploy.training.dataset import PreparedClip, snippet_labels
+from infdet_deploy.training.settings import TrainConfig
+
+
+class Batch(NamedTuple):
+    """names; grey [B, T, S, S] in [−1, 1]; target flow [B, T−1, c, S/4, S/4]; labels [B, T', C]; length, pairs [B]."""
+
+    names: list[str]
+    grey: Tensor
+    target: Tensor
+    labels: Tensor
+    length: Tensor
+    pairs: Tensor
+
+
+class Windows:
+    """The training windows, in an order that follows from the seed and the step alone.
+
+    A clip of n windows' length is drawn n times an epoch, each time at another place, a whole number of snippets from
+    its start.
+    """
+
+    def __init__(self, clips: Sequence[PreparedClip], model: ModelConfig, config: TrainConfig) -> None:
+        self.clips, self.model, self.config = clips, model, config
+        self.units = [
+            index
+            for index, clip in enumerate(clips)
+            for _ in range(max(1, round(len(clip.frames) / config.window_frames)))
+        ]
+
+    @property
+    def steps_per_epoch(self) -> float:
+        return len(self.units) / self.config.batch
+
+    def batch(self, step: int) -> Batch:
+        """The windows of a step, augmented."""
+        samples = []
+        for draw in range(step * self.config.batch, (step + 1) * self.config.batch):
+            epoch, place = divmod(draw, len(self.units))
+            order = np.random.default_rng([self.config.seed, 0, epoch]).permutation(len(self.units))
+            samples.append((self.units[order[place]], np.random.default_rng([self.config.seed, 1, draw])))
+        return self._stack([self._window(self.clips[index], rng, True) for index, rng in samples])
+
+    def plain(self, index: int) -> Batch:
+        """One window without augmentation."""
+        rng = np.random.default_rng([self.config.seed, 2, index])
+        clip = self.clips[self.units[int(rng.integers(len(self.units)))]]
+        return self._stack([self._window(clip, rng, False)])
+
+    def _window(self, clip: PreparedClip, rng: np.random.Generator, augment: bool) -> tuple[Any, ...]:
+        wanted, total = self.config.window_frames, len(clip.frames)
+        first = int(rng.integers(max(0, total - wanted) // FRAMES_PER_SNIPPET + 1))
+        start = first * FRAMES_PER_SNIPPET
+        frames, flow = clip.frames[start : start + wanted], clip.flow[start : start + wanted - 1].astype(np.float32)
+        length, pairs = valid_length(len(frames)), len(flow)
+        snippets = wanted // FRAMES_PER_SNIPPET - 1
+        labels = snippet_labels(clip.annotation, self.model.classes, total, clip.duration_s, first + snippets)[first:]
+        if len(frames) < wanted:
+            frames = np.pad(frames, ((0, wanted - len(frames)), (0, 0), (0, 0)), mode="edge")
+            flow = np.pad(flow, ((0, wanted - 1 - len(flow)), (0, 0), (0, 0), (0, 0)))
+        gain, offset = 1.0, 0.0
+        if augment:
+            gain, offset = 1 + self.config.jitter * rng.uniform(-1, 1), self.config.jitter * rng.uniform(-1, 1)
+            frames, flow = self._move(frames, flow, rng)
+        return clip.name, frames, flow, labels, length, pairs, gain, offset
+
+    def _move(self, frames: np.ndarray, flow: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Shift by a whole number of flow pixels, the rim repeated; mirror."""
+        cells = flow.shape[-1]
+        reach = int(cells * self.config.shift)
+        down, right = (int(n) for n in rng.integers(-reach, reach + 1, 2))
+        if down or right:
+            rows, columns = (np.clip(np.arange(cells) + n, 0, cells - 1) for n in (down, right))
+            flow = flow[..., rows[:, None], columns]
+            pixels = np.arange(frames.shape[-1])
+            rows, columns = (np.clip(pixels + n * FLOW_STRIDE, 0, pixels[-1]) for n in (down, right))
+            frames = frames[:, rows[:, None], columns]
+        if self.config.mirror and rng.random() < 0.5:
+            frames, flow = frames[..., ::-1], flow[..., ::-1].copy()
+            flow[:, 0] *= -1
+        return frames, flow
+
+    def _stack(self, samples: list[tuple[Any, ...]]) -> Batch:
+        names, frames, flow, labels, length, pairs, gain, offset = zip(*samples, strict=True)
+        device = self.config.device
+        grey = to_grey(torch.from_numpy(np.stack(frames)).to(device))
+        scale, add = (torch.tensor(v, dtype=torch.float32, device=device)[:, None, None, None] for v in (gain, offset))
+        return Batch(
+            list(names),
+            (grey * scale + add).clamp(-1, 1),
+            torch.from_numpy(np.stack(flow)).to(device),
+            torch.from_numpy(np.stack(labels)).to(device),
+            torch.tensor(length, device=device),
+            torch.tensor(pairs, device=device),
+        )

@@ -1,0 +1,90 @@
+"""A data set folder becomes frames, flow and labels; the cache follows the content."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from infdet_deploy.annotations import Clip, Instance, write_activitynet
+from infdet_deploy.errors import AnnotationError, TrainingError
+from infdet_deploy.model.presets import ModelConfig, feature_length
+from infdet_deploy.training import dataset
+from infdet_deploy.training.synthetic import synthesise
+from infdet_deploy.training.tvl1 import tvl1_flow
+
+MODEL = ModelConfig(size=64, channel_divisor=8)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Two clips, both for training, of 10 s at 8 frames/s."""
+    folder = tmp_path_factory.mktemp("dataset") / "data"
+    return synthesise(folder, clips=2, size=(64, 64), fps=8, clip_s=(10, 10), test_share=0)
+
+
+def test_clips(data):
+    seen = []
+    clips = dataset.load_dataset(data, "training", MODEL, lambda done, total: seen.append((done, total)))
+    assert [clip.name for clip in clips] == ["drop_0000", "fight_0000"]
+    assert seen[-1] == (2, 2)
+    for clip in clips:
+        assert clip.frames.shape == (80, 64, 64)
+        assert clip.frames.dtype == np.uint8
+        assert clip.duration_s == pytest.approx(10)
+        assert clip.snippets_per_second == pytest.approx(1)
+        assert clip.labels.shape == (feature_length(80), 3) == (9, 3)
+        np.testing.assert_array_equal(clip.flow, tvl1_flow(clip.frames, 3))
+    assert clips[1].labels[:, 1].sum() >= 3  # a fight lasts some seconds
+
+
+def test_labels_are_strictly_inside():
+    clip = Clip("a", 10.0, None, (Instance("x", 2.0, 5.0), Instance("y", 0.5, 1.4)))
+    labels = dataset.snippet_labels(clip, ("x", "y"), frames=80, duration_s=10.0, snippets=9)
+    assert labels[:, 0].tolist() == [0, 0, 0, 1, 1, 0, 0, 0, 0]  # 2 s and 5 s are not inside
+    assert labels[:, 1].tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 0]
+
+
+def test_cache(data, tmp_path, monkeypatch):
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)  # keeps the files' times
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    first = dataset.load_dataset(folder, "training", MODEL)
+    files = sorted((folder / ".cache").iterdir())
+    assert len(files) == 2
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset, "ProcessPoolExecutor", None)  # nothing is left to prepare
+        again = dataset.load_dataset(folder, "training", MODEL)
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one.frames, two.frames)
+        np.testing.assert_array_equal(one.flow, two.flow)
+        assert one.duration_s == two.duration_s
+
+    files[0].write_bytes(files[0].read_bytes()[:1000])  # damaged: made anew
+    os.utime(folder / "videos" / "fight_0000.mp4", ns=(1, 1))  # another video: another file
+    third = dataset.load_dataset(folder, "training", MODEL)
+    np.testing.assert_array_equal(third[0].flow, first[0].flow)
+    assert len(list((folder / ".cache").iterdir())) == 3
+    assert files[0].stat().st_size > 1000
+
+
+def test_mean_durations(data):
+    clips = dataset.load_dataset(data, "training", MODEL)
+    drop_s, fight_s = dataset.mean_durations_s(clips, ("drop", "fight"))
+    assert 0.4 < drop_s < 4.0
+    assert 2.0 < fight_s < 10.0
+    with pytest.raises(TrainingError, match="no instance of class 'hug' in 2 training clips"):
+        dataset.mean_durations_s(clips, MODEL.classes)
+
+
+def test_errors(data, tmp_path):
+    with pytest.raises(TrainingError, match="no such data set folder"):
+        dataset.load_dataset(tmp_path / "none", "training", MODEL)
+    with pytest.raises(AnnotationError, match="no clip of subset 'testing'; subsets there are training"):
+        dataset.load_dataset(data, "testing", MODEL)
+    with pytest.raises(TrainingError, match=r"label '(drop|fight)', the network knows wave"):
+        dataset.load_dataset(data, "training", ModelConfig(classes=("wave",), size=64))
+    write_activitynet(tmp_path / "annotations.json", [Clip("gone", 3.0, "training", (Instance("drop", 1, 2),))])
+    with pytest.raises(TrainingError, match=r"gone\.mp4: no such video"):
+        dataset.load_dataset(tmp_path, "training", MODEL)

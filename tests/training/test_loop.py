@@ -1,0 +1,194 @@
+"""Training: what follows from the seed, what a resumed run gives, what is refused."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from infdet_deploy.annotations import Clip, Instance
+from infdet_deploy.errors import ConfigError, TrainingError
+from infdet_deploy.model.presets import ModelConfig
+from infdet_deploy.model.weights import load_network, random_network
+from infdet_deploy.runtime.detections import DetectionRule
+from infdet_deploy.training import checkpoint, evaluation, loop
+from infdet_deploy.training.dataset import PreparedClip, load_dataset, snippet_labels
+from infdet_deploy.training.losses import Losses
+from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.synthetic import synthesise
+from infdet_deploy.training.windows import Windows
+
+MODEL = ModelConfig(size=64, channel_divisor=8)
+CONFIG = TrainConfig(
+    steps=6, batch=2, window_frames=32, validate_every=3, save_every=3, norm_windows=2, precision="float32"
+)
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Six clips of 10 s at 8 frames/s, three of them for testing."""
+    folder = tmp_path_factory.mktemp("loop") / "data"
+    return synthesise(folder, clips=6, size=(64, 64), fps=8, clip_s=(10, 10), test_share=0.5)
+
+
+@pytest.fixture(scope="module")
+def straight(data, tmp_path_factory):
+    """A run of six steps: its folder, its result and its progress."""
+    out = tmp_path_factory.mktemp("runs") / "straight"
+    seen = []
+    return out, loop.train(data, out, MODEL, CONFIG, on_progress=seen.append), seen
+
+
+def test_run_folder(data, straight):
+    out, result, seen = straight
+    assert sorted(path.name for path in out.iterdir()) == [
+        "best.safetensors",
+        "last.safetensors",
+        "run.json",
+        "state.safetensors",
+    ]
+    assert result.steps == 6
+    assert [p.step for p in seen if p.phase == "train"] == [1, 2, 3, 4, 5, 6]
+    assert [p.step for p in seen if p.validation] == [3, 6]
+    assert seen[-1].seconds_left == 0
+    run = json.loads((out / "run.json").read_text())
+    assert [entry["step"] for entry in run["history"]] == [3, 6]
+    assert TrainConfig.from_json(run["training"]) == CONFIG
+    network, extra = load_network(result.best)
+    assert network.config == MODEL
+    assert extra == {
+        "thresholds": list(result.thresholds),
+        "mean_duration_s": list(result.mean_duration_s),
+        "frame_mode": "resize",
+    }
+    clips = load_dataset(data, "testing", MODEL)
+    rule = DetectionRule(evaluation.default_thresholds(MODEL.classes), result.mean_duration_s)
+    found = evaluation.evaluate_network(network, clips, rule)
+    assert found["loss"] == pytest.approx(result.metrics["loss"], rel=1e-4)
+    assert checkpoint.newest_run(out.parent) == out
+
+
+def test_resumed_run_equals_a_straight_one(data, straight, tmp_path):
+    def stop(progress):
+        if progress.phase == "train" and progress.step == 4:  # one step past what was saved
+            raise Stop
+
+    with pytest.raises(Stop):
+        loop.train(data, tmp_path / "run", MODEL, CONFIG, on_progress=stop)
+    seen = []
+    loop.train(data, tmp_path / "run", MODEL, CONFIG, resume=True, on_progress=seen.append)
+    assert [p.step for p in seen if p.phase == "train"] == [4, 5, 6]
+    for name in ("last.safetensors", "best.safetensors", "state.safetensors"):
+        wanted, found = load_file(straight[0] / name), load_file(tmp_path / "run" / name)
+        assert wanted.keys() == found.keys()
+        for key in wanted:
+            torch.testing.assert_close(found[key], wanted[key], rtol=0, atol=0, msg=f"{name} {key}")
+
+
+def test_loss_falls(data, tmp_path):
+    config = dataclasses.replace(CONFIG, steps=12, validate_every=12, jitter=0.0, warmup=0.0)
+    seen = []
+    loop.train(data, tmp_path / "run", MODEL, config, on_progress=seen.append)
+    lost = [p.loss for p in seen if p.phase == "train"]
+    assert np.mean(lost[-3:]) < 0.9 * np.mean(lost[:3])
+
+
+def test_frozen_towers_stay(data, tmp_path):
+    config = dataclasses.replace(CONFIG, steps=2, validate_every=2, freeze_towers=True, schedule="paper")
+    start = random_network(MODEL, seed=3)
+    result = loop.train(data, tmp_path / "run", MODEL, config, initial=start)
+    before, after = start.state_dict(), load_network(result.last)[0].state_dict()
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert {name for name in before if "tower" in name} <= same
+    assert "classifier.output.weight" not in same
+    assert "fen.conv1.weight" not in same
+
+
+def test_loss_that_is_not_finite_names_the_clip(data, tmp_path):
+    start = random_network(MODEL)
+    with torch.no_grad():
+        start.classifier.output.bias[0] = torch.nan
+    with pytest.raises(TrainingError, match=r"not finite at step 1, clip '(drop|fight|hug)_000\d'"):
+        loop.train(data, tmp_path / "run", MODEL, CONFIG, initial=start)
+
+
+def test_refused_runs(data, straight, tmp_path):
+    out = straight[0]
+    with pytest.raises(TrainingError, match="holds a training run already"):
+        loop.train(data, out, MODEL, CONFIG)
+    with pytest.raises(TrainingError, match="no training run to resume"):
+        loop.train(data, tmp_path / "none", MODEL, CONFIG, resume=True)
+    with pytest.raises(TrainingError, match=r"another training configuration \(seed\)"):
+        loop.train(data, out, MODEL, dataclasses.replace(CONFIG, seed=1), resume=True)
+    with pytest.raises(TrainingError, match="no training run there"):
+        checkpoint.newest_run(tmp_path)
+
+
+def test_damaged_state(data, straight, tmp_path):
+    (tmp_path / "run.json").write_bytes((straight[0] / "run.json").read_bytes())
+    (tmp_path / "state.safetensors").write_bytes((straight[0] / "state.safetensors").read_bytes()[:5000])
+    with pytest.raises(TrainingError, match="not the state of this training run"):
+        loop.train(data, tmp_path, MODEL, CONFIG, resume=True)
+
+
+def test_config():
+    assert TrainConfig.from_json(json.loads(json.dumps(CONFIG.to_json()))) == CONFIG
+    with pytest.raises(ConfigError, match="unknown key 'epochs'"):
+        TrainConfig.from_json({"epochs": 3})
+    with pytest.raises(ConfigError, match="window_frames is 20"):
+        TrainConfig(window_frames=20)
+    with pytest.raises(ConfigError, match="'schedule' is 'step'"):
+        TrainConfig.from_json({"schedule": "step"})
+
+
+def _clip(frames: int, instances: tuple[Instance, ...]) -> PreparedClip:
+    """A clip at 8 frames/s whose frame t is all of level t."""
+    annotation, duration_s = Clip("c", frames / 8, None, instances), frames / 8
+    pictures = np.broadcast_to(np.arange(frames, dtype=np.uint8)[:, None, None], (frames, 64, 64))
+    flow = np.broadcast_to(np.float16(0.5), (frames - 1, 3, 16, 16))
+    labels = snippet_labels(annotation, MODEL.classes, frames, duration_s, frames // 8 - 1)
+    return PreparedClip("c", pictures, flow, labels, duration_s, annotation)
+
+
+def test_windows_keep_frames_and_labels_together():
+    clip = _clip(160, (Instance("drop", 4.5, 9.5), Instance("hug", 12.5, 14.5)))
+    config = dataclasses.replace(CONFIG, jitter=0.0, batch=4)
+    windows = Windows([clip], MODEL, config)
+    starts = set()
+    for step in range(6):
+        batch = windows.batch(step)
+        for sample in range(4):
+            level = ((batch.grey[sample, :, 0, 0] + 1) / 2 * 255).round().int()
+            assert torch.equal(level, torch.arange(32) + level[0])
+            snippet, rest = divmod(int(level[0]), 8)
+            assert rest == 0
+            starts.add(snippet)
+            whole = torch.from_numpy(np.vstack([clip.labels, np.zeros((1, 3), np.float32)]))
+            assert torch.equal(batch.labels[sample], whole[snippet : snippet + 3])
+        assert batch.length.tolist() == [4] * 4
+        assert batch.target[:, :, 1].unique().tolist() == [0.5]
+        assert set(batch.target[:, :, 0].unique().tolist()) <= {0.5, -0.5}  # mirrored
+    assert len(starts) > 8
+
+
+def test_short_clips_are_padded():
+    batch = Windows([_clip(20, ())], MODEL, dataclasses.replace(CONFIG, batch=1)).batch(0)
+    assert batch.grey.shape == (1, 32, 64, 64)
+    assert batch.labels.shape == (1, 3, 3)
+    assert (batch.length.tolist(), batch.pairs.tolist()) == ([2], [19])
+    assert torch.equal(batch.grey[:, 20:], batch.grey[:, 19:20].expand(-1, 12, -1, -1))
+
+
+def test_fitted_thresholds_are_in_the_middle_of_the_best():
+    clip = _clip(160, (Instance("drop", 4.0, 10.0),))
+    scores = np.full((19, 1), 0.31, np.float32)  # below: everything is one run; above 0.8: nothing is
+    scores[4:10] = 0.79
+    nothing = Losses(torch.zeros(1), torch.zeros(1), torch.zeros(1))
+    fitted = evaluation.fit_thresholds([evaluation.ClipScores(scores, nothing)], [clip], ("drop",), (6.0,))
+    assert 0.5 <= fitted[0] <= 0.6  # of 0.325 … 0.775

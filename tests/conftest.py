@@ -1,0 +1,71 @@
+"""A network of preset `tiny` with seeded random weights, and its bundle, made once for all tests."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+COMMAND = (sys.executable, "-m", "infdet_deploy.cli")
+
+
+@pytest.fixture(scope="session")
+def tiny_network():
+    """Preset `tiny` with random weights; the attention's γ is not 0, as training would leave it."""
+    torch = pytest.importorskip("torch")
+    from infdet_deploy.model.presets import preset
+    from infdet_deploy.model.weights import random_network
+
+    network = random_network(preset("tiny"), seed=3)
+    with torch.no_grad():
+        network.sca.gamma.fill_(0.7)
+    return network
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_network) -> Path:
+    """The network's bundle: float32 and float16, ONNX and TorchScript. Not to be changed; `bundle_copy` may be."""
+    from infdet_deploy.export.bundle import export_bundle
+
+    rule = {"thresholds": [0.45, 0.5, 0.55], "mean_duration_s": [0.2, 0.2, 0.2], "split_long": False}
+    return export_bundle(tiny_network, tmp_path_factory.mktemp("bundle") / "tiny.infdet", rule, source="tests")
+
+
+@pytest.fixture
+def bundle_copy(tmp_path: Path, tiny_bundle: Path) -> Path:
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "copy.infdet"))
+
+
+@pytest.fixture(scope="session")
+def clip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lossless video of 60 moving frames, 25 a second."""
+    from tests.video.recordings import moving_scene, write_video
+
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mkv", moving_scene(60), "ffv1", "gray")
+
+
+@pytest.fixture(scope="session")
+def tiny_clip() -> Callable[[int], NDArray[np.uint8]]:
+    """`tiny_clip(T)`: uint8 [T, 64, 64]."""
+    from infdet_deploy.video.sample import sample_frames
+
+    return lambda frames: sample_frames(frames, 64, seed=5)
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`command("detect", …)`: run the command line in an empty folder, with a cache of its own."""
+
+    def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        work = cwd or tmp_path / "work"
+        work.mkdir(exist_ok=True)
+        environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(Path.cwd())}
+        line = [*COMMAND, *map(str, arguments)]
+        return subprocess.run(line, cwd=work, env=environment, capture_output=True, text=True, timeout=500)
+
+    return run

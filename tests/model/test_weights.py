@@ -1,0 +1,202 @@
+"""Weights from elsewhere: what is read, what is refused, and that nothing in a file is executed."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from safetensors.torch import load_file, save_file
+
+from infdet_deploy.errors import InfdetError, WeightsError
+from infdet_deploy.model.presets import preset
+from infdet_deploy.model.weights import (
+    from_upstream,
+    import_upstream,
+    load_kinetics,
+    load_network,
+    random_network,
+    read_state_dict,
+    save_network,
+)
+from tests.reference import reference_tensor
+
+SHAPES = Path(__file__).parents[1] / "data" / "upstream_state_dict.json"
+
+
+def entry(name: str, shape: tuple[int, ...]):
+    return torch.from_numpy(np.asarray(reference_tensor(name, shape)))
+
+
+@pytest.fixture(scope="module")
+def upstream():
+    """The published names and shapes. Tensors larger than a million numbers are zeros, which is quick."""
+    shapes = {name: tuple(shape) for name, shape in json.loads(SHAPES.read_text()).items()}
+    return {n: entry(n, s) if np.prod(s) < 1e6 else torch.zeros(s) for n, s in shapes.items()}
+
+
+@pytest.mark.parametrize("name", ["detector.classify.weight", "flow_est.flow_pred.weight", "cmam.fc1.bias"])
+def test_missing_entry_is_named(upstream, name):
+    with pytest.raises(WeightsError, match="missing") as caught:
+        from_upstream({n: t for n, t in upstream.items() if n != name})
+    assert name in str(caught.value) or name.replace("cmam", "sca") in str(caught.value)
+
+
+def test_wrong_shape_is_named(upstream):
+    name = "inf_feat_net.Mixed_4c.b1b.conv3d.weight"
+    with pytest.raises(WeightsError, match="expected") as caught:
+        from_upstream(upstream | {name: torch.zeros(3, 3)})
+    assert name in str(caught.value)
+    assert "[3, 3]" in str(caught.value)
+
+
+def test_missing_convolution_of_a_mixture_is_refused(upstream):
+    name = next(n for n in upstream if n.startswith("detector.sub_event2.convs.3.") and n.endswith("weight"))
+    with pytest.raises(WeightsError, match="sub_event2"):
+        from_upstream({n: t for n, t in upstream.items() if n != name})
+
+
+def test_class_names_must_fit(upstream):
+    with pytest.raises(WeightsError, match=r"2 classes given \(a, b\), the weights have 3"):
+        from_upstream(upstream, ("a", "b"))
+    assert from_upstream(upstream, ("a", "b", "c")).config.classes == ("a", "b", "c")
+
+
+def test_data_parallel_prefix(upstream):
+    plain, (prefixed, report) = (
+        from_upstream(upstream),
+        import_upstream({f"module.{n}": t for n, t in upstream.items()}),
+    )
+    assert all(torch.equal(t, prefixed.state_dict()[n]) for n, t in plain.state_dict().items())
+    assert not any(n.startswith("module.") for n in report.unused)
+    assert report.loaded + len(report.unused) == len(upstream)
+
+
+def test_a_filter_under_its_first_name_only(upstream):
+    first = {n: t for n, t in upstream.items() if ".super_event." not in n and ".super_event2." not in n}
+    assert len(first) < len(upstream)
+    ours, both = from_upstream(first).state_dict(), from_upstream(upstream).state_dict()
+    for name in ("classifier.super_event.bank1.center", "classifier.super_event.bank2.gamma"):
+        assert torch.equal(ours[name], both[name])
+
+
+def test_two_flow_channels_twelve_classes_and_projection(upstream):
+    state = dict(upstream)
+    hidden = 2 * 1024 + 12
+    shapes = {
+        "flow_est.flow_pred.weight": (2, *upstream["flow_est.flow_pred.weight"].shape[1:]),
+        "flow_est.flow_pred.bias": (2,),
+        "flow_feat_net.Conv3d_1a_7x7.conv3d.weight": (64, 2, 7, 7, 7),
+        "flow_est.encoder.layer4.0.downsample.0.weight": (256, 256, 1, 1),
+        "detector.cls_wts": (12,),
+        "detector.sup_mat": tuple(12 if n == 3 else n for n in upstream["detector.sup_mat"].shape),
+        "detector.h.weight": (512, hidden, *upstream["detector.h.weight"].shape[2:]),
+        "detector.classify.weight": (12, *upstream["detector.classify.weight"].shape[1:]),
+        "detector.classify.bias": (12,),
+    }
+    state |= {name: entry(name, shape) for name, shape in shapes.items()}
+    network = from_upstream(state)
+    assert network.config.flow_channels == 2
+    assert network.config.fen_projection
+    assert network.config.classes == tuple(f"class{i}" for i in range(12))
+    assert torch.equal(network.state_dict()["fen.flow_pred.weight"], state["flow_est.flow_pred.weight"])
+    assert sum(p.numel() for p in network.fen.parameters()) == 3_410_627 - 33
+
+
+@pytest.mark.parametrize("channels", [3, 2])
+def test_kinetics_tower(channels):
+    config = dataclasses.replace(preset("tiny"), flow_channels=channels)
+    source, target = random_network(config, seed=1).flow_tower, random_network(config, seed=2).flow_tower
+    state = {f"module.{n}": t for n, t in source.state_dict().items()}
+    state |= {"logits.conv3d.weight": torch.zeros(400, 256, 1, 1, 1), "logits.conv3d.bias": torch.zeros(400)}
+    report = load_kinetics(target, state)
+    assert report.unused == ("logits.conv3d.bias", "logits.conv3d.weight")
+    assert all(torch.equal(t, target.state_dict()[n]) for n, t in source.state_dict().items())
+    other = random_network(dataclasses.replace(config, flow_channels=5 - channels)).flow_tower
+    with pytest.raises(WeightsError, match=r"Conv3d_1a_7x7\.conv3d\.weight"):
+        load_kinetics(other, state)
+
+
+def test_save_and_load_are_bit_exact(tmp_path, tiny_network):
+    save_network(tmp_path / "a.safetensors", tiny_network, tiny_network.config, {"thresholds": [0.1, 0.2, 0.3]})
+    network, extra = load_network(tmp_path / "a.safetensors")
+    assert network.config == tiny_network.config
+    assert extra == {"thresholds": [0.1, 0.2, 0.3]}
+    assert not network.training
+    ours = network.state_dict()
+    assert set(ours) == set(tiny_network.state_dict())
+    assert all(torch.equal(tensor, ours[name]) for name, tensor in tiny_network.state_dict().items())
+    assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (None, "no configuration"),
+        ({"infdet": json.dumps({"format": 2, "model": {}})}, "newer version"),
+        ({"infdet": "{broken"}, "damaged"),
+        ({"infdet": "[]"}, "damaged"),
+        ({"infdet": json.dumps({"format": 1, "model": {"sizes": 3}})}, "sizes"),
+        ({"infdet": json.dumps({"format": 1, "model": {"channel_divisor": 8}})}, "expected"),
+    ],
+)
+def test_foreign_headers_are_refused(tmp_path, tiny_network, header, message):
+    file = tmp_path / "foreign.safetensors"
+    save_file({n: t.contiguous() for n, t in tiny_network.state_dict().items()}, file, metadata=header)
+    with pytest.raises(InfdetError, match=message) as caught:
+        load_network(file)
+    assert "foreign.safetensors" in str(caught.value)
+
+
+def test_entries_must_be_those_of_the_network(tmp_path, tiny_network):
+    file = tmp_path / "weights.safetensors"
+    header = {"infdet": json.dumps({"format": 1, "model": tiny_network.config.to_json()})}
+    save_network(file, tiny_network, tiny_network.config)
+    state = load_file(file)
+    save_file({n: t for n, t in state.items() if n != "sca.gamma"}, file, metadata=header)
+    with pytest.raises(WeightsError, match=r"'sca.gamma' is missing"):
+        load_network(file)
+    save_file(state | {"strange": torch.zeros(1)}, file, metadata=header)
+    with pytest.raises(WeightsError, match=r"'strange' is not part"):
+        load_network(file)
+
+
+class Trap:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path):
+    torch.save({"weight": Trap(tmp_path / "marker")}, tmp_path / "trap.pt")
+    with pytest.raises(WeightsError, match=r"trap\.pt cannot be loaded as tensors alone") as caught:
+        read_state_dict(tmp_path / "trap.pt")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("share", [0, 0.05, 0.9])
+def test_truncated_files_are_refused(tmp_path, suffix, share):
+    whole, file = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
+    state = {"weight": torch.ones(1000)}
+    torch.save(state, whole) if suffix == ".pt" else save_file(state, whole)
+    file.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * share)])
+    with pytest.raises(WeightsError, match="cut") as caught:
+        read_state_dict(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_wrappers_and_what_is_no_state_dict(tmp_path):
+    torch.save({"epoch": 3, "state_dict": {"module.a": torch.ones(2)}}, tmp_path / "wrapped.pt")
+    assert list(read_state_dict(tmp_path / "wrapped.pt")) == ["a"]
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(WeightsError, match="no state dict"):
+        read_state_dict(tmp_path / "list.pt")
+    with pytest.raises(WeightsError, match="no such checkpoint"):
+        read_state_dict(tmp_path / "absent.pt")

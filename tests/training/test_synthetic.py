@@ -10,10 +10,10 @@ import pytest
 av = pytest.importorskip("av")
 pytest.importorskip("cv2")
 
-from infdet_deploy.errors import UsageError  # noqa: E402
-from infdet_deploy.training.choreography import CLASSES, schedule  # noqa: E402
-from infdet_deploy.training.figures import joints, pose  # noqa: E402
-from infdet_deploy.training.synthetic import render_clip, synthesise  # noqa: E402
+from infdet_deploy.errors import UsageError
+from infdet_deploy.training.choreography import CLASSES, schedule
+from infdet_deploy.training.figures import joints, pose
+from infdet_deploy.training.synthetic import render_clip, synthesise
 
 FPS = 25.0
 

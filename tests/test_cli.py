@@ -1,0 +1,181 @@
+"""Commands as a user meets them: one line for every mistake, JSON that a program can read."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from infdet_deploy.export.bundle import export_bundle
+from infdet_deploy.model.presets import preset
+from infdet_deploy.model.weights import random_network, save_network
+from infdet_deploy.runtime.pipeline import Detector
+from infdet_deploy.video.sample import sample_frames
+
+
+def command(*arguments, cwd=None):
+    """Run infdet-deploy in a process of its own."""
+    words = [sys.executable, "-m", "infdet_deploy.cli", *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def assert_refused(result, *words):
+    assert result.returncode in (1, 2), result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert lines[-1].startswith("infdet-deploy: "), result.stderr
+    assert "Traceback" not in result.stderr
+    assert len([line for line in lines if line.startswith("infdet-deploy:")]) == 1
+    for word in words:
+        assert word in lines[-1]
+
+
+def write_video(path, frames, fps=25):
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=fps)
+        stream.height, stream.width = frames.shape[1:]
+        stream.pix_fmt = "gray"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray")))
+        container.mux(stream.encode())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A float32 bundle, videos good and bad."""
+    folder = tmp_path_factory.mktemp("cli")
+    export_bundle(random_network(preset("tiny")), folder / "a.infdet", precisions=("float32",), formats=("onnx",))
+    write_video(folder / "good.mkv", sample_frames(48, 64))
+    write_video(folder / "short.mkv", sample_frames(9, 64))
+    data = (folder / "good.mkv").read_bytes()
+    (folder / "cut.mkv").write_bytes(data[: len(data) * 6 // 10])
+    (folder / "empty.mkv").touch()
+    (folder / "text.mkv").write_text("not a video\n" * 50)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("video", "word"),
+    [
+        ("none.mkv", "no such file"),
+        ("text.mkv", "text.mkv"),
+        ("empty.mkv", "empty"),
+        ("cut.mkv", "cut.mkv"),
+        ("short.mkv", "16"),
+    ],
+)
+def test_bad_video(folder, video, word):
+    assert_refused(command("detect", folder / "a.infdet", folder / video), video, word)
+
+
+def test_changed_byte_and_missing_stage(folder, tmp_path):
+    broken = tmp_path / "b.infdet"
+    shutil.copytree(folder / "a.infdet", broken)
+    file = broken / "head.float32.onnx"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    assert_refused(command("detect", broken, folder / "good.mkv"), "head.float32.onnx", "changed")
+    file.unlink()
+    assert_refused(command("detect", broken, folder / "good.mkv"), "head.float32.onnx", "missing")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("bench", "--preset", "huge"), "huge"),
+        (("export",), "train first"),
+        (("export", "none.safetensors"), "none.safetensors"),
+        (("eval", "--detections", "a", "--annotations", "b", "--protocol", "c"), "protocol"),
+        (("train", "--steps", "0", "--data", "none"), "none"),
+        (("import-weights", "none.pt", "--out", "a.safetensors"), "none.pt"),
+        (("complexity", "--frames", "3"), "16"),
+    ],
+)
+def test_bad_request(tmp_path, arguments, word):
+    assert_refused(command(*arguments, cwd=tmp_path), word)
+    assert not list(tmp_path.iterdir())
+
+
+def test_class_list_that_does_not_fit(folder, tmp_path):
+    network = random_network(preset("tiny"))
+    file = tmp_path / "w.safetensors"
+    save_network(file, network, network.config.__class__(classes=("one",), size=64, channel_divisor=4))
+    assert_refused(command("export", file, cwd=tmp_path), "classifier")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["w.safetensors"]
+
+
+def test_full_disk(folder, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", small], check=False).returncode:
+        pytest.skip("mounting a small tmpfs is not permitted here")
+    try:
+        weights = folder / "full.safetensors"
+        network = random_network(preset("tiny"))
+        save_network(weights, network, network.config)
+        result = command("export", weights, "--out", small / "x.infdet")
+        assert result.returncode == 1
+        assert "Traceback" not in result.stderr
+        assert not list(small.iterdir())
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_detect_json_equals_the_library(folder):
+    result = command("detect", folder / "a.infdet", folder / "good.mkv", "--json")
+    assert result.returncode == 0, result.stderr
+    (video,) = json.loads(result.stdout)["videos"]
+    with Detector(folder / "a.infdet") as detector:
+        found = detector.detect(folder / "good.mkv")
+    assert video["frames"] == 48
+    assert [(d["label"], d["start_s"], d["end_s"]) for d in video["detections"]] == [
+        (d.label, d.start_s, d.end_s) for d in found
+    ]
+    np.testing.assert_allclose([d["score"] for d in video["detections"]], [d.score for d in found], atol=1e-6)
+
+
+def test_bench_json(folder):
+    result = command("bench", folder / "a.infdet", "--frames", "32", "--runs", "3", "--backends", "all", "--json")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert {c["backend"] for c in report["contenders"]} >= {"openvino"}
+    for row in report["contenders"]:
+        ms = row["latency_ms"]
+        assert 0 < ms["min"] <= ms["median"] <= ms["p90"] <= ms["p99"] <= ms["max"]
+        assert row["frames_per_s"]["max"] == pytest.approx(32 / ms["min"] * 1000)
+    assert report["paper"]["frames_per_s"] == 290
+
+
+def test_verify_json(folder):
+    result = command("verify", folder / "a.infdet", "--json")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["passed"]
+    assert {s["stage"] for s in report["stages"]} == {"fen", "infrared_tower", "flow_tower", "head"}
+    assert max(s["relative_l2"] for s in report["stages"]) < 1e-4
+
+
+def test_runtime_imports_no_torch():
+    code = (
+        "import sys\n"
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('torch', 'onnx', 'cv2'):\n"
+        "            raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+        "import infdet_deploy.runtime.pipeline, infdet_deploy.runtime.bundle, infdet_deploy.video\n"
+        "import infdet_deploy.metrics, infdet_deploy.annotations, infdet_deploy.config, infdet_deploy.cli\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, infdet_deploy.cli\n"
+        "print([m for m in ('torch', 'numpy', 'openvino', 'av', 'cv2') if m in sys.modules])\n"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

@@ -24,23 +24,23 @@ class TrainConfig:
     norm_windows: windows from which the batch norms' statistics are taken before validation.
     """
 
-    steps: int = 560
-    batch: int = 2
+    steps: int = 440
+    batch: int = 4
     window_frames: int = 128
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 2e-3
     warmup: float = 0.08
     schedule: Literal["cosine", "paper"] = "cosine"
     weight_decay: float = 5e-4
     clip_norm: float = 5.0
-    average: float = 0.98
+    average: float = 0.97
     freeze_towers: bool = False
     mirror: bool = True
     jitter: float = 0.2
     shift: float = 0.125
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "cpu"
-    validate_every: int = 280
-    save_every: int = 140
+    validate_every: int = 220
+    save_every: int = 110
     norm_windows: int = 16
     train_subset: str = "training"
     validation_subset: str = "testing"

@@ -75,7 +75,8 @@ def dataset_classes(data: Path) -> tuple[str, ...]:
     file = data / "annotations.json"
     if not file.is_file():
         raise InfdetError(f"{data} is not a data set: it has no annotations.json; make one with dataset synth")
-    listed = read_json(file, "annotations").get("classes")
+    content = read_json(file, "annotations")
+    listed = content.get("classes") if isinstance(content, dict) else None
     if isinstance(listed, list) and listed and all(isinstance(c, str) for c in listed):
         return tuple(listed)
     return tuple(sorted({i.label for clip in read_annotations(file) for i in clip.instances}))

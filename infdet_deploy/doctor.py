@@ -15,7 +15,6 @@ from infdet_deploy.runtime.backends.base import BACKENDS, available
 PACKAGES = {
     "openvino": ("", "inference on CPUs (default backend)"),
     "onnxruntime": ("onnxruntime", "inference with ONNX Runtime"),
-    "onnxruntime-gpu": ("gpu", "inference with ONNX Runtime on NVIDIA GPUs"),
     "torch": ("train", "training, export, verify"),
     "opencv-contrib-python-headless": ("train", "TV-L1 flow for training, the synthetic dataset"),
     "onnx": ("export", "export to ONNX"),
@@ -23,7 +22,6 @@ PACKAGES = {
     "cptv": ("thermal", ".cptv thermal recordings"),
     "tifffile": ("thermal", "16-bit TIFF stacks"),
     "matplotlib": ("plot", "pictures of detections"),
-    "tensorrt": ("", "TensorRT engines on the device"),
 }
 _CPU_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm", "bf16")
 

@@ -1,6 +1,7 @@
 """Files that are whole or absent: written under a temporary name in the same folder, synced, renamed."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -55,9 +56,15 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
         for file in temporary.rglob("*"):
             _sync(file)
         if path.exists():
+            if not path.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, "a file is where a folder is to be written", str(path))
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
             path.replace(old)
-            temporary.replace(path)
+            try:
+                temporary.replace(path)
+            except OSError:
+                old.replace(path)
+                raise
             shutil.rmtree(old)
         else:
             temporary.replace(path)

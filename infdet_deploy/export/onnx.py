@@ -85,7 +85,7 @@ def count_precisions(path: Path) -> dict[str, int]:
 def check_precision(stage: str, path: Path, precision: str) -> dict[str, int]:
     """Fail with ParityError when a graph called `precision` does not compute in it.
 
-    In float16 the head keeps four matrix products in float32: the attention's energies and the super-events.
+    In float16 the head keeps five matrix products in float32: the attention's energies and the super-events' four.
     """
     counts = count_precisions(path)
     allowed = 5 if stage == "head" and precision == "float16" else 0

@@ -1,5 +1,6 @@
 """A stage as TorchScript."""
 
+import io
 import warnings
 from pathlib import Path
 
@@ -12,4 +13,6 @@ def export_torchscript(stage: nn.Module, example: tuple[Tensor, ...], path: Path
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the tracer's deprecation notes; outputs are compared after every export
         traced = torch.jit.trace(stage, example, check_trace=False)
-        torch.jit.save(torch.jit.freeze(traced), str(path))
+        buffer = io.BytesIO()  # torch's own writer hides a full disk behind an error of its own
+        torch.jit.save(torch.jit.freeze(traced), buffer)
+    path.write_bytes(buffer.getbuffer())

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from infdet_deploy.errors import WeightsError
@@ -58,20 +58,18 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
         raise WeightsError(f"no such checkpoint: {path}")
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise WeightsError(f"{path} is truncated or not a checkpoint: {_first_line(error)}") from None
-    except Exception as error:  # torch raises pickle.UnpicklingError, and others for other damage
-        raise WeightsError(f"{path} cannot be loaded as tensors alone: {_first_line(error)}") from None
+    except Exception as error:  # safetensors, zip and pickle each raise their own kinds for damage
+        # PyTorch's own text advises loading without safety; it is not passed on.
+        kind = type(error).__name__
+        raise WeightsError(
+            f"{path} cannot be loaded as tensors alone ({kind}): truncated, no checkpoint, or it holds more than tensors"
+        ) from None
     for wrapper in ("state_dict", "model_state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
     if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsError(f"{path} holds no state dict of tensors")
     return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def import_upstream(
@@ -173,7 +171,7 @@ def save_network(path: Path | str, network: nn.Module, config: ModelConfig, extr
     header = {"infdet": json.dumps({"format": 1, "model": config.to_json(), **(extra or {})})}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
+        temporary.write_bytes(save(tensors, header))  # save_file hides a full disk behind an error of its own
 
 
 def load_network(path: Path | str) -> tuple[InfDetNet, dict]:
@@ -187,7 +185,12 @@ def load_network(path: Path | str) -> tuple[InfDetNet, dict]:
         header = (file.metadata() or {}).get("infdet")
     if header is None:
         raise WeightsError(f"{path} has no configuration in it; bring foreign weights in with import-weights")
-    extra = json.loads(header)
+    try:
+        extra = json.loads(header)
+    except ValueError:
+        extra = None
+    if not isinstance(extra, dict):
+        raise WeightsError(f"{path} is damaged: its configuration is not a JSON object")
     if extra.pop("format", None) != 1:
         raise WeightsError(f"{path} was written by a newer version; update infdet-deploy")
     config = ModelConfig.from_json(extra.pop("model", None), f"{path}: model")

@@ -116,7 +116,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _check_files(folder: Path, files: dict[str, dict[str, Any]]) -> None:
-    present = {str(file.relative_to(folder)) for file in folder.rglob("*") if not file.is_dir()}
+    present = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_symlink() or not file.is_dir()}
     for name in sorted(present - set(files) - {MANIFEST}):
         raise BundleError(f"{folder}: file '{name}' is not listed in the manifest; remove it or export again")
     for name, entry in files.items():

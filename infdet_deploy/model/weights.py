@@ -62,7 +62,7 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
         # PyTorch's own text advises loading without safety; it is not passed on.
         kind = type(error).__name__
         raise WeightsError(
-            f"{path} cannot be loaded as tensors alone ({kind}): truncated, no checkpoint, or it holds more than tensors"
+            f"{path} cannot be loaded as tensors alone ({kind}): truncated, no checkpoint, or more than tensors"
         ) from None
     for wrapper in ("state_dict", "model_state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):

@@ -80,12 +80,31 @@ def load_bundle(path: Path | str) -> Bundle:
         raise BundleError(f"no such bundle: {path} (a folder NAME.infdet that infdet-deploy export writes)")
     manifest = _read_manifest(path / MANIFEST)
     bundle = Bundle(path, manifest)
+    try:
+        _check(bundle)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise BundleError(f"{path / MANIFEST} is damaged: an entry is missing or of the wrong kind ({what})") from None
+    return bundle
+
+
+def _check(bundle: Bundle) -> None:
+    path, manifest = bundle.path, bundle.manifest
+    preprocessing = manifest["preprocessing"]
+    if type(preprocessing["size"]) is not int or preprocessing["mode"] not in ("resize", "crop"):
+        raise BundleError(f"{path / MANIFEST} is damaged: preprocessing is {preprocessing}")
+    if not bundle.classes or not all(isinstance(label, str) for label in bundle.classes):
+        raise BundleError(f"{path / MANIFEST} is damaged: classes are {manifest['classes']}")
     _check_files(path, manifest["files"])
     listed = set(manifest["files"])
     for stage in STAGES:
         if stage not in manifest["stages"]:
             raise BundleError(f"{path}: stage '{stage}' is missing from the manifest; export again")
-        for form, files in manifest["stages"][stage]["files"].items():
+        entry = manifest["stages"][stage]
+        for end in ("inputs", "outputs"):
+            if not all(isinstance(tensor["name"], str) for tensor in entry[end]):
+                raise BundleError(f"{path / MANIFEST} is damaged: {end} of {stage} have no names")
+        for form, files in entry["files"].items():
             for precision, name in files.items():
                 if name not in listed:
                     raise BundleError(
@@ -93,7 +112,6 @@ def load_bundle(path: Path | str) -> Bundle:
                     )
     if len(bundle.rule.thresholds) != len(bundle.classes):
         raise BundleError(f"{path}: {len(bundle.classes)} classes but {len(bundle.rule.thresholds)} thresholds")
-    return bundle
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from infdet_deploy.config import from_dict
-from infdet_deploy.errors import BundleError, UsageError
+from infdet_deploy.errors import BundleError, ConfigError, UsageError
 from infdet_deploy.files import sha256
 from infdet_deploy.runtime.detections import DetectionRule
 
@@ -52,7 +52,10 @@ class Bundle:
 
     @property
     def rule(self) -> DetectionRule:
-        return from_dict(DetectionRule, self.manifest["rule"], f"{self.path}/{MANIFEST}: rule")
+        try:
+            return from_dict(DetectionRule, self.manifest["rule"], "rule")
+        except ConfigError as error:
+            raise BundleError(f"{self.path / MANIFEST} is damaged: {error}") from None
 
     @property
     def precisions(self) -> tuple[str, ...]:

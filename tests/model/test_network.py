@@ -1,7 +1,6 @@
 """The network's configuration, lengths and shapes, and what must hold whatever its weights are."""
 
 import copy
-import copy
 import dataclasses
 
 import pytest

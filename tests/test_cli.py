@@ -90,7 +90,7 @@ def test_changed_byte_and_missing_stage(folder, tmp_path):
         (("export",), "train first"),
         (("export", "none.safetensors"), "none.safetensors"),
         (("eval", "--detections", "a", "--annotations", "b", "--protocol", "c"), "protocol"),
-        (("train", "--steps", "0", "--data", "none"), "none"),
+        (("train", "--steps", "0", "--data", "none"), "steps is 0"),
         (("import-weights", "none.pt", "--out", "a.safetensors"), "none.pt"),
         (("complexity", "--frames", "3"), "16"),
     ],

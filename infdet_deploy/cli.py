@@ -204,7 +204,8 @@ def verify(bundle: BundleArg, json_output: JsonFlag = False) -> None:
             update(len(checked), len(checked) + 1, f"{result.backend} {result.stage} {result.precision}")
     failed = sum(not result.passed for result in checked)
     if json_output:
-        print_json({"passed": not failed, "stages": [asdict(r) | {"passed": r.passed} for r in checked]})
+        stages = [{k: v if v == v else None for k, v in asdict(r).items()} | {"passed": r.passed} for r in checked]
+        print_json({"passed": not failed, "stages": stages})  # NaN, which JSON has not, is null
     else:
         rows = [
             [

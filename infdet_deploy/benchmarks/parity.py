@@ -37,7 +37,9 @@ class StageParity:
 
 
 def compare(ours: np.ndarray, reference: np.ndarray) -> tuple[float, float, float]:
-    """Largest absolute error, relative L2, cosine; not-a-number anywhere gives NaN, which passes no tolerance."""
+    """Largest absolute error, relative L2, cosine; NaN, which passes no tolerance, for another shape or a NaN."""
+    if ours.shape != reference.shape:
+        return (float("nan"),) * 3
     a, b = ours.astype(np.float64).ravel(), reference.astype(np.float64).ravel()
     norm_a, norm_b = max(float(np.linalg.norm(a)), 1e-30), max(float(np.linalg.norm(b)), 1e-30)
     return float(np.abs(a - b).max()), float(np.linalg.norm(a - b)) / norm_b, float(a @ b) / (norm_a * norm_b)

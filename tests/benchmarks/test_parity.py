@@ -1,0 +1,64 @@
+"""Comparison by hand-made numbers, and that a stage from other weights is found out."""
+
+import json
+
+import numpy as np
+import pytest
+
+from infdet_deploy.benchmarks.parity import StageParity, compare, compare_detections
+from infdet_deploy.files import sha256
+from infdet_deploy.runtime.bundle import STAGES
+from infdet_deploy.runtime.detections import Detection
+
+
+def test_compare_by_hand():
+    max_abs, relative, cosine = compare(np.array([[3.0, 4.5]]), np.array([[3.0, 4.0]]))
+    assert max_abs == 0.5
+    assert relative == pytest.approx(0.1)
+    assert cosine == pytest.approx(27 / (5 * np.hypot(3, 4.5)))
+    assert compare(np.ones(3), np.ones(3)) == pytest.approx((0, 0, 1))
+
+
+@pytest.mark.parametrize("ours", [[1.0, float("nan")], [1.0, 2.0, 3.0]])
+def test_not_a_number_and_another_shape_never_pass(ours):
+    errors = compare(np.array(ours), np.array([1.0, 2.0]))
+    assert not StageParity("head", "openvino", "float32", 16, *errors, tolerance=1e9).passed
+
+
+def test_changed_detections_by_hand():
+    reference = [Detection("hug", 0, 2, 0.9), Detection("hug", 5, 6, 0.8), Detection("drop", 1, 2, 0.7)]
+    ours = [Detection("hug", 0.1, 2.3, 0.85), Detection("drop", 3, 4, 0.7)]
+    changes = compare_detections(reference, ours)
+    assert (changes.matched, changes.missed, changes.extra) == (1, 2, 1)
+    assert changes.boundary_shift_s == pytest.approx(0.3)
+    assert changes.score_shift == pytest.approx(0.05)
+
+
+def put(bundle, file, change):
+    change(bundle / file)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"][file] = {"bytes": (bundle / file).stat().st_size, "sha256": sha256(bundle / file)}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("fault", [0.01, float("nan")])
+def test_verify_finds_a_stage_of_other_weights(bundle_copy, command, fault):
+    onnx = pytest.importorskip("onnx")
+
+    def change(path):
+        model = onnx.load(str(path))
+        (bias,) = (i for i in model.graph.initializer if i.name == "output.bias")
+        values = onnx.numpy_helper.to_array(bias) + np.float32(fault)
+        bias.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), "output.bias"))
+        onnx.save(model, str(path))
+
+    put(bundle_copy, "head.float32.onnx", change)
+    result = command("verify", bundle_copy, "--json")
+    assert result.returncode == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    report = json.loads(result.stdout)
+    assert report["passed"] is False
+    failed = {(r["stage"], r["precision"], r["backend"]) for r in report["stages"] if not r["passed"]}
+    assert {entry[:2] for entry in failed} == {("head", "float32")}
+    assert ("head", "float32", "openvino") in failed
+    assert {r["stage"] for r in report["stages"]} == set(STAGES)

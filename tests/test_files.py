@@ -1,0 +1,126 @@
+"""Files and folders are whole or absent: after an error, after a kill, on a full disk."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infdet_deploy.files import sha256, whole_file, whole_folder, write_json
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_a_file_appears_whole(tmp_path):
+    file = tmp_path / "new" / "a.json"
+    write_json(file, {"b": [1, 2]})
+    assert file.read_text() == '{\n  "b": [\n    1,\n    2\n  ]\n}\n'
+    assert file.stat().st_mode & 0o777 == 0o644
+    assert names(file.parent) == ["a.json"]
+    with whole_file(file) as temporary:
+        assert temporary.suffix == ".json"
+        temporary.write_text("second")
+        assert file.read_text().startswith("{")
+    assert file.read_text() == "second"
+    assert sha256(file) == "16367aacb67a4a017c8da8ab95682ccb390863780f7114dda0a0e0c55644c7c4"
+
+
+def test_an_error_leaves_the_old_file(tmp_path):
+    file = tmp_path / "a.json"
+    write_json(file, 1)
+    with pytest.raises(ValueError), whole_file(file) as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise ValueError
+    with pytest.raises(ValueError):
+        write_json(file, float("nan"))
+    assert file.read_text() == "1\n"
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_a_folder_replaces_the_old_one_whole(tmp_path):
+    folder = tmp_path / "a.infdet"
+    for content in ("one", "two"):
+        with whole_folder(folder) as temporary:
+            (temporary / content).write_text(content)
+    assert names(folder) == ["two"]
+    assert folder.stat().st_mode & 0o777 == 0o755
+    with pytest.raises(KeyError), whole_folder(folder) as temporary:  # noqa: PT012
+        (temporary / "three").write_text("half")
+        raise KeyError
+    assert names(folder) == ["two"]
+    assert names(tmp_path) == ["a.infdet"]
+
+
+def test_a_folder_does_not_replace_a_file(tmp_path):
+    (tmp_path / "a.infdet").write_text("mine")
+    with pytest.raises(NotADirectoryError), whole_folder(tmp_path / "a.infdet") as temporary:
+        (temporary / "x").write_text("x")
+    assert (tmp_path / "a.infdet").read_text() == "mine"
+    assert names(tmp_path) == ["a.infdet"]
+
+
+WRITER = """
+import sys
+from infdet_deploy.files import whole_file, whole_folder
+path, kind = sys.argv[1:]
+with (whole_file if kind == "file" else whole_folder)(path) as temporary:
+    with open(temporary if kind == "file" else temporary / "content", "w") as file:
+        file.write("half")
+        file.flush()
+        print("writing", flush=True)
+        sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_kill_while_writing_leaves_the_old_content(tmp_path, kind):
+    path = tmp_path / "a"
+    content = path if kind == "file" else path / "content"
+    content.parent.mkdir(exist_ok=True)
+    content.write_text("old")
+    line = [sys.executable, "-c", WRITER, str(path), kind]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        process.send_signal(signal.SIGKILL)
+    assert content.read_text() == "old"
+    assert all(name == "a" or name.startswith(".a.") for name in names(tmp_path))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 1 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system is not permitted here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_full_disk_while_saving_weights_or_a_stage(small_disk, tiny_network, tiny_clip):
+    torch = pytest.importorskip("torch")
+    from infdet_deploy.export.stages import build_stages
+    from infdet_deploy.export.torchscript import export_torchscript
+    from infdet_deploy.model.weights import save_network
+
+    with pytest.raises(OSError, match="No space left"):
+        save_network(small_disk / "a.safetensors", tiny_network, tiny_network.config)
+    stage, example = build_stages(tiny_network)["infrared_tower"], (torch.from_numpy(tiny_clip(16)),)
+    with pytest.raises(OSError, match="No space left"), whole_folder(small_disk / "a.infdet") as folder:
+        export_torchscript(stage, example, folder / "stage.pt")
+    assert names(small_disk) == []
+
+
+def test_full_disk_on_the_command_line(small_disk, command):
+    result = command("dataset", "synth", small_disk / "data", "--clips", 4)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("infdet-deploy: ")
+    assert "No space left" in line
+    assert names(small_disk) == []

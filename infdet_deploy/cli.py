@@ -123,7 +123,7 @@ def train(
         print_json(result)
         return
     print(f"run: {result['run']}")
-    print(f"held-out mAP@0.5: {result['map_0.5']:.3f} (THUMOS'14 protocol, best checkpoint)")
+    print(f"held-out mAP@0.5: {result['map_0.5']:.3f} (THUMOS'14; the checkpoint was chosen on these same clips)")
     print(f"next: infdet-deploy export {result['run']} --fp16")
 
 

@@ -73,7 +73,7 @@ def run(out: Path, sample: Path | None) -> None:
         with Detector(commands.random_bundle("infdet")) as detector:
             pictures.append(_draw(detector, sample, out, None, "paper-size network, random weights"))
 
-    print(f"\nmAP@0.5 on {len(clips)} held-out clips (THUMOS'14 protocol)")
+    print(f"\nmAP@0.5 on {len(clips)} held-out clips (THUMOS'14; one run, its checkpoint chosen on these same clips)")
     print(f"  untrained, eager            {untrained['map']['0.5']:.3f}")
     reference = found["openvino float32"]
     for name, detections in found.items():

@@ -141,7 +141,8 @@ def export(
     """Export a trained network as a bundle: ONNX and TorchScript stages, each compared with the network first."""
     from infdet_deploy import commands
 
-    manifest, path = commands.export(run, out, fp16)
+    bundle = commands.export(run, out, fp16)
+    manifest, path = bundle.manifest, bundle.path
     if json_output:
         print_json({"bundle": str(path), "parity": manifest["parity"], "files": manifest["files"]})
         return

@@ -5,10 +5,13 @@ import multiprocessing
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infdet_deploy.cli import progress, say
 from infdet_deploy.errors import InfdetError, UsageError
+
+if TYPE_CHECKING:
+    from infdet_deploy.runtime.bundle import Bundle
 
 RUNS = Path("runs")
 SYNTHETIC = Path("data/synthetic")
@@ -97,8 +100,8 @@ def synthesise(out: Path, clips: int, seed: int) -> None:
         make(out, clips=clips, seed=seed, fps=SYNTHETIC_FPS, progress=update)
 
 
-def export(run: Path | None, out: Path | None, fp16: bool) -> tuple[dict[str, Any], Path]:
-    """Export a run (the newest where none is named); returns the manifest and the bundle's path."""
+def export(run: Path | None, out: Path | None, fp16: bool) -> "Bundle":
+    """Export a run (the newest where none is named) and give the bundle back, checked."""
     from infdet_deploy.export.bundle import default_rule, export_bundle
     from infdet_deploy.model.weights import load_network
     from infdet_deploy.runtime.bundle import load_bundle
@@ -122,7 +125,7 @@ def export(run: Path | None, out: Path | None, fp16: bool) -> tuple[dict[str, An
             network, out, rule, precisions, frame_mode=extra.get("frame_mode", "resize"), source=run.name,
             on_progress=update,
         )  # fmt: skip
-    return load_bundle(out).manifest, out
+    return load_bundle(out)
 
 
 def detect(
@@ -170,15 +173,13 @@ def bench(
         here = sorted(Path.cwd().glob("*.infdet"), key=lambda p: p.stat().st_mtime_ns)
         bundle = here[-1].relative_to(Path.cwd()) if here else None
         say(f"measuring {bundle}, the newest bundle here" if bundle else "no bundle here")
-    if bundle is None:
-        bundle = random_bundle(preset_name or "infdet")
-    loaded = load_bundle(bundle)
+    loaded = load_bundle(bundle) if bundle is not None else random_bundle(preset_name or "infdet")
     entries = contenders(loaded, backends, precisions)
     with progress("bench") as update:
         return measure(loaded, entries, frames, runs, update)
 
 
-def random_bundle(preset_name: str) -> Path:
+def random_bundle(preset_name: str) -> "Bundle":
     """A preset's network with seeded random weights as a bundle, exported once into the user's cache."""
     from infdet_deploy.model.presets import preset
     from infdet_deploy.runtime.bundle import load_bundle
@@ -188,9 +189,9 @@ def random_bundle(preset_name: str) -> Path:
     path = root / f"{preset_name}-random-1.infdet"
     if path.is_dir():
         try:
-            load_bundle(path)
+            bundle = load_bundle(path)
             say(f"measuring the network of preset {preset_name} with seeded random weights, from {path}")
-            return path
+            return bundle
         except InfdetError as error:
             say(f"exporting again: {error}")
     say(f"exporting the network of preset {preset_name} with seeded random weights, once, into {path}")
@@ -200,7 +201,7 @@ def random_bundle(preset_name: str) -> Path:
     worker.join()
     if worker.exitcode:
         raise InfdetError(f"could not export preset {preset_name} into {path}; the lines above say why")
-    return path
+    return load_bundle(path)
 
 
 def _export_random(preset_name: str, path: Path) -> None:
@@ -275,7 +276,8 @@ def import_weights(checkpoint: Path, out: Path, classes: str | None, tower: str 
 def complexity(preset_name: str, frames: int) -> dict[str, Any]:
     """Parameters and multiply-adds of a preset beside the published figures."""
     from infdet_deploy.model.complexity import count, sca_per_snippet
-    from infdet_deploy.model.presets import MIN_FRAMES, preset
+    from infdet_deploy.model.presets import preset
+    from infdet_deploy.snippets import MIN_FRAMES
 
     if frames < MIN_FRAMES:
         raise UsageError(f"--frames is {frames}; a clip needs at least {MIN_FRAMES}")

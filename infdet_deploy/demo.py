@@ -8,13 +8,13 @@ from infdet_deploy import commands
 from infdet_deploy.annotations import Clip, ScoredInstance, read_annotations
 from infdet_deploy.benchmarks import parity
 from infdet_deploy.cli import say
+from infdet_deploy.config import from_dict
 from infdet_deploy.errors import InfdetError
 from infdet_deploy.export.bundle import default_rule
 from infdet_deploy.files import write_json
 from infdet_deploy.metrics import evaluate
 from infdet_deploy.model.weights import load_network, random_network
 from infdet_deploy.picture import draw_clip
-from infdet_deploy.runtime.bundle import load_bundle
 from infdet_deploy.runtime.detections import DetectionRule
 from infdet_deploy.runtime.pipeline import Detector
 from infdet_deploy.training.dataset import load_dataset
@@ -40,13 +40,11 @@ def run(out: Path, sample: Path | None) -> None:
     _step(3, "evaluating on held-out clips", begun)
     network, _ = load_network(run_folder / "best.safetensors")
     held_out = load_dataset(data, "testing", network.config)
-    untrained = evaluate_network(
-        random_network(network.config), held_out, DetectionRule(**_rule(default_rule(network.config.classes)))
-    )
+    rule = from_dict(DetectionRule, default_rule(network.config.classes))
+    untrained = evaluate_network(random_network(network.config), held_out, rule)
 
     _step(4, "exporting with float16, verifying every stage", begun)
-    commands.export(run_folder, bundle_path, fp16=True)
-    bundle = load_bundle(bundle_path)
+    bundle = commands.export(run_folder, bundle_path, fp16=True)
     checks = list(parity.verify(bundle))
     for failed in (c for c in checks if not c.passed):
         raise InfdetError(f"{failed.stage} on {failed.backend} {failed.precision}: rel. L2 {failed.relative_l2:.1e}")
@@ -99,10 +97,6 @@ def run(out: Path, sample: Path | None) -> None:
 
 def _step(number: int, text: str, begun: float) -> None:
     say(f"[{number}/6, {time.monotonic() - begun:.0f} s] {text}")
-
-
-def _rule(values: dict) -> dict:
-    return values | {key: tuple(values[key]) for key in ("thresholds", "mean_duration_s")}
 
 
 def _draw(detector: Detector, path: Path, out: Path, clip: Clip | None, note: str = "") -> Path:

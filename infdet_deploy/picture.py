@@ -9,6 +9,7 @@ from infdet_deploy.annotations import Instance
 from infdet_deploy.errors import missing_package
 from infdet_deploy.files import whole_file
 from infdet_deploy.runtime.detections import Detection
+from infdet_deploy.snippets import valid_length
 from infdet_deploy.video import Video
 
 STRIP_FRAMES = 10
@@ -40,7 +41,7 @@ def draw_clip(
     picks = ((np.arange(STRIP_FRAMES) + 0.5) / STRIP_FRAMES * len(video.frames)).astype(int)
     strip.imshow(np.hstack(video.frames[picks]), cmap="inferno", aspect="auto", extent=(0, end_s, 0, 1))
     strip.set(yticks=[], xticks=[], title=f"{video.name}  ({len(video.frames)} frames, {video.fps:g} frames/s)")
-    times = (np.arange(len(scores)) + 0.5) * (end_s / max(len(video.frames) // 8, 1))
+    times = (np.arange(len(scores)) + 0.5) * (end_s / max(valid_length(len(video.frames)), 1))
     for index, label in enumerate(classes):
         colour = COLOURS[index % len(COLOURS)]
         curves.plot(times, scores[:, index], color=colour, label=label)

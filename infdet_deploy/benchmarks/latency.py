@@ -15,7 +15,8 @@ from infdet_deploy import __version__
 from infdet_deploy.errors import UsageError
 from infdet_deploy.runtime.backends.base import BACKENDS, available, stage_format
 from infdet_deploy.runtime.bundle import STAGES, Bundle
-from infdet_deploy.runtime.pipeline import MIN_FRAMES, Detector
+from infdet_deploy.runtime.pipeline import Detector
+from infdet_deploy.snippets import MIN_FRAMES
 from infdet_deploy.video.sample import sample_frames
 
 WARM_UP_RUNS = 2
@@ -39,8 +40,7 @@ def contenders(bundle: Bundle, backends: str = "openvino", precisions: str = "al
             raise UsageError(f"no backend '{name}'; backends are {', '.join(BACKENDS)}, or all")
     found = []
     for name in names:
-        files = [set(s["files"].get(stage_format(name), {})) for s in bundle.manifest["stages"].values()]
-        held = sorted(set.intersection(*files), key=lambda p: p != "float32")
+        held = bundle.precisions_as(stage_format(name))
         wanted = held if precisions == "all" else precisions.split(",")
         for precision in wanted:
             if precision in held:

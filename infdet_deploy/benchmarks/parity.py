@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from infdet_deploy.errors import BundleError, missing_package
-from infdet_deploy.runtime.backends.base import BACKENDS, available, open_stage, stage_format
-from infdet_deploy.runtime.bundle import STAGES, Bundle
+from infdet_deploy.runtime.backends.base import BACKENDS, available, stage_format
+from infdet_deploy.runtime.bundle import STAGES, WEIGHTS, Bundle
 from infdet_deploy.runtime.detections import Detection
+from infdet_deploy.runtime.pipeline import open_bundle_stage
 
 CHECK_FRAMES = (16, 44, 100)
-WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def verify(bundle: Bundle, frames: tuple[int, ...] = CHECK_FRAMES) -> Iterator[S
     """
     if not available("torchscript"):
         raise missing_package("torch", "export", "verify")
-    from infdet_deploy.export.bundle import TOLERANCE, TORCHSCRIPT_TOLERANCE, eager_tensors
+    from infdet_deploy.export.bundle import eager_tensors, tolerance
     from infdet_deploy.model.weights import load_network
     from infdet_deploy.video.sample import sample_frames
 
@@ -96,13 +96,11 @@ def verify(bundle: Bundle, frames: tuple[int, ...] = CHECK_FRAMES) -> Iterator[S
     references = {t: eager_tensors(network, sample_frames(t, bundle.size, seed=t)) for t in frames}
     for backend in filter(available, BACKENDS):
         form = stage_format(backend)
-        tolerances = TOLERANCE if form == "onnx" else TORCHSCRIPT_TOLERANCE
         for stage in STAGES:
-            spec = bundle.manifest["stages"][stage]
-            inputs, (output,) = (tuple(t["name"] for t in spec[end]) for end in ("inputs", "outputs"))
-            for precision in spec["files"].get(form, {}):
-                runner = open_stage(backend, bundle.stage_file(stage, precision, form), precision, inputs, (output,))
+            for precision in bundle.manifest["stages"][stage]["files"].get(form, {}):
+                runner = open_bundle_stage(bundle, stage, backend, precision)
+                (output,) = runner.outputs
                 for t, tensors in references.items():
                     errors = compare(runner.run(tensors[stage])[output], tensors[stage][output])
-                    yield StageParity(stage, backend, precision, t, *errors, tolerances[precision])
+                    yield StageParity(stage, backend, precision, t, *errors, tolerance(form, precision))
                 runner.close()

@@ -12,13 +12,14 @@ import torch
 from infdet_deploy import __version__
 from infdet_deploy.errors import ParityError
 from infdet_deploy.export.onnx import check_precision, export_onnx
-from infdet_deploy.export.stages import STAGES, StageSpec, build_stages, stage_specs
+from infdet_deploy.export.stages import StageSpec, build_stages, stage_specs
 from infdet_deploy.export.torchscript import export_torchscript
 from infdet_deploy.files import sha256, whole_folder, write_json
 from infdet_deploy.model.network import InfDetNet, to_grey
 from infdet_deploy.model.weights import save_network
 from infdet_deploy.runtime.backends.base import open_stage
-from infdet_deploy.runtime.bundle import FORMAT, MANIFEST
+from infdet_deploy.runtime.bundle import FORMAT, MANIFEST, STAGES, WEIGHTS
+from infdet_deploy.snippets import FRAMES_PER_SNIPPET, valid_length
 from infdet_deploy.video.sample import sample_frames
 
 # Relative L2 against the eager network. PyTorch's float16 kernels on a CPU also add up in float16.
@@ -26,7 +27,6 @@ TOLERANCE = {"float32": 1e-4, "float16": 1e-2}
 TORCHSCRIPT_TOLERANCE = {"float32": 1e-4, "float16": 3e-2}
 EXAMPLE_FRAMES = 32
 CHECK_FRAMES = (16, 44)
-WEIGHTS = "weights.safetensors"
 # InfDet's mean action lengths (s) and upstream's thresholds, for weights that come without their own.
 DEFAULT_THRESHOLDS = {"drop": 0.3, "fight": 0.4, "hug": 0.3}
 DEFAULT_DURATIONS_S = {"drop": 1.4326, "fight": 6.1230, "hug": 3.2755}
@@ -41,6 +41,11 @@ def default_rule(classes: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
+def tolerance(form: str, precision: str) -> float:
+    """The relative L2 from the eager network that a stage in this format and precision may have."""
+    return (TOLERANCE if form == "onnx" else TORCHSCRIPT_TOLERANCE)[precision]
+
+
 def eager_tensors(network: InfDetNet, frames: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
     """Every stage's inputs and outputs as the network itself computes them.
 
@@ -50,7 +55,7 @@ def eager_tensors(network: InfDetNet, frames: np.ndarray) -> dict[str, dict[str,
         out = network(to_grey(torch.from_numpy(frames))[None])
         scores = torch.sigmoid(out.logits[0]).numpy()
     flow, infrared, flow_features = (t[0].numpy() for t in (out.flow, out.infrared_features, out.flow_features))
-    length = np.array([len(frames) // 8], np.int64)
+    length = np.array([valid_length(len(frames))], np.int64)
     return {
         "fen": {"frames": frames, "flow": flow[:-1]},
         "infrared_tower": {"frames": frames, "features": infrared},
@@ -127,7 +132,7 @@ def export_bundle(
                 "preprocessing": {"size": size, "mode": frame_mode, "dtype": "uint8", "channels": 1},
                 "classes": list(network.config.classes),
                 "rule": rule or default_rule(network.config.classes),
-                "frames_per_snippet": 8,
+                "frames_per_snippet": FRAMES_PER_SNIPPET,
                 "receptive_field_frames": 108,
                 "stages": stages,
                 "parity": parity,
@@ -155,7 +160,7 @@ def _check_stage(name: str, file: Path, form: str, precision: str, spec: StageSp
     stage = open_stage(backend, file, precision, tuple(i.name for i in spec.inputs), (output,))
     error = max(relative_l2(stage.run(t[name])[output], t[name][output]) for t in checks)
     stage.close()
-    allowed = (TOLERANCE if form == "onnx" else TORCHSCRIPT_TOLERANCE)[precision]
+    allowed = tolerance(form, precision)
     if not error <= allowed:
         raise ParityError(
             f"{name} {precision} {form}: relative L2 {error:.2e} from the network, allowed {allowed:.0e}; "

@@ -20,8 +20,6 @@ from infdet_deploy.model.network import InfDetNet, to_grey
 from infdet_deploy.model.presets import FLOW_STRIDE
 from infdet_deploy.model.sca import SelectiveCrossAttention
 
-STAGES = ("fen", "infrared_tower", "flow_tower", "head")
-
 
 def _norm32(x: Tensor) -> Tensor:
     return instance_norm(x.float()).to(x.dtype)

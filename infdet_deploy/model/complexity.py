@@ -6,7 +6,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from infdet_deploy.model.network import InfDetNet
-from infdet_deploy.model.presets import FLOW_STRIDE, MIN_FRAMES, ModelConfig, feature_length
+from infdet_deploy.model.presets import FLOW_STRIDE, ModelConfig
+from infdet_deploy.snippets import MIN_FRAMES, feature_length
 
 
 @dataclass(frozen=True)

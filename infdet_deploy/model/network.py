@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from infdet_deploy.model.classifier import SnippetClassifier
 from infdet_deploy.model.fen import FlowEstimationNetwork, neighbour_pairs
 from infdet_deploy.model.i3d import I3D
-from infdet_deploy.model.presets import FLOW_STRIDE, MIN_FRAMES, ModelConfig, valid_length
+from infdet_deploy.model.presets import FLOW_STRIDE, ModelConfig
 from infdet_deploy.model.sca import SelectiveCrossAttention
+from infdet_deploy.snippets import MIN_FRAMES, valid_length
 
 
 class NetworkOutput(NamedTuple):

@@ -3,13 +3,11 @@
 import dataclasses
 from typing import Any
 
+from infdet_deploy.annotations import INFDET_CLASSES
 from infdet_deploy.config import from_dict, to_dict
 from infdet_deploy.errors import ConfigError
 
-INFDET_CLASSES = ("drop", "fight", "hug")
-FRAMES_PER_SNIPPET = 8  # the towers' temporal stride, `l` in the paper
 FLOW_STRIDE = 4  # the FEN sees, and gives flow at, every 4th pixel
-MIN_FRAMES = 16  # the shortest clip that gives one feature with all of its taps on real frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,13 +67,3 @@ def preset(name: str) -> ModelConfig:
     if name not in PRESETS:
         raise ConfigError(f"no preset '{name}'; presets are {', '.join(PRESETS)}")
     return PRESETS[name]
-
-
-def valid_length(frames: int) -> int:
-    """⌊T/8⌋, the number of snippets that labels and time stamps count."""
-    return frames // FRAMES_PER_SNIPPET
-
-
-def feature_length(frames: int) -> int:
-    """T', the number of features that a tower gives for `frames` frames (SAME padding, then a pool of 2)."""
-    return max(-(-frames // FRAMES_PER_SNIPPET) - 1, 0)

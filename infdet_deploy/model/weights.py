@@ -11,11 +11,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from infdet_deploy.annotations import INFDET_CLASSES
 from infdet_deploy.errors import WeightsError
 from infdet_deploy.files import whole_file
 from infdet_deploy.model.i3d import I3D
 from infdet_deploy.model.network import InfDetNet
-from infdet_deploy.model.presets import INFDET_CLASSES, ModelConfig
+from infdet_deploy.model.presets import ModelConfig
 
 # From the original implementation's names to ours, applied in order.
 _RENAMES = (
@@ -97,7 +98,6 @@ def import_upstream(
     network = InfDetNet(config)
     wanted = network.state_dict()
     found: dict[str, Tensor] = {}
-    origin: dict[str, str] = {}
     unused = []
     for name in sorted(state, key=lambda n: ".sup." in n or ".sup2." in n):  # the second name of a filter goes last
         tensor, ours = state[name], name
@@ -111,7 +111,6 @@ def import_upstream(
                 target = found.setdefault(ours, torch.full_like(wanted[ours], float("nan")))
                 _check_shape(name, tensor.flatten(), target[int(index)].reshape(-1))
                 target[int(index)] = tensor.flatten() if leaf == "weight" else tensor[0]
-                origin[ours] = name
                 continue
         if ours == "classifier.super_event.matrix" and tensor.ndim == 3:
             tensor = tensor[0]
@@ -121,7 +120,7 @@ def import_upstream(
             unused.append(name)
         elif ours not in found:
             _check_shape(name, tensor, wanted[ours])
-            found[ours], origin[ours] = tensor, name
+            found[ours] = tensor
     for ours, tensor in wanted.items():
         if ours not in found:
             if ours.endswith("num_batches_tracked"):

@@ -22,6 +22,7 @@ from infdet_deploy.runtime.detections import DetectionRule
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"  # the network that the stages were made from, where the bundle holds it
 STAGES = ("fen", "infrared_tower", "flow_tower", "head")
 
 
@@ -60,7 +61,11 @@ class Bundle:
     @property
     def precisions(self) -> tuple[str, ...]:
         """Precisions that every stage is held in, as ONNX."""
-        held = [set(stage["files"].get("onnx", {})) for stage in self.manifest["stages"].values()]
+        return self.precisions_as("onnx")
+
+    def precisions_as(self, form: str) -> tuple[str, ...]:
+        """Precisions that every stage is held in, in one format (`onnx`, `torchscript`); float32 first."""
+        held = [set(stage["files"].get(form, {})) for stage in self.manifest["stages"].values()]
         return tuple(sorted(set.intersection(*held), reverse=True)) if held else ()
 
     def stage_file(self, stage: str, precision: str, form: str = "onnx") -> Path:

@@ -11,16 +11,23 @@ from infdet_deploy.errors import InfdetError, VideoError
 from infdet_deploy.runtime.backends.base import Backend, open_stage, stage_format
 from infdet_deploy.runtime.bundle import STAGES, Bundle, load_bundle
 from infdet_deploy.runtime.detections import Detection, detect
+from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, feature_length, valid_length
 from infdet_deploy.video import Video, read_video
 
-FRAMES_PER_SNIPPET = 8
-MIN_FRAMES = 16
 FEN_BLOCK = 64  # frames whose flow is computed at once
 # A feature sees 107 frames, 108 through the flow tower: at most 46 before its own 16 and 46 after. Rounded up to
 # whole snippets, this many frames beside a chunk make its features those of the whole video.
 HALO_FRAMES = 56
 
 Timings = dict[str, float]
+
+
+def open_bundle_stage(bundle: Bundle, stage: str, backend: str, precision: str) -> Backend:
+    """Compile one stage of a bundle; raises UsageError or BackendError when that is not possible."""
+    spec = bundle.manifest["stages"][stage]
+    path = bundle.stage_file(stage, precision, stage_format(backend))
+    inputs, outputs = (tuple(tensor["name"] for tensor in spec[end]) for end in ("inputs", "outputs"))
+    return open_stage(backend, path, precision, inputs, outputs)
 
 
 class Detector:
@@ -42,10 +49,7 @@ class Detector:
         self.backend, self.precision, self.chunk_snippets = backend, precision, chunk_snippets
         self.stages: dict[str, Backend] = {}
         for stage in STAGES:
-            spec = self.bundle.manifest["stages"][stage]
-            path = self.bundle.stage_file(stage, precision, stage_format(backend))
-            names = (tuple(t["name"] for t in spec[end]) for end in ("inputs", "outputs"))
-            self.stages[stage] = open_stage(backend, path, precision, *names)
+            self.stages[stage] = open_bundle_stage(self.bundle, stage, backend, precision)
 
     def close(self) -> None:
         """Give the compiled stages back."""
@@ -70,7 +74,7 @@ class Detector:
 
     def detections(self, scores: np.ndarray, frames: int, fps: float) -> list[Detection]:
         """Scores [T', C] of a clip of `frames` frames → its detections."""
-        snippets_per_second = (frames // FRAMES_PER_SNIPPET) / (frames / fps)
+        snippets_per_second = valid_length(frames) / (frames / fps)
         return detect(scores, self.bundle.classes, self.bundle.rule, snippets_per_second)
 
     def scores(self, frames: np.ndarray, timings: Timings | None = None) -> np.ndarray:
@@ -80,7 +84,7 @@ class Detector:
         seconds spent in each stage.
         """
         infrared, flow = self.features(frames, timings)
-        length = np.array([len(frames) // FRAMES_PER_SNIPPET], np.int64)
+        length = np.array([valid_length(len(frames))], np.int64)
         with _clock(timings, "head"):
             feeds = {"infrared_features": infrared, "flow_features": flow, "length": length}
             scores = self.stages["head"].run(feeds)["scores"]
@@ -128,7 +132,7 @@ def chunks(frames: int, snippets: int) -> Iterator[tuple[int, int, slice]]:
     Yields the first frame, the frame after the last, and which of the chunk's features to keep. Cuts lie on whole
     snippets, so that strides and padding fall as in the whole clip.
     """
-    total = -(-frames // FRAMES_PER_SNIPPET) - 1
+    total = feature_length(frames)
     if frames <= snippets * FRAMES_PER_SNIPPET + 2 * HALO_FRAMES:
         snippets = total
     for first in range(0, total, snippets):

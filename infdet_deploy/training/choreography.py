@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from infdet_deploy.annotations import INFDET_CLASSES as CLASSES
 from infdet_deploy.training import motions
 from infdet_deploy.training.figures import Array
 from infdet_deploy.training.motions import envelope, overlaid, smoothed, wander
-
-CLASSES = ("drop", "fight", "hug")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from infdet_deploy.annotations import Clip, read_annotations
 from infdet_deploy.errors import TrainingError
 from infdet_deploy.files import whole_file
-from infdet_deploy.model.presets import MIN_FRAMES, ModelConfig, feature_length, valid_length
+from infdet_deploy.model.presets import ModelConfig
+from infdet_deploy.snippets import MIN_FRAMES, feature_length, valid_length
 from infdet_deploy.training import tvl1
 from infdet_deploy.video.frames import read_video
 from infdet_deploy.video.resize import Mode

@@ -10,8 +10,8 @@ from torch import Tensor
 from infdet_deploy.annotations import ScoredInstance
 from infdet_deploy.metrics import IOU_THRESHOLDS, average_precision_thumos14, evaluate
 from infdet_deploy.model.network import InfDetNet, to_grey
-from infdet_deploy.model.presets import valid_length
 from infdet_deploy.runtime.detections import DetectionRule, detect
+from infdet_deploy.snippets import valid_length
 from infdet_deploy.training.dataset import PreparedClip
 from infdet_deploy.training.losses import Losses, losses
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from infdet_deploy.config import from_dict, to_dict
 from infdet_deploy.errors import ConfigError
-from infdet_deploy.model.presets import FRAMES_PER_SNIPPET, MIN_FRAMES
+from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from infdet_deploy.model.network import to_grey
-from infdet_deploy.model.presets import FLOW_STRIDE, FRAMES_PER_SNIPPET, ModelConfig, valid_length
+from infdet_deploy.model.presets import FLOW_STRIDE, ModelConfig
+from infdet_deploy.snippets import FRAMES_PER_SNIPPET, valid_length
 from infdet_deploy.training.dataset import PreparedClip, snippet_labels
 from infdet_deploy.training.settings import TrainConfig
 

@@ -10,8 +10,9 @@ torch = pytest.importorskip("torch")
 from infdet_deploy.errors import ConfigError
 from infdet_deploy.model.i3d import same_padding
 from infdet_deploy.model.network import InfDetNet, to_grey
-from infdet_deploy.model.presets import PRESETS, ModelConfig, feature_length, preset, valid_length
+from infdet_deploy.model.presets import PRESETS, ModelConfig, preset
 from infdet_deploy.model.weights import random_network
+from infdet_deploy.snippets import feature_length, valid_length
 from infdet_deploy.video.sample import sample_frames
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from infdet_deploy.errors import InfdetError, UsageError, VideoError
-from infdet_deploy.model.presets import feature_length
 from infdet_deploy.runtime.backends.base import available
 from infdet_deploy.runtime.pipeline import Detector, chunks
+from infdet_deploy.snippets import feature_length
 from infdet_deploy.video import Video
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from infdet_deploy.annotations import Clip, Instance, write_activitynet
 from infdet_deploy.errors import AnnotationError, TrainingError
-from infdet_deploy.model.presets import ModelConfig, feature_length
+from infdet_deploy.model.presets import ModelConfig
+from infdet_deploy.snippets import feature_length
 from infdet_deploy.training import dataset
 from infdet_deploy.training.synthetic import synthesise
 from infdet_deploy.training.tvl1 import tvl1_flow

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from infdet_deploy.errors import UsageError
 from infdet_deploy.model.presets import FLOW_STRIDE
 
-VERSION = 1  # of the settings below; goes into cache keys
-LIMIT_PX = 20.0  # displacements are clipped to ± this, then divided by it
+VERSION = 2  # of the settings below; goes into cache keys
+# Displacements are clipped to ± this, then divided by it: 20 px in frames of 224, the same share of smaller ones, so
+# that the same movement gives the same flow at every size.
+_LIMIT_SHARE = 20 / 224
 _SCALES, _SCALE_STEP = 3, 0.5
 _WARPS, _OUTER_ITERATIONS, _INNER_ITERATIONS = 2, 1, 6
 
@@ -30,12 +32,18 @@ def solver() -> Any:
     return flow
 
 
+def limit_px(size: int) -> float:
+    """The displacement in pixels that a flow of 1 stands for in frames of `size` pixels: 20 at 224."""
+    return size * _LIMIT_SHARE
+
+
 def tvl1_flow(frames: NDArray[np.uint8], channels: int = 3) -> NDArray[np.float16]:
     """Flow from each frame to the next.
 
     frames: uint8 [T, S, S], 0–255, T ≥ 2, S a multiple of 4. channels: 2 for horizontal and vertical displacement, 3
-    for these and their length; the third channel is the length, clipped to 20 px, with 0 px at −1 and 20 px at 1.
-    Returns float16 [T−1, channels, S/4, S/4] in [−1, 1], every 4th pixel of the full flow; ±1 is ±20 px.
+    for these and their length, so that zero means no motion in each channel, as it does in the flow that the network
+    appends and in the towers' padding. Returns float16 [T−1, channels, S/4, S/4] in [−1, 1], every 4th pixel of the
+    full flow; ±1 is `limit_px(S)`.
     Raises UsageError for another shape, dtype or number of channels.
     """
     if channels not in (2, 3):
@@ -47,8 +55,8 @@ def tvl1_flow(frames: NDArray[np.uint8], channels: int = 3) -> NDArray[np.float1
     flow = np.empty((len(frames) - 1, channels, -(-height // FLOW_STRIDE), -(-width // FLOW_STRIDE)), np.float16)
     for index in range(len(frames) - 1):
         moved_px = estimate.calc(frames[index], frames[index + 1], None)[::FLOW_STRIDE, ::FLOW_STRIDE]
-        flow[index, :2] = np.clip(moved_px / LIMIT_PX, -1, 1).transpose(2, 0, 1)
+        moved = moved_px / limit_px(height)
+        flow[index, :2] = np.clip(moved, -1, 1).transpose(2, 0, 1)
         if channels == 3:
-            length_px = np.hypot(moved_px[..., 0], moved_px[..., 1])
-            flow[index, 2] = np.minimum(length_px / LIMIT_PX, 1) * 2 - 1
+            flow[index, 2] = np.minimum(np.hypot(moved[..., 0], moved[..., 1]), 1)
     return flow

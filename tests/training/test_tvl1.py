@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from infdet_deploy.errors import UsageError
-from infdet_deploy.training.tvl1 import tvl1_flow
+from infdet_deploy.training.tvl1 import limit_px, tvl1_flow
 
 
 def _moving(shifts_px: list[tuple[float, float]], size: int = 64) -> np.ndarray:
@@ -26,15 +26,20 @@ def test_known_motion(moved_px):
     assert flow.shape == (1, 3, 16, 16)
     assert flow.dtype == np.float16
     inner = flow[0, :, 3:-3, 3:-3].astype(np.float64)  # what leaves or enters the picture has no right answer
-    assert np.abs(inner[0] * 20 - moved_px[0]).mean() < 0.3
-    assert np.abs(inner[1] * 20 - moved_px[1]).mean() < 0.3
-    assert np.abs((inner[2] + 1) * 10 - np.hypot(*moved_px)).mean() < 0.3
+    for channel, expected_px in zip(inner, (*moved_px, np.hypot(*moved_px)), strict=True):
+        assert np.abs(channel * limit_px(64) - expected_px).mean() < 0.3
+
+
+def test_the_limit_is_the_published_one_and_a_share_of_the_picture():
+    assert limit_px(224) == pytest.approx(20)
+    assert limit_px(64) == pytest.approx(20 * 64 / 224)
+    far = tvl1_flow(_moving([(0, 0), (2.0, 0.0)], 64))[0, 0, 3:-3, 3:-3].mean()
+    assert far == pytest.approx(2.0 / limit_px(64), abs=0.05)
 
 
 def test_still_picture():
     flow = tvl1_flow(_moving([(0, 0)] * 3), 3)
-    assert np.abs(flow[:, :2]).max() < 0.005
-    np.testing.assert_allclose(flow[:, 2], -1, atol=0.01)
+    assert np.abs(flow).max() < 0.01  # in every channel zero means no motion
 
 
 def test_two_channels_are_the_first_of_three():

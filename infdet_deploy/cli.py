@@ -1,16 +1,14 @@
 """The command line: one thin function a command. Results go to stdout, progress and notes to stderr."""
 
 import errno
-import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from infdet_deploy import __version__
+from infdet_deploy.console import print_json, progress, table
 from infdet_deploy.errors import InfdetError
 
 app = typer.Typer(
@@ -47,53 +45,6 @@ def main() -> None:
     except KeyboardInterrupt:
         print("infdet-deploy: interrupted", file=sys.stderr)
         sys.exit(130)
-
-
-def say(text: str) -> None:
-    """A note for the person at the terminal, on stderr."""
-    print(text, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def progress(label: str) -> Iterator[Callable[..., None]]:
-    """A progress bar on stderr; yields update(done, total, text='')."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(label, total=None)
-
-        def update(done: int, total: int, text: str = "") -> None:
-            bar.update(task, completed=done, total=total, description=f"{label} {text}".strip())
-
-        yield update
-
-
-def table(title: str, columns: list[str], rows: list[list[str]], notes: str = "") -> None:
-    """Print a table on stdout: the title above, numbers to the right, notes below."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    view = Table(box=box.SIMPLE_HEAD)
-    for index, column in enumerate(columns):
-        numeric = all(row[index][:1].isdigit() or row[index] in ("", "–") for row in rows)
-        view.add_column(column, justify="right" if numeric else "left", no_wrap=True)
-    for row in rows:
-        view.add_row(*map(Text, row))
-    print(title)
-    console.print(view, end="")
-    if notes:
-        print(notes)
-
-
-def print_json(value: Any) -> None:
-    """One JSON object on stdout."""
-    print(json.dumps(value, indent=2, allow_nan=False))
 
 
 @app.callback(invoke_without_command=True)

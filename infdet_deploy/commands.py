@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infdet_deploy.cli import progress, say
+from infdet_deploy.console import progress, say
 from infdet_deploy.errors import InfdetError, UsageError
 
 if TYPE_CHECKING:
@@ -102,9 +102,10 @@ def synthesise(out: Path, clips: int, seed: int) -> None:
 
 def export(run: Path | None, out: Path | None, fp16: bool) -> "Bundle":
     """Export a run (the newest where none is named) and give the bundle back, checked."""
-    from infdet_deploy.export.bundle import default_rule, export_bundle
+    from infdet_deploy.export.bundle import export_bundle
     from infdet_deploy.model.weights import load_network
     from infdet_deploy.runtime.bundle import load_bundle
+    from infdet_deploy.runtime.detections import default_rule
     from infdet_deploy.training.checkpoint import BEST, newest_run
 
     if run is None:
@@ -117,8 +118,8 @@ def export(run: Path | None, out: Path | None, fp16: bool) -> "Bundle":
     out = out or Path(f"{run.stem}.infdet")
     if out.suffix != ".infdet":
         raise UsageError(f"--out is {out}; a bundle is called NAME.infdet")
-    rule = default_rule(network.config.classes)
-    rule |= {key: extra[key] for key in ("thresholds", "mean_duration_s") if key in extra}
+    known = {key: tuple(extra[key]) for key in ("thresholds", "mean_duration_s") if key in extra}
+    rule = dataclasses.replace(default_rule(network.config.classes), **known)
     precisions = ("float32", "float16") if fp16 else ("float32",)
     with progress("export") as update:
         export_bundle(

@@ -7,15 +7,13 @@ from pathlib import Path
 from infdet_deploy import commands
 from infdet_deploy.annotations import Clip, ScoredInstance, read_annotations
 from infdet_deploy.benchmarks import parity
-from infdet_deploy.cli import say
-from infdet_deploy.config import from_dict
+from infdet_deploy.console import say
 from infdet_deploy.errors import InfdetError
-from infdet_deploy.export.bundle import default_rule
 from infdet_deploy.files import write_json
 from infdet_deploy.metrics import evaluate
 from infdet_deploy.model.weights import load_network, random_network
 from infdet_deploy.picture import draw_clip
-from infdet_deploy.runtime.detections import DetectionRule
+from infdet_deploy.runtime.detections import default_rule
 from infdet_deploy.runtime.pipeline import Detector
 from infdet_deploy.training.dataset import load_dataset
 from infdet_deploy.training.evaluation import evaluate_network
@@ -40,7 +38,7 @@ def run(out: Path, sample: Path | None) -> None:
     _step(3, "evaluating on held-out clips", begun)
     network, _ = load_network(run_folder / "best.safetensors")
     held_out = load_dataset(data, "testing", network.config)
-    rule = from_dict(DetectionRule, default_rule(network.config.classes))
+    rule = default_rule(network.config.classes)
     untrained = evaluate_network(random_network(network.config), held_out, rule)
 
     _step(4, "exporting with float16, verifying every stage", begun)

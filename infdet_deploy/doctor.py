@@ -1,14 +1,13 @@
 """What this machine can do, and what to install for more."""
 
 import importlib.metadata
-import os
 import platform
 import shutil
 from pathlib import Path
 from typing import Any
 
 from infdet_deploy import __version__
-from infdet_deploy.benchmarks.latency import device_name
+from infdet_deploy.machine import cpu_count, cpu_features, processor_name
 from infdet_deploy.runtime.backends.base import BACKENDS, available
 
 # package → (extra that brings it, what it is for)
@@ -44,9 +43,9 @@ def examine() -> dict[str, Any]:
     return {
         "version": __version__,
         "machine": {
-            "processor": device_name(),
-            "cores": os.cpu_count(),
-            "features": [f for f in _CPU_FEATURES if f in _cpu_flags()],
+            "processor": processor_name(),
+            "cores": cpu_count(),
+            "features": [f for f in _CPU_FEATURES if f in cpu_features()],
             "system": platform.platform(),
             "python": platform.python_version(),
             "nvidia_gpu": nvidia,
@@ -54,11 +53,3 @@ def examine() -> dict[str, Any]:
         "backends": backends,
         "packages": packages,
     }
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return set()
-    return {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split(":", 1)[1].split()}

@@ -1,11 +1,13 @@
 """Files that are whole or absent: written under a temporary name in the same folder, synced, renamed."""
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +43,15 @@ def whole_file(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two paths in one step, so that neither is ever missing; False where the system cannot."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    if rename is None:
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
+
+
 @contextlib.contextmanager
 def whole_folder(path: Path | str) -> Iterator[Path]:
     """Yield a temporary folder to fill; on success it replaces `path` as a whole, on any error nothing is left.
@@ -55,9 +66,11 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
         temporary.chmod(0o755)
         for file in temporary.rglob("*"):
             _sync(file)
-        if path.exists():
-            if not path.is_dir():
-                raise NotADirectoryError(errno.ENOTDIR, "a file is where a folder is to be written", str(path))
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "a file is where a folder is to be written", str(path))
+        if not path.exists():
+            temporary.replace(path)
+        elif not _exchange(temporary, path):
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
             path.replace(old)
             try:
@@ -66,8 +79,6 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
                 old.replace(path)
                 raise
             shutil.rmtree(old)
-        else:
-            temporary.replace(path)
         _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

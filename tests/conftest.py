@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from infdet_deploy.runtime.detections import DetectionRule
+
 COMMAND = (sys.executable, "-m", "infdet_deploy.cli")
 
 
@@ -32,7 +34,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_network) -> Path:
     """The network's bundle: float32 and float16, ONNX and TorchScript. Not to be changed; `bundle_copy` may be."""
     from infdet_deploy.export.bundle import export_bundle
 
-    rule = {"thresholds": [0.45, 0.5, 0.55], "mean_duration_s": [0.2, 0.2, 0.2], "split_long": False}
+    rule = DetectionRule((0.45, 0.5, 0.55), (0.2, 0.2, 0.2))
     return export_bundle(tiny_network, tmp_path_factory.mktemp("bundle") / "tiny.infdet", rule, source="tests")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from infdet_deploy import files
 from infdet_deploy.files import sha256, whole_file, whole_folder, write_json
 
 
@@ -41,7 +42,10 @@ def test_an_error_leaves_the_old_file(tmp_path):
     assert names(tmp_path) == ["a.json"]
 
 
-def test_a_folder_replaces_the_old_one_whole(tmp_path):
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_folder_replaces_the_old_one_whole(tmp_path, monkeypatch, exchange):
+    if not exchange:  # a system without it
+        monkeypatch.setattr(files, "_exchange", lambda first, second: False)
     folder = tmp_path / "a.infdet"
     for content in ("one", "two"):
         with whole_folder(folder) as temporary:
@@ -53,6 +57,16 @@ def test_a_folder_replaces_the_old_one_whole(tmp_path):
         raise KeyError
     assert names(folder) == ["two"]
     assert names(tmp_path) == ["a.infdet"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="swapping two paths in one step needs Linux")
+def test_two_folders_change_places_in_one_step(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    assert files._exchange(tmp_path / "a", tmp_path / "b")
+    assert [names(tmp_path / name) for name in ("a", "b")] == [["b"], ["a"]]
+    assert not files._exchange(tmp_path / "a", tmp_path / "missing")
 
 
 def test_a_folder_does_not_replace_a_file(tmp_path):

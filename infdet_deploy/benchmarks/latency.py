@@ -1,18 +1,17 @@
 """How fast a bundle runs: whole-clip latency of every contender, in alternation, nothing dropped."""
 
-import os
 import platform
 import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from infdet_deploy import __version__
 from infdet_deploy.errors import UsageError
+from infdet_deploy.machine import cpu_count, processor_name
 from infdet_deploy.runtime.backends.base import BACKENDS, available, stage_format
 from infdet_deploy.runtime.bundle import STAGES, Bundle
 from infdet_deploy.runtime.pipeline import Detector
@@ -106,8 +105,8 @@ def measure(
         "frames": frames,
         "runs": runs,
         "warm_up_runs": WARM_UP_RUNS,
-        "device": device_name(),
-        "cores": os.cpu_count(),
+        "device": processor_name(),
+        "cores": cpu_count(),
         "versions": {"infdet-deploy": __version__, "python": platform.python_version()},
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "paper": {"frames_per_s": PAPER_FRAMES_PER_S, "device": "4 x V100, Xeon E5 2.2 GHz"},
@@ -118,13 +117,3 @@ def measure(
 def _spread(values: np.ndarray) -> dict[str, float]:
     points = {"min": 0, "p10": 10, "median": 50, "p90": 90, "p99": 99, "max": 100}
     return {name: float(np.percentile(values, point)) for name, point in points.items()}
-
-
-def device_name() -> str:
-    """The processor's name as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith(("model name", "Model"))]
-    return names[0] if names else platform.machine()

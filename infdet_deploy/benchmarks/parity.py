@@ -4,15 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from infdet_deploy.agreement import CHECK_FRAMES, compare, tolerance
 from infdet_deploy.errors import BundleError, missing_package
 from infdet_deploy.runtime.backends.base import BACKENDS, available, stage_format
 from infdet_deploy.runtime.bundle import STAGES, WEIGHTS, Bundle
 from infdet_deploy.runtime.detections import Detection
 from infdet_deploy.runtime.pipeline import open_bundle_stage
-
-CHECK_FRAMES = (16, 44, 100)
 
 
 @dataclass(frozen=True)
@@ -34,15 +31,6 @@ class StageParity:
     @property
     def passed(self) -> bool:
         return self.relative_l2 <= self.tolerance
-
-
-def compare(ours: np.ndarray, reference: np.ndarray) -> tuple[float, float, float]:
-    """Largest absolute error, relative L2, cosine; NaN, which passes no tolerance, for another shape or a NaN."""
-    if ours.shape != reference.shape:
-        return (float("nan"),) * 3
-    a, b = ours.astype(np.float64).ravel(), reference.astype(np.float64).ravel()
-    norm_a, norm_b = max(float(np.linalg.norm(a)), 1e-30), max(float(np.linalg.norm(b)), 1e-30)
-    return float(np.abs(a - b).max()), float(np.linalg.norm(a - b)) / norm_b, float(a @ b) / (norm_a * norm_b)
 
 
 @dataclass(frozen=True)
@@ -83,7 +71,7 @@ def verify(bundle: Bundle, frames: tuple[int, ...] = CHECK_FRAMES) -> Iterator[S
     """
     if not available("torchscript"):
         raise missing_package("torch", "export", "verify")
-    from infdet_deploy.export.bundle import eager_tensors, tolerance
+    from infdet_deploy.export.bundle import eager_tensors
     from infdet_deploy.model.weights import load_network
     from infdet_deploy.video.sample import sample_frames
 

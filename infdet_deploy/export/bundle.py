@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from infdet_deploy import __version__
+from infdet_deploy.agreement import CHECK_FRAMES, compare, tolerance
+from infdet_deploy.config import to_dict
 from infdet_deploy.errors import ParityError
 from infdet_deploy.export.onnx import check_precision, export_onnx
 from infdet_deploy.export.stages import StageSpec, build_stages, stage_specs
@@ -17,33 +19,13 @@ from infdet_deploy.export.torchscript import export_torchscript
 from infdet_deploy.files import sha256, whole_folder, write_json
 from infdet_deploy.model.network import InfDetNet, to_grey
 from infdet_deploy.model.weights import save_network
-from infdet_deploy.runtime.backends.base import open_stage
+from infdet_deploy.runtime.backends.base import BACKENDS, available, open_stage, stage_format
 from infdet_deploy.runtime.bundle import FORMAT, MANIFEST, STAGES, WEIGHTS
+from infdet_deploy.runtime.detections import DetectionRule, default_rule
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, valid_length
 from infdet_deploy.video.sample import sample_frames
 
-# Relative L2 against the eager network. PyTorch's float16 kernels on a CPU also add up in float16.
-TOLERANCE = {"float32": 1e-4, "float16": 1e-2}
-TORCHSCRIPT_TOLERANCE = {"float32": 1e-4, "float16": 3e-2}
 EXAMPLE_FRAMES = 32
-CHECK_FRAMES = (16, 44)
-# InfDet's mean action lengths (s) and upstream's thresholds, for weights that come without their own.
-DEFAULT_THRESHOLDS = {"drop": 0.3, "fight": 0.4, "hug": 0.3}
-DEFAULT_DURATIONS_S = {"drop": 1.4326, "fight": 6.1230, "hug": 3.2755}
-
-
-def default_rule(classes: tuple[str, ...]) -> dict[str, Any]:
-    """The detection rule of weights that bring none: InfDet's figures by class name, else 0.5 and 2 s."""
-    return {
-        "thresholds": [DEFAULT_THRESHOLDS.get(c, 0.5) for c in classes],
-        "mean_duration_s": [DEFAULT_DURATIONS_S.get(c, 2.0) for c in classes],
-        "split_long": False,
-    }
-
-
-def tolerance(form: str, precision: str) -> float:
-    """The relative L2 from the eager network that a stage in this format and precision may have."""
-    return (TOLERANCE if form == "onnx" else TORCHSCRIPT_TOLERANCE)[precision]
 
 
 def eager_tensors(network: InfDetNet, frames: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
@@ -69,16 +51,10 @@ def eager_tensors(network: InfDetNet, frames: np.ndarray) -> dict[str, dict[str,
     }
 
 
-def relative_l2(ours: np.ndarray, reference: np.ndarray) -> float:
-    """‖ours − reference‖ / ‖reference‖ in float64."""
-    reference = reference.astype(np.float64)
-    return float(np.linalg.norm(ours - reference)) / max(float(np.linalg.norm(reference)), 1e-30)
-
-
 def export_bundle(
     network: InfDetNet,
     out: Path,
-    rule: dict[str, Any] | None = None,
+    rule: DetectionRule | None = None,
     precisions: tuple[str, ...] = ("float32", "float16"),
     formats: tuple[str, ...] = ("onnx", "torchscript"),
     frame_mode: str = "resize",
@@ -88,8 +64,9 @@ def export_bundle(
 ) -> Path:
     """Export `network` as the folder `out`.
 
-    rule: thresholds, mean_duration_s and split_long; default_rule() where None. Raises ParityError when a stage is
-    not within TOLERANCE of the network or does not compute in its precision; then nothing is written.
+    rule: how scores become detections; default_rule() where None. Raises ParityError when a stage, on any backend that
+    this machine has, is not within its tolerance of the network, or does not compute in its precision; then nothing is
+    written.
     """
     specs = stage_specs(network)
     size = network.config.size
@@ -131,7 +108,7 @@ def export_bundle(
                 "model": network.config.to_json(),
                 "preprocessing": {"size": size, "mode": frame_mode, "dtype": "uint8", "channels": 1},
                 "classes": list(network.config.classes),
-                "rule": rule or default_rule(network.config.classes),
+                "rule": to_dict(rule or default_rule(network.config.classes)),
                 "frames_per_snippet": FRAMES_PER_SNIPPET,
                 "receptive_field_frames": 108,
                 "stages": stages,
@@ -154,16 +131,21 @@ def _feeds(specs: dict[str, StageSpec], tensors: dict) -> dict[str, tuple[torch.
 
 
 def _check_stage(name: str, file: Path, form: str, precision: str, spec: StageSpec, checks: list) -> float:
-    """The largest relative L2 over the check clips; raises ParityError when it is out of tolerance."""
+    """The largest relative L2 over the check clips and the backends that read the file here.
+
+    Raises ParityError when it is out of tolerance.
+    """
     (output,) = (o.name for o in spec.outputs)
-    backend = "openvino" if form == "onnx" else "torchscript"
-    stage = open_stage(backend, file, precision, tuple(i.name for i in spec.inputs), (output,))
-    error = max(relative_l2(stage.run(t[name])[output], t[name][output]) for t in checks)
-    stage.close()
-    allowed = tolerance(form, precision)
-    if not error <= allowed:
-        raise ParityError(
-            f"{name} {precision} {form}: relative L2 {error:.2e} from the network, allowed {allowed:.0e}; "
-            "nothing was written"
-        )
-    return error
+    allowed, worst = tolerance(form, precision), 0.0
+    for backend in (b for b in BACKENDS if stage_format(b) == form and available(b)):
+        stage = open_stage(backend, file, precision, tuple(i.name for i in spec.inputs), (output,))
+        errors = [compare(stage.run(tensors[name])[output], tensors[name][output]).relative_l2 for tensors in checks]
+        stage.close()
+        for error in errors:
+            if not error <= allowed:  # a NaN is not
+                raise ParityError(
+                    f"{name} {precision} {form}: relative L2 {error:.2e} from the network on {backend}, "
+                    f"allowed {allowed:.0e}; nothing was written"
+                )
+        worst = max(worst, *errors)
+    return worst

@@ -50,6 +50,21 @@ class DetectionRule:
                 raise ConfigError(f"detection rule: mean duration {value!r}, expected seconds, 0 or more")
 
 
+# The published thresholds and InfDet's mean lengths of actions, by class.
+_THRESHOLDS = {"drop": 0.3, "fight": 0.4, "hug": 0.3}
+_MEAN_DURATIONS_S = {"drop": 1.4326, "fight": 6.1230, "hug": 3.2755}
+
+
+def default_thresholds(classes: Sequence[str]) -> tuple[float, ...]:
+    """The published thresholds of InfDet's classes, 0.5 for any other."""
+    return tuple(_THRESHOLDS.get(label, 0.5) for label in classes)
+
+
+def default_rule(classes: Sequence[str]) -> DetectionRule:
+    """The rule of weights that bring none: InfDet's figures by class name, else 0.5 and 2 s."""
+    return DetectionRule(default_thresholds(classes), tuple(_MEAN_DURATIONS_S.get(label, 2.0) for label in classes))
+
+
 def detect(scores: Any, classes: Sequence[str], rule: DetectionRule, snippets_per_second: float) -> list[Detection]:
     """Turn the scores of a clip's snippets into detections, ordered by class, then time.
 

@@ -7,7 +7,6 @@ clip costs is paid once, in `.cache/` of the same folder.
 import hashlib
 import json
 import multiprocessing
-import os
 import re
 import zipfile
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from infdet_deploy.annotations import Clip, read_annotations
 from infdet_deploy.errors import TrainingError
 from infdet_deploy.files import whole_file
+from infdet_deploy.machine import cpu_count
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import MIN_FRAMES, feature_length, valid_length
 from infdet_deploy.training import tvl1
@@ -133,11 +133,6 @@ def mean_durations_s(clips: Sequence[PreparedClip], classes: Sequence[str]) -> t
             raise TrainingError(f"no instance of class '{label}' in {len(clips)} training clips; leave the class out")
         means.append(float(np.mean(found)))
     return tuple(means)
-
-
-def cpu_count() -> int:
-    """CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _video(data: Path, name: str) -> Path:

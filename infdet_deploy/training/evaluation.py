@@ -10,7 +10,7 @@ from torch import Tensor
 from infdet_deploy.annotations import ScoredInstance
 from infdet_deploy.metrics import IOU_THRESHOLDS, average_precision_thumos14, evaluate
 from infdet_deploy.model.network import InfDetNet, to_grey
-from infdet_deploy.runtime.detections import DetectionRule, detect
+from infdet_deploy.runtime.detections import DetectionRule, default_thresholds, detect
 from infdet_deploy.snippets import valid_length
 from infdet_deploy.training.dataset import PreparedClip
 from infdet_deploy.training.losses import Losses, losses
@@ -27,11 +27,6 @@ def forward(network: InfDetNet, grey: Tensor, length: Tensor, precision: torch.d
         moving = network.flow_to_features(flow)
     fused = network.sca(infrared.float(), moving.float()).fused
     return network.classifier(fused, length), flow.float()
-
-
-def default_thresholds(classes: Sequence[str]) -> tuple[float, ...]:
-    """The published thresholds for three classes, 0.5 for each class of another set."""
-    return (0.3, 0.4, 0.3) if len(classes) == 3 else (0.5,) * len(classes)
 
 
 class ClipScores(NamedTuple):

@@ -17,10 +17,10 @@ from infdet_deploy.files import write_json
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network
-from infdet_deploy.runtime.detections import DetectionRule
+from infdet_deploy.runtime.detections import DetectionRule, default_thresholds
 from infdet_deploy.training import checkpoint
 from infdet_deploy.training.dataset import FRAME_MODE, PreparedClip, load_dataset, mean_durations_s
-from infdet_deploy.training.evaluation import clip_scores, default_thresholds, evaluate_network, fit_thresholds, forward
+from infdet_deploy.training.evaluation import clip_scores, evaluate_network, fit_thresholds, forward
 from infdet_deploy.training.losses import losses
 from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.windows import Windows

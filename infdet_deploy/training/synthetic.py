@@ -5,7 +5,6 @@ not tell the class, and everything comes from a seed.
 """
 
 import multiprocessing
-import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from fractions import Fraction
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from infdet_deploy.errors import UsageError
 from infdet_deploy.files import whole_folder, write_json
+from infdet_deploy.machine import cpu_count
 from infdet_deploy.training.choreography import CLASSES, directed, schedule
 from infdet_deploy.training.figures import Figure, draw, joints
 from infdet_deploy.training.scenery import Sensor, background
@@ -145,7 +145,7 @@ def synthesise(
         videos = folder / "videos"
         videos.mkdir()
         made: dict[int, Any] = {}
-        workers = min(clips, os.cpu_count() or 1)
+        workers = min(clips, cpu_count())
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
             waiting = {
                 pool.submit(_make, videos / f"{name}.mp4", index, seed, size, fps, clip_s): index

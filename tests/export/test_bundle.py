@@ -8,9 +8,10 @@ import pytest
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
+from infdet_deploy.agreement import compare
 from infdet_deploy.errors import ParityError
 from infdet_deploy.export import bundle as export
-from infdet_deploy.export.bundle import eager_tensors, export_bundle, relative_l2
+from infdet_deploy.export.bundle import eager_tensors, export_bundle
 from infdet_deploy.export.onnx import check_precision
 from infdet_deploy.export.stages import InfraredTowerStage
 from infdet_deploy.files import sha256
@@ -43,7 +44,7 @@ def test_stage_equals_the_network_at_every_length(tiny_bundle, references, stage
         ours = runner.run(tensors[stage])[output]
         assert ours.dtype == np.float32
         assert ours.shape == tensors[stage][output].shape
-        assert relative_l2(ours, tensors[stage][output]) <= allowed, frames
+        assert compare(ours, tensors[stage][output]).relative_l2 <= allowed, frames
     runner.close()
 
 

@@ -1,0 +1,54 @@
+"""Talking to the person at the terminal: results go to stdout, notes and progress to stderr."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+def say(text: str) -> None:
+    """A note for the person at the terminal, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Callable[..., None]]:
+    """A progress bar on stderr; yields update(done, total, text='')."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=None)
+
+        def update(done: int, total: int, text: str = "") -> None:
+            bar.update(task, completed=done, total=total, description=f"{label} {text}".strip())
+
+        yield update
+
+
+def table(title: str, columns: list[str], rows: list[list[str]], notes: str = "") -> None:
+    """Print a table on stdout: the title above, numbers to the right, notes below."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    view = Table(box=box.SIMPLE_HEAD)
+    for index, column in enumerate(columns):
+        numeric = all(row[index][:1].isdigit() or row[index] in ("", "–") for row in rows)
+        view.add_column(column, justify="right" if numeric else "left", no_wrap=True)
+    for row in rows:
+        view.add_row(*map(Text, row))
+    print(title)
+    console.print(view, end="")
+    if notes:
+        print(notes)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on stdout."""
+    print(json.dumps(value, indent=2, allow_nan=False))

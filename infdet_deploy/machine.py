@@ -1,0 +1,29 @@
+"""What the system tells about its processor."""
+
+import os
+import platform
+from pathlib import Path
+
+
+def cpu_count() -> int:
+    """CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor_name() -> str:
+    """The processor's name."""
+    return next(iter(_values("model name", "Model")), platform.processor() or platform.machine())
+
+
+def cpu_features() -> set[str]:
+    """The instruction sets that the processor offers, by the names Linux gives them; empty where it does not tell."""
+    return {feature for line in _values("flags", "Features") for feature in line.split()}
+
+
+def _values(*keys: str) -> list[str]:
+    """What /proc/cpuinfo, where there is one, says under these keys."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
+    return [line.split(":", 1)[1].strip() for line in lines if line.startswith(keys)]

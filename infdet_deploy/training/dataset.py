@@ -112,6 +112,25 @@ def load_dataset(
     return prepared
 
 
+def hold_out(clips: Sequence[PreparedClip], share: float) -> tuple[list[PreparedClip], list[PreparedClip]]:
+    """Split into clips to train on and clips to validate with, of which each class has about the same share.
+
+    A clip counts for the class of its first instance. At least one clip is held out. Raises TrainingError where less
+    than two clips would leave nothing to train on.
+    """
+    if len(clips) < 2:
+        raise TrainingError(f"{len(clips)} training clip, expected at least 2, one of them to validate with")
+    seen: dict[str | None, int] = {}
+    kept, held = [], []
+    for clip in clips:
+        label = clip.annotation.instances[0].label if clip.annotation.instances else None
+        count = seen[label] = seen.get(label, 0) + 1
+        (held if int(count * share + 0.5) > int((count - 1) * share + 0.5) else kept).append(clip)
+    if not held:
+        held.append(kept.pop())
+    return kept, held
+
+
 def snippet_labels(
     clip: Clip, classes: Sequence[str], frames: int, duration_s: float, snippets: int
 ) -> NDArray[np.float32]:

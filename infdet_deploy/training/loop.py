@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from infdet_deploy.annotations import read_annotations
 from infdet_deploy.config import read_json
 from infdet_deploy.errors import TrainingError
 from infdet_deploy.files import write_json
@@ -19,7 +20,14 @@ from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network
 from infdet_deploy.runtime.detections import DetectionRule, default_thresholds
 from infdet_deploy.training import checkpoint
-from infdet_deploy.training.dataset import FRAME_MODE, PreparedClip, load_dataset, mean_durations_s
+from infdet_deploy.training.dataset import (
+    ANNOTATIONS,
+    FRAME_MODE,
+    PreparedClip,
+    hold_out,
+    load_dataset,
+    mean_durations_s,
+)
 from infdet_deploy.training.evaluation import clip_scores, evaluate_network, fit_thresholds, forward
 from infdet_deploy.training.losses import losses
 from infdet_deploy.training.settings import TrainConfig
@@ -45,13 +53,17 @@ class Progress:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """best, last: the networks' files. metrics: of the best on the validation clips, with the default thresholds and
-    (`fitted`) with those fitted on the training clips. seconds: what each phase took in this call."""
+    """best, last: the networks' files. metrics: of the best on the validation clips, with the default thresholds.
+
+    test: of the best on the test clips, which nothing was chosen by, with the fitted thresholds; None where the data
+    set has none. seconds: what each phase took in this call.
+    """
 
     best: Path
     last: Path
     steps: int
     metrics: dict[str, Any]
+    test: dict[str, Any] | None
     thresholds: tuple[float, ...]
     mean_duration_s: tuple[float, ...]
     seconds: dict[str, float]
@@ -105,7 +117,12 @@ class _Run:
         begun = time.monotonic()
         self.clips = self._load(data, config.train_subset)
         self.mean_s = mean_durations_s(self.clips, model.classes)
-        self.held_out = self._load(data, config.validation_subset)
+        subsets = {clip.subset for clip in read_annotations(data / ANNOTATIONS)}
+        if config.validation_subset in subsets:
+            self.validation = self._load(data, config.validation_subset)
+        else:
+            self.clips, self.validation = hold_out(self.clips, config.validation_share)
+        self.test = self._load(data, config.test_subset) if config.test_subset in subsets else []
         self.windows = Windows(self.clips, model, config)
         self.seconds["prepare"] = time.monotonic() - begun
 
@@ -143,7 +160,7 @@ class _Run:
                 checkpoint.save_state(self.out, state)
             left_s = (time.monotonic() - began) / (step - first) * (config.steps - step)
             self.report(Progress("train", step, config.steps, *found, rate, validation, left_s))
-        return self._finish(values)
+        return self._finish(state)
 
     def _rate(self, step: int, values: dict[str, Any]) -> float:
         config = self.config
@@ -182,14 +199,14 @@ class _Run:
         return total, classification, moved
 
     def _validate(self, state: checkpoint.TrainingState) -> dict[str, Any]:
-        """Judge the averaged network on the held-out clips, keep it as last and perhaps as best."""
+        """Judge the averaged network on the validation clips, keep it as last and perhaps as best."""
         begun = time.monotonic()
         averaged, values = state.averaged, state.values
         assert isinstance(averaged, InfDetNet)
         if not self.config.freeze_towers:
             self._measure_norms(averaged)
         rule = DetectionRule(default_thresholds(self.model.classes), self.mean_s)
-        metrics = evaluate_network(averaged, self.held_out, rule, self.config.device)
+        metrics = evaluate_network(averaged, self.validation, rule, self.config.device)
         entry = {"step": values["step"], **metrics}
         values["history"].append(entry)
         rank = [metrics["map"]["0.5"], -metrics["loss"]]
@@ -229,22 +246,26 @@ class _Run:
             norm.momentum = value
         network.eval()
 
-    def _finish(self, values: dict[str, Any]) -> TrainResult:
-        """Fit the thresholds on the training clips and write them into both networks' files."""
+    def _finish(self, state: checkpoint.TrainingState) -> TrainResult:
+        """Fit the thresholds on all clips but the test's, write them into both networks' files, judge the best."""
         begun = time.monotonic()
         best, last = self.out / checkpoint.BEST, self.out / checkpoint.LAST
-        network, _ = load_network(best)
-        scores = clip_scores(_arrange(network, self.config), self.clips, self.config.device, _precision(self.config))
-        thresholds = fit_thresholds(scores, self.clips, self.model.classes, self.mean_s)
-        for path in (best, last):
-            checkpoint.save_trained(path, load_network(path)[0], self.model, thresholds, self.mean_s, FRAME_MODE)
-        metrics = next(e for e in values["history"] if [e["map"]["0.5"], -e["loss"]] == values["best"])
+        network, history = _arrange(load_network(best)[0], self.config), state.values["history"]
+        known = [*self.clips, *self.validation]
+        scores = clip_scores(network, known, self.config.device, _precision(self.config))
+        thresholds = fit_thresholds(scores, known, self.model.classes, self.mean_s)
+        for path, trained in ((best, network), (last, state.averaged)):
+            checkpoint.save_trained(path, trained, self.model, thresholds, self.mean_s, FRAME_MODE)
+        metrics = next(e for e in history if [e["map"]["0.5"], -e["loss"]] == state.values["best"])
         rule = DetectionRule(thresholds, self.mean_s)
-        metrics = {**metrics, "fitted": evaluate_network(network, self.held_out, rule, self.config.device)}
-        result = {"metrics": metrics, "thresholds": list(thresholds), "mean_duration_s": list(self.mean_s)}
-        write_json(self.out / checkpoint.RUN, {**self.described, "history": values["history"], "result": result})
+        test = evaluate_network(network, self.test, rule, self.config.device) if self.test else None
+        result = {
+            "metrics": metrics, "test": test, "thresholds": list(thresholds), "mean_duration_s": list(self.mean_s),
+        }  # fmt: skip
+        write_json(self.out / checkpoint.RUN, {**self.described, "history": history, "result": result})
         self.seconds["validate"] += time.monotonic() - begun
-        return TrainResult(best, last, values["step"], metrics, thresholds, self.mean_s, dict(self.seconds))
+        steps = state.values["step"]
+        return TrainResult(best, last, steps, metrics, test, thresholds, self.mean_s, dict(self.seconds))
 
 
 def _arrange(network: InfDetNet, config: TrainConfig) -> InfDetNet:

@@ -21,13 +21,15 @@ class TrainConfig:
     freeze_towers: both towers stay as they are, for towers trained elsewhere. mirror, jitter, shift: augmentation by
     mirroring, brightness and contrast (0.2: up to 20 %) and moving the picture (share of its size). precision: of the
     convolutions; `auto` is bfloat16 where the processor has it. validate_every and save_every count steps;
-    norm_windows: windows from which the batch norms' statistics are taken before validation.
+    norm_windows: windows from which the batch norms' statistics are taken before validation. train_subset: what to
+    learn from. validation_subset: clips to choose the best checkpoint by; where the data set has none, it is
+    `validation_share` of the training clips. test_subset: judged once, when training is over, where the set has it.
     """
 
     steps: int = 440
     batch: int = 4
     window_frames: int = 128
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     warmup: float = 0.08
     schedule: Literal["cosine", "paper"] = "cosine"
     weight_decay: float = 5e-4
@@ -43,7 +45,9 @@ class TrainConfig:
     save_every: int = 110
     norm_windows: int = 16
     train_subset: str = "training"
-    validation_subset: str = "testing"
+    validation_subset: str = "validation"
+    validation_share: float = 0.1
+    test_subset: str = "testing"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -55,7 +59,7 @@ class TrainConfig:
         for name in ("learning_rate", "clip_norm"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"training: {name} is {getattr(self, name)}, expected a number above 0")
-        for name in ("warmup", "average", "jitter", "shift"):
+        for name in ("warmup", "average", "jitter", "shift", "validation_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"training: {name} is {getattr(self, name)}, expected 0 or more, below 1")
         if not 0 <= self.weight_decay < math.inf or self.norm_windows < 0 or self.seed < 0:

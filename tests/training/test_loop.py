@@ -14,7 +14,7 @@ from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network, random_network
 from infdet_deploy.runtime.detections import DetectionRule
 from infdet_deploy.training import checkpoint, evaluation, loop
-from infdet_deploy.training.dataset import PreparedClip, load_dataset, snippet_labels
+from infdet_deploy.training.dataset import PreparedClip, hold_out, load_dataset, snippet_labels
 from infdet_deploy.training.losses import Losses
 from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.synthetic import synthesise
@@ -67,10 +67,15 @@ def test_run_folder(data, straight):
         "mean_duration_s": list(result.mean_duration_s),
         "frame_mode": "resize",
     }
-    clips = load_dataset(data, "testing", MODEL)
+    validation = hold_out(load_dataset(data, "training", MODEL), CONFIG.validation_share)[1]
     rule = DetectionRule(evaluation.default_thresholds(MODEL.classes), result.mean_duration_s)
-    found = evaluation.evaluate_network(network, clips, rule)
+    found = evaluation.evaluate_network(network, validation, rule)
     assert found["loss"] == pytest.approx(result.metrics["loss"], rel=1e-4)
+    assert result.test is not None
+    rule = dataclasses.replace(rule, thresholds=result.thresholds)
+    found = evaluation.evaluate_network(network, load_dataset(data, "testing", MODEL), rule)
+    assert found["loss"] == pytest.approx(result.test["loss"], rel=1e-4)
+    assert found["map"] == result.test["map"]
     assert checkpoint.newest_run(out.parent) == out
 
 
@@ -135,6 +140,21 @@ def test_damaged_state(data, straight, tmp_path):
     (tmp_path / "state.safetensors").write_bytes((straight[0] / "state.safetensors").read_bytes()[:5000])
     with pytest.raises(TrainingError, match="not the state of this training run"):
         loop.train(data, tmp_path, MODEL, CONFIG, resume=True)
+
+
+def test_validation_clips_come_from_every_class():
+    clips = [
+        dataclasses.replace(_clip(16, (Instance(label, 0.5, 1.5),)), name=f"{label}{number}")
+        for number in range(15)
+        for label in MODEL.classes
+    ]
+    kept, held = hold_out(clips, 0.1)
+    assert [clip.name for clip in held] == ["drop4", "fight4", "hug4", "drop14", "fight14", "hug14"]
+    assert len(kept) == 39
+    assert {clip.name for clip in (*kept, *held)} == {clip.name for clip in clips}
+    assert [[clip.name for clip in part] for part in hold_out(clips[:2], 0.0)] == [["drop0"], ["fight0"]]
+    with pytest.raises(TrainingError, match="1 training clip, expected at least 2"):
+        hold_out(clips[:1], 0.5)
 
 
 def test_config():

@@ -26,7 +26,7 @@ class TrainConfig:
     `validation_share` of the training clips. test_subset: judged once, when training is over, where the set has it.
     """
 
-    steps: int = 440
+    steps: int = 360
     batch: int = 4
     window_frames: int = 128
     learning_rate: float = 1e-3
@@ -41,8 +41,8 @@ class TrainConfig:
     shift: float = 0.125
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "cpu"
-    validate_every: int = 220
-    save_every: int = 110
+    validate_every: int = 180
+    save_every: int = 90
     norm_windows: int = 16
     train_subset: str = "training"
     validation_subset: str = "validation"

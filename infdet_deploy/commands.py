@@ -119,8 +119,9 @@ def export(run: Path | None, out: Path | None, fp16: bool) -> "Bundle":
     out = out or Path(f"{run.stem}.infdet")
     if out.suffix != ".infdet":
         raise UsageError(f"--out is {out}; a bundle is called NAME.infdet")
-    known = {key: tuple(extra[key]) for key in ("thresholds", "mean_duration_s") if key in extra}
-    rule = dataclasses.replace(default_rule(network.config.classes), **known)
+    rule = default_rule(network.config.classes)
+    thresholds, means_s = extra.get("thresholds", rule.thresholds), extra.get("mean_duration_s", rule.mean_duration_s)
+    rule = dataclasses.replace(rule, thresholds=tuple(thresholds), mean_duration_s=tuple(means_s))
     precisions = ("float32", "float16") if fp16 else ("float32",)
     with progress("export") as update:
         export_bundle(

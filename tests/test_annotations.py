@@ -47,14 +47,14 @@ def test_labels_keep_underscores_that_name_no_subset(tmp_path):
     found = {clip.name: (clip.subset, clip.instances[0].label) for clip in read_annotations(tmp_path)}
     assert found == {"a": (None, "high_five"), "b": ("val", "long_jump")}
     assert [clip.name for clip in read_annotations(tmp_path, subset="val")] == ["b"]
-    with pytest.raises(AnnotationError, match="no instances of subset 'test'"):
+    with pytest.raises(AnnotationError, match="no clip of subset 'test'; subsets there are None, val"):
         read_annotations(tmp_path, subset="test")
 
 
 def test_a_clip_in_two_subsets_needs_a_choice(tmp_path):
     text(tmp_path / "hug.txt", "a 1 2\n")
     text(tmp_path / "hug_test.txt", "a 1 2\n")
-    with pytest.raises(AnnotationError, match=r"hug_test\.txt:1: 'a' is in subsets None and test"):
+    with pytest.raises(AnnotationError, match=r"hug_test\.txt:1: clip 'a' is of subset test here and of None at \S+hug\.txt:1"):
         read_annotations(tmp_path)
     assert len(read_annotations(tmp_path, subset="test")[0].instances) == 1
 
@@ -81,7 +81,7 @@ def test_missing_and_empty(tmp_path):
     with pytest.raises(AnnotationError, match="no annotation files"):
         read_annotations(tmp_path)
     text(tmp_path / "hug.txt", "\n")
-    with pytest.raises(AnnotationError, match="no instances of subset 'any' in 1"):
+    with pytest.raises(AnnotationError, match="no clips in it"):
         read_annotations(tmp_path)
     with pytest.raises(AnnotationError, match="no such file"):
         read_annotations(tmp_path / "absent.json")
@@ -157,9 +157,10 @@ def test_bad_activitynet_json(tmp_path, row, message):
     [
         ("{\n]", r"x\.json:2: not valid JSON"),
         ("{}", "no clips found"),
-        ("[1]", "no clips found"),
+        ("[1]", r"x\.json:1: task 0: no video named"),
+        ("[]", "no clips in it"),
         ('{"database": {}}', "no clips found"),
-        ('{"c": {"actions": []}, "c": {"actions": []}}', "key 'c' comes twice"),
+        ('{"c": {"actions": []},\n"c": {"actions": []}}', r"x\.json:2: key 'c' comes twice"),
     ],
 )
 def test_json_without_clips(tmp_path, content, message):

@@ -121,7 +121,8 @@ def hold_out(clips: Sequence[PreparedClip], share: float) -> tuple[list[Prepared
     if len(clips) < 2:
         raise TrainingError(f"{len(clips)} training clip, expected at least 2, one of them to validate with")
     seen: dict[str | None, int] = {}
-    kept, held = [], []
+    kept: list[PreparedClip] = []
+    held: list[PreparedClip] = []
     for clip in clips:
         label = clip.annotation.instances[0].label if clip.annotation.instances else None
         count = seen[label] = seen.get(label, 0) + 1

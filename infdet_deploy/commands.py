@@ -25,6 +25,7 @@ def train(
     data: Path | None, preset_name: str, out: Path | None, steps: int | None, seed: int, resume: bool
 ) -> dict[str, Any]:
     """Train, on a synthetic set where no data is given. Returns run, checkpoint, mAP and seconds, JSON-ready."""
+    from infdet_deploy.datasets import open_dataset
     from infdet_deploy.model.presets import preset
     from infdet_deploy.training.loop import Progress, TrainResult
     from infdet_deploy.training.loop import train as run_training
@@ -44,7 +45,7 @@ def train(
         else:
             say(f"data: none given, making {SYNTHETIC_CLIPS} synthetic clips in {data}")
             synthesise(data, SYNTHETIC_CLIPS, 0)
-    classes = dataset_classes(data)
+    classes = open_dataset(data).classes
     model = dataclasses.replace(model, classes=classes)
     say(f"training preset {preset_name} on {data} into {out}: {config.steps} steps, classes {', '.join(classes)}")
     with progress("") as update:
@@ -71,21 +72,6 @@ def train(
     }
 
 
-def dataset_classes(data: Path) -> tuple[str, ...]:
-    """A data set's class names: as its annotations list them, else sorted."""
-    from infdet_deploy.annotations import read_annotations
-    from infdet_deploy.config import read_json
-
-    file = data / "annotations.json"
-    if not file.is_file():
-        raise InfdetError(f"{data} is not a data set: it has no annotations.json; make one with dataset synth")
-    content = read_json(file, "annotations")
-    listed = content.get("classes") if isinstance(content, dict) else None
-    if isinstance(listed, list) and listed and all(isinstance(c, str) for c in listed):
-        return tuple(listed)
-    return tuple(sorted({i.label for clip in read_annotations(file) for i in clip.instances}))
-
-
 def _next_run(preset_name: str) -> Path:
     taken = [int(m[1]) for p in RUNS.glob(f"{preset_name}-*") if (m := re.fullmatch(rf"{preset_name}-(\d+)", p.name))]
     return RUNS / f"{preset_name}-{max(taken, default=0) + 1}"
@@ -99,6 +85,46 @@ def synthesise(out: Path, clips: int, seed: int) -> None:
         raise UsageError(f"{out} exists; choose another folder or remove it")
     with progress("synthesise") as update:
         make(out, clips=clips, seed=seed, fps=SYNTHETIC_FPS, progress=update)
+
+
+def check_dataset(data: Path, classes: str | None, fps: float | None, picture: Path | None) -> dict[str, Any]:
+    """The report of `datasets.check`, and a picture of it where asked for."""
+    from infdet_deploy.datasets.check import check_dataset as check
+
+    with progress("decode") as update:
+        dataset, report = check(data, fps, _names(classes), update)
+    if picture is not None:
+        from infdet_deploy.datasets.picture import draw_dataset
+
+        draw_dataset(picture, dataset)
+    return report
+
+
+def convert_dataset(data: Path, out: Path, form: str, classes: str | None, fps: float | None) -> tuple[int, list[str]]:
+    """Convert; the number of clips written, and what the format cannot hold."""
+    from infdet_deploy.datasets import open_dataset
+    from infdet_deploy.datasets.convert import FORMATS, convert
+
+    if form not in FORMATS:
+        raise UsageError(f"--to is '{form}', expected one of {', '.join(FORMATS)}")
+    if out.exists():
+        raise UsageError(f"{out} exists; choose another name or remove it")
+    dataset = open_dataset(data, fps, _names(classes))
+    return len(dataset.clips), convert(dataset, out, form, fps)
+
+
+def prepare_dataset(data: Path, preset_name: str, workers: int | None) -> tuple[int, int, int]:
+    """Fill the cache; clips made now, clips that were ready, bytes in the cache."""
+    from infdet_deploy.model.presets import preset
+    from infdet_deploy.training.prepare import CACHE, prepare
+
+    with progress("prepare") as update:
+        made, there = prepare(data, preset(preset_name), update, workers)
+    return made, there, sum(file.stat().st_size for file in (data / CACHE).glob("*.npz"))
+
+
+def _names(classes: str | None) -> tuple[str, ...] | None:
+    return tuple(name.strip() for name in classes.split(",")) if classes else None
 
 
 def export(run: Path | None, out: Path | None, fp16: bool) -> "Bundle":
@@ -254,7 +280,7 @@ def import_weights(checkpoint: Path, out: Path, classes: str | None, tower: str 
     if tower not in (None, "infrared", "flow"):
         raise UsageError(f"--tower is '{tower}', expected infrared or flow")
     state = read_state_dict(checkpoint)
-    names = tuple(c.strip() for c in classes.split(",")) if classes else None
+    names = _names(classes)
     if tower is None:
         if "Conv3d_1a_7x7.conv3d.weight" in state:
             raise UsageError(f"{checkpoint} is one I3D tower; say which with --tower infrared or --tower flow")

@@ -54,7 +54,9 @@ def test_labels_keep_underscores_that_name_no_subset(tmp_path):
 def test_a_clip_in_two_subsets_needs_a_choice(tmp_path):
     text(tmp_path / "hug.txt", "a 1 2\n")
     text(tmp_path / "hug_test.txt", "a 1 2\n")
-    with pytest.raises(AnnotationError, match=r"hug_test\.txt:1: clip 'a' is of subset test here and of None at \S+hug\.txt:1"):
+    with pytest.raises(
+        AnnotationError, match=r"hug_test\.txt:1: clip 'a' is of subset test here and of None at \S+hug\.txt:1"
+    ):
         read_annotations(tmp_path)
     assert len(read_annotations(tmp_path, subset="test")[0].instances) == 1
 
@@ -157,7 +159,7 @@ def test_bad_activitynet_json(tmp_path, row, message):
     [
         ("{\n]", r"x\.json:2: not valid JSON"),
         ("{}", "no clips found"),
-        ("[1]", r"x\.json:1: task 0: no video named"),
+        ("[1]", r"x\.json: task 0: no video named"),
         ("[]", "no clips in it"),
         ('{"database": {}}', "no clips found"),
         ('{"c": {"actions": []},\n"c": {"actions": []}}', r"x\.json:2: key 'c' comes twice"),

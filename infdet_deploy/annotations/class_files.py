@@ -35,16 +35,19 @@ def read_class_files(folder: Path, report: Report = refuse) -> list[Clip]:
     return [Clip(name, None, part, tuple(found), found[0].where) for (name, part), found in instances.items()]
 
 
-def write_class_files(folder: Path | str, clips: Sequence[Clip]) -> list[str]:
+def write_class_files(folder: Path | str, clips: Sequence[Clip], classes: Sequence[str]) -> list[str]:
     """Write one file per class and subset, and `detclasslist.txt`; returns what the format cannot hold, in words.
 
-    Subsets `training`, `validation` and `testing` become the suffixes `train`, `val` and `test`; others have no place.
-    Raises AnnotationError for clips that could not be read back.
+    classes: numbered from 1 in this order. Subsets `training`, `validation` and `testing` become the suffixes `train`,
+    `val` and `test`; others have no place. Raises AnnotationError for clips that could not be read back.
     """
     folder, lost = Path(folder), []
     rows: dict[str, list[str]] = {}
     suffixes = {"training": "_train", "train": "_train", "validation": "_val", "val": "_val"}
     suffixes |= {"testing": "_test", "test": "_test"}
+    for label in classes:
+        if len(label.split()) != 1:
+            raise AnnotationError(f"class '{label}': names in THUMOS text cannot hold spaces; rename the class")
     for clip in clips:
         if len(clip.name.split()) != 1:
             raise AnnotationError(f"clip '{clip.name}': names in THUMOS text cannot hold spaces; rename the clip")
@@ -57,8 +60,7 @@ def write_class_files(folder: Path | str, clips: Sequence[Clip]) -> list[str]:
             rows.setdefault(name, []).append(f"{clip.name} {one.start_s!r} {one.end_s!r}\n")
     if any(clip.duration_s is not None for clip in clips):
         lost.append("durations of clips")
-    labels = sorted({one.label for clip in clips for one in clip.instances})
-    rows[CLASS_LIST] = [f"{index} {label}\n" for index, label in enumerate(labels, start=1)]
+    rows[CLASS_LIST] = [f"{index} {label}\n" for index, label in enumerate(classes, start=1)]
     for name, lines in rows.items():
         with whole_file(folder / name) as temporary:
             temporary.write_text("".join(lines), encoding="utf-8")

@@ -1,40 +1,24 @@
-"""A data set's clips, ready for training: frames, TV-L1 flow and labels in memory, cached on disk.
+"""A data set's clips as training sees them: frames, flow and labels; which clips validate."""
 
-A data set is a folder with `annotations.json` (ActivityNet form) and `videos/NAME.mp4` for each clip; what preparing a
-clip costs is paid once, in `.cache/` of the same folder.
-"""
-
-import hashlib
-import json
-import multiprocessing
-import re
-import zipfile
+from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infdet_deploy.annotations import Clip, read_annotations
+from infdet_deploy.annotations import Clip
+from infdet_deploy.datasets import DataSet, open_dataset
 from infdet_deploy.errors import TrainingError
-from infdet_deploy.files import whole_file
-from infdet_deploy.machine import cpu_count
 from infdet_deploy.model.presets import ModelConfig
-from infdet_deploy.snippets import MIN_FRAMES, feature_length, valid_length
-from infdet_deploy.training import tvl1
-from infdet_deploy.video.frames import read_video
-from infdet_deploy.video.resize import Mode
-
-ANNOTATIONS = "annotations.json"
-FRAME_MODE: Mode = "resize"  # how frames are brought to the network's size
-_PREPARED = 1  # version of the cache files
+from infdet_deploy.snippets import feature_length, valid_length
+from infdet_deploy.training.prepare import prepare_clips
 
 
 @dataclass(frozen=True)
 class PreparedClip:
-    """One clip in memory.
+    """One clip.
 
     frames: uint8 [T, S, S], 0–255. flow: float16 [T−1, c, S/4, S/4] in [−1, 1]. labels: float32 [T', C], 0 or 1.
     duration_s: T frames at the video's rate. annotation: the clip's instances, in seconds.
@@ -54,59 +38,40 @@ class PreparedClip:
 
 
 def load_dataset(
-    data: Path | str,
+    data: DataSet | Path | str,
     subset: str,
     model: ModelConfig,
     on_progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
 ) -> list[PreparedClip]:
-    """Prepare the clips of one subset of the folder `data`, in the order of its annotations.
+    """The clips of one subset, in the order of the annotations, prepared where they are not yet (see `prepare_clips`).
 
-    on_progress is called with the numbers of clips done and in all. workers: processes that prepare clips, as many as
-    there are CPUs by default; clips in the cache cost a read. A cache that cannot be written is done without.
-
-    Raises TrainingError for a missing folder or video and for labels that are not the network's; AnnotationError for a
-    broken annotation file and a subset without clips; VideoError for videos that cannot be read or have less than 16
-    frames.
+    Raises TrainingError for a subset without clips, a clip without frames and labels that are not the network's;
+    AnnotationError for broken annotations; VideoError for videos that cannot be read or have less than 16 frames.
     """
-    data = Path(data)
-    if not data.is_dir():
-        raise TrainingError(f"{data}: no such data set folder, expected one with {ANNOTATIONS} and videos/")
-    clips = read_annotations(data / ANNOTATIONS, subset)
+    data = data if isinstance(data, DataSet) else open_dataset(data)
+    clips = data.subset(subset)
+    if not clips:
+        found = ", ".join(sorted({str(clip.subset) for clip in data.clips}))
+        raise TrainingError(f"{data.annotations}: no clip of subset '{subset}'; subsets there are {found}")
     for clip in clips:
-        for instance in clip.instances:
-            if instance.label not in model.classes:
+        if clip.name not in data.media:
+            raise TrainingError(
+                f"{data.root}: clip '{clip.name}' has no frames; expected videos/{clip.name}.mp4 (or another video "
+                f"file) or a folder frames/{clip.name}"
+            )
+        for one in clip.instances:
+            if one.label not in model.classes:
                 known = ", ".join(model.classes)
                 raise TrainingError(
-                    f"{data}: clip '{clip.name}' has label '{instance.label}', the network knows {known}"
+                    f"{one.where}: clip '{clip.name}' has label '{one.label}', the network knows {known}"
                 )
-    videos = [_video(data, clip.name) for clip in clips]
-    caches = [_cache_file(data, video, clip.name, model) for video, clip in zip(videos, clips, strict=True)]
-    arrays = [_read_cache(cache) for cache in caches]
-    missing = [index for index, found in enumerate(arrays) if found is None]
-    done = len(clips) - len(missing)
-    if on_progress is not None:
-        on_progress(done, len(clips))
-    workers = min(workers or cpu_count(), len(missing))
-    if missing:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            waiting = {
-                pool.submit(_prepare, videos[index], caches[index], model.size, model.flow_channels): index
-                for index in missing
-            }
-            try:
-                for future in as_completed(waiting):
-                    arrays[waiting[future]] = future.result()
-                    done += 1
-                    if on_progress is not None:
-                        on_progress(done, len(clips))
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
     prepared = []
-    for clip, found in zip(clips, arrays, strict=True):
-        assert found is not None
-        frames, flow, duration_s = found
+    for clip, (frames, flow, duration_s) in zip(
+        clips, prepare_clips(data, clips, model, on_progress, workers), strict=True
+    ):
+        if data.media[clip.name].is_dir() and clip.duration_s is not None:  # pictures tell no time
+            duration_s = clip.duration_s
         labels = snippet_labels(clip, model.classes, len(frames), duration_s, feature_length(len(frames)))
         prepared.append(PreparedClip(clip.name, frames, flow, labels, duration_s, clip))
     return prepared
@@ -115,21 +80,38 @@ def load_dataset(
 def hold_out(clips: Sequence[PreparedClip], share: float) -> tuple[list[PreparedClip], list[PreparedClip]]:
     """Split into clips to train on and clips to validate with, of which each class has about the same share.
 
-    A clip counts for the class of its first instance. At least one clip is held out. Raises TrainingError where less
-    than two clips would leave nothing to train on.
+    A clip counts for the class of its first instance; one without instances is never held out, nor the last one that
+    shows a class. At least one clip is held out. Raises TrainingError where that is not possible.
     """
-    if len(clips) < 2:
-        raise TrainingError(f"{len(clips)} training clip, expected at least 2, one of them to validate with")
-    seen: dict[str | None, int] = {}
-    kept: list[PreparedClip] = []
+    shown = Counter(label for clip in clips for label in _labels(clip))
+    seen: Counter[str] = Counter()
     held: list[PreparedClip] = []
-    for clip in clips:
-        label = clip.annotation.instances[0].label if clip.annotation.instances else None
-        count = seen[label] = seen.get(label, 0) + 1
-        (held if int(count * share + 0.5) > int((count - 1) * share + 0.5) else kept).append(clip)
+
+    def take(clip: PreparedClip) -> None:
+        held.append(clip)
+        shown.subtract(_labels(clip))
+
+    free = [clip for clip in clips if clip.annotation.instances]
+    for clip in free:
+        label = clip.annotation.instances[0].label
+        seen[label] += 1
+        due = int(seen[label] * share + 0.5) > int((seen[label] - 1) * share + 0.5)
+        if due and all(shown[name] > 1 for name in _labels(clip)):
+            take(clip)
+    for clip in reversed(free):
+        if not held and all(shown[name] > 1 for name in _labels(clip)):
+            take(clip)
     if not held:
-        held.append(kept.pop())
-    return kept, held
+        raise TrainingError(
+            f"{len(clips)} training clips: none can be kept to validate with, or a class would have none to learn "
+            "from; add clips, or give some the subset 'validation'"
+        )
+    names = {clip.name for clip in held}
+    return [clip for clip in clips if clip.name not in names], held
+
+
+def _labels(clip: PreparedClip) -> set[str]:
+    return {one.label for one in clip.annotation.instances}
 
 
 def snippet_labels(
@@ -153,47 +135,3 @@ def mean_durations_s(clips: Sequence[PreparedClip], classes: Sequence[str]) -> t
             raise TrainingError(f"no instance of class '{label}' in {len(clips)} training clips; leave the class out")
         means.append(float(np.mean(found)))
     return tuple(means)
-
-
-def _video(data: Path, name: str) -> Path:
-    folder = data / "videos"
-    path = folder / f"{name}.mp4"
-    if path.exists():
-        return path
-    others = sorted(p for p in folder.iterdir() if name in (p.name, p.stem)) if folder.is_dir() else []
-    if not others:
-        raise TrainingError(f"{path}: no such video, expected one for each clip of {ANNOTATIONS}")
-    return others[0]
-
-
-def _cache_file(data: Path, video: Path, name: str, model: ModelConfig) -> Path:
-    """The file that holds this clip prepared this way; another content of the video has another name."""
-    state = video.stat()
-    content = [name, state.st_size, state.st_mtime_ns, model.size, FRAME_MODE, model.flow_channels]
-    key = hashlib.sha256(json.dumps([*content, tvl1.VERSION, _PREPARED]).encode()).hexdigest()[:16]
-    return data / ".cache" / f"{re.sub(r'[^0-9A-Za-z_-]', '_', name)[:80]}-{key}.npz"
-
-
-def _read_cache(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.float16], float] | None:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return file["frames"], file["flow"], float(file["duration_s"])
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
-        return None  # not there, or damaged: prepared anew
-
-
-def _prepare(
-    video: Path, cache: Path, size: int, channels: int
-) -> tuple[NDArray[np.uint8], NDArray[np.float16], float]:
-    """Decode and resize a video, compute its flow, keep both in the cache; runs in a process of its own."""
-    import cv2
-
-    cv2.setNumThreads(1)
-    read = read_video(video, size=size, mode=FRAME_MODE, min_frames=MIN_FRAMES)
-    flow = tvl1.tvl1_flow(read.frames, channels)
-    try:
-        with whole_file(cache) as temporary:
-            np.savez(temporary, frames=read.frames, flow=flow, duration_s=read.duration_s)
-    except OSError:
-        pass  # a data set on a read-only disk
-    return read.frames, flow, read.duration_s

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from infdet_deploy.annotations import read_annotations
 from infdet_deploy.config import read_json
+from infdet_deploy.datasets import DataSet, open_dataset
 from infdet_deploy.errors import TrainingError
 from infdet_deploy.files import write_json
 from infdet_deploy.model.network import InfDetNet
@@ -20,16 +20,10 @@ from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network
 from infdet_deploy.runtime.detections import DetectionRule, default_thresholds
 from infdet_deploy.training import checkpoint
-from infdet_deploy.training.dataset import (
-    ANNOTATIONS,
-    FRAME_MODE,
-    PreparedClip,
-    hold_out,
-    load_dataset,
-    mean_durations_s,
-)
+from infdet_deploy.training.dataset import PreparedClip, hold_out, load_dataset, mean_durations_s
 from infdet_deploy.training.evaluation import clip_scores, evaluate_network, fit_thresholds, forward
 from infdet_deploy.training.losses import losses
+from infdet_deploy.training.prepare import FRAME_MODE
 from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.windows import Windows
 
@@ -115,18 +109,18 @@ class _Run:
         self.out, self.model, self.config, self.described, self.report = out, model, config, described, report
         self.seconds = {"prepare": 0.0, "train": 0.0, "validate": 0.0}
         begun = time.monotonic()
-        self.clips = self._load(data, config.train_subset)
+        dataset = open_dataset(data)
+        self.clips = self._load(dataset, config.train_subset)
         self.mean_s = mean_durations_s(self.clips, model.classes)
-        subsets = {clip.subset for clip in read_annotations(data / ANNOTATIONS)}
-        if config.validation_subset in subsets:
-            self.validation = self._load(data, config.validation_subset)
+        if dataset.subset(config.validation_subset):
+            self.validation = self._load(dataset, config.validation_subset)
         else:
             self.clips, self.validation = hold_out(self.clips, config.validation_share)
-        self.test = self._load(data, config.test_subset) if config.test_subset in subsets else []
+        self.test = self._load(dataset, config.test_subset) if dataset.subset(config.test_subset) else []
         self.windows = Windows(self.clips, model, config)
         self.seconds["prepare"] = time.monotonic() - begun
 
-    def _load(self, data: Path, subset: str) -> list[PreparedClip]:
+    def _load(self, data: DataSet, subset: str) -> list[PreparedClip]:
         return load_dataset(data, subset, self.model, lambda done, total: self.report(Progress("prepare", done, total)))
 
     def train(self, initial: InfDetNet | None, resume: bool) -> TrainResult:

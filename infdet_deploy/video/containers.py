@@ -60,6 +60,12 @@ def read_container(path: Path, keep: Callable[[NDArray[Any]], None]) -> Timing:
         return _decode(path, container, stream, keep)
 
 
+def declared_rate(path: Path) -> float | None:
+    """The frame rate a video file declares, in frames per second; None where it does not. Raises VideoError."""
+    with quiet(), _open(path) as container:
+        return _declared_fps(_video_stream(path, container))
+
+
 def _open(path: Path) -> InputContainer:
     try:
         # Playlists may name other addresses: only local files are ever opened.

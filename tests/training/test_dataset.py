@@ -1,7 +1,9 @@
 """A data set folder becomes frames, flow and labels; the cache follows the content."""
 
+import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from infdet_deploy.annotations import Clip, Instance, write_activitynet
 from infdet_deploy.errors import AnnotationError, TrainingError
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import feature_length
-from infdet_deploy.training import dataset
+from infdet_deploy.training import dataset, prepare
 from infdet_deploy.training.synthetic import synthesise
 from infdet_deploy.training.tvl1 import tvl1_flow
 
@@ -55,14 +57,16 @@ def test_cache(data, tmp_path, monkeypatch):
     assert len(files) == 2
 
     with monkeypatch.context() as patch:
-        patch.setattr(dataset, "ProcessPoolExecutor", None)  # nothing is left to prepare
+        patch.setattr(prepare, "ProcessPoolExecutor", None)  # nothing is left to prepare
         again = dataset.load_dataset(folder, "training", MODEL)
     for one, two in zip(first, again, strict=True):
         np.testing.assert_array_equal(one.frames, two.frames)
         np.testing.assert_array_equal(one.flow, two.flow)
         assert one.duration_s == two.duration_s
 
-    files[0].write_bytes(files[0].read_bytes()[:1000])  # damaged: made anew
+    cut = files[0].read_bytes()[:1000]
+    files[0].unlink()  # the arrays above are mapped from it
+    files[0].write_bytes(cut)  # damaged: made anew
     os.utime(folder / "videos" / "fight_0000.mp4", ns=(1, 1))  # another video: another file
     third = dataset.load_dataset(folder, "training", MODEL)
     np.testing.assert_array_equal(third[0].flow, first[0].flow)
@@ -80,12 +84,57 @@ def test_mean_durations(data):
 
 
 def test_errors(data, tmp_path):
-    with pytest.raises(TrainingError, match="no such data set folder"):
+    with pytest.raises(AnnotationError, match="no such data set folder"):
         dataset.load_dataset(tmp_path / "none", "training", MODEL)
-    with pytest.raises(AnnotationError, match="no clip of subset 'testing'; subsets there are training"):
+    with pytest.raises(TrainingError, match="no clip of subset 'testing'; subsets there are training"):
         dataset.load_dataset(data, "testing", MODEL)
     with pytest.raises(TrainingError, match=r"label '(drop|fight)', the network knows wave"):
         dataset.load_dataset(data, "training", ModelConfig(classes=("wave",), size=64))
     write_activitynet(tmp_path / "annotations.json", [Clip("gone", 3.0, "training", (Instance("drop", 1, 2),))])
-    with pytest.raises(TrainingError, match=r"gone\.mp4: no such video"):
+    with pytest.raises(TrainingError, match=r"clip 'gone' has no frames; expected videos/gone\.mp4"):
         dataset.load_dataset(tmp_path, "training", MODEL)
+
+
+def test_prepare_goes_on_where_it_stopped(data, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    assert prepare.prepare(folder, MODEL, workers=1) == (2, 0)
+    first, second = sorted((folder / ".cache").iterdir())
+    second.unlink()
+    before = first.stat().st_mtime_ns
+    seen = []
+    assert prepare.prepare(folder, MODEL, lambda done, total: seen.append((done, total))) == (1, 1)
+    assert seen == [(1, 2), (2, 2)]
+    assert first.stat().st_mtime_ns == before
+    assert prepare.prepare(folder, ModelConfig(size=64, channel_divisor=8, flow_channels=2)) == (2, 0)
+    assert prepare.prepare(folder, ModelConfig(size=32, channel_divisor=8)) == (2, 0)
+
+
+def test_pictures_take_their_time_from_the_annotations(tmp_path):
+    import cv2
+
+    folder = tmp_path / "frames" / "a"
+    folder.mkdir(parents=True)
+    for index in range(40):
+        cv2.imwrite(str(folder / f"{index:05d}.png"), np.full((40, 60), 5 * index, np.uint8))
+    entry = {"subset": "training", "duration": 10.0, "actions": [[1, 2.0, 5.1]]}
+    (tmp_path / "infdet.json").write_text(json.dumps({"a": entry}))
+    (clip,) = dataset.load_dataset(tmp_path, "training", MODEL)
+    assert clip.frames.shape == (40, 64, 64)
+    assert np.abs(clip.frames[:, 5, 5].astype(int) - 5 * np.arange(40)).max() <= 1
+    assert clip.duration_s == 10.0
+    assert clip.snippets_per_second == 0.5
+    assert clip.labels.tolist() == [[0, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 0]]  # 4 s is inside, 2 s and 6 s are not
+
+
+def test_arrays_stay_on_disk(data):
+    clip = dataset.load_dataset(data, "training", MODEL)[0]
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("no /proc/self/maps to see mapped files in")
+    address = clip.frames.__array_interface__["data"][0]
+    for line in maps.read_text().splitlines():
+        first, last = (int(end, 16) for end in line.split()[0].split("-"))
+        if first <= address < last:
+            assert line.endswith(".safetensors")

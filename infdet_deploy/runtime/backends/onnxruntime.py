@@ -27,5 +27,7 @@ class OnnxRuntimeStage:
 def open_stage(path: Path, precision: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> OnnxRuntimeStage:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    # Idle threads that spin would take the processor from the other stages' sessions and from everything beside us.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return OnnxRuntimeStage(session, inputs, outputs)

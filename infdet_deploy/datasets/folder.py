@@ -1,0 +1,121 @@
+"""A data set's folder: which annotations it has, and where each clip's frames are.
+
+Annotations, the first of these that is there:
+1. `annotations.json` in the folder, else the only other `.json` file.
+2. Class files `*.txt` in the folder.
+3. The same in its subfolder `annotations/`.
+
+Frames of clip NAME: `videos/NAME.*`, `frames/NAME/` (pictures in the order of their numbers), or `NAME.*` in the
+folder.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from infdet_deploy.annotations import INFDET_CLASSES, Clip, read_annotations, read_class_ids
+from infdet_deploy.annotations.class_files import CLASS_LIST
+from infdet_deploy.annotations.parsing import Report, load_json, refuse
+from infdet_deploy.errors import AnnotationError
+from infdet_deploy.video.containers import declared_rate
+
+ANNOTATIONS = "annotations.json"
+_SUBSETS = {"train": "training", "val": "validation", "test": "testing"}
+_NOT_FRAMES = {".json", ".txt", ".md", ".csv", ".npz", ".safetensors", ".png", ".jpg", ".jpeg"}
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """annotations: the file or folder they were read from. classes: names in the order of a network's outputs.
+
+    media: where each clip's frames are, by its name; clips without frames are missing there.
+    """
+
+    root: Path
+    annotations: Path
+    clips: tuple[Clip, ...]
+    classes: tuple[str, ...]
+    media: dict[str, Path]
+
+    def subset(self, name: str) -> tuple[Clip, ...]:
+        """The clips of one subset, perhaps none; `training`, `train` and so on are the same one."""
+        return tuple(clip for clip in self.clips if _canonical(clip.subset) == _canonical(name))
+
+    def frame_rate(self, name: str) -> float | None:
+        """The frames per second that a clip's video declares; None for pictures, and where there is no video."""
+        path = self.media.get(name)
+        return declared_rate(path) if path is not None and path.is_file() else None
+
+
+def open_dataset(
+    path: Path | str, fps: float | None = None, classes: Sequence[str] | None = None, report: Report = refuse
+) -> DataSet:
+    """Find out what the folder `path` holds; `path` may also be an annotation file, or a folder of class files.
+
+    fps: frame rate of Label Studio's frame numbers, where neither the export nor the video tells. classes: names in
+    the order of a network's outputs, and of the indices in InfDet JSON; by default the file's own list, else InfDet's
+    three where those are all that occur, else sorted. report: as for `read_annotations`.
+
+    Raises AnnotationError where there are no annotations, and as `read_annotations` does.
+    """
+    path = Path(path)
+    source = _annotations(path)
+    root = path if path.is_dir() else path.parent
+    media = _media(root)
+
+    known = tuple(classes) if classes is not None else _listed(source)
+    seen = DataSet(root, source, (), (), media)
+    clips = read_annotations(source, None, known or INFDET_CLASSES, lambda name: fps or seen.frame_rate(name), report)
+    if known is None:
+        labels = {one.label for clip in clips for one in clip.instances}
+        known = INFDET_CLASSES if labels <= set(INFDET_CLASSES) else tuple(sorted(labels))
+    return DataSet(root, source, clips, known, {c.name: media[c.name] for c in clips if c.name in media})
+
+
+def _canonical(subset: str | None) -> str | None:
+    return None if subset is None else _SUBSETS.get(subset.lower(), subset)
+
+
+def _annotations(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise AnnotationError(f"{path}: no such data set folder or annotation file")
+    for folder in (path, path / "annotations"):
+        files = sorted(folder.glob("*.json"))
+        if folder / ANNOTATIONS in files:
+            return folder / ANNOTATIONS
+        if len(files) == 1:
+            return files[0]
+        if len(files) > 1:
+            names = ", ".join(file.name for file in files)
+            raise AnnotationError(f"{folder}: {len(files)} JSON files ({names}); name one, or call it {ANNOTATIONS}")
+        if any(file.name != CLASS_LIST for file in folder.glob("*.txt")):
+            return folder
+    raise AnnotationError(f"{path}: no annotations, expected {ANNOTATIONS} or one .txt per class; see docs/formats.md")
+
+
+def _listed(source: Path) -> tuple[str, ...] | None:
+    """Class names as the annotations list them, None where they do not."""
+    if source.is_dir():
+        return tuple(read_class_ids(source).values()) if (source / CLASS_LIST).exists() else None
+    content = load_json(source, lambda error: None)
+    listed = content.get("classes") if isinstance(content, dict) and "database" in content else None
+    if listed is None:
+        return None
+    if not listed or not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        raise AnnotationError(f"{source}: 'classes' is {listed!r}, expected a list of names")
+    return tuple(listed)
+
+
+def _media(root: Path) -> dict[str, Path]:
+    """All there is to see, by name; a file in `videos/` goes before a folder in `frames/`, and that before the root."""
+    found: dict[str, Path] = {}
+    for folder, kind in ((root, "file"), (root / "frames", "folder"), (root / "videos", "any")):
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            hidden = path.name.startswith(".")
+            if path.is_dir() and kind != "file" and not hidden:
+                found[path.name] = path
+            elif path.is_file() and kind != "folder" and not hidden and path.suffix.lower() not in _NOT_FRAMES:
+                found[path.stem] = found[path.name] = path
+    return found

@@ -5,8 +5,10 @@ from typing import NamedTuple
 import numpy as np
 
 # Relative L2 from the eager network. PyTorch's float16 kernels on a CPU also add up in float16.
-_TOLERANCE = {"float32": 1e-4, "float16": 1e-2}
-_TORCHSCRIPT_TOLERANCE = {"float32": 1e-4, "float16": 3e-2}
+_TOLERANCE = {
+    "onnx": {"float32": 1e-4, "float16": 1e-2},
+    "torchscript": {"float32": 1e-4, "float16": 3e-2},
+}
 CHECK_FRAMES = (16, 44, 100)  # lengths of the clips that stages are compared on
 
 
@@ -29,4 +31,4 @@ def compare(ours: np.ndarray, reference: np.ndarray) -> Errors:
 
 def tolerance(form: str, precision: str) -> float:
     """The relative L2 that a stage in this format (`onnx`, `torchscript`) and precision may have."""
-    return (_TOLERANCE if form == "onnx" else _TORCHSCRIPT_TOLERANCE)[precision]
+    return _TOLERANCE[form][precision]

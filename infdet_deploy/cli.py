@@ -1,6 +1,5 @@
 """The command line: one thin function a command. Results go to stdout, progress and notes to stderr."""
 
-import errno
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +8,7 @@ import typer
 
 from infdet_deploy import __version__
 from infdet_deploy.console import print_json, progress, table
-from infdet_deploy.errors import InfdetError
+from infdet_deploy.errors import InfdetError, one_line
 
 app = typer.Typer(
     name="infdet-deploy",
@@ -35,19 +34,12 @@ def main() -> None:
     """Entry point: every error a user can cause is one line on stderr and exit status 1 or 2."""
     try:
         app()
-    except InfdetError as error:
-        print(f"infdet-deploy: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
-    except OSError as error:
-        if error.errno == errno.EPIPE:
-            sys.exit(0)
-        where = f": {error.filename}" if error.filename else ""
-        hint = "; free some space and run again, nothing half-written was left" if error.errno == errno.ENOSPC else ""
-        print(f"infdet-deploy: {error.strerror or error}{where}{hint}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("infdet-deploy: interrupted", file=sys.stderr)
-        sys.exit(130)
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        print(f"infdet-deploy: {line}", file=sys.stderr)
+        sys.exit(error.exit_status if isinstance(error, InfdetError) else 1)
 
 
 @app.callback(invoke_without_command=True)
@@ -64,7 +56,7 @@ def train(
     ] = None,
     preset: Annotated[str, typer.Option(help="Network size: tiny or infdet (the paper's).")] = "tiny",
     out: Annotated[Path | None, typer.Option(help="Run folder [default: runs/PRESET-N].")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps [default: the preset's].")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps [default: 360].")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and sampling.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
     json_output: JsonFlag = False,
@@ -161,8 +153,7 @@ def verify(bundle: BundleArg, json_output: JsonFlag = False) -> None:
             update(len(checked), len(checked) + 1, f"{result.backend} {result.stage} {result.precision}")
     failed = sum(not result.passed for result in checked)
     if json_output:
-        stages = [{k: v if v == v else None for k, v in asdict(r).items()} | {"passed": r.passed} for r in checked]
-        print_json({"passed": not failed, "stages": stages})  # NaN, which JSON has not, is null
+        print_json({"passed": not failed, "stages": [asdict(r) | {"passed": r.passed} for r in checked]})
     else:
         rows = [
             [

@@ -4,11 +4,12 @@ import dataclasses
 import multiprocessing
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infdet_deploy.console import progress, say
-from infdet_deploy.errors import InfdetError, UsageError
+from infdet_deploy.errors import InfdetError, UsageError, one_line
 
 if TYPE_CHECKING:
     from infdet_deploy.runtime.bundle import Bundle
@@ -25,6 +26,7 @@ def train(
     data: Path | None, preset_name: str, out: Path | None, steps: int | None, seed: int, resume: bool
 ) -> dict[str, Any]:
     """Train, on a synthetic set where no data is given. Returns run, checkpoint, mAP and seconds, JSON-ready."""
+    from infdet_deploy.config import read_json
     from infdet_deploy.datasets import open_dataset
     from infdet_deploy.model.presets import preset
     from infdet_deploy.training.loop import Progress, TrainResult
@@ -38,13 +40,12 @@ def train(
 
         out = newest_run(RUNS)
     out = out or _next_run(preset_name)
+    if data is None and resume:
+        described = read_json(out / "run.json", "run") if (out / "run.json").is_file() else {}
+        data = Path(described["data"]) if isinstance(described.get("data"), str) else None
     if data is None:
         data = SYNTHETIC
-        if data.is_dir():
-            say(f"data: {data} (made earlier)")
-        else:
-            say(f"data: none given, making {SYNTHETIC_CLIPS} synthetic clips in {data}")
-            synthesise(data, SYNTHETIC_CLIPS, 0)
+        make_synthetic(data)
     classes = open_dataset(data).classes
     model = dataclasses.replace(model, classes=classes)
     say(f"training preset {preset_name} on {data} into {out}: {config.steps} steps, classes {', '.join(classes)}")
@@ -70,6 +71,23 @@ def train(
         "mean_duration_s": list(result.mean_duration_s),
         "seconds": result.seconds,
     }
+
+
+def make_synthetic(data: Path) -> None:
+    """Make the standard synthetic set, or use the one that is there; refuses what another version made."""
+    from infdet_deploy.config import read_json
+    from infdet_deploy.training.synthetic import VERSION
+
+    if not data.is_dir():
+        say(f"data: making {SYNTHETIC_CLIPS} synthetic clips in {data}")
+        synthesise(data, SYNTHETIC_CLIPS, 0)
+        return
+    file = data / "annotations.json"
+    content = read_json(file, "annotations") if file.is_file() else {}
+    rates = {entry.get("fps") for entry in content.get("database", {}).values()}
+    if content.get("version") != VERSION or rates != {SYNTHETIC_FPS}:
+        raise UsageError(f"{data} was made by another version; remove it, or name your own data with --data")
+    say(f"data: {data}, made earlier")
 
 
 def _next_run(preset_name: str) -> Path:
@@ -142,7 +160,7 @@ def export(run: Path | None, out: Path | None, fp16: bool) -> "Bundle":
         raise InfdetError(f"{run} holds no {BEST}: is it a run folder, and has it been trained?")
     checkpoint = run / BEST if run.is_dir() else run
     network, extra = load_network(checkpoint)
-    out = out or Path(f"{run.stem}.infdet")
+    out = out or Path(f"{run.resolve().name if run.is_dir() else run.stem}.infdet")
     if out.suffix != ".infdet":
         raise UsageError(f"--out is {out}; a bundle is called NAME.infdet")
     rule = default_rule(network.config.classes)
@@ -234,20 +252,21 @@ def random_bundle(preset_name: str) -> "Bundle":
 
 
 def _export_random(preset_name: str, path: Path) -> None:
-    import sys
-
-    from infdet_deploy.export.bundle import export_bundle
-    from infdet_deploy.model.presets import preset
-    from infdet_deploy.model.weights import random_network
-
     try:
+        from infdet_deploy.export.bundle import export_bundle
+        from infdet_deploy.model.presets import preset
+        from infdet_deploy.model.weights import random_network
+
         with progress("export") as update:
             export_bundle(
                 random_network(preset(preset_name)), path, precisions=("float32",), formats=("onnx",),
                 source="seeded random weights", include_weights=False, on_progress=update,
             )  # fmt: skip
-    except (InfdetError, OSError) as error:
-        say(f"infdet-deploy: {error}")
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        say(f"infdet-deploy: {line}")
         sys.exit(1)
 
 

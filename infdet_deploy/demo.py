@@ -1,12 +1,12 @@
 """The whole way in one command: data, training, evaluation, export, verification, speed, detection, pictures."""
 
-import json
 import time
 from pathlib import Path
 
 from infdet_deploy import commands
 from infdet_deploy.annotations import Clip, ScoredInstance, read_annotations
 from infdet_deploy.benchmarks import parity
+from infdet_deploy.config import read_json
 from infdet_deploy.console import say
 from infdet_deploy.errors import InfdetError
 from infdet_deploy.files import write_json
@@ -15,8 +15,10 @@ from infdet_deploy.model.weights import load_network, random_network
 from infdet_deploy.picture import draw_clip
 from infdet_deploy.runtime.detections import default_rule
 from infdet_deploy.runtime.pipeline import Detector
+from infdet_deploy.training.checkpoint import BEST, RUN
 from infdet_deploy.training.dataset import load_dataset
 from infdet_deploy.training.evaluation import evaluate_network
+from infdet_deploy.training.settings import TrainConfig
 
 
 def run(out: Path, sample: Path | None) -> None:
@@ -28,15 +30,16 @@ def run(out: Path, sample: Path | None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     data, run_folder, bundle_path = out / "data", out / "run", out / "demo.infdet"
     _step(1, "synthetic thermal data", begun)
-    if not data.is_dir():
-        commands.synthesise(data, commands.SYNTHETIC_CLIPS, seed=0)
+    commands.make_synthetic(data)
     _step(2, "training the tiny network", begun)
-    if not (run_folder / "run.json").is_file() or "result" not in json.loads((run_folder / "run.json").read_text()):
-        resume = (run_folder / "run.json").is_file()
-        commands.train(data, "tiny", run_folder, steps=None, seed=0, resume=resume)
+    run = read_json(run_folder / RUN, "run") if (run_folder / RUN).is_file() else {}
+    if run and run.get("training") != TrainConfig(seed=0).to_json():
+        raise InfdetError(f"{run_folder} was made by another version; remove it and run again")
+    if "result" not in run:
+        commands.train(data, "tiny", run_folder, steps=None, seed=0, resume=bool(run))
 
-    _step(3, "evaluating on the test clips", begun)
-    network, _ = load_network(run_folder / "best.safetensors")
+    _step(3, "evaluating the network before training", begun)
+    network, _ = load_network(run_folder / BEST)
     held_out = load_dataset(data, "testing", network.config)
     rule = default_rule(network.config.classes)
     untrained = evaluate_network(random_network(network.config), held_out, rule)

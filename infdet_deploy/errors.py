@@ -3,6 +3,8 @@
 Nothing in the package ends the process: the command line prints the message and exits with `exit_status`.
 """
 
+import errno
+
 
 class InfdetError(Exception):
     """Something outside the program is not as it must be (a file, a device, the data)."""
@@ -51,3 +53,25 @@ class TrainingError(InfdetError):
 def missing_package(package: str, extra: str, purpose: str) -> InfdetError:
     """The error for an optional dependency that is not installed."""
     return InfdetError(f"{purpose} needs the package {package}: pip install 'infdet-deploy[{extra}]'")
+
+
+# Package to import → the extra that brings it.
+_EXTRAS = {
+    "torch": "train", "cv2": "train", "tensorboard": "train", "safetensors": "train", "onnx": "export",
+    "onnxscript": "export", "onnxruntime": "onnxruntime", "cptv": "thermal", "tifffile": "thermal",
+    "matplotlib": "plot",
+}  # fmt: skip
+
+
+def one_line(error: BaseException) -> str | None:
+    """What to tell a user about an error from outside the program, in one line; None for a fault of the program."""
+    if isinstance(error, InfdetError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name.split(".")[0] in _EXTRAS:
+        package = error.name.split(".")[0]
+        return str(missing_package(package, _EXTRAS[package], "this command"))
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else ""
+        hint = "; free some space and run again, nothing half-written was left" if error.errno == errno.ENOSPC else ""
+        return f"{error.strerror or error}{where}{hint}"
+    return None

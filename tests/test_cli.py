@@ -1,12 +1,14 @@
 """Commands as a user meets them: one line for every mistake, JSON that a program can read."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import torch
 
 from infdet_deploy.export.bundle import export_bundle
 from infdet_deploy.model.presets import preset
@@ -50,6 +52,7 @@ def folder(tmp_path_factory):
     export_bundle(random_network(preset("tiny")), folder / "a.infdet", precisions=("float32",), formats=("onnx",))
     network = random_network(preset("tiny"))
     save_network(folder / "w.safetensors", network, network.config)
+    torch.save({"a": torch.zeros(3)}, folder / "u.pt")
     write_video(folder / "good.mkv", sample_frames(48, 64))
     write_video(folder / "short.mkv", sample_frames(9, 64))
     data = (folder / "good.mkv").read_bytes()
@@ -113,12 +116,13 @@ def test_bad_request(tmp_path, arguments, word):
         (("bench", "BUNDLE", "--preset", "tiny"), ("not both",)),
         (("export", "WEIGHTS", "--out", "bundle.onnx"), ("bundle.onnx", "NAME.infdet")),
         (("import-weights", "any.pt", "--out", "w.pt"), ("w.pt", "NAME.safetensors")),
+        (("export", "FOREIGN"), ("u.pt", "import-weights")),
         (("import-weights", "any.pt", "--out", "w.safetensors", "--tower", "both"), ("both", "infrared or flow")),
     ],
 )
 def test_request_that_does_not_fit(folder, tmp_path, arguments, words):
     shutil.copy(folder / "good.mkv", tmp_path)
-    named = {"BUNDLE": folder / "a.infdet", "WEIGHTS": folder / "w.safetensors"}
+    named = {"BUNDLE": folder / "a.infdet", "WEIGHTS": folder / "w.safetensors", "FOREIGN": folder / "u.pt"}
     assert_refused(command(*(named.get(a, a) for a in arguments), cwd=tmp_path), *words)
     assert [p.name for p in tmp_path.iterdir()] == ["good.mkv"]
 
@@ -237,6 +241,36 @@ print(len(names))
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     assert int(found.stdout) > 25
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "extra"),
+    [
+        ("torch", ("train",), "train"),
+        ("torch", ("complexity",), "train"),
+        ("cv2", ("dataset", "synth", "data"), "train"),
+        ("onnx", ("export", "WEIGHTS"), "export"),
+        ("torch", ("bench",), "train"),
+    ],
+)
+def test_a_package_that_is_not_installed(folder, tmp_path, package, arguments, extra):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.split('.')[0] == '{package}':\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+    )
+    words = [str(folder / "w.safetensors") if a == "WEIGHTS" else a for a in arguments]
+    work = tmp_path / "work"
+    work.mkdir()
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    line = [sys.executable, "-m", "infdet_deploy.cli", *words]
+    result = subprocess.run(line, capture_output=True, text=True, cwd=work, env=environment, check=False)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert f"needs the package {package}: pip install 'infdet-deploy[{extra}]'" in result.stderr
 
 
 def test_help_imports_nothing_heavy():

@@ -137,15 +137,19 @@ def _check_stage(name: str, file: Path, form: str, precision: str, spec: StageSp
     """
     (output,) = (o.name for o in spec.outputs)
     allowed, worst = tolerance(form, precision), 0.0
-    for backend in (b for b in BACKENDS if stage_format(b) == form and available(b)):
+    backends = [b for b in BACKENDS if stage_format(b) == form and available(b)]
+    if not backends:
+        raise ParityError(f"no backend here can run {form}, so nothing says that {name} is right; nothing was written")
+    for backend in backends:
         stage = open_stage(backend, file, precision, tuple(i.name for i in spec.inputs), (output,))
         errors = [compare(stage.run(tensors[name])[output], tensors[name][output]).relative_l2 for tensors in checks]
         stage.close()
         for error in errors:
             if not error <= allowed:  # a NaN is not
+                instead = "; export without --fp16" if precision == "float16" else ""
                 raise ParityError(
                     f"{name} {precision} {form}: relative L2 {error:.2e} from the network on {backend}, "
-                    f"allowed {allowed:.0e}; nothing was written"
+                    f"allowed {allowed:.0e}; nothing was written{instead}"
                 )
         worst = max(worst, *errors)
     return worst

@@ -15,7 +15,8 @@ class ModelConfig:
     """All that is needed to build the network.
 
     classes: names in the order of the scores' last axis.
-    flow_channels: 3 (flow as a colour picture) or 2 (horizontal, vertical: a Kinetics flow tower).
+    flow_channels: 3 (horizontal, vertical and length in our training, a colour picture in the published one) or 2
+    (horizontal, vertical: a Kinetics flow tower).
     size: height and width of the frames in pixels, a multiple of 32.
     channel_divisor: 1 is the published width; every hidden channel count is divided by it.
     fen_projection: put a 1×1 projection into the FEN's layer4, as the paper's parameter count implies.

@@ -180,6 +180,8 @@ def load_network(path: Path | str) -> tuple[InfDetNet, dict]:
     """
     path = Path(path)
     state = read_state_dict(path)
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"{path} is not a .safetensors file; bring foreign weights in with import-weights")
     with safe_open(path, "pt") as file:
         header = (file.metadata() or {}).get("infdet")
     if header is None:

@@ -83,7 +83,7 @@ def train(
     data, out, config = Path(data), Path(out), config or TrainConfig()
     if initial is not None and initial.config != model:
         raise TrainingError("the initial network has another configuration than the one to train")
-    described = {"format": 1, "model": model.to_json(), "training": config.to_json(), "data": str(data)}
+    described = {"format": 1, "model": model.to_json(), "training": config.to_json(), "data": str(data.resolve())}
     if resume:
         _check_run(out, described)
     elif (out / checkpoint.RUN).exists():
@@ -111,12 +111,13 @@ class _Run:
         begun = time.monotonic()
         dataset = open_dataset(data)
         self.clips = self._load(dataset, config.train_subset)
-        self.mean_s = mean_durations_s(self.clips, model.classes)
-        if dataset.subset(config.validation_subset):
+        mean_durations_s(self.clips, model.classes)  # every class can be learned
+        if _judged(dataset, config.validation_subset):
             self.validation = self._load(dataset, config.validation_subset)
         else:
             self.clips, self.validation = hold_out(self.clips, config.validation_share)
-        self.test = self._load(dataset, config.test_subset) if dataset.subset(config.test_subset) else []
+        self.mean_s = mean_durations_s([*self.clips, *self.validation], model.classes)
+        self.test = self._load(dataset, config.test_subset) if _judged(dataset, config.test_subset) else []
         self.windows = Windows(self.clips, model, config)
         self.seconds["prepare"] = time.monotonic() - begun
 
@@ -135,8 +136,8 @@ class _Run:
         if resume:
             checkpoint.load_state(self.out, state)
         else:
+            checkpoint.save_state(self.out, state)  # first: with run.json there, the run can be resumed
             write_json(self.out / checkpoint.RUN, {**self.described, "history": []})
-            checkpoint.save_state(self.out, state)
         began, first = time.monotonic(), values["step"]
         while values["step"] < config.steps:
             step = values["step"]
@@ -189,6 +190,9 @@ class _Run:
             means: list[Tensor] = list(state.averaged.parameters())
             weights: list[Tensor] = list(network.parameters())
             torch._foreach_lerp_(means, weights, 1 - decay if config.average else 1.0)
+            if not config.norm_windows:  # else they are measured before validation
+                for mean, value in zip(state.averaged.buffers(), network.buffers(), strict=True):
+                    mean.copy_(value)
         total, classification, moved = (float(part.detach().mean()) for part in found)
         return total, classification, moved
 
@@ -262,6 +266,11 @@ class _Run:
         return TrainResult(best, last, steps, metrics, test, thresholds, self.mean_s, dict(self.seconds))
 
 
+def _judged(data: DataSet, subset: str) -> bool:
+    """Whether there is anything in a subset that a network can be judged by."""
+    return any(clip.instances for clip in data.subset(subset))
+
+
 def _arrange(network: InfDetNet, config: TrainConfig) -> InfDetNet:
     """Put the network on its device, 3D kernels with the channels last, which is faster; freeze what stays."""
     network = network.to(config.device)
@@ -298,3 +307,7 @@ def _check_run(out: Path, described: dict[str, Any]) -> None:
                 key for key, value in described[part].items() if not isinstance(there, dict) or there.get(key) != value
             ]
             raise TrainingError(f"{out}: the run has another {part} configuration ({', '.join(keys) or 'damaged'})")
+    if run.get("data") != described["data"]:
+        raise TrainingError(
+            f"{out}: the run was begun on {run.get('data')}, not on {described['data']}; name that data"
+        )

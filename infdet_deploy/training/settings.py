@@ -62,6 +62,8 @@ class TrainConfig:
         for name in ("warmup", "average", "jitter", "shift", "validation_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"training: {name} is {getattr(self, name)}, expected 0 or more, below 1")
+        if len({self.train_subset, self.validation_subset, self.test_subset}) < 3:
+            raise ConfigError("training: train_subset, validation_subset and test_subset must be three different ones")
         if not 0 <= self.weight_decay < math.inf or self.norm_windows < 0 or self.seed < 0:
             raise ConfigError("training: weight_decay, norm_windows and seed must be 0 or more")
 

@@ -34,7 +34,7 @@ def put(bundle, file, change):
     (bundle / "manifest.json").write_text(json.dumps(manifest))
 
 
-@pytest.mark.parametrize("fault", [0.01, float("nan")])
+@pytest.mark.parametrize("fault", [0.01, float("nan"), float("inf")])
 def test_verify_finds_a_stage_of_other_weights(bundle_copy, command, fault):
     onnx = pytest.importorskip("onnx")
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -32,9 +33,9 @@ class Stop(Exception):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Six clips of 10 s at 8 frames/s, three of them for testing."""
+    """Nine clips of 10 s at 8 frames/s, one of each class for testing."""
     folder = tmp_path_factory.mktemp("loop") / "data"
-    return synthesise(folder, clips=6, size=(64, 64), fps=8, clip_s=(10, 10), test_share=0.5)
+    return synthesise(folder, clips=9, size=(64, 64), fps=8, clip_s=(10, 10), test_share=1 / 3)
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +132,48 @@ def test_refused_runs(data, straight, tmp_path):
         loop.train(data, tmp_path / "none", MODEL, CONFIG, resume=True)
     with pytest.raises(TrainingError, match=r"another training configuration \(seed\)"):
         loop.train(data, out, MODEL, dataclasses.replace(CONFIG, seed=1), resume=True)
+    other = with_subsets(data, tmp_path / "other", lambda name, entry: None)
+    with pytest.raises(TrainingError, match=r"the run was begun on \S+data, not on \S+other"):
+        loop.train(other, out, MODEL, CONFIG, resume=True)
     with pytest.raises(TrainingError, match="no training run there"):
         checkpoint.newest_run(tmp_path)
+
+
+def with_subsets(data, folder, change):
+    """A copy of the data whose annotations are changed: `change(name, entry)`."""
+    shutil.copytree(data, folder)
+    content = json.loads((folder / "annotations.json").read_text())
+    for name, entry in content["database"].items():
+        change(name, entry)
+    (folder / "annotations.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_own_validation_clips_and_no_test_clips(data, tmp_path):
+    folder = with_subsets(
+        data, tmp_path / "data", lambda name, e: e.update(subset=e["subset"].replace("testing", "validation"))
+    )
+    config = dataclasses.replace(CONFIG, steps=1, validate_every=1)
+    result = loop.train(folder, tmp_path / "run", MODEL, config)
+    assert result.test is None
+    clips = load_dataset(folder, "validation", MODEL)
+    rule = DetectionRule(evaluation.default_thresholds(MODEL.classes), result.mean_duration_s)
+    found = evaluation.evaluate_network(load_network(result.best)[0], clips, rule)
+    assert found["loss"] == pytest.approx(result.metrics["loss"], rel=1e-4)
+
+
+def test_test_clips_that_show_nothing_are_not_judged(data, tmp_path):
+    folder = with_subsets(
+        data, tmp_path / "data", lambda name, e: e["subset"] == "testing" and e.update(annotations=[])
+    )
+    config = dataclasses.replace(CONFIG, steps=1, validate_every=1)
+    assert loop.train(folder, tmp_path / "run", MODEL, config).test is None
+
+
+def test_without_measured_norms_the_trained_ones_are_kept(data, tmp_path):
+    config = dataclasses.replace(CONFIG, steps=2, validate_every=2, norm_windows=0)
+    network, _ = load_network(loop.train(data, tmp_path / "run", MODEL, config).last)
+    assert float(network.infrared_tower.Conv3d_1a_7x7.bn.running_mean.abs().max()) > 0
 
 
 def test_damaged_state(data, straight, tmp_path):
@@ -152,15 +193,21 @@ def test_validation_clips_come_from_every_class():
     assert [clip.name for clip in held] == ["drop4", "fight4", "hug4", "drop14", "fight14", "hug14"]
     assert len(kept) == 39
     assert {clip.name for clip in (*kept, *held)} == {clip.name for clip in clips}
-    assert [[clip.name for clip in part] for part in hold_out(clips[:2], 0.0)] == [["drop0"], ["fight0"]]
-    with pytest.raises(TrainingError, match="1 training clip, expected at least 2"):
-        hold_out(clips[:1], 0.5)
+    assert [[clip.name for clip in part] for part in hold_out(clips[:4], 0.0)] == [
+        ["drop0", "fight0", "hug0"],
+        ["drop1"],
+    ]
+    empty = dataclasses.replace(clips[0], annotation=dataclasses.replace(clips[0].annotation, instances=()))
+    with pytest.raises(TrainingError, match="4 training clips: none can be kept to validate with"):
+        hold_out([*clips[:3], empty], 0.5)  # each is the only one of its class
 
 
 def test_config():
     assert TrainConfig.from_json(json.loads(json.dumps(CONFIG.to_json()))) == CONFIG
     with pytest.raises(ConfigError, match="unknown key 'epochs'"):
         TrainConfig.from_json({"epochs": 3})
+    with pytest.raises(ConfigError, match="three different ones"):
+        TrainConfig(validation_subset="testing")
     with pytest.raises(ConfigError, match="window_frames is 20"):
         TrainConfig(window_frames=20)
     with pytest.raises(ConfigError, match="'schedule' is 'step'"):
@@ -205,10 +252,12 @@ def test_short_clips_are_padded():
     assert torch.equal(batch.grey[:, 20:], batch.grey[:, 19:20].expand(-1, 12, -1, -1))
 
 
-def test_fitted_thresholds_are_in_the_middle_of_the_best():
+def test_fitted_threshold_is_the_good_one_nearest_to_the_published():
     clip = _clip(160, (Instance("drop", 4.0, 10.0),))
     scores = np.full((19, 1), 0.31, np.float32)  # below: everything is one run; above 0.8: nothing is
     scores[4:10] = 0.79
     nothing = Losses(torch.zeros(1), torch.zeros(1), torch.zeros(1))
-    fitted = evaluation.fit_thresholds([evaluation.ClipScores(scores, nothing)], [clip], ("drop",), (6.0,))
-    assert 0.5 <= fitted[0] <= 0.6  # of 0.325 … 0.775
+    found = [evaluation.ClipScores(scores, nothing)]
+    assert evaluation.fit_thresholds(found, [clip], ("drop",), (6.0,)) == (0.325,)  # of 0.325 … 0.775, from 0.3
+    clip = dataclasses.replace(clip, annotation=Clip("c", 20.0, None, (Instance("wave", 4.0, 10.0),)))
+    assert evaluation.fit_thresholds(found, [clip], ("wave",), (6.0,)) == (0.5,)

@@ -316,7 +316,7 @@ def check(
             spread = report["length_s"][label] or {"mean": 0, "shortest": 0, "longest": 0}
             figures = [f"{spread[key]:.2f}" for key in ("mean", "shortest", "longest")]
             rows.append([label, str(short), str(middle), str(long), str(short + middle + long), *figures])
-        columns = ["class", "0–5 s", "5–10 s", "over 10 s", "instances", "mean s", "shortest s", "longest s"]
+        columns = ["class", "0–5 s", "5–10 s", "from 10 s", "instances", "mean s", "shortest s", "longest s"]
         clips = f"{report['clips']} clips{f' ({subsets})' if subsets else ''}"
         table(f"{report['annotations']}: {clips}, {report['instances']} instances", columns, rows)
         seen, known = report["frames"], report["duration_s"]

@@ -119,13 +119,13 @@ def small_disk(tmp_path):
 
 def test_full_disk_while_saving_weights_or_a_stage(small_disk, tiny_network, tiny_clip):
     torch = pytest.importorskip("torch")
-    from infdet_deploy.export.stages import build_stages
+    from infdet_deploy.export.stages import build_stage
     from infdet_deploy.export.torchscript import export_torchscript
     from infdet_deploy.model.weights import save_network
 
     with pytest.raises(OSError, match="No space left"):
         save_network(small_disk / "a.safetensors", tiny_network, tiny_network.config)
-    stage, example = build_stages(tiny_network)["infrared_tower"], (torch.from_numpy(tiny_clip(16)),)
+    stage, example = build_stage("infrared_tower", tiny_network, torch.float32), (torch.from_numpy(tiny_clip(16)),)
     with pytest.raises(OSError, match="No space left"), whole_folder(small_disk / "a.infdet") as folder:
         export_torchscript(stage, example, folder / "stage.pt")
     assert names(small_disk) == []

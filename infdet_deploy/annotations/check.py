@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from infdet_deploy.annotations.instances import Clip
 
-# The paper's Table II counts instances of up to 5 s, of 5 to 10 s and longer ones.
+# The paper's Table II counts instances below 5 s, from 5 s and from 10 s on.
 LENGTH_EDGES_S = (5.0, 10.0)
 
 
@@ -34,10 +34,10 @@ def problems(clips: Sequence[Clip], classes: Sequence[str] | None = None) -> Ite
 
 
 def length_table(clips: Sequence[Clip], classes: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """For each class the numbers of instances of up to 5 s, up to 10 s and longer (the paper's Table II)."""
+    """For each class the numbers of instances below 5 s, below 10 s, and longer (the paper's Table II)."""
     table: dict[str, tuple[int, ...]] = {}
     for label in classes:
         lengths_s = [one.end_s - one.start_s for clip in clips for one in clip.instances if one.label == label]
-        over = [sum(length_s > edge for length_s in lengths_s) for edge in LENGTH_EDGES_S]
+        over = [sum(length_s >= edge for length_s in lengths_s) for edge in LENGTH_EDGES_S]
         table[label] = (len(lengths_s) - over[0], over[0] - over[1], over[1])
     return table

@@ -14,7 +14,7 @@ from infdet_deploy.agreement import CHECK_FRAMES, compare, tolerance
 from infdet_deploy.config import to_dict
 from infdet_deploy.errors import ParityError
 from infdet_deploy.export.onnx import check_precision, export_onnx
-from infdet_deploy.export.stages import StageSpec, build_stages, stage_specs
+from infdet_deploy.export.stages import TOWER_BEGINS, StageSpec, build_stage, float32_convolutions, stage_specs
 from infdet_deploy.export.torchscript import export_torchscript
 from infdet_deploy.files import sha256, whole_folder, write_json
 from infdet_deploy.model.network import InfDetNet, to_grey
@@ -74,26 +74,20 @@ def export_bundle(
     checks = [eager_tensors(network, sample_frames(t, size, seed=t)) for t in CHECK_FRAMES]
     steps, done = len(STAGES) * len(precisions) * len(formats), 0
     stages: dict[str, dict[str, Any]] = {n: {**dataclasses.asdict(specs[n]), "files": {}} for n in STAGES}
-    parity: dict[str, dict[str, Any]] = {}
+    parity: dict[str, dict[str, Any]] = {precision: {} for precision in precisions}
     with whole_folder(out) as folder:
         for precision in precisions:
-            modules = build_stages(network, getattr(torch, precision))
             for name in STAGES:
-                for form in formats:
+
+                def report(form: str, done: int = done, what: str = f"{name} {precision}") -> None:
                     if on_progress:
-                        on_progress(done, steps, f"{name} {precision} {form}")
-                    file = folder / f"{name}.{precision}.{'onnx' if form == 'onnx' else 'pt'}"
-                    if form == "onnx":
-                        export_onnx(name, modules[name], specs[name], example[name], file)
-                        parity.setdefault(precision, {}).setdefault(name, {})["operators"] = check_precision(
-                            name, file, precision
-                        )
-                    else:
-                        export_torchscript(modules[name], example[name], file)
-                    error = _check_stage(name, file, form, precision, specs[name], checks)
-                    parity.setdefault(precision, {}).setdefault(name, {})[form] = error
-                    stages[name]["files"].setdefault(form, {})[precision] = file.name
-                    done += 1
+                        on_progress(done + formats.index(form), steps, f"{what} {form}")
+
+                writer = _StageWriter(name, specs[name], example[name], checks, folder, report)
+                parity[precision][name], files = writer.write(network, precision, formats)
+                for form, file in files.items():
+                    stages[name]["files"].setdefault(form, {})[precision] = file
+                done += len(formats)
         if include_weights:
             save_network(folder / WEIGHTS, network, network.config)
         if on_progress:
@@ -130,26 +124,73 @@ def _feeds(specs: dict[str, StageSpec], tensors: dict) -> dict[str, tuple[torch.
     return {n: tuple(torch.from_numpy(tensors[n][i.name]) for i in specs[n].inputs) for n in STAGES}
 
 
-def _check_stage(name: str, file: Path, form: str, precision: str, spec: StageSpec, checks: list) -> float:
-    """The largest relative L2 over the check clips and the backends that read the file here.
+@dataclasses.dataclass
+class _StageWriter:
+    """Writes one stage in every format, compared before it is kept."""
 
-    Raises ParityError when it is out of tolerance.
-    """
-    (output,) = (o.name for o in spec.outputs)
-    allowed, worst = tolerance(form, precision), 0.0
-    backends = [b for b in BACKENDS if stage_format(b) == form and available(b)]
-    if not backends:
-        raise ParityError(f"no backend here can run {form}, so nothing says that {name} is right; nothing was written")
-    for backend in backends:
-        stage = open_stage(backend, file, precision, tuple(i.name for i in spec.inputs), (output,))
-        errors = [compare(stage.run(tensors[name])[output], tensors[name][output]).relative_l2 for tensors in checks]
-        stage.close()
-        for error in errors:
-            if not error <= allowed:  # a NaN is not
-                instead = "; export without --fp16" if precision == "float16" else ""
-                raise ParityError(
-                    f"{name} {precision} {form}: relative L2 {error:.2e} from the network on {backend}, "
-                    f"allowed {allowed:.0e}; nothing was written{instead}"
-                )
-        worst = max(worst, *errors)
-    return worst
+    name: str
+    spec: StageSpec
+    example: tuple[torch.Tensor, ...]
+    checks: list[dict[str, dict[str, np.ndarray]]]
+    folder: Path
+    report: Callable[[str], None]
+
+    def write(
+        self, network: InfDetNet, precision: str, formats: tuple[str, ...]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """The stage's entry in the manifest's parity, and its files by format.
+
+        A float16 tower that is out of tolerance is tried again with its first layers in float32.
+        """
+        begins = TOWER_BEGINS if precision == "float16" and self.name.endswith("_tower") else TOWER_BEGINS[:1]
+        for begin in begins:
+            stage = build_stage(self.name, network, getattr(torch, precision), begin)
+            try:
+                entry, files = self._write(stage, precision, formats, float32_convolutions(begin))
+            except ParityError:
+                if begin == begins[-1]:
+                    raise
+                continue
+            return entry | ({"float32_before": begin} if begin != begins[0] else {}), files
+        raise AssertionError
+
+    def _write(
+        self, stage: torch.nn.Module, precision: str, formats: tuple[str, ...], kept: int
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        entry: dict[str, Any] = {}
+        files = {}
+        for form in formats:
+            self.report(form)
+            file = self.folder / f"{self.name}.{precision}.{'onnx' if form == 'onnx' else 'pt'}"
+            if form == "onnx":
+                export_onnx(self.name, stage, self.spec, self.example, file)
+                entry["operators"] = check_precision(self.name, file, precision, kept)
+            else:
+                export_torchscript(stage, self.example, file)
+            entry[form] = self._check(file, form, precision)
+            files[form] = file.name
+        return entry, files
+
+    def _check(self, file: Path, form: str, precision: str) -> float:
+        """The largest relative L2 over the check clips and the backends that read the file here.
+
+        Raises ParityError when it is out of tolerance.
+        """
+        name, (output,) = self.name, (o.name for o in self.spec.outputs)
+        allowed, worst = tolerance(form, precision), 0.0
+        backends = [b for b in BACKENDS if stage_format(b) == form and available(b)]
+        if not backends:
+            raise ParityError(f"no backend here runs {form}, so nothing says that {name} is right; nothing was written")
+        for backend in backends:
+            runner = open_stage(backend, file, precision, tuple(i.name for i in self.spec.inputs), (output,))
+            errors = [compare(runner.run(t[name])[output], t[name][output]).relative_l2 for t in self.checks]
+            runner.close()
+            for error in errors:
+                if not error <= allowed:  # a NaN is not
+                    instead = "; export without --fp16" if precision == "float16" else ""
+                    raise ParityError(
+                        f"{name} {precision} {form}: relative L2 {error:.2e} from the network on {backend}, "
+                        f"allowed {allowed:.0e}; nothing was written{instead}"
+                    )
+            worst = max(worst, *errors)
+        return worst

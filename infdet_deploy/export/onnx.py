@@ -82,13 +82,14 @@ def count_precisions(path: Path) -> dict[str, int]:
     return dict(counts)
 
 
-def check_precision(stage: str, path: Path, precision: str) -> dict[str, int]:
+def check_precision(stage: str, path: Path, precision: str, kept: int = 0) -> dict[str, int]:
     """Fail with ParityError when a graph called `precision` does not compute in it.
 
-    In float16 the head keeps five matrix products in float32: the attention's energies and the super-events' four.
+    kept: convolutions that a float16 tower has in float32. The head keeps five matrix products in float32: the
+    attention's energies and the super-events' four.
     """
     counts = count_precisions(path)
-    allowed = 5 if stage == "head" and precision == "float16" else 0
+    allowed = (5 if stage == "head" else kept) if precision == "float16" else 0
     strange = sum(n for label, n in counts.items() if label != precision)
     if not counts.get(precision) or strange > allowed:
         raise ParityError(f"{stage}: the graph called {precision} computes in {counts}; refusing to write it")

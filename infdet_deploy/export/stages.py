@@ -97,16 +97,23 @@ class _FoldedMixed(nn.Module):
 
 
 class _FoldedTower(nn.Module):
-    def __init__(self, tower: I3D, grey: bool) -> None:
+    """A tower whose endpoints before `begin` are float32, those from there on in `dtype`."""
+
+    def __init__(self, tower: I3D, grey: bool, dtype: torch.dtype, begin: str) -> None:
         super().__init__()
+        self.dtype, self.begin = dtype, begin
         for name, child in tower.named_children():
             if isinstance(child, Mixed):
                 self.add_module(name, _FoldedMixed(child))
             elif isinstance(child, Unit3d):
                 self.add_module(name, _FoldedUnit(child, grey and "1a" in name))
+            if ENDPOINTS.index(name) >= ENDPOINTS.index(begin):
+                getattr(self, name).to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         for name in ENDPOINTS:
+            if name == self.begin:
+                x = x.to(self.dtype)
             if name in POOLS:
                 # Even lengths need padding at the end only, which is what rounding the output up does. An odd length
                 # meets only the last pool, 2 wide, where the same holds.
@@ -122,28 +129,24 @@ class _FoldedTower(nn.Module):
 class InfraredTowerStage(nn.Module):
     """frames uint8 [T, S, S], T a multiple of 4 → features float32 [T', d]."""
 
-    def __init__(self, tower: I3D, dtype: torch.dtype) -> None:
+    def __init__(self, tower: I3D, dtype: torch.dtype, begin: str = ENDPOINTS[0]) -> None:
         super().__init__()
-        self.tower = _FoldedTower(tower, grey=True)
-        self.dtype = dtype
-        self.to(dtype)
+        self.tower = _FoldedTower(tower, True, dtype, begin)
 
     def forward(self, frames: Tensor) -> Tensor:
-        return self.tower(to_grey(frames).to(self.dtype)[None, None])
+        return self.tower(to_grey(frames)[None, None])
 
 
 class FlowTowerStage(nn.Module):
     """flow float32 [T, c, S/4, S/4], T a multiple of 4 → features float32 [T', d]."""
 
-    def __init__(self, tower: I3D, dtype: torch.dtype) -> None:
+    def __init__(self, tower: I3D, dtype: torch.dtype, begin: str = ENDPOINTS[0]) -> None:
         super().__init__()
-        self.tower = _FoldedTower(tower, grey=False)
-        self.dtype = dtype
-        self.to(dtype)
+        self.tower = _FoldedTower(tower, False, dtype, begin)
 
     def forward(self, flow: Tensor) -> Tensor:
         large = F.interpolate(flow, scale_factor=float(FLOW_STRIDE), mode="bilinear", align_corners=False)
-        return self.tower(large.to(self.dtype).transpose(0, 1)[None])
+        return self.tower(large.transpose(0, 1)[None])
 
 
 class HeadStage(nn.Module):
@@ -222,13 +225,29 @@ def stage_specs(network: InfDetNet) -> dict[str, StageSpec]:
     }
 
 
-def build_stages(network: InfDetNet, dtype: torch.dtype = torch.float32) -> dict[str, nn.Module]:
-    """The stages of a network in eval mode, with weights and arithmetic in `dtype`; the network is not changed."""
+# Where a tower's float16 may begin. A network whose activations hardly vary, such as one of a few training steps,
+# loses too much in its first layers.
+TOWER_BEGINS = (ENDPOINTS[0], "MaxPool3d_2a_3x3", "MaxPool3d_3a_3x3", "MaxPool3d_4a_3x3")
+
+
+def build_stage(name: str, network: InfDetNet, dtype: torch.dtype, begin: str = ENDPOINTS[0]) -> nn.Module:
+    """One stage of a network in eval mode, with weights and arithmetic in `dtype`; the network is not changed.
+
+    begin: the towers' first endpoint in `dtype`; those before it stay float32.
+    """
     with torch.no_grad():
-        stages = {
-            "fen": FenStage(network.fen, dtype),
-            "infrared_tower": InfraredTowerStage(network.infrared_tower, dtype),
-            "flow_tower": FlowTowerStage(network.flow_tower, dtype),
-            "head": HeadStage(network, dtype),
-        }
-    return {name: stage.eval().requires_grad_(False) for name, stage in stages.items()}
+        if name == "fen":
+            stage: nn.Module = FenStage(network.fen, dtype)
+        elif name == "infrared_tower":
+            stage = InfraredTowerStage(network.infrared_tower, dtype, begin)
+        elif name == "flow_tower":
+            stage = FlowTowerStage(network.flow_tower, dtype, begin)
+        else:
+            stage = HeadStage(network, dtype)
+    return stage.eval().requires_grad_(False)
+
+
+def float32_convolutions(begin: str) -> int:
+    """How many of a tower's convolutions come before the endpoint where float16 begins."""
+    before = ENDPOINTS[: ENDPOINTS.index(begin)]
+    return sum(0 if name in POOLS else 6 if name.startswith("Mixed") else 1 for name in before)

@@ -120,3 +120,14 @@ def test_a_stage_that_computes_something_else_is_not_written(tmp_path, monkeypat
             export_bundle(tiny_network, out, precisions=("float32",), formats=("torchscript",))
     assert [p.name for p in tmp_path.iterdir()] == ["old.infdet"]
     assert [(p.name, p.read_text()) for p in old.iterdir()] == [("manifest.json", "kept")]
+
+
+def test_a_tower_that_loses_too_much_keeps_its_first_layers_in_float32(tmp_path, monkeypatch, tiny_network):
+    allowed = iter([0.0, 1e-2])  # the first attempt is out of tolerance
+    monkeypatch.setattr(export, "STAGES", ("flow_tower",))
+    monkeypatch.setattr(export, "tolerance", lambda form, precision: next(allowed))
+    out = export_bundle(tiny_network, tmp_path / "a.infdet", precisions=("float16",), formats=("onnx",))
+    entry = json.loads((out / "manifest.json").read_text())["parity"]["float16"]["flow_tower"]
+    assert entry["float32_before"] == "MaxPool3d_2a_3x3"
+    assert entry["operators"] == {"float32": 1, "float16": 56}
+    assert entry["onnx"] < 1e-2

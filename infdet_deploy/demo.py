@@ -3,9 +3,9 @@
 import time
 from pathlib import Path
 
-from infdet_deploy import commands
 from infdet_deploy.annotations import Clip, ScoredInstance, read_annotations
 from infdet_deploy.benchmarks import parity
+from infdet_deploy.commands import bundles, training
 from infdet_deploy.config import read_json
 from infdet_deploy.console import say
 from infdet_deploy.errors import InfdetError
@@ -30,13 +30,13 @@ def run(out: Path, sample: Path | None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     data, run_folder, bundle_path = out / "data", out / "run", out / "demo.infdet"
     _step(1, "synthetic thermal data", begun)
-    commands.make_synthetic(data)
+    training.make_synthetic(data)
     _step(2, "training the tiny network", begun)
     run = read_json(run_folder / RUN, "run") if (run_folder / RUN).is_file() else {}
     if run and run.get("training") != TrainConfig(seed=0).to_json():
         raise InfdetError(f"{run_folder} was made by another version; remove it and run again")
     if "result" not in run:
-        commands.train(data, "tiny", run_folder, steps=None, seed=0, resume=bool(run))
+        training.train(data, "tiny", run_folder, steps=None, seed=0, resume=bool(run))
 
     _step(3, "evaluating the network before training", begun)
     network, _ = load_network(run_folder / BEST)
@@ -45,7 +45,7 @@ def run(out: Path, sample: Path | None) -> None:
     untrained = evaluate_network(random_network(network.config), held_out, rule)
 
     _step(4, "exporting with float16, verifying every stage", begun)
-    bundle = commands.export(run_folder, bundle_path, fp16=True)
+    bundle = bundles.export(run_folder, bundle_path, fp16=True)
     checks = list(parity.verify(bundle))
     for failed in (c for c in checks if not c.passed):
         raise InfdetError(f"{failed.stage} on {failed.backend} {failed.precision}: rel. L2 {failed.relative_l2:.1e}")
@@ -57,7 +57,7 @@ def run(out: Path, sample: Path | None) -> None:
         with Detector(bundle, backend, precision) as detector:
             found[f"{backend} {precision}"] = {name: detector.detect(data / "videos" / f"{name}.mp4") for name in clips}
     _step(5, "measuring speed", begun)
-    report = commands.bench(bundle_path, None, 100, 20, backends="openvino,onnxruntime", precisions="all")
+    report = bundles.bench(bundle_path, None, 100, 20, backends="openvino,onnxruntime", precisions="all")
     write_json(out / "bench.json", report)
 
     _step(6, "detecting and drawing", begun)
@@ -69,7 +69,7 @@ def run(out: Path, sample: Path | None) -> None:
         if sample is not None:
             pictures.append(_draw(detector, sample, out, None, "demo network"))
     if sample is not None:
-        with Detector(commands.random_bundle("infdet")) as detector:
+        with Detector(bundles.random_bundle("infdet")) as detector:
             pictures.append(_draw(detector, sample, out, None, "paper-size network, random weights"))
 
     print(f"\nmAP@0.5 on {len(clips)} test clips, which training has not seen (THUMOS'14)")

@@ -230,7 +230,8 @@ sys.meta_path.insert(0, Block())
 import infdet_deploy.runtime, infdet_deploy.video
 
 names = [f"infdet_deploy.{n}" for n in ("agreement", "annotations", "config", "console", "doctor", "errors", "files",
-         "machine", "metrics", "snippets", "cli", "commands", "benchmarks.latency", "benchmarks.parity")]
+         "machine", "metrics", "snippets", "cli", "commands.bundles", "commands.training", "benchmarks.latency",
+         "benchmarks.parity", "datasets.check", "datasets.convert")]
 for package in (infdet_deploy.runtime, infdet_deploy.video):
     names += [m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
 for name in names:

@@ -1,0 +1,26 @@
+"""The command line: one thin function a command, one module a subject. Results go to stdout, notes to stderr."""
+
+import sys
+
+# The order in which --help lists the commands.
+from infdet_deploy.cli import training  # isort: split
+
+from infdet_deploy.cli import bundles  # isort: split
+
+from infdet_deploy.cli import datasets, evaluation, weights
+from infdet_deploy.cli.app import app
+from infdet_deploy.errors import InfdetError, one_line
+
+__all__ = ["app", "bundles", "datasets", "evaluation", "main", "training", "weights"]
+
+
+def main() -> None:
+    """Entry point: every error a user can cause is one line on stderr and exit status 1 or 2."""
+    try:
+        app()
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        print(f"infdet-deploy: {line}", file=sys.stderr)
+        sys.exit(error.exit_status if isinstance(error, InfdetError) else 1)

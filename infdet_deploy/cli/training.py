@@ -1,0 +1,46 @@
+"""`train` and `demo`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infdet_deploy.cli.app import JsonFlag, app
+from infdet_deploy.console import print_json
+
+
+@app.command()
+def train(
+    data: Annotated[
+        Path | None, typer.Option(help="Dataset folder; without it a synthetic set is made in data/.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="Network size: tiny or infdet (the paper's).")] = "tiny",
+    out: Annotated[Path | None, typer.Option(help="Run folder [default: runs/PRESET-N].")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps [default: 360].")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and sampling.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
+    json_output: JsonFlag = False,
+) -> None:
+    """Train the network: action scores and optical flow together."""
+    from infdet_deploy.commands import training
+
+    result = training.train(data, preset, out, steps, seed, resume)
+    if json_output:
+        print_json(result)
+        return
+    print(f"run: {result['run']}")
+    print(f"mAP@0.5 (THUMOS'14) on the clips that chose the checkpoint: {result['validation_map_0.5']:.3f}")
+    if result["test_map_0.5"] is not None:
+        print(f"mAP@0.5 on test clips, which training has not seen: {result['test_map_0.5']:.3f}")
+    print(f"next: infdet-deploy export {result['run']} --fp16")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("demo"),
+    sample: Annotated[Path | None, typer.Option(help="A real recording to run as well.")] = None,
+) -> None:
+    """The whole way on synthetic data: make it, train, evaluate, export, verify, bench, detect, draw."""
+    from infdet_deploy.demo import run
+
+    run(out, sample)

@@ -1,0 +1,140 @@
+"""From a checkpoint to a bundle, and what is done with bundles."""
+
+import dataclasses
+import multiprocessing
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infdet_deploy.commands.training import RUNS
+from infdet_deploy.console import progress, say
+from infdet_deploy.errors import InfdetError, UsageError, one_line
+
+if TYPE_CHECKING:
+    from infdet_deploy.runtime.bundle import Bundle
+
+
+def export(run: Path | None, out: Path | None, fp16: bool) -> "Bundle":
+    """Export a run (the newest where none is named) and give the bundle back, checked."""
+    from infdet_deploy.export.bundle import export_bundle
+    from infdet_deploy.model.weights import load_network
+    from infdet_deploy.runtime.bundle import load_bundle
+    from infdet_deploy.runtime.detections import default_rule
+    from infdet_deploy.training.checkpoint import BEST, newest_run
+
+    if run is None:
+        run = newest_run(RUNS)
+        say(f"exporting the newest run, {run}")
+    if run.is_dir() and not (run / BEST).is_file():
+        raise InfdetError(f"{run} holds no {BEST}: is it a run folder, and has it been trained?")
+    checkpoint = run / BEST if run.is_dir() else run
+    network, extra = load_network(checkpoint)
+    out = out or Path(f"{run.resolve().name if run.is_dir() else run.stem}.infdet")
+    if out.suffix != ".infdet":
+        raise UsageError(f"--out is {out}; a bundle is called NAME.infdet")
+    rule = default_rule(network.config.classes)
+    thresholds, means_s = extra.get("thresholds", rule.thresholds), extra.get("mean_duration_s", rule.mean_duration_s)
+    rule = dataclasses.replace(rule, thresholds=tuple(thresholds), mean_duration_s=tuple(means_s))
+    precisions = ("float32", "float16") if fp16 else ("float32",)
+    with progress("export") as update:
+        export_bundle(
+            network, out, rule, precisions, frame_mode=extra.get("frame_mode", "resize"), source=run.name,
+            on_progress=update,
+        )  # fmt: skip
+    return load_bundle(out)
+
+
+def detect(
+    bundle: Path, videos: list[Path], backend: str, precision: str, fps: float | None, picture: Path | None
+) -> list[dict[str, Any]]:
+    """Detections of every recording, JSON-ready."""
+    from infdet_deploy.runtime.pipeline import Detector
+
+    results = []
+    with Detector(bundle, backend, precision) as detector, progress("detect") as update:
+        for index, path in enumerate(videos):
+            update(index, len(videos), path.name)
+            video = detector.read(path, fps)
+            scores = detector.scores(video.frames)
+            found = detector.detections(scores, len(video.frames), video.fps)
+            result = {
+                "video": video.name,
+                "path": str(path),
+                "frames": len(video.frames),
+                "fps": video.fps,
+                "duration_s": video.duration_s,
+                "highest_score": float(scores.max()),
+                "detections": [dataclasses.asdict(d) for d in found],
+            }
+            if picture is not None:
+                from infdet_deploy.picture import draw_clip
+
+                classes, thresholds = detector.bundle.classes, detector.bundle.rule.thresholds
+                file = draw_clip(picture / f"{video.name}.png", video, scores, classes, thresholds, found)
+                result["picture"] = str(file)
+            results.append(result)
+    return results
+
+
+def bench(
+    bundle: Path | None, preset_name: str | None, frames: int, runs: int, backends: str, precisions: str
+) -> dict[str, Any]:
+    """Measure a bundle: the one named, a preset's with random weights, the newest here, or the paper-size network."""
+    from infdet_deploy.benchmarks.latency import contenders, measure
+    from infdet_deploy.runtime.bundle import load_bundle
+
+    if bundle is not None and preset_name is not None:
+        raise UsageError("give either a bundle or --preset, not both")
+    if bundle is None and preset_name is None:
+        here = sorted(Path.cwd().glob("*.infdet"), key=lambda p: p.stat().st_mtime_ns)
+        bundle = here[-1].relative_to(Path.cwd()) if here else None
+        say(f"measuring {bundle}, the newest bundle here" if bundle else "no bundle here")
+    loaded = load_bundle(bundle) if bundle is not None else random_bundle(preset_name or "infdet")
+    entries = contenders(loaded, backends, precisions)
+    with progress("bench") as update:
+        return measure(loaded, entries, frames, runs, update)
+
+
+def random_bundle(preset_name: str) -> "Bundle":
+    """A preset's network with seeded random weights as a bundle, exported once into the user's cache."""
+    from infdet_deploy.model.presets import preset
+    from infdet_deploy.runtime.bundle import load_bundle
+
+    preset(preset_name)
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infdet-deploy"
+    path = root / f"{preset_name}-random-1.infdet"
+    if path.is_dir():
+        try:
+            bundle = load_bundle(path)
+            say(f"measuring the network of preset {preset_name} with seeded random weights, from {path}")
+            return bundle
+        except InfdetError as error:
+            say(f"exporting again: {error}")
+    say(f"exporting the network of preset {preset_name} with seeded random weights, once, into {path}")
+    # In a process of its own, so that the memory that export takes is not counted as the runtime's.
+    worker = multiprocessing.get_context("spawn").Process(target=_export_random, args=(preset_name, path))
+    worker.start()
+    worker.join()
+    if worker.exitcode:
+        raise InfdetError(f"could not export preset {preset_name} into {path}; the lines above say why")
+    return load_bundle(path)
+
+
+def _export_random(preset_name: str, path: Path) -> None:
+    try:
+        from infdet_deploy.export.bundle import export_bundle
+        from infdet_deploy.model.presets import preset
+        from infdet_deploy.model.weights import random_network
+
+        with progress("export") as update:
+            export_bundle(
+                random_network(preset(preset_name)), path, precisions=("float32",), formats=("onnx",),
+                source="seeded random weights", include_weights=False, on_progress=update,
+            )  # fmt: skip
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        say(f"infdet-deploy: {line}")
+        sys.exit(1)

@@ -1,0 +1,47 @@
+"""Checking, converting and preparing data sets."""
+
+from pathlib import Path
+from typing import Any
+
+from infdet_deploy.console import progress
+from infdet_deploy.errors import UsageError
+
+
+def check_dataset(data: Path, classes: str | None, fps: float | None, picture: Path | None) -> dict[str, Any]:
+    """The report of `datasets.check`, and a picture of it where asked for."""
+    from infdet_deploy.datasets.check import check_dataset as check
+
+    with progress("decode") as update:
+        dataset, report = check(data, fps, names(classes), update)
+    if picture is not None:
+        from infdet_deploy.datasets.picture import draw_dataset
+
+        draw_dataset(picture, dataset)
+    return report
+
+
+def convert_dataset(data: Path, out: Path, form: str, classes: str | None, fps: float | None) -> tuple[int, list[str]]:
+    """Convert; the number of clips written, and what the format cannot hold."""
+    from infdet_deploy.datasets import open_dataset
+    from infdet_deploy.datasets.convert import FORMATS, convert
+
+    if form not in FORMATS:
+        raise UsageError(f"--to is '{form}', expected one of {', '.join(FORMATS)}")
+    if out.exists():
+        raise UsageError(f"{out} exists; choose another name or remove it")
+    dataset = open_dataset(data, fps, names(classes))
+    return len(dataset.clips), convert(dataset, out, form, fps)
+
+
+def prepare_dataset(data: Path, preset_name: str, workers: int | None) -> tuple[int, int, int]:
+    """Fill the cache; clips made now, clips that were ready, bytes in the cache."""
+    from infdet_deploy.model.presets import preset
+    from infdet_deploy.training.prepare import CACHE, prepare
+
+    with progress("prepare") as update:
+        made, there = prepare(data, preset(preset_name), update, workers)
+    return made, there, sum(file.stat().st_size for file in (data / CACHE).glob("*.npz"))
+
+
+def names(classes: str | None) -> tuple[str, ...] | None:
+    return tuple(name.strip() for name in classes.split(",")) if classes else None

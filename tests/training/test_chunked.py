@@ -1,0 +1,132 @@
+"""Chunked gradients against those of the whole graph, and the memory they take."""
+
+import copy
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from infdet_deploy.model.network import to_grey
+from infdet_deploy.model.presets import preset
+from infdet_deploy.model.weights import random_network
+from infdet_deploy.snippets import feature_length, valid_length
+from infdet_deploy.training.chunked import WholeClip, accumulate_gradients
+from infdet_deploy.training.losses import Losses, losses
+from infdet_deploy.video.sample import sample_frames
+
+
+def clip_of(frames: int, size: int = 64, dtype: torch.dtype = torch.float32) -> WholeClip:
+    """Frames like a recording's, flow and labels at random."""
+    rng = np.random.default_rng(frames)
+    grey = to_grey(torch.from_numpy(sample_frames(frames, size))).to(dtype)
+    target = torch.from_numpy(rng.uniform(-1, 1, (frames - 1, 3, size // 4, size // 4))).to(dtype)
+    labels = torch.from_numpy(rng.random((feature_length(frames), 3)) < 0.3).to(dtype)
+    return WholeClip(lambda start, stop: grey[start:stop], target, labels, frames, valid_length(frames))
+
+
+@pytest.fixture(scope="module")
+def network():
+    """Random weights, batch norms with statistics of their own, γ not 0: every path carries gradient."""
+    found = random_network(preset("tiny"), seed=1)
+    with torch.no_grad():
+        found.sca.gamma.fill_(0.5)
+        for module in found.modules():
+            if isinstance(module, torch.nn.BatchNorm3d):
+                module.running_var.uniform_(0.05, 0.2)
+                module.bias.uniform_(-0.1, 0.4)
+    return found.eval()
+
+
+def gradients(network) -> dict[str, torch.Tensor]:
+    found = {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
+    network.zero_grad(set_to_none=True)
+    return found
+
+
+# Gradients that are zero but for rounding: an instance norm takes away the bias before it, a softmax the keys' bias.
+SILENT = {"sca.key.bias", *(f"fen.deconv{n}.bias" for n in (4, 3, 2))}
+
+
+def whole_gradients(network, clip: WholeClip) -> tuple[Losses, dict[str, torch.Tensor]]:
+    """Losses and gradients of the whole graph at once, in the network's own precision."""
+    length = torch.tensor([clip.length])
+    grey = clip.grey(0, clip.frames)[None]
+    flow = network.estimate_flow(grey)
+    fused = network.sca(network.infrared_tower(grey[:, None]), network.flow_to_features(flow)).fused
+    found = losses(network.classifier(fused, length), clip.labels[None], flow, clip.target[None], length)
+    (0.5 * found.total.sum()).backward()
+    return found, gradients(network)
+
+
+def relative_error(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> dict[str, float]:
+    assert found.keys() == expected.keys()
+    return {
+        name: float((found[name] - gradient).norm() / gradient.norm().clamp_min(1e-12))
+        for name, gradient in expected.items()
+        if name not in SILENT
+    }
+
+
+@pytest.mark.parametrize(("frames", "snippets"), [(300, 7), (236, 10), (404, 16)])
+def test_gradients_of_the_whole_graph(network, frames, snippets):
+    """Equal in float64; in float32 the chunks are no farther from that than the whole graph itself is.
+
+    float32 cannot tell more with random weights: where rounding decides a maximum or a ReLU, gradients jump.
+    """
+    double = copy.deepcopy(network).double()
+    clip = clip_of(frames, dtype=torch.float64)
+    expected_losses, expected = whole_gradients(double, clip)
+    found_losses = accumulate_gradients(double, clip, snippets, scale=0.5)
+    for one, other in zip(found_losses, expected_losses, strict=True):
+        assert float(one.detach()) == pytest.approx(float(other.detach()), rel=1e-12)
+    exact = relative_error(gradients(double), expected)
+    assert max(exact.values()) <= 1e-9, max(exact, key=lambda name: exact[name])
+    assert sum(float(gradient.norm()) > 0 for gradient in expected.values()) > 0.95 * len(expected)
+
+    clip = clip_of(frames)
+    whole = relative_error(whole_gradients(network, clip)[1], expected)
+    accumulate_gradients(network, clip, snippets, scale=0.5)
+    ours = relative_error(gradients(network), expected)
+    worst = [max(errors.values()) for errors in (exact, ours, whole)]
+    print(
+        f"{frames} frames in chunks of {snippets}: float64 {worst[0]:.1e}; float32 {worst[1]:.1e}, whole {worst[2]:.1e}"
+    )
+    assert np.median(list(ours.values())) <= 2 * np.median(list(whole.values())) + 1e-5
+
+
+def test_frozen_towers_take_no_gradient(network):
+    for tower in (network.infrared_tower, network.flow_tower):
+        tower.requires_grad_(False)
+    try:
+        accumulate_gradients(network, clip_of(160), 9)
+        found = gradients(network)
+    finally:
+        network.requires_grad_(True)
+    assert not [name for name in found if "tower" in name]
+    assert float(found["fen.conv1.weight"].norm()) > 0
+
+
+PEAK = """
+import resource, sys
+import torch
+from tests.training.test_chunked import clip_of
+from infdet_deploy.model.presets import preset
+from infdet_deploy.model.weights import random_network
+from infdet_deploy.training.chunked import accumulate_gradients
+
+torch.set_num_threads(1)
+accumulate_gradients(random_network(preset("tiny")), clip_of(int(sys.argv[1])), 8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_clip():
+    def peak_mb(frames: int) -> float:
+        return float(subprocess.check_output([sys.executable, "-c", PEAK, str(frames)], text=True))
+
+    short, long = peak_mb(300), peak_mb(2700)
+    print(f"peak memory: {short:.0f} MB for 300 frames, {long:.0f} MB for 2,700")
+    assert long <= 1.3 * short

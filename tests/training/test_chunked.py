@@ -93,7 +93,7 @@ def test_gradients_of_the_whole_graph(network, frames, snippets):
     print(
         f"{frames} frames in chunks of {snippets}: float64 {worst[0]:.1e}; float32 {worst[1]:.1e}, whole {worst[2]:.1e}"
     )
-    assert np.median(list(ours.values())) <= 2 * np.median(list(whole.values())) + 1e-5
+    assert worst[1] <= 2 * worst[2] + 1e-4
 
 
 def test_frozen_towers_take_no_gradient(network):

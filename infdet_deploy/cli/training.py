@@ -18,13 +18,19 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Run folder [default: runs/PRESET-N].")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps [default: 360].")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and sampling.")] = 0,
+    weights: Annotated[
+        Path | None, typer.Option(help="Start from this .safetensors checkpoint; its size goes before --preset.")
+    ] = None,
+    whole_clips: Annotated[
+        bool, typer.Option("--whole-clips", help="Clips at full length, in bounded memory; best after --weights.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Train the network: action scores and optical flow together."""
     from infdet_deploy.commands import training
 
-    result = training.train(data, preset, out, steps, seed, resume)
+    result = training.train(data, preset, out, steps, seed, resume, weights, whole_clips)
     if json_output:
         print_json(result)
         return

@@ -9,6 +9,7 @@ from infdet_deploy.console import progress, say
 from infdet_deploy.errors import UsageError
 
 RUNS = Path("runs")
+CHUNK_SNIPPETS = 32  # of whole clips in training: as many features at once as when running
 SYNTHETIC = Path("data/synthetic")
 SYNTHETIC_CLIPS = 60
 # A snippet then lasts 0.44 s, short enough for most drops (of 1.4 s; true labels as scores reach a mAP@0.5 of about
@@ -17,18 +18,32 @@ SYNTHETIC_FPS = 18.0
 
 
 def train(
-    data: Path | None, preset_name: str, out: Path | None, steps: int | None, seed: int, resume: bool
+    data: Path | None,
+    preset_name: str,
+    out: Path | None,
+    steps: int | None,
+    seed: int,
+    resume: bool,
+    weights: Path | None = None,
+    whole_clips: bool = False,
 ) -> dict[str, Any]:
-    """Train, on a synthetic set where no data is given. Returns run, checkpoint, mAP and seconds, JSON-ready."""
+    """Train, on a synthetic set where no data is given. Returns run, checkpoint, mAP and seconds, JSON-ready.
+
+    weights: start from this checkpoint, of which size and width are taken instead of the preset's; where its classes
+    are others, what depends on them starts anew. whole_clips: clips at full length instead of windows.
+    """
     from infdet_deploy.config import read_json
     from infdet_deploy.datasets import open_dataset
     from infdet_deploy.model.presets import preset
+    from infdet_deploy.model.weights import load_network, with_classes
     from infdet_deploy.training.loop import Progress, TrainResult
     from infdet_deploy.training.loop import train as run_training
     from infdet_deploy.training.settings import TrainConfig
 
-    model = preset(preset_name)
-    config = TrainConfig(seed=seed) if steps is None else TrainConfig(steps=steps, seed=seed)
+    config = TrainConfig(seed=seed, chunk_snippets=CHUNK_SNIPPETS if whole_clips else 0)
+    config = config if steps is None else dataclasses.replace(config, steps=steps)
+    start = None if weights is None else load_network(weights)[0]
+    model = preset(preset_name) if start is None else start.config
     if resume and out is None:
         from infdet_deploy.training.checkpoint import newest_run
 
@@ -42,7 +57,11 @@ def train(
         make_synthetic(data)
     classes = open_dataset(data).classes
     model = dataclasses.replace(model, classes=classes)
-    say(f"training preset {preset_name} on {data} into {out}: {config.steps} steps, classes {', '.join(classes)}")
+    if start is not None and start.config != model:
+        start, anew = with_classes(start, classes, seed)
+        say(f"{weights} has other classes; {', '.join(anew)} start anew")
+    begin = f"from {weights}" if weights else f"preset {preset_name}"
+    say(f"training {begin} on {data} into {out}: {config.steps} steps, classes {', '.join(classes)}")
     with progress("") as update:
 
         def show(p: Progress) -> None:
@@ -54,7 +73,7 @@ def train(
                     f"mAP@0.5 {p.validation['map']['0.5']:.3f}"
                 )
 
-        result: TrainResult = run_training(data, out, model, config, resume, show)
+        result: TrainResult = run_training(data, out, model, config, resume, show, start)
     return {
         "run": str(out),
         "checkpoint": str(result.best),

@@ -1,5 +1,6 @@
 """Weights in and out: our checkpoints, the original implementation's, and Kinetics I3D towers."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -205,6 +206,20 @@ def load_network(path: Path | str) -> tuple[InfDetNet, dict]:
         raise WeightsError(f"{path}: entry '{surplus[0]}' is not part of the network")
     network.load_state_dict(state)
     return network.eval(), extra
+
+
+def with_classes(network: InfDetNet, classes: tuple[str, ...], seed: int = 0) -> tuple[InfDetNet, list[str]]:
+    """A network of other classes with this one's weights, and the names of the entries that fit no more.
+
+    Those start from seeded random values. The network given is left unchanged.
+    """
+    other = random_network(dataclasses.replace(network.config, classes=classes), seed)
+    state, wanted = network.state_dict(), other.state_dict()
+    # Scores of other classes, even as many of them, are not these classes' scores.
+    of_classes = ("classifier.output.", "classifier.super_event.matrix", "classifier.super_event.class_weight")
+    anew = [n for n in wanted if wanted[n].shape != state[n].shape or n.startswith(of_classes)]
+    other.load_state_dict({name: wanted[name] if name in anew else state[name] for name in wanted})
+    return other, anew
 
 
 def random_network(config: ModelConfig, seed: int = 0) -> InfDetNet:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from infdet_deploy.config import read_json
 from infdet_deploy.errors import TrainingError
 from infdet_deploy.files import whole_file
 from infdet_deploy.model.presets import ModelConfig
@@ -102,3 +103,21 @@ def newest_run(root: Path | str = Path("runs")) -> Path:
     if not runs:
         raise TrainingError(f"{root}: no training run there; train first, or name the run's folder")
     return runs[-1].parent
+
+
+def check_run(out: Path, described: dict[str, Any]) -> None:
+    """TrainingError unless `out` holds a run of the same configurations and data."""
+    if not (out / RUN).is_file():
+        raise TrainingError(f"{out}: no training run to resume there; start one without resume")
+    run = read_json(out / RUN, "run")
+    for part in ("model", "training"):
+        there = run.get(part) if isinstance(run, dict) else None
+        if there != described[part]:
+            keys = [
+                key for key, value in described[part].items() if not isinstance(there, dict) or there.get(key) != value
+            ]
+            raise TrainingError(f"{out}: the run has another {part} configuration ({', '.join(keys) or 'damaged'})")
+    if run.get("data") != described["data"]:
+        raise TrainingError(
+            f"{out}: the run was begun on {run.get('data')}, not on {described['data']}; name that data"
+        )

@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from infdet_deploy.config import read_json
 from infdet_deploy.datasets import DataSet, open_dataset
 from infdet_deploy.errors import TrainingError
 from infdet_deploy.files import write_json
@@ -20,9 +19,11 @@ from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network
 from infdet_deploy.runtime.detections import DetectionRule, default_thresholds
 from infdet_deploy.training import checkpoint
+from infdet_deploy.training.arrangement import arrange, precision
+from infdet_deploy.training.chunked import accumulate_gradients
 from infdet_deploy.training.dataset import PreparedClip, hold_out, load_dataset, mean_durations_s
 from infdet_deploy.training.evaluation import clip_scores, evaluate_network, fit_thresholds, forward
-from infdet_deploy.training.losses import losses
+from infdet_deploy.training.losses import Losses, losses
 from infdet_deploy.training.prepare import FRAME_MODE
 from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.windows import Windows
@@ -85,7 +86,7 @@ def train(
         raise TrainingError("the initial network has another configuration than the one to train")
     described = {"format": 1, "model": model.to_json(), "training": config.to_json(), "data": str(data.resolve())}
     if resume:
-        _check_run(out, described)
+        checkpoint.check_run(out, described)
     elif (out / checkpoint.RUN).exists():
         raise TrainingError(f"{out}: holds a training run already; resume it or choose another folder")
     run = _Run(data, out, model, config, described, on_progress or (lambda progress: None))
@@ -127,7 +128,7 @@ class _Run:
     def train(self, initial: InfDetNet | None, resume: bool) -> TrainResult:
         config = self.config
         network = InfDetNet(self.model) if initial is None else copy.deepcopy(initial)
-        network = _arrange(network, config)
+        network = arrange(network, config)
         averaged = copy.deepcopy(network).requires_grad_(False)
         weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
         optimizer = torch.optim.Adam(weights, config.learning_rate, weight_decay=config.weight_decay, fused=True)
@@ -172,17 +173,8 @@ class _Run:
         if config.freeze_towers:
             network.infrared_tower.eval()
             network.flow_tower.eval()
-        batch = self.windows.batch(step)
-        logits, flow = forward(network, batch.grey, batch.length, _precision(config))
-        found = losses(logits, batch.labels, flow, batch.target, batch.length, batch.pairs)
-        loss = found.total.mean()
-        if not torch.isfinite(loss):
-            bad = int((~torch.isfinite(found.total)).nonzero()[0])
-            raise TrainingError(
-                f"loss is not finite at step {step + 1}, clip '{batch.names[bad]}'; lower the learning rate"
-            )
         state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        found = self._whole_clips(network, step) if config.chunk_snippets else self._windows(network, step)
         torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
         state.optimizer.step()
         decay = min(config.average, (step + 1) / (step + 10))  # short while there is little to average
@@ -196,12 +188,34 @@ class _Run:
         total, classification, moved = (float(part.detach().mean()) for part in found)
         return total, classification, moved
 
+    def _windows(self, network: InfDetNet, step: int) -> Losses:
+        """The gradients of a batch of windows."""
+        batch = self.windows.batch(step)
+        logits, flow = forward(network, batch.grey, batch.length, precision(self.config))
+        found = losses(logits, batch.labels, flow, batch.target, batch.length, batch.pairs)
+        _check_finite(found, batch.names, step)
+        found.total.mean().backward()
+        return found
+
+    def _whole_clips(self, network: InfDetNet, step: int) -> Losses:
+        """The gradients of a batch of whole clips, one after the other."""
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm3d):
+                module.eval()
+        parts = []
+        for name, clip in self.windows.whole(step):
+            share = 1 / self.config.batch
+            part = accumulate_gradients(network, clip, self.config.chunk_snippets, precision(self.config), share)
+            _check_finite(part, [name], step)
+            parts.append(part)
+        return Losses(*(torch.cat(found) for found in zip(*parts, strict=True)))
+
     def _validate(self, state: checkpoint.TrainingState) -> dict[str, Any]:
         """Judge the averaged network on the validation clips, keep it as last and perhaps as best."""
         begun = time.monotonic()
         averaged, values = state.averaged, state.values
         assert isinstance(averaged, InfDetNet)
-        if not self.config.freeze_towers:
+        if not self.config.freeze_towers and not self.config.chunk_snippets:
             self._measure_norms(averaged)
         rule = DetectionRule(default_thresholds(self.model.classes), self.mean_s)
         metrics = evaluate_network(averaged, self.validation, rule, self.config.device)
@@ -239,7 +253,7 @@ class _Run:
         with torch.inference_mode():
             for index in range(self.config.norm_windows):
                 batch = self.windows.plain(index)
-                forward(network, batch.grey, batch.length, _precision(self.config))
+                forward(network, batch.grey, batch.length, precision(self.config))
         for norm, value in zip(norms, momentum, strict=True):
             norm.momentum = value
         network.eval()
@@ -248,9 +262,9 @@ class _Run:
         """Fit the thresholds on all clips but the test's, write them into both networks' files, judge the best."""
         begun = time.monotonic()
         best, last = self.out / checkpoint.BEST, self.out / checkpoint.LAST
-        network, history = _arrange(load_network(best)[0], self.config), state.values["history"]
+        network, history = arrange(load_network(best)[0], self.config), state.values["history"]
         known = [*self.clips, *self.validation]
-        scores = clip_scores(network, known, self.config.device, _precision(self.config))
+        scores = clip_scores(network, known, self.config.device, precision(self.config))
         thresholds = fit_thresholds(scores, known, self.model.classes, self.mean_s)
         for path, trained in ((best, network), (last, state.averaged)):
             checkpoint.save_trained(path, trained, self.model, thresholds, self.mean_s, FRAME_MODE)
@@ -271,43 +285,8 @@ def _judged(data: DataSet, subset: str) -> bool:
     return any(clip.instances for clip in data.subset(subset))
 
 
-def _arrange(network: InfDetNet, config: TrainConfig) -> InfDetNet:
-    """Put the network on its device, 3D kernels with the channels last, which is faster; freeze what stays."""
-    network = network.to(config.device)
-    for module in network.modules():
-        if isinstance(module, nn.Conv3d):
-            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
-    for tower in (network.infrared_tower, network.flow_tower):
-        tower.requires_grad_(not config.freeze_towers)
-    return network
-
-
-def _precision(config: TrainConfig) -> torch.dtype:
-    if config.precision == "auto":
-        fast = torch.cuda.is_bf16_supported() if config.device.startswith("cuda") else _cpu_has_bfloat16()
-        return torch.bfloat16 if fast else torch.float32
-    return torch.bfloat16 if config.precision == "bfloat16" else torch.float32
-
-
-def _cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself; elsewhere it is converted, which is slower than float32."""
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(probe()) if probe is not None else False
-
-
-def _check_run(out: Path, described: dict[str, Any]) -> None:
-    """TrainingError unless `out` holds a run of the same configurations and data."""
-    if not (out / checkpoint.RUN).is_file():
-        raise TrainingError(f"{out}: no training run to resume there; start one without resume")
-    run = read_json(out / checkpoint.RUN, "run")
-    for part in ("model", "training"):
-        there = run.get(part) if isinstance(run, dict) else None
-        if there != described[part]:
-            keys = [
-                key for key, value in described[part].items() if not isinstance(there, dict) or there.get(key) != value
-            ]
-            raise TrainingError(f"{out}: the run has another {part} configuration ({', '.join(keys) or 'damaged'})")
-    if run.get("data") != described["data"]:
-        raise TrainingError(
-            f"{out}: the run was begun on {run.get('data')}, not on {described['data']}; name that data"
-        )
+def _check_finite(found: Losses, names: Sequence[str], step: int) -> None:
+    """TrainingError naming the clip where a loss is not finite."""
+    if not torch.isfinite(found.total).all():
+        bad = int((~torch.isfinite(found.total)).nonzero()[0])
+        raise TrainingError(f"loss is not finite at step {step + 1}, clip '{names[bad]}'; lower the learning rate")

@@ -14,7 +14,9 @@ class TrainConfig:
     """How to train.
 
     steps, batch, window_frames: optimiser steps, windows a step, frames a window (a multiple of 8; shorter clips are
-    padded and masked). learning_rate: the peak, after `warmup` (a share of the steps). schedule: `cosine` falls to 0 at
+    padded and masked). chunk_snippets: 0 trains on such windows; else on whole clips of any length in bounded memory,
+    so many features at once (see `chunked`), the batch norms' statistics left as they are. learning_rate: the peak,
+    after `warmup` (a share of the steps). schedule: `cosine` falls to 0 at
     the last step; `paper` takes 6 · 0.01 · batch / training clips instead of learning_rate and divides it by 10 when
     the validation loss has not improved for 10 epochs. clip_norm: gradients are scaled down to this norm. average:
     decay of the moving average of the weights, which is what is judged and kept (0: the weights themselves).
@@ -29,6 +31,7 @@ class TrainConfig:
     steps: int = 360
     batch: int = 4
     window_frames: int = 128
+    chunk_snippets: int = 0
     learning_rate: float = 1e-3
     warmup: float = 0.08
     schedule: Literal["cosine", "paper"] = "cosine"
@@ -64,8 +67,8 @@ class TrainConfig:
                 raise ConfigError(f"training: {name} is {getattr(self, name)}, expected 0 or more, below 1")
         if len({self.train_subset, self.validation_subset, self.test_subset}) < 3:
             raise ConfigError("training: train_subset, validation_subset and test_subset must be three different ones")
-        if not 0 <= self.weight_decay < math.inf or self.norm_windows < 0 or self.seed < 0:
-            raise ConfigError("training: weight_decay, norm_windows and seed must be 0 or more")
+        if not 0 <= self.weight_decay < math.inf or min(self.norm_windows, self.seed, self.chunk_snippets) < 0:
+            raise ConfigError("training: weight_decay, norm_windows, seed and chunk_snippets must be 0 or more")
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types; `from_json` gives an equal configuration back."""

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from infdet_deploy.model.network import to_grey
 from infdet_deploy.model.presets import FLOW_STRIDE, ModelConfig
-from infdet_deploy.snippets import FRAMES_PER_SNIPPET, valid_length
+from infdet_deploy.snippets import FRAMES_PER_SNIPPET, feature_length, valid_length
+from infdet_deploy.training.chunked import WholeClip
 from infdet_deploy.training.dataset import PreparedClip, snippet_labels
 from infdet_deploy.training.settings import TrainConfig
 
@@ -52,6 +53,28 @@ class Windows:
             order = np.random.default_rng([self.config.seed, 0, epoch]).permutation(len(self.units))
             samples.append((self.units[order[place]], np.random.default_rng([self.config.seed, 1, draw])))
         return self._stack([self._window(self.clips[index], rng, True) for index, rng in samples])
+
+    def whole(self, step: int) -> list[tuple[str, WholeClip]]:
+        """The clips of a step, augmented, with their names; up to 3 frames at the end are dropped, as when running."""
+        found = []
+        for draw in range(step * self.config.batch, (step + 1) * self.config.batch):
+            epoch, place = divmod(draw, len(self.clips))
+            order = np.random.default_rng([self.config.seed, 0, epoch]).permutation(len(self.clips))
+            rng = np.random.default_rng([self.config.seed, 1, draw])
+            found.append(self._whole(self.clips[order[place]], rng))
+        return found
+
+    def _whole(self, clip: PreparedClip, rng: np.random.Generator) -> tuple[str, WholeClip]:
+        total = len(clip.frames) // 4 * 4
+        gain, offset = (float(1 + n) for n in self.config.jitter * rng.uniform(-1, 1, 2))
+        frames, flow = self._move(clip.frames[:total], clip.flow[: total - 1], rng)
+
+        def grey(start: int, stop: int) -> Tensor:
+            part = torch.from_numpy(np.ascontiguousarray(frames[start:stop])).to(self.config.device)
+            return (to_grey(part) * gain + (offset - 1)).clamp(-1, 1)
+
+        labels = torch.from_numpy(clip.labels[: feature_length(total)])
+        return clip.name, WholeClip(grey, torch.from_numpy(flow), labels, total, valid_length(total))
 
     def plain(self, index: int) -> Batch:
         """One window without augmentation."""

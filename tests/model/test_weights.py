@@ -21,6 +21,7 @@ from infdet_deploy.model.weights import (
     random_network,
     read_state_dict,
     save_network,
+    with_classes,
 )
 from tests.reference import reference_tensor
 
@@ -200,3 +201,18 @@ def test_wrappers_and_what_is_no_state_dict(tmp_path):
         read_state_dict(tmp_path / "list.pt")
     with pytest.raises(WeightsError, match="no such checkpoint"):
         read_state_dict(tmp_path / "absent.pt")
+
+
+def test_other_classes_keep_all_but_what_depends_on_them():
+    network = random_network(preset("tiny"), seed=4)
+    other, anew = with_classes(network, ("wave", "sit"))
+    assert other.config.classes == ("wave", "sit")
+    assert {name.split(".")[1] for name in anew} == {"super_event", "hidden", "output"}
+    before, after = network.state_dict(), other.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in after if name not in anew)
+    same_number, anew = with_classes(network, ("a", "b", "c"))
+    assert set(anew) == {
+        "classifier.output.weight", "classifier.output.bias", "classifier.super_event.matrix",
+        "classifier.super_event.class_weight",
+    }  # fmt: skip
+    assert not torch.equal(same_number.classifier.output.weight, network.classifier.output.weight)

@@ -116,6 +116,28 @@ def test_frozen_towers_stay(data, tmp_path):
     assert "fen.conv1.weight" not in same
 
 
+def test_whole_clips(data, tmp_path):
+    config = dataclasses.replace(CONFIG, steps=2, validate_every=2, chunk_snippets=3)
+    start = random_network(MODEL, seed=3)
+    result = loop.train(data, tmp_path / "run", MODEL, config, initial=start)
+    before, after = start.state_dict(), load_network(result.last)[0].state_dict()
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert {name for name in before if name.endswith(("running_mean", "running_var"))} <= same
+    assert not [name for name in same if name.endswith("conv3d.weight")]
+
+
+def test_whole_clips_are_augmented_and_cut_to_four_frames():
+    clip = _clip(43, (Instance("drop", 1.2, 2.5),))  # a snippet lasts 1.075 s
+    config = dataclasses.replace(CONFIG, batch=3, jitter=0.0)
+    for step in range(2):
+        for name, found in Windows([clip], MODEL, config).whole(step):
+            assert (name, found.frames, found.length) == ("c", 40, 5)
+            level = ((found.grey(8, 30)[:, 0, 0] + 1) / 2 * 255).round().int()
+            assert torch.equal(level, torch.arange(8, 30, dtype=torch.int32))
+            assert found.target.shape == (39, 3, 16, 16)
+            assert found.labels[:, 0].tolist() == [0, 0, 1, 0]
+
+
 def test_loss_that_is_not_finite_names_the_clip(data, tmp_path):
     start = random_network(MODEL)
     with torch.no_grad():

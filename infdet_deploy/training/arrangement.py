@@ -1,0 +1,32 @@
+"""Where and in which precision a network is trained."""
+
+import torch
+from torch import nn
+
+from infdet_deploy.model.network import InfDetNet
+from infdet_deploy.training.settings import TrainConfig
+
+
+def arrange(network: InfDetNet, config: TrainConfig) -> InfDetNet:
+    """Put the network on its device, 3D kernels with the channels last, which is faster; freeze what stays."""
+    network = network.to(config.device)
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
+    for tower in (network.infrared_tower, network.flow_tower):
+        tower.requires_grad_(not config.freeze_towers)
+    return network
+
+
+def precision(config: TrainConfig) -> torch.dtype:
+    """Of the convolutions: bfloat16 or float32."""
+    if config.precision == "auto":
+        fast = torch.cuda.is_bf16_supported() if config.device.startswith("cuda") else _cpu_has_bfloat16()
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself; elsewhere it is converted, which is slower than float32."""
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(probe()) if probe is not None else False

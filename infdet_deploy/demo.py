@@ -107,4 +107,4 @@ def _draw(detector: Detector, path: Path, out: Path, clip: Clip | None, note: st
     rule, classes = detector.bundle.rule, detector.bundle.classes
     suffix = "-" + note.split(",")[0].replace(" ", "-") if note else ""
     truth = None if clip is None else clip.instances
-    return draw_clip(out / f"{video.name}{suffix}.png", video, scores, classes, rule.thresholds, found, truth)
+    return draw_clip(out / f"{video.name}{suffix}.png", video, scores, classes, rule.thresholds, found, truth, note)

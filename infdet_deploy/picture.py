@@ -24,8 +24,12 @@ def draw_clip(
     thresholds: Sequence[float],
     detections: Sequence[Detection],
     truth: Sequence[Instance] | None = None,
+    note: str = "",
 ) -> Path:
-    """Write a PNG. scores: [T', C]; truth None where none is known. Raises InfdetError without matplotlib."""
+    """Write a PNG. scores: [T', C]; truth None where none is known; note: goes into the title.
+
+    Raises InfdetError without matplotlib.
+    """
     try:
         import matplotlib
     except ImportError:
@@ -40,7 +44,8 @@ def draw_clip(
     )
     picks = ((np.arange(STRIP_FRAMES) + 0.5) / STRIP_FRAMES * len(video.frames)).astype(int)
     strip.imshow(np.hstack(video.frames[picks]), cmap="inferno", aspect="auto", extent=(0, end_s, 0, 1))
-    strip.set(yticks=[], xticks=[], title=f"{video.name}  ({len(video.frames)} frames, {video.fps:g} frames/s)")
+    title = f"{video.name}  ({len(video.frames)} frames, {video.fps:g} frames/s)"
+    strip.set(yticks=[], xticks=[], title="   ".join(filter(None, (title, note))))
     times = (np.arange(len(scores)) + 0.5) * (end_s / max(valid_length(len(video.frames)), 1))
     for index, label in enumerate(classes):
         colour = COLOURS[index % len(COLOURS)]
@@ -56,7 +61,11 @@ def draw_clip(
                         bars.text(item.start_s + width / 2, index - 0.2, text, ha="center", va="center", fontsize=7)
     curves.set(xlim=(0, end_s), ylim=(0, 1), ylabel="score", xticklabels=[])
     curves.legend(loc="upper right", ncols=min(rows, 6), fontsize=8)
-    below = "pale: truth, full: detections with their score" if truth is not None else "detections with their score"
+    below = (
+        "pale: truth, full: detections with their score; dotted: thresholds"
+        if truth is not None
+        else "detections with their score; dotted: thresholds"
+    )
     bars.set(xlim=(0, end_s), ylim=(rows - 0.5, -0.5), yticks=range(rows), yticklabels=classes)
     bars.set_xlabel(f"time (s)      {below}")
     path = Path(path)

@@ -165,6 +165,14 @@ def test_detect_json_equals_the_library(folder):
     np.testing.assert_allclose([d["score"] for d in video["detections"]], [d.score for d in found], atol=1e-6)
 
 
+def test_one_bad_recording_does_not_lose_the_others(folder, tmp_path):
+    result = command("detect", folder / "a.infdet", folder / "text.mkv", folder / "good.mkv", "--json")
+    assert_refused(result, "text.mkv")
+    bad, good = json.loads(result.stdout)["videos"]
+    assert "text.mkv" in bad["error"]
+    assert good["frames"] == 48
+
+
 def test_bench_json(folder):
     result = command("bench", folder / "a.infdet", "--frames", "32", "--runs", "3", "--backends", "all", "--json")
     assert result.returncode == 0, result.stderr

@@ -45,6 +45,8 @@ def _json_detections(path: Path) -> Iterator[ScoredInstance]:
     elif isinstance(root, dict) and "videos" in root:
         for index, entry in enumerate(field(str(path), root, "videos", list)):
             where = f"{path}: videos[{index}]"
+            if isinstance(entry, dict) and "error" in entry:
+                continue  # a recording that could not be read
             videos.append((field(where, entry, "video", str), field(where, entry, "detections", list)))
     else:
         raise AnnotationError(f"{path}: no detections found, expected a 'results' or a 'videos' entry")

@@ -46,7 +46,9 @@ def _clip(path: Path, where: str, task: Any, fps: FrameRate, report: Report) -> 
     name = _name(url)
     rate = data.get("fps") or fps(name)
     if rate is None:
-        raise AnnotationError(f"{where}: ranges count frames, and the frame rate of '{name}' is not known; give it")
+        raise AnnotationError(
+            f"{where}: ranges count frames, and the frame rate of '{name}' is not known; give it (--fps)"
+        )
     rate = number(f"{where}, fps", rate)
     subset, duration = data.get("subset"), data.get("duration")
     instances = []
@@ -106,7 +108,7 @@ def write_label_studio(path: Path | str, clips: Sequence[Clip], fps: FrameRate, 
     for clip in clips:
         rate = fps(clip.name)
         if rate is None:
-            raise AnnotationError(f"clip '{clip.name}': Label Studio counts frames; give the frame rate")
+            raise AnnotationError(f"clip '{clip.name}': Label Studio counts frames; give the frame rate (--fps)")
         results = []
         for one in clip.instances:
             first, last = round(one.start_s * rate) + 1, round(one.end_s * rate)

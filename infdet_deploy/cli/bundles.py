@@ -1,5 +1,6 @@
 """`export`, `detect`, `verify` and `bench`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -56,10 +57,11 @@ def detect(
     from infdet_deploy.commands import bundles
 
     results = bundles.detect(bundle, videos, backend, precision, fps, picture)
+    failed = [result["error"] for result in results if "error" in result]
+    found = [result for result in results if "error" not in result]
     if json_output:
         print_json({"bundle": str(bundle), "backend": backend, "precision": precision, "videos": results})
-        return
-    for result in results:
+    for result in () if json_output else found:
         title = f"{result['video']}: {result['frames']} frames, {result['duration_s']:.2f} s"
         rows = [
             [d["label"], f"{d['start_s']:.2f}", f"{d['end_s']:.2f}", f"{d['score']:.3f}"] for d in result["detections"]
@@ -70,6 +72,10 @@ def detect(
             print(f"{title}: no action found (highest score {result['highest_score']:.3f})")
         if "picture" in result:
             print(f"picture: {result['picture']}")
+    for error in failed:
+        print(f"infdet-deploy: {error}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from infdet_deploy.commands.training import RUNS
 from infdet_deploy.console import progress, say
-from infdet_deploy.errors import InfdetError, UsageError, one_line
+from infdet_deploy.errors import InfdetError, UsageError, VideoError, one_line
 
 if TYPE_CHECKING:
     from infdet_deploy.runtime.bundle import Bundle
@@ -48,14 +48,18 @@ def export(run: Path | None, out: Path | None, fp16: bool) -> "Bundle":
 def detect(
     bundle: Path, videos: list[Path], backend: str, precision: str, fps: float | None, picture: Path | None
 ) -> list[dict[str, Any]]:
-    """Detections of every recording, JSON-ready."""
+    """Detections of every recording, JSON-ready; a recording that cannot be read has an `error` instead."""
     from infdet_deploy.runtime.pipeline import Detector
 
-    results = []
+    results: list[dict[str, Any]] = []
     with Detector(bundle, backend, precision) as detector, progress("detect") as update:
         for index, path in enumerate(videos):
             update(index, len(videos), path.name)
-            video = detector.read(path, fps)
+            try:
+                video = detector.read(path, fps)
+            except VideoError as error:
+                results.append({"video": path.stem, "path": str(path), "error": str(error)})
+                continue
             scores = detector.scores(video.frames)
             found = detector.detections(scores, len(video.frames), video.fps)
             result = {

@@ -40,7 +40,7 @@ def prepare_dataset(data: Path, preset_name: str, workers: int | None) -> tuple[
 
     with progress("prepare") as update:
         made, there = prepare(data, preset(preset_name), update, workers)
-    return made, there, sum(file.stat().st_size for file in (data / CACHE).glob("*.npz"))
+    return made, there, sum(file.stat().st_size for file in (data / CACHE).glob("*.safetensors"))
 
 
 def names(classes: str | None) -> tuple[str, ...] | None:

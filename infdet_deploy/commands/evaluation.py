@@ -10,12 +10,17 @@ from infdet_deploy.errors import UsageError
 def evaluate(detections: Path, annotations: Path, protocol: str, subset: str | None) -> dict[str, Any]:
     """mAP of a detection file against annotations."""
     from infdet_deploy import metrics
-    from infdet_deploy.annotations import read_annotations, read_class_ids, read_detections
+    from infdet_deploy.annotations import read_class_ids, read_detections
+    from infdet_deploy.datasets import open_dataset
 
     if protocol not in ("thumos14", "activitynet"):
         raise UsageError(f"--protocol is '{protocol}', expected thumos14 or activitynet")
-    clips = read_annotations(annotations, subset)
-    ids = read_class_ids(annotations) if annotations.is_dir() else None
+    data = open_dataset(annotations)
+    clips = data.clips if subset is None else data.subset(subset)
+    if not clips:
+        found = ", ".join(sorted({str(clip.subset) for clip in data.clips}))
+        raise UsageError(f"{data.annotations}: no clip of subset '{subset}'; subsets there are {found}")
+    ids = read_class_ids(data.annotations) if data.annotations.is_dir() else None
     return metrics.evaluate(clips, read_detections(detections, ids), protocol)  # type: ignore[arg-type]
 
 

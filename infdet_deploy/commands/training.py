@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,9 @@ def train(
         def show(p: Progress) -> None:
             losses = "" if p.loss is None else f"loss {p.loss:.3f} (actions {p.classification:.3f}, flow {p.flow:.3f})"
             update(p.step, p.steps, f"{p.phase} {losses}")
+            tenth = p.phase == "train" and p.step * 10 // p.steps > (p.step - 1) * 10 // p.steps
+            if tenth and p.validation is None and not sys.stderr.isatty():  # where no bar is drawn
+                say(f"step {p.step}/{p.steps}: {losses}, {p.seconds_left:.0f} s left")
             if p.validation is not None:
                 say(
                     f"step {p.step}/{p.steps}: validation loss {p.validation['loss']:.3f}, "

@@ -13,7 +13,7 @@ from infdet_deploy.console import print_json, table
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
     clips: Annotated[int, typer.Option(help="Number of clips; a quarter of them is for testing.")] = 60,
-    seed: Annotated[int, typer.Option(help="Same seed, same pixels.")] = 0,
+    seed: Annotated[int, typer.Option(help="Same seed, same drawn frames.")] = 0,
 ) -> None:
     """Make thermal-looking videos of people who drop, fight and hug, with annotations."""
     from infdet_deploy.commands import training

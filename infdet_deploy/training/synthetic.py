@@ -123,8 +123,8 @@ def synthesise(
 
     It holds `videos/NAME.mp4` (H.264, `size` rows × columns, `fps` frames/s, lasting `clip_s` seconds) and
     `annotations.json` in ActivityNet's form; classes take turns, and `test_share` of each is for testing. `progress`
-    is called with the numbers of clips done and in all. Several processes draw; the same arguments give the same
-    frames.
+    is called with the numbers of clips done and in all. Several processes draw; the same arguments draw the same
+    frames, but libx264 does not always encode them to the same bytes.
     """
     if clips < 1:
         raise UsageError(f"clips is {clips}, expected 1 or more")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,12 +31,7 @@ def draw_clip(
 
     Raises InfdetError without matplotlib.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        raise missing_package("matplotlib", "plot", "drawing a picture") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    plt = pyplot()
 
     end_s = video.duration_s
     rows = len(classes)
@@ -68,8 +64,25 @@ def draw_clip(
     )
     bars.set(xlim=(0, end_s), ylim=(rows - 0.5, -0.5), yticks=range(rows), yticklabels=classes)
     bars.set_xlabel(f"time (s)      {below}")
+    return save_figure(figure, path)
+
+
+def pyplot() -> Any:
+    """matplotlib's pyplot, drawing into files; raises InfdetError where matplotlib is not installed."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise missing_package("matplotlib", "plot", "drawing a picture") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    return plt
+
+
+def save_figure(figure: Any, path: Path | str) -> Path:
+    """Write a figure whole or not at all, in the format that the suffix names, and close it."""
     path = Path(path)
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=110, format=path.suffix.lstrip(".") or "png")
-    plt.close(figure)
+    pyplot().close(figure)
     return path

@@ -37,6 +37,7 @@ def train(
     from infdet_deploy.datasets import open_dataset
     from infdet_deploy.model.presets import preset
     from infdet_deploy.model.weights import load_network, with_classes
+    from infdet_deploy.training.checkpoint import RUN, newest_run
     from infdet_deploy.training.loop import Progress, TrainResult
     from infdet_deploy.training.loop import train as run_training
     from infdet_deploy.training.settings import TrainConfig
@@ -46,12 +47,10 @@ def train(
     start = None if weights is None else load_network(weights)[0]
     model = preset(preset_name) if start is None else start.config
     if resume and out is None:
-        from infdet_deploy.training.checkpoint import newest_run
-
         out = newest_run(RUNS)
     out = out or _next_run(preset_name)
     if data is None and resume:
-        described = read_json(out / "run.json", "run") if (out / "run.json").is_file() else {}
+        described = read_json(out / RUN, "run") if (out / RUN).is_file() else {}
         data = Path(described["data"]) if isinstance(described.get("data"), str) else None
     if data is None:
         data = SYNTHETIC

@@ -5,9 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from infdet_deploy.datasets.folder import DataSet
-from infdet_deploy.errors import missing_package
-from infdet_deploy.files import whole_file
-from infdet_deploy.picture import COLOURS
+from infdet_deploy.picture import COLOURS, pyplot, save_figure
 
 _CLIPS_SHOWN = 60
 
@@ -17,12 +15,7 @@ def draw_dataset(path: Path | str, data: DataSet) -> Path:
 
     Raises InfdetError without matplotlib.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        raise missing_package("matplotlib", "plot", "drawing a picture") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    plt = pyplot()
 
     step = max(1, -(-len(data.clips) // _CLIPS_SHOWN))
     shown = data.clips[::step]
@@ -46,8 +39,4 @@ def draw_dataset(path: Path | str, data: DataSet) -> Path:
     which = "all clips" if step == 1 else f"{len(shown)} of {len(data.clips)} clips"
     lines.set(xlabel="time (s)", ylim=(len(shown) - 0.5, -0.5), yticks=[], title=which)
     lines.set_ylabel("clips; grey up to the end, or to the last instance where the length is not known")
-    path = Path(path)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=110, format=path.suffix.lstrip(".") or "png")
-    plt.close(figure)
-    return path
+    return save_figure(figure, path)

@@ -1,6 +1,6 @@
 """Training windows: which part of which clip a step sees, and how it is augmented."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,22 +47,19 @@ class Windows:
 
     def batch(self, step: int) -> Batch:
         """The windows of a step, augmented."""
-        samples = []
-        for draw in range(step * self.config.batch, (step + 1) * self.config.batch):
-            epoch, place = divmod(draw, len(self.units))
-            order = np.random.default_rng([self.config.seed, 0, epoch]).permutation(len(self.units))
-            samples.append((self.units[order[place]], np.random.default_rng([self.config.seed, 1, draw])))
+        samples = [(self.units[place], rng) for place, rng in self._draws(step, len(self.units))]
         return self._stack([self._window(self.clips[index], rng, True) for index, rng in samples])
 
     def whole(self, step: int) -> list[tuple[str, WholeClip]]:
         """The clips of a step, augmented, with their names; up to 3 frames at the end are dropped, as when running."""
-        found = []
+        return [self._whole(self.clips[place], rng) for place, rng in self._draws(step, len(self.clips))]
+
+    def _draws(self, step: int, count: int) -> Iterator[tuple[int, np.random.Generator]]:
+        """The places, of `count`, that a step draws, each once an epoch, and a random generator for each draw."""
         for draw in range(step * self.config.batch, (step + 1) * self.config.batch):
-            epoch, place = divmod(draw, len(self.clips))
-            order = np.random.default_rng([self.config.seed, 0, epoch]).permutation(len(self.clips))
-            rng = np.random.default_rng([self.config.seed, 1, draw])
-            found.append(self._whole(self.clips[order[place]], rng))
-        return found
+            epoch, place = divmod(draw, count)
+            order = np.random.default_rng([self.config.seed, 0, epoch]).permutation(count)
+            yield int(order[place]), np.random.default_rng([self.config.seed, 1, draw])
 
     def _whole(self, clip: PreparedClip, rng: np.random.Generator) -> tuple[str, WholeClip]:
         total = len(clip.frames) // 4 * 4

@@ -25,7 +25,7 @@ def tiny_network():
 
     network = random_network(preset("tiny"), seed=3)
     with torch.no_grad():
-        network.sca.gamma.fill_(0.7)
+        network.fusion.gamma.fill_(0.7)
     return network
 
 

@@ -13,7 +13,7 @@ from infdet_deploy import __version__
 from infdet_deploy.errors import UsageError
 from infdet_deploy.machine import cpu_count, processor_name
 from infdet_deploy.runtime.backends.base import BACKENDS, available, stage_format
-from infdet_deploy.runtime.bundle import STAGES, Bundle
+from infdet_deploy.runtime.bundle import Bundle
 from infdet_deploy.runtime.pipeline import Detector
 from infdet_deploy.snippets import MIN_FRAMES
 from infdet_deploy.video.sample import sample_frames
@@ -94,7 +94,7 @@ def measure(
                 "frames_per_s": _spread(rate),
                 "latency_ms": _spread(ms),
                 "stages_ms": {
-                    name: float(np.median([p[name] for p in parts]) * 1000) for name in (*STAGES, "detections")
+                    name: float(np.median([p[name] for p in parts]) * 1000) for name in (*bundle.stages, "detections")
                 },
                 "real_time_factor": float(np.median(rate) / REAL_TIME_FPS),
             }

@@ -7,7 +7,7 @@ from pathlib import Path
 from infdet_deploy.agreement import CHECK_FRAMES, compare, tolerance
 from infdet_deploy.errors import BundleError, missing_package
 from infdet_deploy.runtime.backends.base import BACKENDS, available, stage_format
-from infdet_deploy.runtime.bundle import STAGES, WEIGHTS, Bundle
+from infdet_deploy.runtime.bundle import WEIGHTS, Bundle
 from infdet_deploy.runtime.detections import Detection
 from infdet_deploy.runtime.pipeline import open_bundle_stage
 
@@ -84,7 +84,7 @@ def verify(bundle: Bundle, frames: tuple[int, ...] = CHECK_FRAMES) -> Iterator[S
     references = {t: eager_tensors(network, sample_frames(t, bundle.size, seed=t)) for t in frames}
     for backend in filter(available, BACKENDS):
         form = stage_format(backend)
-        for stage in STAGES:
+        for stage in bundle.stages:
             for precision in bundle.manifest["stages"][stage]["files"].get(form, {}):
                 runner = open_bundle_stage(bundle, stage, backend, precision)
                 (output,) = runner.outputs

@@ -135,7 +135,10 @@ def bench(
         rows.append(
             [f"{row['backend']} {row['precision']}", f"{row['frames_per_s']['median']:.1f}"]
             + [f"{ms[key]:.1f}" for key in ("median", "p90", "p99", "max")]
-            + [f"{stages[key]:.1f}" for key in ("fen", "infrared_tower", "flow_tower", "head")]
+            + [
+                f"{stages[key]:.1f}" if key in stages else "–"
+                for key in ("fen", "infrared_tower", "flow_tower", "head")
+            ]
             + [f"{row['real_time_factor']:.1f}×"]
         )
     columns = [

@@ -24,13 +24,26 @@ def train(
     whole_clips: Annotated[
         bool, typer.Option("--whole-clips", help="Clips at full length, in bounded memory; best after --weights.")
     ] = False,
+    streams: Annotated[str | None, typer.Option(help="infrared, flow or both.")] = None,
+    flow: Annotated[str | None, typer.Option(help="Where flow comes from: fen or tvl1.")] = None,
+    fusion: Annotated[
+        str | None, typer.Option(help="sca, cross, self, late, min, max, concat; none or self for one stream.")
+    ] = None,
+    fen_projection: Annotated[
+        bool, typer.Option("--fen-projection", help="The paper's projection in the FEN's layer4.")
+    ] = False,
+    freeze_towers: Annotated[
+        bool, typer.Option("--freeze-towers", help="Leave the towers as they are; give them with --weights.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Train the network: action scores and optical flow together."""
     from infdet_deploy.commands import training
 
-    result = training.train(data, preset, out, steps, seed, resume, weights, whole_clips)
+    asked = {"streams": streams, "flow": flow, "fusion": fusion, "fen_projection": fen_projection or None}
+    variant = {name: value for name, value in asked.items() if value is not None}
+    result = training.train(data, preset, out, steps, seed, resume, weights, whole_clips, variant, freeze_towers)
     if json_output:
         print_json(result)
         return

@@ -27,22 +27,25 @@ def train(
     resume: bool,
     weights: Path | None = None,
     whole_clips: bool = False,
+    variant: dict[str, Any] | None = None,
+    freeze_towers: bool = False,
 ) -> dict[str, Any]:
     """Train, on a synthetic set where no data is given. Returns run, checkpoint, mAP and seconds, JSON-ready.
 
-    weights: start from this checkpoint, of which size and width are taken instead of the preset's; where its classes
-    are others, what depends on them starts anew. whole_clips: clips at full length instead of windows.
+    weights: start from this checkpoint, of which all but the classes is taken instead of the preset's; what does not
+    fit the network to train starts anew. whole_clips: clips at full length instead of windows. variant: fields of the
+    model's configuration that were asked for; a single stream has no fusion unless one is named.
     """
     from infdet_deploy.config import read_json
     from infdet_deploy.datasets import open_dataset
-    from infdet_deploy.model.presets import preset
-    from infdet_deploy.model.weights import load_network, with_classes
+    from infdet_deploy.model.presets import ModelConfig, preset
+    from infdet_deploy.model.weights import load_network, with_config
     from infdet_deploy.training.checkpoint import RUN, newest_run
     from infdet_deploy.training.loop import Progress, TrainResult
     from infdet_deploy.training.loop import train as run_training
     from infdet_deploy.training.settings import TrainConfig
 
-    config = TrainConfig(seed=seed, chunk_snippets=CHUNK_SNIPPETS if whole_clips else 0)
+    config = TrainConfig(seed=seed, chunk_snippets=CHUNK_SNIPPETS if whole_clips else 0, freeze_towers=freeze_towers)
     config = config if steps is None else dataclasses.replace(config, steps=steps)
     start = None if weights is None else load_network(weights)[0]
     model = preset(preset_name) if start is None else start.config
@@ -56,10 +59,14 @@ def train(
         data = SYNTHETIC
         make_synthetic(data)
     classes = open_dataset(data).classes
-    model = dataclasses.replace(model, classes=classes)
+    variant = dict(variant or {})
+    if variant.get("streams", model.streams) != "both" and model.streams == "both":
+        variant.setdefault("fusion", "none")
+    model = ModelConfig.from_json(model.to_json() | {"classes": list(classes), **variant})
     if start is not None and start.config != model:
-        start, anew = with_classes(start, classes, seed)
-        say(f"{weights} has other classes; {', '.join(anew)} start anew")
+        start, anew = with_config(start, model, seed)
+        parts = sorted({".".join(name.split(".")[:2]) for name in anew})
+        say(f"{weights} is another network; {', '.join(parts) or 'nothing'} starts anew")
     begin = f"from {weights}" if weights else f"preset {preset_name}"
     say(f"training {begin} on {data} into {out}: {config.steps} steps, classes {', '.join(classes)}")
     with progress("") as update:

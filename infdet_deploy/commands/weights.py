@@ -44,6 +44,9 @@ def import_weights(checkpoint: Path, out: Path, classes: str | None, tower: str 
             flow_channels=channels if tower == "flow" else config.flow_channels,
         )
         network = random_network(config)
-    report = load_kinetics(network.flow_tower if tower == "flow" else network.infrared_tower, state)
+    part = network.flow_tower if tower == "flow" else network.infrared_tower
+    if part is None:
+        raise UsageError(f"the network has no {tower} tower; name a checkpoint that has one")
+    report = load_kinetics(part, state)
     save_network(out, network, network.config, extra)
     return report

@@ -12,15 +12,15 @@ import torch
 from infdet_deploy import __version__
 from infdet_deploy.agreement import CHECK_FRAMES, compare, tolerance
 from infdet_deploy.config import to_dict
-from infdet_deploy.errors import ParityError
+from infdet_deploy.errors import ParityError, UsageError
 from infdet_deploy.export.onnx import check_precision, export_onnx
-from infdet_deploy.export.stages import TOWER_BEGINS, StageSpec, build_stage, float32_convolutions, stage_specs
+from infdet_deploy.export.stages import TOWER_BEGINS, StageSpec, build_stage, float32_operators, stage_specs
 from infdet_deploy.export.torchscript import export_torchscript
 from infdet_deploy.files import sha256, whole_folder, write_json
 from infdet_deploy.model.network import InfDetNet, to_grey
 from infdet_deploy.model.weights import save_network
 from infdet_deploy.runtime.backends.base import BACKENDS, available, open_stage, stage_format
-from infdet_deploy.runtime.bundle import FORMAT, MANIFEST, STAGES, WEIGHTS
+from infdet_deploy.runtime.bundle import FORMAT, MANIFEST, WEIGHTS
 from infdet_deploy.runtime.detections import DetectionRule, default_rule
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, valid_length
 from infdet_deploy.video.sample import sample_frames
@@ -36,19 +36,16 @@ def eager_tensors(network: InfDetNet, frames: np.ndarray) -> dict[str, dict[str,
     with torch.inference_mode():
         out = network(to_grey(torch.from_numpy(frames))[None])
         scores = torch.sigmoid(out.logits[0]).numpy()
-    flow, infrared, flow_features = (t[0].numpy() for t in (out.flow, out.infrared_features, out.flow_features))
-    length = np.array([valid_length(len(frames))], np.int64)
-    return {
-        "fen": {"frames": frames, "flow": flow[:-1]},
-        "infrared_tower": {"frames": frames, "features": infrared},
-        "flow_tower": {"flow": flow, "features": flow_features},
-        "head": {
-            "infrared_features": infrared,
-            "flow_features": flow_features,
-            "length": length,
-            "scores": scores,
-        },
-    }
+    head = {"length": np.array([valid_length(len(frames))], np.int64), "scores": scores}
+    tensors = {"head": head}
+    if out.infrared_features is not None:
+        features = head["infrared_features"] = out.infrared_features[0].numpy()
+        tensors["infrared_tower"] = {"frames": frames, "features": features}
+    if out.flow is not None and out.flow_features is not None:
+        flow, features = out.flow[0].numpy(), out.flow_features[0].numpy()
+        head["flow_features"] = features
+        tensors |= {"fen": {"frames": frames, "flow": flow[:-1]}, "flow_tower": {"flow": flow, "features": features}}
+    return tensors
 
 
 def export_bundle(
@@ -66,18 +63,23 @@ def export_bundle(
 
     rule: how scores become detections; default_rule() where None. Raises ParityError when a stage, on any backend that
     this machine has, is not within its tolerance of the network, or does not compute in its precision; then nothing is
-    written.
+    written; UsageError for a network without FEN that needs flow.
     """
+    if network.config.has_flow and not network.config.has_fen:
+        raise UsageError(
+            "this network takes TV-L1 flow, which no stage computes and no camera waits for; train it with the FEN "
+            "(--flow fen) to export it"
+        )
     specs = stage_specs(network)
     size = network.config.size
     example = _feeds(specs, eager_tensors(network, sample_frames(EXAMPLE_FRAMES, size)))
     checks = [eager_tensors(network, sample_frames(t, size, seed=t)) for t in CHECK_FRAMES]
-    steps, done = len(STAGES) * len(precisions) * len(formats), 0
-    stages: dict[str, dict[str, Any]] = {n: {**dataclasses.asdict(specs[n]), "files": {}} for n in STAGES}
+    steps, done = len(specs) * len(precisions) * len(formats), 0
+    stages: dict[str, dict[str, Any]] = {n: {**dataclasses.asdict(specs[n]), "files": {}} for n in specs}
     parity: dict[str, dict[str, Any]] = {precision: {} for precision in precisions}
     with whole_folder(out) as folder:
         for precision in precisions:
-            for name in STAGES:
+            for name in specs:
 
                 def report(form: str, done: int = done, what: str = f"{name} {precision}") -> None:
                     if on_progress:
@@ -121,7 +123,7 @@ def _version(package: str) -> str:
 
 
 def _feeds(specs: dict[str, StageSpec], tensors: dict) -> dict[str, tuple[torch.Tensor, ...]]:
-    return {n: tuple(torch.from_numpy(tensors[n][i.name]) for i in specs[n].inputs) for n in STAGES}
+    return {n: tuple(torch.from_numpy(tensors[n][i.name]) for i in specs[n].inputs) for n in specs}
 
 
 @dataclasses.dataclass
@@ -146,7 +148,7 @@ class _StageWriter:
         for begin in begins:
             stage = build_stage(self.name, network, getattr(torch, precision), begin)
             try:
-                entry, files = self._write(stage, precision, formats, float32_convolutions(begin))
+                entry, files = self._write(stage, precision, formats, float32_operators(self.name, network, begin))
             except ParityError:
                 if begin == begins[-1]:
                     raise

@@ -22,7 +22,7 @@ _HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 def export_onnx(name: str, stage: nn.Module, spec: StageSpec, example: tuple[Tensor, ...], path: Path) -> None:
     """Write stage `name` to `path`. Node names start with the stage and carry the module's path."""
     axes = {"T": 4 * torch.export.Dim("n", min=4), "T+1": torch.export.Dim("n", min=2), "T'": torch.export.Dim("s")}
-    shapes = {i.name: {axis: axes[d] for axis, d in enumerate(i.shape) if isinstance(d, str)} for i in spec.inputs}
+    shapes = tuple({axis: axes[d] for axis, d in enumerate(i.shape) if isinstance(d, str)} for i in spec.inputs)
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.inference_mode():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -85,11 +85,10 @@ def count_precisions(path: Path) -> dict[str, int]:
 def check_precision(stage: str, path: Path, precision: str, kept: int = 0) -> dict[str, int]:
     """Fail with ParityError when a graph called `precision` does not compute in it.
 
-    kept: convolutions that a float16 tower has in float32. The head keeps five matrix products in float32: the
-    attention's energies and the super-events' four.
+    kept: convolutions and matrix products that a float16 stage has in float32.
     """
     counts = count_precisions(path)
-    allowed = (5 if stage == "head" else kept) if precision == "float16" else 0
+    allowed = kept if precision == "float16" else 0
     strange = sum(n for label, n in counts.items() if label != precision)
     if not counts.get(precision) or strange > allowed:
         raise ParityError(f"{stage}: the graph called {precision} computes in {counts}; refusing to write it")

@@ -14,11 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from infdet_deploy.export.head import HeadStage, SingleHeadStage
+from infdet_deploy.model.classifier import SuperEvent
 from infdet_deploy.model.fen import FlowEstimationNetwork, ResidualBlock, instance_norm, neighbour_pairs
+from infdet_deploy.model.fusion import Attention
 from infdet_deploy.model.i3d import ENDPOINTS, I3D, POOLS, Mixed, Unit3d
 from infdet_deploy.model.network import InfDetNet, to_grey
 from infdet_deploy.model.presets import FLOW_STRIDE
-from infdet_deploy.model.sca import SelectiveCrossAttention
+from infdet_deploy.runtime.bundle import STAGES_OF
 
 
 def _norm32(x: Tensor) -> Tensor:
@@ -149,44 +152,6 @@ class FlowTowerStage(nn.Module):
         return self.tower(large.transpose(0, 1)[None])
 
 
-class HeadStage(nn.Module):
-    """infrared_features, flow_features float32 [T', d], length int64 [1] = ⌊T/8⌋ → scores float32 [T', C] in (0, 1)."""
-
-    def __init__(self, network: InfDetNet, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.sca: SelectiveCrossAttention = copy.deepcopy(network.sca).to(dtype)
-        classifier = copy.deepcopy(network.classifier)
-        self.super_event = classifier.super_event
-        self.hidden = classifier.hidden.to(dtype)
-        self.output = classifier.output.to(dtype)
-        # learned, but the same for every clip: the mixtures' kernels are constants of the graph
-        layers = (classifier.sub_event1, classifier.sub_event2, classifier.sub_event3)
-        self.kernels1, self.kernels2, self.kernels3 = (nn.Parameter(k.kernels().to(dtype)) for k in layers)
-        self.bias2, self.bias3 = (nn.Parameter(k.join.bias.to(dtype)) for k in layers[1:] if k.join is not None)
-        self.dtype = dtype
-
-    def fuse(self, infrared: Tensor, flow: Tensor) -> Tensor:
-        sca, dtype = self.sca, self.dtype
-        infrared, flow = infrared.T[None], flow.T[None]
-        w = torch.sigmoid(sca.select(infrared.to(dtype), flow.to(dtype)).float())[:, None, None]
-        main, auxiliary = w * infrared + (1 - w) * flow, w * flow + (1 - w) * infrared
-        query, value = sca.query(auxiliary.to(dtype)), sca.value(auxiliary.to(dtype))
-        energy = query.float().transpose(1, 2) @ sca.key(main.to(dtype)).float()
-        attended = torch.softmax(energy, dim=2).to(dtype) @ value.transpose(1, 2)
-        return sca.gamma.float() * attended.float() + main.transpose(1, 2)
-
-    def forward(self, infrared_features: Tensor, flow_features: Tensor, length: Tensor) -> Tensor:
-        fused = self.fuse(infrared_features, flow_features)
-        series = fused[0].T[:, None].to(self.dtype)
-        series = F.conv1d(series, self.kernels1, padding=2)
-        series = F.relu(F.conv1d(series, self.kernels2, self.bias2, padding=2))
-        series = F.relu(F.conv1d(series, self.kernels3, self.bias3, padding=2))
-        sub = series.amax(dim=1).T
-        whole = self.super_event(fused, length.float()).to(self.dtype).expand(sub.shape[0], -1)
-        joined = F.relu(torch.cat((fused[0].to(self.dtype), sub, whole), dim=1))
-        return torch.sigmoid(self.output(F.relu(self.hidden(joined))).float())
-
-
 @dataclass(frozen=True)
 class TensorSpec:
     """A stage's input or output. shape: integers, or names of dimensions that vary (`T` in steps of 4, `T'`)."""
@@ -211,18 +176,19 @@ def stage_specs(network: InfDetNet) -> dict[str, StageSpec]:
     flow = TensorSpec("flow", "float32", ("T", config.flow_channels, small, small))
     frames = TensorSpec("frames", "uint8", ("T", size, size))
     features = TensorSpec("features", "float32", ("T'", d))
+    streams = {"both": ("infrared", "flow")}.get(config.streams, (config.streams,))
     head_inputs = (
-        TensorSpec("infrared_features", "float32", ("T'", d)),
-        TensorSpec("flow_features", "float32", ("T'", d)),
+        *(TensorSpec(f"{stream}_features", "float32", ("T'", d)) for stream in streams),
         TensorSpec("length", "int64", (1,)),
     )
     scores = TensorSpec("scores", "float32", ("T'", len(config.classes)))
-    return {
+    specs = {
         "fen": StageSpec((TensorSpec("frames", "uint8", ("T+1", size, size)),), (flow,)),
         "infrared_tower": StageSpec((frames,), (features,)),
         "flow_tower": StageSpec((flow,), (features,)),
         "head": StageSpec(head_inputs, (scores,)),
     }
+    return {name: specs[name] for name in STAGES_OF[config.streams]}
 
 
 # Where a tower's float16 may begin. A network whose activations hardly vary, such as one of a few training steps,
@@ -237,17 +203,28 @@ def build_stage(name: str, network: InfDetNet, dtype: torch.dtype, begin: str = 
     """
     with torch.no_grad():
         if name == "fen":
+            assert network.fen is not None
             stage: nn.Module = FenStage(network.fen, dtype)
         elif name == "infrared_tower":
+            assert network.infrared_tower is not None
             stage = InfraredTowerStage(network.infrared_tower, dtype, begin)
         elif name == "flow_tower":
+            assert network.flow_tower is not None
             stage = FlowTowerStage(network.flow_tower, dtype, begin)
         else:
-            stage = HeadStage(network, dtype)
+            head = HeadStage if network.config.streams == "both" else SingleHeadStage
+            stage = head(network, dtype)
     return stage.eval().requires_grad_(False)
 
 
-def float32_convolutions(begin: str) -> int:
-    """How many of a tower's convolutions come before the endpoint where float16 begins."""
+def float32_operators(name: str, network: InfDetNet, begin: str = ENDPOINTS[0]) -> int:
+    """How many convolutions and matrix products of a float16 stage are float32.
+
+    In a tower those before the endpoint `begin`; in the head each attention's energies and four products of each
+    classifier's super-events.
+    """
+    if name == "head":
+        attentions = sum(isinstance(module, Attention) for module in network.fusion.modules())
+        return attentions + 4 * sum(isinstance(m, SuperEvent) for m in network.classifier.modules())
     before = ENDPOINTS[: ENDPOINTS.index(begin)]
     return sum(0 if name in POOLS else 6 if name.startswith("Mixed") else 1 for name in before)

@@ -1,5 +1,7 @@
 """Snippet classifier: super-events over the clip and temporal Gaussian mixtures around each snippet (paper III-C)."""
 
+import dataclasses
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,7 +40,7 @@ class SuperEvent(nn.Module):
         self.bank1 = CauchyBank(SUPER_EVENT_CENTRES)
         self.bank2 = CauchyBank(SUPER_EVENT_CENTRES)
         self.class_weight = nn.Parameter(torch.randn(classes))
-        self.matrix = nn.Parameter(torch.randn(classes, config.features) * config.features**-0.5)
+        self.matrix = nn.Parameter(torch.randn(classes, config.fused_features) * config.fused_features**-0.5)
 
     def forward(self, x: Tensor, length: Tensor) -> Tensor:
         """x: [B, T', d]; length: [B] valid snippets, of x's dtype."""
@@ -84,7 +86,7 @@ class SnippetClassifier(nn.Module):
         self.sub_event1 = TemporalGaussianMixture(1, joined=False)
         self.sub_event2 = TemporalGaussianMixture(MIXTURE_CHANNELS, joined=True)
         self.sub_event3 = TemporalGaussianMixture(MIXTURE_CHANNELS, joined=True)
-        self.hidden = nn.Linear(2 * config.features + len(config.classes), config.channels(512))
+        self.hidden = nn.Linear(2 * config.fused_features + len(config.classes), config.channels(512))
         self.output = nn.Linear(config.channels(512), len(config.classes))
 
     def forward(self, x: Tensor, length: Tensor) -> Tensor:
@@ -96,3 +98,22 @@ class SnippetClassifier(nn.Module):
         whole = self.super_event(x, length)[:, None].expand(-1, x.shape[1], -1)
         joined = F.relu(torch.cat((x, sub, whole), dim=2))
         return self.output(F.relu(self.hidden(joined)))
+
+
+class LateClassifier(nn.Module):
+    """A classifier for each of two streams; the score is the mean of their scores (late fusion, paper, Table V)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.infrared, self.flow = (SnippetClassifier(dataclasses.replace(config, fusion="min")) for _ in range(2))
+
+    def forward(self, x: Tensor, length: Tensor) -> Tensor:
+        """x: [B, T', 2d], one stream's features beside the other's; length: [B] → logits of the mean score."""
+        infrared, flow = x.chunk(2, dim=2)
+        logits = torch.stack((self.infrared(infrared, length), self.flow(flow, length)))
+        return torch.logsumexp(F.logsigmoid(logits), dim=0) - torch.logsumexp(F.logsigmoid(-logits), dim=0)
+
+
+def build_classifier(config: ModelConfig) -> nn.Module:
+    """One classifier, or one a stream for late fusion."""
+    return LateClassifier(config) if config.fusion == "late" else SnippetClassifier(config)

@@ -30,11 +30,13 @@ def count(config: ModelConfig, frames: int) -> list[StageComplexity]:
             "fen": (network.fen, (torch.empty(frames - 1, 6, small, small),)),
             "infrared_tower": (network.infrared_tower, (torch.empty(1, 3, frames, size, size),)),
             "flow_tower": (network.flow_tower, (torch.empty(1, config.flow_channels, frames, size, size),)),
-            "sca": (network.sca, (features, features)),
-            "classifier": (network.classifier, (features, length)),
+            config.fusion: (network.fusion, (features,) * len(network.towers())),
+            "classifier": (network.classifier, (features.new_empty(1, snippets, config.fused_features), length)),
         }
         rows = []
         for name, (module, inputs) in runs.items():
+            if module is None:
+                continue
             with FlopCounterMode(display=False) as counter, torch.inference_mode():
                 module(*inputs)
             parameters = sum(p.numel() for p in module.parameters())

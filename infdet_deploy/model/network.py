@@ -6,57 +6,91 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infdet_deploy.model.classifier import SnippetClassifier
+from infdet_deploy.model.classifier import build_classifier
 from infdet_deploy.model.fen import FlowEstimationNetwork, neighbour_pairs
+from infdet_deploy.model.fusion import build_fusion
 from infdet_deploy.model.i3d import I3D
 from infdet_deploy.model.presets import FLOW_STRIDE, ModelConfig
-from infdet_deploy.model.sca import SelectiveCrossAttention
 from infdet_deploy.snippets import MIN_FRAMES, valid_length
 
 
-class NetworkOutput(NamedTuple):
-    """Everything the network computes on the way, float32.
+class Streams(NamedTuple):
+    """flow [B, T, c, H/4, W/4] in (−1, 1), the last one zero; infrared, moving: the towers' features [B, T', d].
 
-    flow [B, T, c, H/4, W/4] in (−1, 1), the last one zero; infrared_features, flow_features, fused [B, T', d];
-    stream_weight [B], the infrared stream's share; attention [B, T', T']; logits [B, T', C].
+    None for what the network does not have.
     """
 
-    flow: Tensor
-    infrared_features: Tensor
-    flow_features: Tensor
-    stream_weight: Tensor
+    flow: Tensor | None
+    infrared: Tensor | None
+    moving: Tensor | None
+
+
+class NetworkOutput(NamedTuple):
+    """Everything the network computes on the way, float32; None for what it does not have.
+
+    flow [B, T, c, H/4, W/4] in (−1, 1), the last one zero; infrared_features, flow_features [B, T', d]; fused
+    [B, T', d or 2d]; stream_weight [B], the infrared stream's share; attention [B, T', T']; logits [B, T', C].
+    """
+
+    flow: Tensor | None
+    infrared_features: Tensor | None
+    flow_features: Tensor | None
+    stream_weight: Tensor | None
     fused: Tensor
-    attention: Tensor
+    attention: Tensor | None
     logits: Tensor
 
 
 class InfDetNet(nn.Module):
-    """Infrared action detection network (paper, figure 3)."""
+    """Infrared action detection network (paper, figure 3); parts that its configuration leaves out are None."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.fen = FlowEstimationNetwork(config)
-        self.infrared_tower = I3D(config, inputs=3)
-        self.flow_tower = I3D(config, inputs=config.flow_channels)
-        self.sca = SelectiveCrossAttention(config)
-        self.classifier = SnippetClassifier(config)
+        self.fen = FlowEstimationNetwork(config) if config.has_fen else None
+        self.infrared_tower = I3D(config, inputs=3) if config.streams != "flow" else None
+        self.flow_tower = I3D(config, inputs=config.flow_channels) if config.has_flow else None
+        self.fusion = build_fusion(config)
+        self.classifier = build_classifier(config)
+
+    def towers(self) -> list[I3D]:
+        """The towers that there are."""
+        return [tower for tower in (self.infrared_tower, self.flow_tower) if tower is not None]
 
     def estimate_flow(self, grey: Tensor) -> Tensor:
         """grey [B, T, H, W] → flow [B, T, c, H/4, W/4]; frame T−1 has no next frame: its flow is zero."""
+        assert self.fen is not None
         pairs = torch.cat([neighbour_pairs(clip) for clip in grey])
-        flow = self.fen(pairs).unflatten(0, (grey.shape[0], -1))
-        return F.pad(flow, (0, 0, 0, 0, 0, 0, 0, 1))
+        return append_zero_flow(self.fen(pairs).unflatten(0, (grey.shape[0], -1)))
 
     def flow_to_features(self, flow: Tensor) -> Tensor:
         """flow [B, T, c, H/4, W/4] → features [B, T', d], through the enlargement to the frames' size."""
+        assert self.flow_tower is not None
         large = F.interpolate(flow.flatten(0, 1), scale_factor=FLOW_STRIDE, mode="bilinear", align_corners=False)
         return self.flow_tower(large.unflatten(0, flow.shape[:2]).transpose(1, 2))
 
-    def forward(self, grey: Tensor, length: Tensor | int | None = None) -> NetworkOutput:
+    def streams(self, grey: Tensor, flow: Tensor | None = None) -> Streams:
+        """grey [B, T, H, W] → flow and features. flow: taken instead of the FEN's; needed where there is no FEN."""
+        infrared = None if self.infrared_tower is None else self.infrared_tower(grey[:, None])
+        if self.flow_tower is None:
+            return Streams(None, infrared, None)
+        if flow is None:
+            if self.fen is None:
+                raise ValueError("this network has no FEN; give it the flow, from TV-L1")
+            flow = self.estimate_flow(grey)
+        return Streams(flow, infrared, self.flow_to_features(flow))
+
+    def head(self, streams: Streams, length: Tensor) -> NetworkOutput:
+        """Features → logits; length: int [B], valid snippets."""
+        found = self.fusion(*(part for part in (streams.infrared, streams.moving) if part is not None))
+        logits = self.classifier(found.fused, length)
+        return NetworkOutput(*streams, found.stream_weight, found.fused, found.attention, logits)
+
+    def forward(self, grey: Tensor, length: Tensor | int | None = None, flow: Tensor | None = None) -> NetworkOutput:
         """grey: float32 [B, T, H, W] in (−1, 1), T ≥ 16, H = W = config.size.
 
-        length: valid snippets, one for all clips or int [B]; ⌊T/8⌋ by default. Raises ValueError for another shape.
+        length: valid snippets, one for all clips or int [B]; ⌊T/8⌋ by default. flow: as for `streams`. Raises
+        ValueError for another shape, and without flow where the network has no FEN.
         """
         size = self.config.size
         if grey.ndim != 4 or grey.shape[1] < MIN_FRAMES or grey.shape[2:] != (size, size):
@@ -65,12 +99,12 @@ class InfDetNet(nn.Module):
             length = valid_length(grey.shape[1])
         if isinstance(length, int):
             length = torch.full(grey.shape[:1], length, device=grey.device)
-        flow = self.estimate_flow(grey)
-        infrared_features = self.infrared_tower(grey[:, None])
-        flow_features = self.flow_to_features(flow)
-        fused, attention, weight = self.sca(infrared_features, flow_features)
-        logits = self.classifier(fused, length)
-        return NetworkOutput(flow, infrared_features, flow_features, weight, fused, attention, logits)
+        return self.head(self.streams(grey, flow), length)
+
+
+def append_zero_flow(flow: Tensor) -> Tensor:
+    """Flow between T frames [B, T−1, c, h, w] → [B, T, c, h, w]: a clip's last frame has no next one, its flow is 0."""
+    return F.pad(flow, (0, 0, 0, 0, 0, 0, 0, 1))
 
 
 def to_grey(frames: Tensor) -> Tensor:

@@ -1,13 +1,17 @@
 """The network's configuration and its named sizes."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from infdet_deploy.annotations import INFDET_CLASSES
 from infdet_deploy.config import from_dict, to_dict
 from infdet_deploy.errors import ConfigError
 
 FLOW_STRIDE = 4  # the FEN sees, and gives flow at, every 4th pixel
+
+Streams = Literal["infrared", "flow", "both"]
+FlowSource = Literal["fen", "tvl1"]
+FusionKind = Literal["none", "sca", "cross", "self", "late", "min", "max", "concat"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +24,11 @@ class ModelConfig:
     size: height and width of the frames in pixels, a multiple of 32.
     channel_divisor: 1 is the published width; every hidden channel count is divided by it.
     fen_projection: put a 1×1 projection into the FEN's layer4, as the paper's parameter count implies.
+    streams: the towers that there are. flow: where the flow tower's input comes from, the network's own FEN or TV-L1.
+    fusion: how two streams become one (paper, Tables IV and V): selective cross-stream attention (`sca`), the same
+    without selection (`cross`), each stream attending to itself (`self`), the `min` or `max` of their features,
+    both beside each other (`concat`), or the mean of the scores of two classifiers (`late`). A single stream has
+    `none` or `self`.
     """
 
     classes: tuple[str, ...] = INFDET_CLASSES
@@ -27,6 +36,9 @@ class ModelConfig:
     size: int = 224
     channel_divisor: int = 1
     fen_projection: bool = False
+    streams: Streams = "both"
+    flow: FlowSource = "fen"
+    fusion: FusionKind = "sca"
 
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) != len(self.classes):
@@ -37,11 +49,30 @@ class ModelConfig:
             raise ConfigError(f"model: size is {self.size}, expected a multiple of 32")
         if self.channel_divisor not in (1, 2, 4, 8):
             raise ConfigError(f"model: channel_divisor is {self.channel_divisor}, expected 1, 2, 4 or 8")
+        if self.streams == "both" and self.fusion == "none":
+            raise ConfigError("model: fusion is 'none', but two streams must be fused; sca is the usual way")
+        if self.streams != "both" and self.fusion not in ("none", "self"):
+            raise ConfigError(f"model: fusion is '{self.fusion}', one stream alone has none or self")
 
     @property
     def features(self) -> int:
         """Channels of one snippet's feature, `d`: 1024 at the published width."""
         return self.channels(1024)
+
+    @property
+    def fused_features(self) -> int:
+        """Channels of one snippet's feature after the fusion."""
+        return self.features * (2 if self.fusion in ("concat", "late") else 1)
+
+    @property
+    def has_flow(self) -> bool:
+        """Whether there is a flow tower."""
+        return self.streams != "infrared"
+
+    @property
+    def has_fen(self) -> bool:
+        """Whether the network makes its flow itself."""
+        return self.has_flow and self.flow == "fen"
 
     def channels(self, published: int) -> int:
         """A published channel count at this width."""

@@ -1,6 +1,5 @@
 """Weights in and out: our checkpoints, the original implementation's, and Kinetics I3D towers."""
 
-import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -27,9 +26,9 @@ _RENAMES = (
     (r"^(fen\.deconv\d)\.0\.", r"\1."),
     (r"^inf_feat_net\.", "infrared_tower."),
     (r"^flow_feat_net\.", "flow_tower."),
-    (r"^cmam\.cross_module\.qury_conv\.", "sca.query."),
-    (r"^cmam\.cross_module\.(key|value)_conv\.", r"sca.\1."),
-    (r"^cmam\.(cross_module\.)?", "sca."),
+    (r"^cmam\.cross_module\.qury_conv\.", "fusion.query."),
+    (r"^cmam\.cross_module\.(key|value)_conv\.", r"fusion.\1."),
+    (r"^cmam\.(cross_module\.)?", "fusion."),
     (r"^detector\.(sup|super_event)2\.", "classifier.super_event.bank2."),
     (r"^detector\.(sup|super_event)\.", "classifier.super_event.bank1."),
     (r"^detector\.(sub_event\d)\.soft_attn$", r"classifier.\1.mixture"),
@@ -180,7 +179,8 @@ def load_network(path: Path | str) -> tuple[InfDetNet, dict]:
     Raises WeightsError when the file is missing, damaged, foreign, or does not fit its own configuration.
     """
     path = Path(path)
-    state = read_state_dict(path)
+    # `sca` is what the fusion was called in the first checkpoints.
+    state = {re.sub(r"^sca\.", "fusion.", name): tensor for name, tensor in read_state_dict(path).items()}
     if path.suffix != ".safetensors":
         raise WeightsError(f"{path} is not a .safetensors file; bring foreign weights in with import-weights")
     with safe_open(path, "pt") as file:
@@ -208,16 +208,18 @@ def load_network(path: Path | str) -> tuple[InfDetNet, dict]:
     return network.eval(), extra
 
 
-def with_classes(network: InfDetNet, classes: tuple[str, ...], seed: int = 0) -> tuple[InfDetNet, list[str]]:
-    """A network of other classes with this one's weights, and the names of the entries that fit no more.
+def with_config(network: InfDetNet, config: ModelConfig, seed: int = 0) -> tuple[InfDetNet, list[str]]:
+    """A network of another configuration with this one's weights, and the names of the entries that do not fit.
 
     Those start from seeded random values. The network given is left unchanged.
     """
-    other = random_network(dataclasses.replace(network.config, classes=classes), seed)
+    other = random_network(config, seed)
     state, wanted = network.state_dict(), other.state_dict()
-    # Scores of other classes, even as many of them, are not these classes' scores.
-    of_classes = ("classifier.output.", "classifier.super_event.matrix", "classifier.super_event.class_weight")
-    anew = [n for n in wanted if wanted[n].shape != state[n].shape or n.startswith(of_classes)]
+    anew = [n for n in wanted if n not in state or wanted[n].shape != state[n].shape]
+    if config.classes != network.config.classes:
+        # Scores of other classes, even as many of them, are not these classes' scores.
+        of_classes = re.compile(r"classifier\..*\b(output\.|super_event\.(matrix|class_weight))")
+        anew = [n for n in wanted if n in anew or of_classes.match(n)]
     other.load_state_dict({name: wanted[name] if name in anew else state[name] for name in wanted})
     return other, anew
 

@@ -24,6 +24,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"  # the network that the stages were made from, where the bundle holds it
 STAGES = ("fen", "infrared_tower", "flow_tower", "head")
+# The stages of a network with these streams, in the order in which data passes them.
+STAGES_OF = {"both": STAGES, "infrared": ("infrared_tower", "head"), "flow": ("fen", "flow_tower", "head")}
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Bundle:
     @property
     def classes(self) -> tuple[str, ...]:
         return tuple(self.manifest["classes"])
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The network's stages, in the order in which data passes them."""
+        return STAGES_OF[self.manifest["model"].get("streams", "both")]
 
     @property
     def size(self) -> int:
@@ -105,7 +112,7 @@ def _check(bundle: Bundle) -> None:
         raise BundleError(f"{path / MANIFEST} is damaged: classes are {manifest['classes']}")
     _check_files(path, manifest["files"])
     listed = set(manifest["files"])
-    for stage in STAGES:
+    for stage in bundle.stages:
         if stage not in manifest["stages"]:
             raise BundleError(f"{path}: stage '{stage}' is missing from the manifest; export again")
         entry = manifest["stages"][stage]

@@ -9,7 +9,7 @@ import numpy as np
 
 from infdet_deploy.errors import InfdetError, VideoError
 from infdet_deploy.runtime.backends.base import Backend, open_stage, stage_format
-from infdet_deploy.runtime.bundle import STAGES, Bundle, load_bundle
+from infdet_deploy.runtime.bundle import Bundle, load_bundle
 from infdet_deploy.runtime.detections import Detection, detect
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, feature_length, valid_length
 from infdet_deploy.video import Video, read_video
@@ -48,7 +48,7 @@ class Detector:
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         self.backend, self.precision, self.chunk_snippets = backend, precision, chunk_snippets
         self.stages: dict[str, Backend] = {}
-        for stage in STAGES:
+        for stage in self.bundle.stages:
             self.stages[stage] = open_bundle_stage(self.bundle, stage, backend, precision)
 
     def close(self) -> None:
@@ -83,33 +83,36 @@ class Detector:
         At most 3 frames at the end are dropped, so that T is a multiple of 4. `timings`, where given, gains the
         seconds spent in each stage.
         """
-        infrared, flow = self.features(frames, timings)
-        length = np.array([valid_length(len(frames))], np.int64)
+        feeds = self.features(frames, timings)
         with _clock(timings, "head"):
-            feeds = {"infrared_features": infrared, "flow_features": flow, "length": length}
+            feeds["length"] = np.array([valid_length(len(frames))], np.int64)
             scores = self.stages["head"].run(feeds)["scores"]
         if not np.isfinite(scores).all():
             raise InfdetError(f"{self.backend} {self.precision} gave scores that are not numbers; try float32")
         return scores
 
-    def features(self, frames: np.ndarray, timings: Timings | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """frames uint8 [T, S, S] → infrared and flow features, float32 [T', d] each."""
+    def features(self, frames: np.ndarray, timings: Timings | None = None) -> dict[str, np.ndarray]:
+        """frames uint8 [T, S, S] → `infrared_features` and `flow_features`, those that the network has, float32 [T', d]
+        each."""
         size = self.bundle.size
         if frames.dtype != np.uint8 or frames.ndim != 3 or frames.shape[1:] != (size, size):
             raise InfdetError(f"frames are {frames.dtype} {list(frames.shape)}, expected uint8 [T, {size}, {size}]")
         if len(frames) < MIN_FRAMES:
             raise VideoError(f"clip has {len(frames)} frames; at least {MIN_FRAMES} are needed")
         frames = np.ascontiguousarray(frames[: len(frames) // 4 * 4])
-        infrared, flow_features = [], []
+        found: dict[str, list[np.ndarray]] = {}
         for start, stop, keep in chunks(len(frames), self.chunk_snippets):
-            with _clock(timings, "fen"):
-                flow = self.flow(frames, start, stop)
-            with _clock(timings, "infrared_tower"):
-                feeds = {"frames": frames[start:stop]}
-                infrared.append(self.stages["infrared_tower"].run(feeds)["features"][keep])
-            with _clock(timings, "flow_tower"):
-                flow_features.append(self.stages["flow_tower"].run({"flow": flow})["features"][keep])
-        return np.concatenate(infrared), np.concatenate(flow_features)
+            if "infrared_tower" in self.stages:
+                with _clock(timings, "infrared_tower"):
+                    features = self.stages["infrared_tower"].run({"frames": frames[start:stop]})["features"]
+                    found.setdefault("infrared_features", []).append(features[keep])
+            if "flow_tower" in self.stages:
+                with _clock(timings, "fen"):
+                    flow = self.flow(frames, start, stop)
+                with _clock(timings, "flow_tower"):
+                    features = self.stages["flow_tower"].run({"flow": flow})["features"]
+                    found.setdefault("flow_features", []).append(features[keep])
+        return {name: np.concatenate(parts) for name, parts in found.items()}
 
     def flow(self, frames: np.ndarray, start: int, stop: int) -> np.ndarray:
         """Flow float32 [stop−start, c, S/4, S/4] of frames start … stop−1; a clip's last frame has zero flow."""

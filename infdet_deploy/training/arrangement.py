@@ -13,7 +13,7 @@ def arrange(network: InfDetNet, config: TrainConfig) -> InfDetNet:
     for module in network.modules():
         if isinstance(module, nn.Conv3d):
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
-    for tower in (network.infrared_tower, network.flow_tower):
+    for tower in network.towers():
         tower.requires_grad_(not config.freeze_towers)
     return network
 

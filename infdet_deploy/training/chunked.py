@@ -12,10 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from infdet_deploy.model.network import InfDetNet
+from infdet_deploy.model.network import InfDetNet, Streams, append_zero_flow
 from infdet_deploy.runtime.pipeline import chunks
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, feature_length
 from infdet_deploy.training.losses import FLOW_WEIGHT, Losses, classification_loss, flow_loss
@@ -49,14 +48,21 @@ def accumulate_gradients(
     """
     device = next(network.parameters()).device
     length = torch.tensor([clip.length], device=device)
-    infrared, moving = [], []
+    found: list[list[Tensor]] = [[] for _ in network.towers()]
     with torch.no_grad():
         for start, stop, keep in chunks(clip.frames, snippets):
-            parts = _features(network, clip, start, stop, precision)
-            infrared.append(parts[0][:, keep])
-            moving.append(parts[1][:, keep])
-    features = [_full(torch.cat(part, 1)).requires_grad_() for part in (infrared, moving)]
-    logits = network.classifier(network.sca(*features).fused, length)
+            for parts, part in zip(found, _present(_streams(network, clip, start, stop, precision)), strict=True):
+                parts.append(part[:, keep])
+    features = [_full(torch.cat(parts, 1)).requires_grad_() for parts in found]
+    ordered = iter(features)
+    logits = network.head(
+        Streams(
+            None,
+            None if network.infrared_tower is None else next(ordered),
+            None if network.flow_tower is None else next(ordered),
+        ),
+        length,
+    ).logits
     labels = clip.labels[None].to(device)
     assert logits.shape == labels.shape
     classification = classification_loss(logits, labels, length)
@@ -66,11 +72,13 @@ def accumulate_gradients(
     for start, stop, keep in chunks(clip.frames, snippets):
         first, last = keep.start + start // FRAMES_PER_SNIPPET, keep.stop + start // FRAMES_PER_SNIPPET
         own = slice(first * FRAMES_PER_SNIPPET, clip.frames - 1 if last == total else last * FRAMES_PER_SNIPPET)
-        infrared_features, flow_features, flow = _features(network, clip, start, stop, precision)
-        target = _full(clip.target[own].to(device))
-        moved = flow_loss(flow[:, own.start - start : own.stop - start], target[None], length)
+        streams = _streams(network, clip, start, stop, precision)
+        moved = torch.zeros_like(flow_total)
+        if network.fen is not None and streams.flow is not None:
+            target = _full(clip.target[own].to(device))
+            moved = flow_loss(streams.flow[:, own.start - start : own.stop - start], target[None], length)
         loss = FLOW_WEIGHT * moved.sum()
-        for part, whole in zip((infrared_features, flow_features), features, strict=True):
+        for part, whole in zip(_present(streams), features, strict=True):
             assert whole.grad is not None
             if part.requires_grad:
                 gradient = whole.grad[:, first:last]
@@ -82,18 +90,24 @@ def accumulate_gradients(
     return Losses((classification + FLOW_WEIGHT * flow_total).detach(), classification.detach(), flow_total)
 
 
-def _features(
-    network: InfDetNet, clip: WholeClip, start: int, stop: int, precision: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Infrared and flow features [1, T', d] and flow [1, stop−start, c, h, w] of the frames start … stop−1 alone."""
+def _streams(network: InfDetNet, clip: WholeClip, start: int, stop: int, precision: torch.dtype) -> Streams:
+    """Flow and features of the frames start … stop−1 alone, the flow of the last one being that to the next frame."""
     grey = clip.grey(start, min(stop + 1, clip.frames))[None]
+    flow = None
     with torch.autocast(grey.device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
-        flow = network.estimate_flow(grey)[:, :-1]  # of each frame to the next, the last one's left out
-        if stop == clip.frames:
-            flow = F.pad(flow, (0, 0, 0, 0, 0, 0, 0, 1))  # there is no next frame
-        infrared = network.infrared_tower(grey[:, None, : stop - start])
-        moving = network.flow_to_features(flow)
-    return infrared, moving, _full(flow)
+        if network.fen is not None:
+            flow = network.estimate_flow(grey)[:, :-1]
+        elif network.flow_tower is not None:
+            flow = _full(clip.target[start : min(stop, clip.frames - 1)].to(grey.device))[None]
+        if flow is not None and stop == clip.frames:
+            flow = append_zero_flow(flow)
+        streams = network.streams(grey[:, : stop - start], flow)
+    return streams._replace(flow=None if flow is None else _full(flow))
+
+
+def _present(streams: Streams) -> list[Tensor]:
+    """The features of the towers that there are, in the order of `InfDetNet.towers`."""
+    return [part for part in (streams.infrared, streams.moving) if part is not None]
 
 
 def _full(x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from infdet_deploy.annotations import ScoredInstance
 from infdet_deploy.metrics import IOU_THRESHOLDS, average_precision_thumos14, evaluate
-from infdet_deploy.model.network import InfDetNet, to_grey
+from infdet_deploy.model.network import InfDetNet, Streams, append_zero_flow, to_grey
 from infdet_deploy.runtime.detections import DetectionRule, default_thresholds, detect
 from infdet_deploy.snippets import valid_length
 from infdet_deploy.training.dataset import PreparedClip
@@ -19,14 +19,16 @@ _GRID = tuple(round(0.025 * step, 3) for step in range(1, 37))  # thresholds tri
 _AP_SLACK = 0.05  # AP on the training clips given up to stay near the published threshold
 
 
-def forward(network: InfDetNet, grey: Tensor, length: Tensor, precision: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Logits [B, T', C] and flow [B, T, c, S/4, S/4], float32; FEN and towers in `precision`, the rest in float32."""
+def forward(
+    network: InfDetNet, grey: Tensor, target: Tensor, length: Tensor, precision: torch.dtype
+) -> tuple[Tensor, Tensor | None]:
+    """Logits [B, T', C] and the FEN's flow [B, T, c, S/4, S/4], float32; FEN and towers in `precision`, the rest in
+    float32. target: TV-L1 flow [B, T−1, c, S/4, S/4], which takes the FEN's place in a network that has none."""
+    given = None if network.fen is not None else append_zero_flow(target)
     with torch.autocast(grey.device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
-        flow = network.estimate_flow(grey)
-        infrared = network.infrared_tower(grey[:, None])
-        moving = network.flow_to_features(flow)
-    fused = network.sca(infrared.float(), moving.float()).fused
-    return network.classifier(fused, length), flow.float()
+        streams = network.streams(grey, given)
+    streams = Streams(*(None if part is None else part.float() for part in streams))
+    return network.head(streams, length).logits, None if network.fen is None else streams.flow
 
 
 class ClipScores(NamedTuple):
@@ -49,9 +51,9 @@ def clip_scores(
         for clip in clips:
             grey = to_grey(torch.from_numpy(clip.frames)[None].to(device))
             length = torch.tensor([valid_length(len(clip.frames))], device=device)
-            logits, flow = forward(network, grey, length, precision)
-            labels = torch.from_numpy(clip.labels)[None].to(device)
             target = torch.from_numpy(clip.flow.astype(np.float32))[None].to(device)
+            logits, flow = forward(network, grey, target, length, precision)
+            labels = torch.from_numpy(clip.labels)[None].to(device)
             found.append(ClipScores(logits[0].sigmoid().cpu().numpy(), losses(logits, labels, flow, target, length)))
     return found
 

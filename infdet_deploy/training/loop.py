@@ -171,8 +171,8 @@ class _Run:
         assert isinstance(network, InfDetNet)
         network.train()
         if config.freeze_towers:
-            network.infrared_tower.eval()
-            network.flow_tower.eval()
+            for tower in network.towers():
+                tower.eval()
         state.optimizer.zero_grad(set_to_none=True)
         found = self._whole_clips(network, step) if config.chunk_snippets else self._windows(network, step)
         torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
@@ -191,7 +191,7 @@ class _Run:
     def _windows(self, network: InfDetNet, step: int) -> Losses:
         """The gradients of a batch of windows."""
         batch = self.windows.batch(step)
-        logits, flow = forward(network, batch.grey, batch.length, precision(self.config))
+        logits, flow = forward(network, batch.grey, batch.target, batch.length, precision(self.config))
         found = losses(logits, batch.labels, flow, batch.target, batch.length, batch.pairs)
         _check_finite(found, batch.names, step)
         found.total.mean().backward()
@@ -253,7 +253,7 @@ class _Run:
         with torch.inference_mode():
             for index in range(self.config.norm_windows):
                 batch = self.windows.plain(index)
-                forward(network, batch.grey, batch.length, precision(self.config))
+                forward(network, batch.grey, batch.target, batch.length, precision(self.config))
         for norm, value in zip(norms, momentum, strict=True):
             norm.momentum = value
         network.eval()

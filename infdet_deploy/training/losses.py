@@ -41,9 +41,10 @@ def flow_loss(flow: Tensor, target: Tensor, length: Tensor, pairs: Tensor | None
 
 
 def losses(
-    logits: Tensor, labels: Tensor, flow: Tensor, target: Tensor, length: Tensor, pairs: Tensor | None = None
+    logits: Tensor, labels: Tensor, flow: Tensor | None, target: Tensor, length: Tensor, pairs: Tensor | None = None
 ) -> Losses:
-    """Total = classification + 0.7 · flow, per sample; arguments as for the two."""
+    """Total = classification + 0.7 · flow, per sample; arguments as for the two. A network without FEN gives no flow:
+    its flow loss is 0."""
     classification = classification_loss(logits, labels, length)
-    moved = flow_loss(flow, target, length, pairs)
+    moved = torch.zeros_like(classification) if flow is None else flow_loss(flow, target, length, pairs)
     return Losses(classification + FLOW_WEIGHT * moved, classification, moved)

@@ -13,7 +13,7 @@ from infdet_deploy.errors import ParityError
 from infdet_deploy.export import bundle as export
 from infdet_deploy.export.bundle import eager_tensors, export_bundle
 from infdet_deploy.export.onnx import check_precision
-from infdet_deploy.export.stages import InfraredTowerStage
+from infdet_deploy.export.stages import InfraredTowerStage, stage_specs
 from infdet_deploy.files import sha256
 from infdet_deploy.runtime.backends.base import available, open_stage, stage_format
 from infdet_deploy.runtime.bundle import STAGES, load_bundle
@@ -78,7 +78,7 @@ def test_names_inside_the_graphs(tiny_bundle, precision):
     assert "infrared_tower/Mixed_4c/b1b/Conv" in names["infrared_tower"]
     assert "flow_tower/Conv3d_1a_7x7/Conv" in names["flow_tower"]
     assert "fen/conv1/Conv" in names["fen"]
-    assert "head/sca/conv1/Conv" in names["head"]
+    assert "head/fusion/conv1/Conv" in names["head"]
 
 
 def test_one_graph_for_every_length(tiny_bundle):
@@ -110,7 +110,6 @@ def test_manifest_describes_the_folder(tiny_bundle):
 
 def test_a_stage_that_computes_something_else_is_not_written(tmp_path, monkeypatch, tiny_network):
     right = InfraredTowerStage.forward
-    monkeypatch.setattr(export, "STAGES", ("infrared_tower",))
     monkeypatch.setattr(InfraredTowerStage, "forward", lambda self, frames: right(self, frames) * 1.01)
     old = tmp_path / "old.infdet"
     old.mkdir()
@@ -124,7 +123,8 @@ def test_a_stage_that_computes_something_else_is_not_written(tmp_path, monkeypat
 
 def test_a_tower_that_loses_too_much_keeps_its_first_layers_in_float32(tmp_path, monkeypatch, tiny_network):
     allowed = iter([0.0, 1e-2])  # the first attempt is out of tolerance
-    monkeypatch.setattr(export, "STAGES", ("flow_tower",))
+    only = stage_specs(tiny_network)["flow_tower"]
+    monkeypatch.setattr(export, "stage_specs", lambda network: {"flow_tower": only})
     monkeypatch.setattr(export, "tolerance", lambda form, precision: next(allowed))
     out = export_bundle(tiny_network, tmp_path / "a.infdet", precisions=("float16",), formats=("onnx",))
     entry = json.loads((out / "manifest.json").read_text())["parity"]["float16"]["flow_tower"]

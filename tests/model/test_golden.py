@@ -50,7 +50,7 @@ def test_whole_network_equals_the_original(network, golden, seed, frames):
 def test_head_equals_the_original(network, golden, seed, snippets):
     infrared, flow = (torch.from_numpy(reference_features(s, snippets)).T[None] for s in (seed, seed + 100))
     with torch.inference_mode():
-        fused, attention, _ = network.sca(infrared, flow)
+        fused, attention, _ = network.fusion(infrared, flow)
         logits = network.classifier(fused, torch.tensor([snippets]))
     for name, ours in (("fused", fused), ("attention", attention), ("logits", logits)):
         assert_close(ours[0], golden[f"features{seed}x{snippets}/{name}"], name)

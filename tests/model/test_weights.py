@@ -21,7 +21,7 @@ from infdet_deploy.model.weights import (
     random_network,
     read_state_dict,
     save_network,
-    with_classes,
+    with_config,
 )
 from tests.reference import reference_tensor
 
@@ -43,7 +43,7 @@ def upstream():
 def test_missing_entry_is_named(upstream, name):
     with pytest.raises(WeightsError, match="missing") as caught:
         from_upstream({n: t for n, t in upstream.items() if n != name})
-    assert name in str(caught.value) or name.replace("cmam", "sca") in str(caught.value)
+    assert name in str(caught.value) or name.replace("cmam", "fusion") in str(caught.value)
 
 
 def test_wrong_shape_is_named(upstream):
@@ -157,8 +157,8 @@ def test_entries_must_be_those_of_the_network(tmp_path, tiny_network):
     header = {"infdet": json.dumps({"format": 1, "model": tiny_network.config.to_json()})}
     save_network(file, tiny_network, tiny_network.config)
     state = load_file(file)
-    save_file({n: t for n, t in state.items() if n != "sca.gamma"}, file, metadata=header)
-    with pytest.raises(WeightsError, match=r"'sca.gamma' is missing"):
+    save_file({n: t for n, t in state.items() if n != "fusion.gamma"}, file, metadata=header)
+    with pytest.raises(WeightsError, match=r"'fusion.gamma' is missing"):
         load_network(file)
     save_file(state | {"strange": torch.zeros(1)}, file, metadata=header)
     with pytest.raises(WeightsError, match=r"'strange' is not part"):
@@ -205,12 +205,12 @@ def test_wrappers_and_what_is_no_state_dict(tmp_path):
 
 def test_other_classes_keep_all_but_what_depends_on_them():
     network = random_network(preset("tiny"), seed=4)
-    other, anew = with_classes(network, ("wave", "sit"))
+    other, anew = with_config(network, dataclasses.replace(network.config, classes=("wave", "sit")))
     assert other.config.classes == ("wave", "sit")
     assert {name.split(".")[1] for name in anew} == {"super_event", "hidden", "output"}
     before, after = network.state_dict(), other.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in after if name not in anew)
-    same_number, anew = with_classes(network, ("a", "b", "c"))
+    same_number, anew = with_config(network, dataclasses.replace(network.config, classes=("a", "b", "c")))
     assert set(anew) == {
         "classifier.output.weight", "classifier.output.bias", "classifier.super_event.matrix",
         "classifier.super_event.class_weight",

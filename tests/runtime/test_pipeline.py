@@ -27,7 +27,10 @@ def test_chunked_features_equal_whole_ones(detector, tiny_clip, frames, snippets
     whole = detector.features(clip)
     assert len(list(chunks(frames // 4 * 4, snippets))) > 1
     monkeypatch.setattr(detector, "chunk_snippets", snippets)
-    for ours, reference in zip(detector.features(clip), whole, strict=True):
+    found = detector.features(clip)
+    assert set(found) == set(whole) == {"infrared_features", "flow_features"}
+    for name, reference in whole.items():
+        ours = found[name]
         assert ours.shape == reference.shape == (feature_length(frames // 4 * 4), 256)
         assert np.abs(ours - reference).max() <= 1e-5 * max(1.0, np.abs(reference).max())
 

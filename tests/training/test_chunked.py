@@ -1,6 +1,7 @@
 """Chunked gradients against those of the whole graph, and the memory they take."""
 
 import copy
+import dataclasses
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from infdet_deploy.model.network import to_grey
+from infdet_deploy.model.network import append_zero_flow, to_grey
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.snippets import feature_length, valid_length
@@ -31,7 +32,7 @@ def network():
     """Random weights, batch norms with statistics of their own, γ not 0: every path carries gradient."""
     found = random_network(preset("tiny"), seed=1)
     with torch.no_grad():
-        found.sca.gamma.fill_(0.5)
+        found.fusion.gamma.fill_(0.5)
         for module in found.modules():
             if isinstance(module, torch.nn.BatchNorm3d):
                 module.running_var.uniform_(0.05, 0.2)
@@ -46,16 +47,16 @@ def gradients(network) -> dict[str, torch.Tensor]:
 
 
 # Gradients that are zero but for rounding: an instance norm takes away the bias before it, a softmax the keys' bias.
-SILENT = {"sca.key.bias", *(f"fen.deconv{n}.bias" for n in (4, 3, 2))}
+SILENT = {"fusion.key.bias", *(f"fen.deconv{n}.bias" for n in (4, 3, 2))}
 
 
 def whole_gradients(network, clip: WholeClip) -> tuple[Losses, dict[str, torch.Tensor]]:
     """Losses and gradients of the whole graph at once, in the network's own precision."""
     length = torch.tensor([clip.length])
     grey = clip.grey(0, clip.frames)[None]
-    flow = network.estimate_flow(grey)
-    fused = network.sca(network.infrared_tower(grey[:, None]), network.flow_to_features(flow)).fused
-    found = losses(network.classifier(fused, length), clip.labels[None], flow, clip.target[None], length)
+    out = network(grey, length, None if network.fen is not None else append_zero_flow(clip.target[None]))
+    flow = out.flow if network.fen is not None else None
+    found = losses(out.logits, clip.labels[None], flow, clip.target[None], length)
     (0.5 * found.total.sum()).backward()
     return found, gradients(network)
 
@@ -69,12 +70,18 @@ def relative_error(found: dict[str, torch.Tensor], expected: dict[str, torch.Ten
     }
 
 
-@pytest.mark.parametrize(("frames", "snippets"), [(140, 3), (172, 5), (204, 7)])
-def test_gradients_of_the_whole_graph(network, frames, snippets):
+def test_gradients_of_the_whole_graph(network):
     """Equal in float64; in float32 the chunks are no farther from that than the whole graph itself is.
 
     float32 cannot tell more with random weights: where rounding decides a maximum or a ReLU, gradients jump.
     """
+    found = [errors_at(network, frames, snippets) for frames, snippets in ((140, 3), (172, 5), (204, 7))]
+    ours, whole = (max(part) for part in zip(*found, strict=True))
+    assert ours <= 2 * whole + 1e-4
+
+
+def errors_at(network, frames: int, snippets: int) -> tuple[float, float]:
+    """The largest errors of the chunks' and of the whole graph's float32 gradients; float64 is asserted."""
     double = copy.deepcopy(network).double()
     clip = clip_of(frames, dtype=torch.float64)
     expected_losses, expected = whole_gradients(double, clip)
@@ -93,11 +100,33 @@ def test_gradients_of_the_whole_graph(network, frames, snippets):
     print(
         f"{frames} frames in chunks of {snippets}: float64 {worst[0]:.1e}; float32 {worst[1]:.1e}, whole {worst[2]:.1e}"
     )
-    assert worst[1] <= 2 * worst[2] + 1e-4
+    return worst[1], worst[2]
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"streams": "infrared", "fusion": "none"},
+        {"streams": "flow", "fusion": "self"},
+        {"flow": "tvl1", "fusion": "late"},
+        {"fusion": "concat"},
+    ],
+    ids=lambda variant: "-".join(variant.values()),
+)
+def test_gradients_of_variants(variant):
+    """Networks without one tower or without FEN, in float64: equal to the whole graph's."""
+    double = random_network(dataclasses.replace(preset("tiny"), channel_divisor=8, **variant), seed=1).double()
+    clip = clip_of(140, dtype=torch.float64)
+    expected_losses, expected = whole_gradients(double, clip)
+    found_losses = accumulate_gradients(double, clip, 3, scale=0.5)
+    for one, other in zip(found_losses, expected_losses, strict=True):
+        assert float(one.detach()) == pytest.approx(float(other.detach()), rel=1e-12)
+    assert max(relative_error(gradients(double), expected).values()) <= 1e-9
+    assert (float(expected_losses.flow) > 0) == double.config.has_fen
 
 
 def test_frozen_towers_take_no_gradient(network):
-    for tower in (network.infrared_tower, network.flow_tower):
+    for tower in network.towers():
         tower.requires_grad_(False)
     try:
         accumulate_gradients(network, clip_of(160), 9)

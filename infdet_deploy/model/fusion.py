@@ -1,0 +1,116 @@
+"""Two feature streams become one: Selective Cross-stream Attention (paper III-B) and what it is compared with."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from infdet_deploy.model.presets import ModelConfig
+
+
+class Fusion(NamedTuple):
+    """fused [B, T', d], or [B, T', 2d] where features are only joined; attention [B, T', T'], rows sum to 1;
+    stream_weight [B] in (0, 1), infrared's share. None where the fusion has no such thing."""
+
+    fused: Tensor
+    attention: Tensor | None = None
+    stream_weight: Tensor | None = None
+
+
+class Attention(nn.Module):
+    """One sequence of features attends to another over time (equations 4 to 10)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        d = config.features
+        self.query = nn.Conv1d(d, d // 8, 1)
+        self.key = nn.Conv1d(d, d // 8, 1)
+        self.value = nn.Conv1d(d, d, 1)
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def attend(self, main: Tensor, auxiliary: Tensor) -> tuple[Tensor, Tensor]:
+        """Both [B, d, T'], queries and values from the auxiliary one → features [B, T', d], attention [B, T', T']."""
+        energy = self.query(auxiliary).transpose(1, 2) @ self.key(main)
+        attention = torch.softmax(energy, dim=2)
+        attended = attention @ self.value(auxiliary).transpose(1, 2)
+        return self.gamma * attended + main.transpose(1, 2), attention
+
+
+class SelectiveCrossAttention(Attention):
+    """Streams are weighed by a learned share, then one attends to the other (equations 2, 3 and 8 to 10)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        d = config.features
+        self.conv1 = nn.Conv1d(2 * d, 4 * d, 3, padding=1)
+        self.conv2 = nn.Conv1d(4 * d, 8 * d, 3, padding=1)
+        self.fc1 = nn.Linear(8 * d, d)
+        self.fc2 = nn.Linear(d, 1)
+        self.dropout = nn.Dropout(0.7)
+
+    def select(self, infrared: Tensor, flow: Tensor) -> Tensor:
+        """Both [B, d, T'] → the infrared stream's weight [B], before its sigmoid."""
+        x = F.relu(self.conv1(torch.cat((infrared, flow), dim=1)))
+        x = self.conv2(x).amax(dim=2)
+        return self.fc2(F.relu(self.dropout(self.fc1(x)))).squeeze(1)
+
+    def forward(self, infrared: Tensor, flow: Tensor) -> Fusion:
+        """Both features [B, T', d]."""
+        infrared, flow = infrared.transpose(1, 2), flow.transpose(1, 2)
+        weight = torch.sigmoid(self.select(infrared, flow))
+        w = weight[:, None, None]
+        fused, attention = self.attend(w * infrared + (1 - w) * flow, w * flow + (1 - w) * infrared)
+        return Fusion(fused, attention, weight)
+
+
+class CrossAttention(Attention):
+    """The same without selection: infrared is the main stream, flow the auxiliary one."""
+
+    def forward(self, infrared: Tensor, flow: Tensor) -> Fusion:
+        """Both features [B, T', d]."""
+        return Fusion(*self.attend(infrared.transpose(1, 2), flow.transpose(1, 2)))
+
+
+class SelfAttention(nn.Module):
+    """Every stream attends to itself; of two streams the mean is taken."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.streams = nn.ModuleList(Attention(config) for _ in range(2 if config.streams == "both" else 1))
+
+    def forward(self, *features: Tensor) -> Fusion:
+        """Features [B, T', d] of one or two streams."""
+        found = []
+        for one, attention in zip(features, self.streams, strict=True):
+            assert isinstance(attention, Attention)
+            x = one.transpose(1, 2)
+            found.append(attention.attend(x, x)[0])
+        return Fusion(torch.stack(found).mean(dim=0))
+
+
+class Joined(nn.Module):
+    """Nothing learned: the features themselves, their minimum, maximum, or one beside the other."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.kind = config.fusion
+
+    def forward(self, *features: Tensor) -> Fusion:
+        """Features [B, T', d] of one or two streams; [B, T', 2d] for `concat` and `late`."""
+        return Fusion(join(self.kind, features))
+
+
+def join(kind: str, features: tuple[Tensor, ...]) -> Tensor:
+    """`none`, `min`, `max`, `concat` or `late` of features [..., d]."""
+    if kind == "min":
+        return torch.minimum(*features)
+    if kind == "max":
+        return torch.maximum(*features)
+    return torch.cat(features, dim=-1)
+
+
+def build_fusion(config: ModelConfig) -> nn.Module:
+    """The fusion that the configuration names."""
+    kinds = {"sca": SelectiveCrossAttention, "cross": CrossAttention, "self": SelfAttention}
+    return kinds.get(config.fusion, Joined)(config)

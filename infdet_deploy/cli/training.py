@@ -55,6 +55,37 @@ def train(
 
 
 @app.command()
+def ablate(
+    data: Annotated[
+        Path | None, typer.Argument(help="Dataset folder; without it a synthetic set is made in data/.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="Network size: tiny or infdet (the paper's).")] = "tiny",
+    out: Annotated[Path, typer.Option(help="A run folder for each row; finished rows there are kept.")] = Path(
+        "runs/ablation"
+    ),
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps of each row [default: 360].")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and sampling.")] = 0,
+    weights: Annotated[
+        Path | None, typer.Option(help="Every row starts from this checkpoint, as far as it fits.")
+    ] = None,
+    whole_clips: Annotated[bool, typer.Option("--whole-clips", help="Clips at full length.")] = False,
+    freeze_towers: Annotated[
+        bool, typer.Option("--freeze-towers", help="Leave the towers of --weights as they are, as the paper does.")
+    ] = False,
+    only: Annotated[list[str] | None, typer.Option(help="Only this row; may be given several times.")] = None,
+    json_output: JsonFlag = False,
+) -> None:
+    """Train and evaluate the rows of the paper's Tables IV and V; Markdown, with the paper's figures beside."""
+    from infdet_deploy.commands import ablation
+
+    result = ablation.ablate(data, preset, out, steps, seed, weights, whole_clips, freeze_towers, only or [])
+    if json_output:
+        print_json(result)
+    else:
+        print(result["markdown"], end="")
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("demo"),
     sample: Annotated[Path | None, typer.Option(help="A real recording to run as well.")] = None,

@@ -1,0 +1,73 @@
+"""The rows of the paper's tables: what each trains, what is printed, what is not done twice."""
+
+import dataclasses
+
+import pytest
+
+from infdet_deploy.errors import TrainingError, UsageError
+from infdet_deploy.model.presets import ModelConfig
+from infdet_deploy.model.weights import load_network
+from infdet_deploy.training import ablation
+from infdet_deploy.training.ablation import ROWS, choose, markdown, report, run_rows
+from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.synthetic import synthesise
+
+MODEL = ModelConfig(size=64, channel_divisor=8)
+CONFIG = TrainConfig(
+    steps=2, batch=2, window_frames=32, validate_every=2, save_every=2, norm_windows=1, precision="float32"
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ablation") / "data"
+    return synthesise(folder, clips=9, size=(64, 64), fps=8, clip_s=(10, 10), test_share=1 / 3)
+
+
+def test_every_row_of_both_tables_is_a_network_of_its_own():
+    models = [row.model(MODEL) for row in ROWS]
+    assert len(set(models)) == len(ROWS) == 10
+    assert [row.paper for row in ROWS if row.method] == [33.77, 25.69, 34.05, 33.81, 33.82, 36.99, 37.83]
+    assert {row.combination: row.paper for row in ROWS if row.combination} == {
+        "baseline": 33.77, "late fusion": 34.05, "min": 35.49, "max": 34.60, "concatenate": 34.16, "our SCA": 36.99,
+    }  # fmt: skip
+    assert [row.name for row in choose(["sca-fen", "infrared"])] == ["sca-fen", "infrared"]
+    with pytest.raises(UsageError, match=r"no row 'sca'; rows are infrared, flow-tvl1"):
+        choose(["sca"])
+
+
+def test_rows_are_trained_once(data, tmp_path, monkeypatch):
+    rows = choose(["flow-tvl1", "sca-fen"])
+    found = list(run_rows(data, tmp_path, MODEL, CONFIG, rows))
+    assert load_network(tmp_path / "flow-tvl1" / "best.safetensors")[0].config == rows[0].model(MODEL)
+    results = dict(zip((row.name for row, _ in found), (result for _, result in found), strict=True))
+    assert results["flow-tvl1"]["flow_loss"] is None
+    before, after = results["sca-fen"]["flow_loss"]
+    assert before > after > 0
+    assert set(results["sca-fen"]["map"]) == {"0.1", "0.2", "0.3", "0.4", "0.5"}
+
+    (tmp_path / "sca-fen" / ablation.ROW).unlink()  # as if stopped before the row was written
+    monkeypatch.setattr(ablation.checkpoint, "save_state", None)  # nothing is trained again
+    again = list(run_rows(data, tmp_path, MODEL, CONFIG, rows))
+    for (row, old), (other, new) in zip(found, again, strict=True):
+        assert row == other
+        assert {**old, "seconds": 0} == {**new, "seconds": 0}
+
+    with pytest.raises(TrainingError, match="another training configuration"):
+        list(run_rows(data, tmp_path, MODEL, dataclasses.replace(CONFIG, steps=3), rows))
+
+
+def test_the_tables():
+    found = [
+        (row, {"map": {"0.1": 0.9, "0.5": 0.5 + index / 100}, "ap": {}, "flow_loss": None, "seconds": 1.0})
+        for index, row in enumerate(ROWS)
+    ]
+    found[6][1]["flow_loss"] = [1.25, 0.25]
+    text = markdown(report(found))
+    assert "| infrared only | - | 50.00 | 33.77 | 90.00 |" in text
+    assert "| two-stream+SCA | FEN | 56.00 | 37.83 | 90.00 |" in text
+    assert "| late fusion | 52.00 | +2.00 | 34.05 | +0.28 |" in text
+    assert "| SCA | 55.00 | +5.00 | 36.99 | +3.22 |" in text
+    assert text.index("| min |") < text.index("| max |") < text.index("| concatenate |") < text.index("| SCA |")
+    assert "1.250 untrained, 0.250 trained" in text
+    assert "Table V" not in markdown(report(found[:1]))

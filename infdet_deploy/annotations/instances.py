@@ -17,13 +17,17 @@ class Instance:
 
 @dataclass(frozen=True)
 class Clip:
-    """A video's annotation; `duration_s` and `subset` are None where the format has none. Instances in file order."""
+    """A video's annotation; `duration_s` and `subset` are None where the format has none. Instances in file order.
+
+    label: the one class that a trimmed clip shows from end to end; empty for clips with timed instances.
+    """
 
     name: str
     duration_s: float | None
     subset: str | None
     instances: tuple[Instance, ...]
     where: str = field(default="", compare=False, repr=False)
+    label: str = ""
 
 
 @dataclass(frozen=True)

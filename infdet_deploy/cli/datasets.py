@@ -46,7 +46,11 @@ def check(
             rows.append([label, str(short), str(middle), str(long), str(short + middle + long), *figures])
         columns = ["class", "0–5 s", "5–10 s", "from 10 s", "instances", "mean s", "shortest s", "longest s"]
         clips = f"{report['clips']} clips{f' ({subsets})' if subsets else ''}"
-        table(f"{report['annotations']}: {clips}, {report['instances']} instances", columns, rows)
+        if any(report["trimmed"].values()):
+            title = f"{report['annotations']}: {clips}, each of one class from end to end"
+            table(title, ["class", "clips"], [[label, str(count)] for label, count in report["trimmed"].items()])
+        else:
+            table(f"{report['annotations']}: {clips}, {report['instances']} instances", columns, rows)
         seen, known = report["frames"], report["duration_s"]
         print(f"frames decoded of {seen['decoded']} of {seen['of']} clips")
         if known:

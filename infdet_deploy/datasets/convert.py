@@ -6,6 +6,7 @@ from typing import Literal
 
 from infdet_deploy.annotations import write_activitynet, write_class_files, write_infdet, write_label_studio
 from infdet_deploy.datasets.folder import DataSet
+from infdet_deploy.errors import AnnotationError
 from infdet_deploy.files import whole_folder
 
 Format = Literal["activitynet", "infdet", "thumos", "label-studio"]
@@ -18,6 +19,8 @@ def convert(data: DataSet, out: Path | str, form: Format, fps: float | None = No
     fps: frame rate for Label Studio, which counts frames; without it each video's own is taken. Returns what the
     format cannot hold, in words; the rest reads back equal. Raises AnnotationError for what has no place in it.
     """
+    if any(clip.label for clip in data.clips):
+        raise AnnotationError(f"{data.root}: clips sorted by class have no times, which every format needs")
     writers: dict[Format, Callable[[], list[str]]] = {
         "activitynet": lambda: write_activitynet(out, data.clips, data.classes),
         "infdet": lambda: write_infdet(out, data.clips, data.classes),

@@ -5,6 +5,8 @@ Annotations, the first of these that is there:
 2. Class files `*.txt` in the folder.
 3. The same in its subfolder `annotations/`.
 
+Without any, trimmed clips sorted into a folder for each class (see `trimmed`).
+
 Frames of clip NAME: `videos/NAME.*`, `frames/NAME/` (pictures in the order of their numbers), or `NAME.*` in the
 folder.
 """
@@ -16,11 +18,11 @@ from pathlib import Path
 from infdet_deploy.annotations import INFDET_CLASSES, Clip, read_annotations, read_class_ids
 from infdet_deploy.annotations.class_files import CLASS_LIST
 from infdet_deploy.annotations.parsing import Report, load_json, refuse
+from infdet_deploy.datasets.trimmed import SUBSETS, is_sorted_by_class, read_class_folders
 from infdet_deploy.errors import AnnotationError
 from infdet_deploy.video.containers import declared_rate
 
 ANNOTATIONS = "annotations.json"
-_SUBSETS = {"train": "training", "val": "validation", "test": "testing"}
 _NOT_FRAMES = {".json", ".txt", ".md", ".csv", ".npz", ".safetensors", ".png", ".jpg", ".jpeg"}
 
 
@@ -60,6 +62,10 @@ def open_dataset(
     """
     path = Path(path)
     source = _annotations(path)
+    if source is None:
+        trimmed, media = read_class_folders(path)
+        names = tuple(classes) if classes is not None else tuple(sorted({clip.label for clip in trimmed}))
+        return DataSet(path, path, trimmed, names, media)
     root = path if path.is_dir() else path.parent
     media = _media(root)
 
@@ -73,10 +79,11 @@ def open_dataset(
 
 
 def _canonical(subset: str | None) -> str | None:
-    return None if subset is None else _SUBSETS.get(subset.lower(), subset)
+    return None if subset is None else SUBSETS.get(subset.lower(), subset)
 
 
-def _annotations(path: Path) -> Path:
+def _annotations(path: Path) -> Path | None:
+    """The annotation file, or the folder of class files; None where clips are sorted into class folders."""
     if path.is_file():
         return path
     if not path.is_dir():
@@ -92,7 +99,12 @@ def _annotations(path: Path) -> Path:
             raise AnnotationError(f"{folder}: {len(files)} JSON files ({names}); name one, or call it {ANNOTATIONS}")
         if any(file.name != CLASS_LIST for file in folder.glob("*.txt")):
             return folder
-    raise AnnotationError(f"{path}: no annotations, expected {ANNOTATIONS} or one .txt per class; see docs/formats.md")
+    if is_sorted_by_class(path):
+        return None
+    raise AnnotationError(
+        f"{path}: no annotations, expected {ANNOTATIONS}, one .txt per class, or a folder of clips for each class; see "
+        "docs/formats.md"
+    )
 
 
 def _listed(source: Path) -> tuple[str, ...] | None:

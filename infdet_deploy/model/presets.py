@@ -11,6 +11,7 @@ FLOW_STRIDE = 4  # the FEN sees, and gives flow at, every 4th pixel
 
 Streams = Literal["infrared", "flow", "both"]
 FlowSource = Literal["fen", "tvl1"]
+Task = Literal["detection", "recognition"]
 FusionKind = Literal["none", "sca", "cross", "self", "late", "min", "max", "concat"]
 
 
@@ -29,6 +30,8 @@ class ModelConfig:
     without selection (`cross`), each stream attending to itself (`self`), the `min` or `max` of their features,
     both beside each other (`concat`), or the mean of the scores of two classifiers (`late`). A single stream has
     `none` or `self`.
+    task: what the scores are for, `detection` of timed instances, or `recognition` of trimmed clips, whose score is
+    the mean over all snippets.
     """
 
     classes: tuple[str, ...] = INFDET_CLASSES
@@ -39,6 +42,7 @@ class ModelConfig:
     streams: Streams = "both"
     flow: FlowSource = "fen"
     fusion: FusionKind = "sca"
+    task: Task = "detection"
 
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) != len(self.classes):

@@ -49,6 +49,11 @@ class Bundle:
         return STAGES_OF[self.manifest["model"].get("streams", "both")]
 
     @property
+    def task(self) -> str:
+        """`detection` of timed instances, or `recognition` of trimmed clips."""
+        return self.manifest["model"].get("task", "detection")
+
+    @property
     def size(self) -> int:
         """Height and width of the frames in pixels."""
         return self.manifest["preprocessing"]["size"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from infdet_deploy.errors import InfdetError, VideoError
+from infdet_deploy.recognition import clip_score
 from infdet_deploy.runtime.backends.base import Backend, open_stage, stage_format
 from infdet_deploy.runtime.bundle import Bundle, load_bundle
 from infdet_deploy.runtime.detections import Detection, detect
@@ -73,7 +74,12 @@ class Detector:
         return read_video(path, self.bundle.size, self.bundle.frame_mode, fps=fps, min_frames=MIN_FRAMES)  # type: ignore[arg-type]
 
     def detections(self, scores: np.ndarray, frames: int, fps: float) -> list[Detection]:
-        """Scores [T', C] of a clip of `frames` frames → its detections."""
+        """Scores [T', C] of a clip of `frames` frames → its detections; of a network for recognition the one class that
+        the whole clip shows, with its mean score."""
+        if self.bundle.task == "recognition":
+            mean = clip_score(scores)
+            best = int(mean.argmax())
+            return [Detection(self.bundle.classes[best], 0.0, frames / fps, float(mean[best]))]
         snippets_per_second = valid_length(frames) / (frames / fps)
         return detect(scores, self.bundle.classes, self.bundle.rule, snippets_per_second)
 

@@ -1,5 +1,6 @@
 """A data set's clips as training sees them: frames, flow and labels; which clips validate."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ def load_dataset(
 ) -> list[PreparedClip]:
     """The clips of one subset, in the order of the annotations, prepared where they are not yet (see `prepare_clips`).
 
-    Raises TrainingError for a subset without clips, a clip without frames and labels that are not the network's;
+    Raises TrainingError for a subset without clips, a clip without frames, labels that are not the network's, and clips
+    that its task cannot be learned from (see `trimmed`, and timed instances for detection);
     AnnotationError for broken annotations; VideoError for videos that cannot be read or have less than 16 frames.
     """
     data = data if isinstance(data, DataSet) else open_dataset(data)
@@ -60,12 +62,17 @@ def load_dataset(
                 f"{data.root}: clip '{clip.name}' has no frames; expected videos/{clip.name}.mp4 (or another video "
                 f"file) or a folder frames/{clip.name}"
             )
-        for one in clip.instances:
-            if one.label not in model.classes:
+        if clip.label and model.task == "detection":
+            raise TrainingError(
+                f"{data.root}: clips here are sorted by class and have no times; train with --task recognition, or "
+                "give annotations with times"
+            )
+        for label, where in [*((one.label, one.where) for one in clip.instances), (clip.label, clip.where)]:
+            if label and label not in model.classes:
                 known = ", ".join(model.classes)
-                raise TrainingError(
-                    f"{one.where}: clip '{clip.name}' has label '{one.label}', the network knows {known}"
-                )
+                raise TrainingError(f"{where}: clip '{clip.name}' has label '{label}', the network knows {known}")
+    if model.task == "recognition":
+        clips = tuple(trimmed(clip) for clip in clips)
     prepared = []
     for clip, (frames, flow, duration_s) in zip(
         clips, prepare_clips(data, clips, model, on_progress, workers), strict=True
@@ -77,11 +84,22 @@ def load_dataset(
     return prepared
 
 
+def trimmed(clip: Clip) -> Clip:
+    """The clip with the one class that it shows; raises TrainingError where its instances show none or several."""
+    found = sorted({one.label for one in clip.instances})
+    if clip.label or len(found) == 1:
+        return dataclasses.replace(clip, instances=(), label=clip.label or found[0])
+    raise TrainingError(
+        f"{clip.where}: clip '{clip.name}' shows {', '.join(found) or 'no action'}; recognition wants clips of one "
+        "class"
+    )
+
+
 def hold_out(clips: Sequence[PreparedClip], share: float) -> tuple[list[PreparedClip], list[PreparedClip]]:
     """Split into clips to train on and clips to validate with, of which each class has about the same share.
 
-    A clip counts for the class of its first instance; one without instances is never held out, nor the last one that
-    shows a class. At least one clip is held out. Raises TrainingError where that is not possible.
+    A clip counts for the class of its first instance, or its only one; one without any is never held out, nor the last
+    one that shows a class. At least one clip is held out. Raises TrainingError where that is not possible.
     """
     shown = Counter(label for clip in clips for label in _labels(clip))
     seen: Counter[str] = Counter()
@@ -91,9 +109,9 @@ def hold_out(clips: Sequence[PreparedClip], share: float) -> tuple[list[Prepared
         held.append(clip)
         shown.subtract(_labels(clip))
 
-    free = [clip for clip in clips if clip.annotation.instances]
+    free = [clip for clip in clips if _labels(clip)]
     for clip in free:
-        label = clip.annotation.instances[0].label
+        label = clip.annotation.label or clip.annotation.instances[0].label
         seen[label] += 1
         due = int(seen[label] * share + 0.5) > int((seen[label] - 1) * share + 0.5)
         if due and all(shown[name] > 1 for name in _labels(clip)):
@@ -111,26 +129,32 @@ def hold_out(clips: Sequence[PreparedClip], share: float) -> tuple[list[Prepared
 
 
 def _labels(clip: PreparedClip) -> set[str]:
-    return {one.label for one in clip.annotation.instances}
+    return {one.label for one in clip.annotation.instances} | ({clip.annotation.label} - {""})
 
 
 def snippet_labels(
     clip: Clip, classes: Sequence[str], frames: int, duration_s: float, snippets: int
 ) -> NDArray[np.float32]:
-    """Labels float32 [snippets, C]: 1 where the snippet's time lies strictly inside an instance of the class."""
+    """Labels float32 [snippets, C]: 1 where the snippet's time lies strictly inside an instance of the class; for a
+    trimmed clip 1 throughout for its class."""
     time_s = np.arange(snippets) * duration_s / valid_length(frames)
     labels = np.zeros((snippets, len(classes)), np.float32)
     for instance in clip.instances:
         inside = (instance.start_s < time_s) & (time_s < instance.end_s)
         labels[inside, classes.index(instance.label)] = 1
+    if clip.label:
+        labels[:, classes.index(clip.label)] = 1
     return labels
 
 
 def mean_durations_s(clips: Sequence[PreparedClip], classes: Sequence[str]) -> tuple[float, ...]:
-    """Mean length of each class's instances, in seconds. Raises TrainingError for a class that has none."""
+    """Mean length of each class's instances, in seconds; a trimmed clip is an instance from end to end. Raises
+    TrainingError for a class that has none."""
     means = []
     for label in classes:
+        whole = [clip.duration_s for clip in clips if clip.annotation.label == label]
         found = [i.end_s - i.start_s for clip in clips for i in clip.annotation.instances if i.label == label]
+        found += whole
         if not found:
             raise TrainingError(f"no instance of class '{label}' in {len(clips)} training clips; leave the class out")
         means.append(float(np.mean(found)))

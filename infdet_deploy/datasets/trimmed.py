@@ -1,0 +1,54 @@
+"""Trimmed clips sorted into a folder for each class, as action recognition sets come (InfAR, Infrared-Visible)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from infdet_deploy.annotations import Clip
+from infdet_deploy.errors import AnnotationError
+from infdet_deploy.video.images import picture_files
+
+SUBSETS = {
+    "training": "training", "train": "training", "validation": "validation", "val": "validation",
+    "testing": "testing", "test": "testing",
+}  # fmt: skip
+_VIDEO_SUFFIXES = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".wmv", ".m4v", ".ts", ".cptv"}
+
+
+def is_sorted_by_class(root: Path) -> bool:
+    """Whether a folder holds clips in `CLASS/` or `SUBSET/CLASS/`."""
+    return next(_clips(root), None) is not None
+
+
+def read_class_folders(root: Path) -> tuple[tuple[Clip, ...], dict[str, Path]]:
+    """The clips below `training/CLASS/`, `validation/CLASS/` and `testing/CLASS/` (`train`, `val`, `test` as well), or
+    below `CLASS/`, all of them for training then; and where each clip's frames are.
+
+    A clip is a video file or a folder of pictures; it is called CLASS-FILE and shows its class from end to end. Raises
+    AnnotationError for two clips of one name.
+    """
+    clips: list[Clip] = []
+    media: dict[str, Path] = {}
+    for subset, label, path in _clips(root):
+        name = f"{label}-{path.stem if path.is_file() else path.name}"
+        if name in media:
+            raise AnnotationError(f"{path}: another clip is called '{name}', {media[name]}; rename one")
+        media[name] = path
+        clips.append(Clip(name, None, subset, (), str(path), label))
+    return tuple(clips), media
+
+
+def _clips(root: Path) -> Iterator[tuple[str, str, Path]]:
+    """Subset, class and frames of each clip."""
+    parts = [(subset, root / folder) for folder, subset in SUBSETS.items() if (root / folder).is_dir()]
+    for subset, part in parts or [("training", root)]:
+        for folder in sorted(part.iterdir()):
+            if (
+                not folder.is_dir()
+                or folder.name.startswith(".")
+                or (not parts and folder.name in ("videos", "frames"))
+            ):
+                continue
+            for path in sorted(folder.iterdir()):
+                video = path.is_file() and path.suffix.lower() in _VIDEO_SUFFIXES
+                if video or (path.is_dir() and picture_files(path)):
+                    yield subset, folder.name, path

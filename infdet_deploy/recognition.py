@@ -1,0 +1,53 @@
+"""Recognition of trimmed clips: one score per class from all snippets, accuracy and mean average precision."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from infdet_deploy.errors import UsageError
+
+
+def clip_score(scores: ArrayLike) -> NDArray[np.float64]:
+    """Snippet scores [T', C], 0–1 → the clip's, [C]: their mean over time, without any post-processing (paper IV-E)."""
+    return np.asarray(scores, np.float64).mean(axis=0)
+
+
+def average_precision(scores: ArrayLike, positive: ArrayLike) -> float:
+    """Mean of the precision at each positive clip, clips ranked by falling score; ties keep their order.
+
+    scores: real [N]. positive: bool [N], at least one True, else UsageError.
+    """
+    ranked = np.asarray(positive, bool)[np.argsort(-np.asarray(scores, np.float64), kind="stable")]
+    if not ranked.any():
+        raise UsageError("average precision of a class without clips is not defined")
+    return float((np.cumsum(ranked) / np.arange(1, len(ranked) + 1))[ranked].mean())
+
+
+def evaluate_recognition(scores: ArrayLike, labels: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
+    """Judge clips by their scores [N, C]; labels: the N clips' classes.
+
+    Returns `{"accuracy": 0.84, "map": 0.9, "ap": {class: 0.95}, "confusion": {class: {class: 3}}}`: the share of clips
+    whose highest score is their class's, average precisions (null for a class without clips, which the mean leaves
+    out), and for each class as what its clips were taken. Raises UsageError without clips or for a label that is none
+    of the classes.
+    """
+    values = np.asarray(scores, np.float64).reshape(-1, len(classes))
+    if not labels or len(labels) != len(values):
+        raise UsageError(f"{len(values)} clips' scores for {len(labels)} labels; expected as many, at least one")
+    for label in labels:
+        if label not in classes:
+            raise UsageError(f"class '{label}' is not one of {', '.join(classes)}")
+    taken = [classes[index] for index in values.argmax(axis=1)]
+    confusion = {
+        label: {other: sum(pair == (label, other) for pair in zip(labels, taken, strict=True)) for other in classes}
+        for label in classes
+    }
+    ap = {
+        label: average_precision(values[:, index], [one == label for one in labels]) if label in labels else None
+        for index, label in enumerate(classes)
+    }
+    known = [value for value in ap.values() if value is not None]
+    right = sum(one == other for one, other in zip(labels, taken, strict=True))
+    return {"accuracy": right / len(labels), "map": float(np.mean(known)), "ap": ap, "confusion": confusion}

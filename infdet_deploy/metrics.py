@@ -151,7 +151,7 @@ def precision_recall(
     classes: Sequence[str] | None = None,
     iou: float = 0.5,
 ) -> dict[str, Ranking]:
-    """The ranked detections of every class that has an instance in the clips; classes and protocol as for `evaluate`."""
+    """The ranking of every class that has an instance in the clips; classes and protocol as for `evaluate`."""
     rank = {"thumos14": rank_thumos14, "activitynet": rank_activitynet}[protocol]
     rankings = {}
     for label in labels_of(clips, detections) if classes is None else classes:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from infdet_deploy.datasets import DataSet, open_dataset
 from infdet_deploy.errors import TrainingError
+from infdet_deploy.evaluation.thresholds import fit_thresholds
 from infdet_deploy.files import write_json
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig
@@ -22,7 +23,7 @@ from infdet_deploy.training import checkpoint
 from infdet_deploy.training.arrangement import arrange, precision
 from infdet_deploy.training.chunked import accumulate_gradients
 from infdet_deploy.training.dataset import PreparedClip, hold_out, load_dataset, mean_durations_s
-from infdet_deploy.training.evaluation import clip_scores, evaluate_network, fit_thresholds, forward
+from infdet_deploy.training.evaluation import clip_scores, evaluate_network, forward, scored_clips
 from infdet_deploy.training.losses import Losses, losses
 from infdet_deploy.training.prepare import FRAME_MODE
 from infdet_deploy.training.settings import TrainConfig
@@ -265,7 +266,7 @@ class _Run:
         network, history = arrange(load_network(best)[0], self.config), state.values["history"]
         known = [*self.clips, *self.validation]
         scores = clip_scores(network, known, self.config.device, precision(self.config))
-        thresholds = fit_thresholds(scores, known, self.model.classes, self.mean_s)
+        thresholds = fit_thresholds(scored_clips(scores, known), self.model.classes, self.mean_s)
         for path, trained in ((best, network), (last, state.averaged)):
             checkpoint.save_trained(path, trained, self.model, thresholds, self.mean_s, FRAME_MODE)
         metrics = next(e for e in history if [e["map"]["0.5"], -e["loss"]] == state.values["best"])

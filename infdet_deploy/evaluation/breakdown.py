@@ -48,9 +48,8 @@ def breakdown(
             taken = dict(zip(rankings[label].order.tolist(), rankings[label].matches.tolist(), strict=True))
         for place, detection in enumerate(found):
             reached = {other: _best_iou(detection, truth) for other, truth in truths.items()}
-            kinds[label][
-                _kind(taken.get(place, -1) >= 0, reached.pop(label, 0.0), max(reached.values(), default=0.0))
-            ] += 1
+            own_iou = reached.pop(label, 0.0)
+            kinds[label][_kind(taken.get(place, -1) >= 0, own_iou, max(reached.values(), default=0.0))] += 1
         for video, intervals in truths.get(label, {}).items():
             here = [place for place, detection in enumerate(found) if detection.video == video]
             overlap = temporal_iou(intervals, [(found[place].start_s, found[place].end_s) for place in here])

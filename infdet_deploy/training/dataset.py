@@ -39,33 +39,18 @@ class PreparedClip:
 
 def load_dataset(
     data: DataSet | Path | str,
-    subset: str,
+    subset: str | None,
     model: ModelConfig,
     on_progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
 ) -> list[PreparedClip]:
     """The clips of one subset, in the order of the annotations, prepared where they are not yet (see `prepare_clips`).
 
-    Raises TrainingError for a subset without clips, a clip without frames and labels that are not the network's;
-    AnnotationError for broken annotations; VideoError for videos that cannot be read or have less than 16 frames.
+    subset: None for all clips. Raises AnnotationError for broken annotations, a subset without clips and labels that
+    are not the network's; VideoError for clips without frames, and for videos that cannot be read or have less than 16.
     """
     data = data if isinstance(data, DataSet) else open_dataset(data)
-    clips = data.subset(subset)
-    if not clips:
-        found = ", ".join(sorted({str(clip.subset) for clip in data.clips}))
-        raise TrainingError(f"{data.annotations}: no clip of subset '{subset}'; subsets there are {found}")
-    for clip in clips:
-        if clip.name not in data.media:
-            raise TrainingError(
-                f"{data.root}: clip '{clip.name}' has no frames; expected videos/{clip.name}.mp4 (or another video "
-                f"file) or a folder frames/{clip.name}"
-            )
-        for one in clip.instances:
-            if one.label not in model.classes:
-                known = ", ".join(model.classes)
-                raise TrainingError(
-                    f"{one.where}: clip '{clip.name}' has label '{one.label}', the network knows {known}"
-                )
+    clips = data.usable(subset, model.classes)
     prepared = []
     for clip, (frames, flow, duration_s) in zip(
         clips, prepare_clips(data, clips, model, on_progress, workers), strict=True

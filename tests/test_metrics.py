@@ -11,6 +11,7 @@ from infdet_deploy.metrics import (
     average_precision_activitynet,
     average_precision_thumos14,
     evaluate,
+    precision_recall,
     temporal_iou,
 )
 
@@ -177,3 +178,24 @@ def test_evaluate_refuses_what_it_cannot_answer():
     for numbers in ((0.0, 1.0, float("nan")), (0.0, float("inf"), 0.5)):
         with pytest.raises(AnnotationError, match=r"video 'v': got .*, expected finite numbers"):
             evaluate(CLIPS, [found("v", *numbers)], "activitynet")
+
+
+def test_precision_recall_by_both_protocols():
+    """Two instances; the surer detection fits loosely, the next exactly, the third nothing, the last the other one."""
+    clips = (Clip("v", 20.0, None, (Instance("hug", 0.0, 2.0), Instance("hug", 8.0, 9.0), Instance("drop", 5.0, 6.0))),)
+    detections = [
+        found("v", 8.0, 9.0, 0.3), found("v", 0.0, 1.5, 0.9), found("v", 0.0, 2.0, 0.8), found("w", 0.0, 1.0, 0.5),
+    ]  # fmt: skip
+    curves = precision_recall(clips, detections, "thumos14", ("drop", "fight", "hug"))
+    assert list(curves) == ["drop", "hug"]  # no instance of fight
+    assert curves["drop"].recall.tolist() == curves["drop"].precision.tolist() == []
+    assert curves["hug"].scores.tolist() == [0.9, 0.8, 0.5, 0.3]
+    assert curves["hug"].order.tolist() == [1, 2, 3, 0]
+    assert curves["hug"].matches.tolist() == [-1, 0, -1, 1]  # the instance takes the exact one
+    assert curves["hug"].precision.tolist() == [0, 1 / 2, 1 / 3, 1 / 2]
+    assert curves["hug"].recall.tolist() == [0, 1 / 2, 1 / 2, 1]
+    hug = precision_recall(clips, detections, "activitynet")["hug"]
+    assert hug.matches.tolist() == [0, -1, -1, 1]  # the surer one takes the instance
+    assert hug.precision.tolist() == [1, 1 / 2, 1 / 3, 1 / 2]
+    assert hug.recall.tolist() == [1 / 2, 1 / 2, 1 / 2, 1]
+    assert precision_recall(clips, detections, "activitynet", iou=0.8)["hug"].matches.tolist() == [-1, 0, -1, 1]

@@ -8,7 +8,7 @@ from infdet_deploy.annotations.detections import read_detections, write_detectio
 from infdet_deploy.annotations.instances import INFDET_CLASSES, Clip, Instance, ScoredInstance
 from infdet_deploy.annotations.json_files import clips_from_json, write_activitynet, write_infdet
 from infdet_deploy.annotations.label_studio import FrameRate, clips_from_label_studio, write_label_studio
-from infdet_deploy.annotations.parsing import Report, load_json, refuse
+from infdet_deploy.annotations.parsing import Report, empty_subset, load_json, refuse
 from infdet_deploy.errors import AnnotationError
 
 __all__ = [
@@ -54,10 +54,10 @@ def read_annotations(
         else:
             clips = clips_from_json(path, root, classes, report)
     kept = tuple(clip for clip in clips if subset in (None, clip.subset))
+    if not clips:
+        raise AnnotationError(f"{path}: no clips in it")
     if not kept:
-        found = ", ".join(sorted({str(clip.subset) for clip in clips}))
-        why = f"no clip of subset '{subset}'; subsets there are {found}" if clips else "no clips in it"
-        raise AnnotationError(f"{path}: {why}")
+        raise empty_subset(path, str(subset), clips)
     seen: dict[str, Clip] = {}
     for clip in kept:
         if clip.name in seen:

@@ -3,11 +3,12 @@
 import bisect
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from infdet_deploy.annotations.instances import Clip
 from infdet_deploy.errors import AnnotationError
 
 # What becomes of an entry that cannot be used: `refuse` ends the reading, a checker collects and goes on.
@@ -17,6 +18,12 @@ Report = Callable[[AnnotationError], None]
 def refuse(error: AnnotationError) -> None:
     """The report of a reader that takes nothing but sound files."""
     raise error
+
+
+def empty_subset(path: Path, subset: str, clips: Iterable[Clip]) -> AnnotationError:
+    """The error for annotations of which no clip is of this subset."""
+    found = ", ".join(sorted({str(clip.subset) for clip in clips}))
+    return AnnotationError(f"{path}: no clip of subset '{subset}'; subsets there are {found}")
 
 
 def read_text(path: Path) -> str:

@@ -27,10 +27,11 @@ def check_dataset(
 ) -> tuple[DataSet, dict[str, Any]]:
     """Read all annotations and decode all frames; the data set as far as it can be used, and a JSON-ready report.
 
-    The report has `clips`, `subsets`, `trimmed` (for each class its clips without times), `instances`, `lengths` (for each class the instances below 5 s, below 10 s and
-    longer), `length_s` (for each class mean, shortest and longest), `duration_s` (of clips: number known, total,
-    shortest, median, longest), `frames` (clips decoded, clips without) and `problems`, one line each. fps and classes
-    are as for `open_dataset`. on_progress is called with the numbers of clips decoded and in all.
+    The report has `clips`, `subsets`, `trimmed` (for each class its clips without times), `instances`, `lengths` (for
+    each class the instances below 5 s, below 10 s and longer), `length_s` (for each class mean, shortest and longest),
+    `duration_s` (of clips: number known, total, shortest, median, longest), `frames` (clips decoded, clips without)
+    and `problems`, one line each. fps and classes are as for `open_dataset`. on_progress is called with the numbers of
+    clips decoded and in all.
 
     Raises AnnotationError where nothing at all can be read.
     """

@@ -11,16 +11,22 @@ Frames of clip NAME: `videos/NAME.*`, `frames/NAME/` (pictures in the order of t
 folder.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from infdet_deploy.annotations import INFDET_CLASSES, Clip, read_annotations, read_class_ids
 from infdet_deploy.annotations.class_files import CLASS_LIST
-from infdet_deploy.annotations.parsing import Report, load_json, refuse
+from infdet_deploy.annotations.parsing import Report, empty_subset, load_json, refuse
 from infdet_deploy.datasets.trimmed import SUBSETS, is_sorted_by_class, read_class_folders
-from infdet_deploy.errors import AnnotationError
+from infdet_deploy.errors import AnnotationError, VideoError
+from infdet_deploy.snippets import MIN_FRAMES
+from infdet_deploy.video import Video, read_video
 from infdet_deploy.video.containers import declared_rate
+from infdet_deploy.video.resize import Mode
 
 ANNOTATIONS = "annotations.json"
 _NOT_FRAMES = {".json", ".txt", ".md", ".csv", ".npz", ".safetensors", ".png", ".jpg", ".jpeg"}
@@ -42,6 +48,43 @@ class DataSet:
     def subset(self, name: str) -> tuple[Clip, ...]:
         """The clips of one subset, perhaps none; `training`, `train` and so on are the same one."""
         return tuple(clip for clip in self.clips if _canonical(clip.subset) == _canonical(name))
+
+    def select(self, name: str | None) -> tuple[Clip, ...]:
+        """The clips of one subset, all of them for None; AnnotationError where there is none."""
+        clips = self.clips if name is None else self.subset(name)
+        if not clips:
+            raise empty_subset(self.annotations, str(name), self.clips)
+        return clips
+
+    def usable(self, name: str | None, classes: Sequence[str]) -> tuple[Clip, ...]:
+        """The clips of `select`, all fit for a network of these classes.
+
+        Raises VideoError for a clip without frames, AnnotationError for a label that is not the network's.
+        """
+        clips = self.select(name)
+        for clip in clips:
+            if clip.name not in self.media:
+                raise VideoError(
+                    f"{self.root}: clip '{clip.name}' has no frames; expected videos/{clip.name}.mp4 (or another video "
+                    f"file) or a folder frames/{clip.name}"
+                )
+            for label, where in [(clip.label, clip.where), *((one.label, one.where) for one in clip.instances)]:
+                if label and label not in classes:
+                    raise AnnotationError(
+                        f"{where}: clip '{clip.name}' has label '{label}', the network knows {', '.join(classes)}"
+                    )
+        return clips
+
+    def video(self, clip: Clip, size: int, mode: Mode) -> Video:
+        """A clip's frames as a network takes them; pictures, which tell no time, last as long as the annotations say.
+
+        size and mode as for `read_video`; raises VideoError as it does, and below 16 frames.
+        """
+        video = read_video(self.media[clip.name], size, mode, min_frames=MIN_FRAMES)
+        if self.media[clip.name].is_dir() and clip.duration_s is not None:
+            fps = len(video.frames) / clip.duration_s
+            video = dataclasses.replace(video, fps=fps, timestamps_s=np.arange(len(video.frames)) / fps)
+        return video
 
     def frame_rate(self, name: str) -> float | None:
         """The frames per second that a clip's video declares; None for pictures, and where there is no video."""

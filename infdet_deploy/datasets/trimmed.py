@@ -11,6 +11,7 @@ SUBSETS = {
     "training": "training", "train": "training", "validation": "validation", "val": "validation",
     "testing": "testing", "test": "testing",
 }  # fmt: skip
+_OTHER_FOLDERS = ("videos", "frames", "annotations")  # of sets with annotations
 _VIDEO_SUFFIXES = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".wmv", ".m4v", ".ts", ".cptv"}
 
 
@@ -42,11 +43,7 @@ def _clips(root: Path) -> Iterator[tuple[str, str, Path]]:
     parts = [(subset, root / folder) for folder, subset in SUBSETS.items() if (root / folder).is_dir()]
     for subset, part in parts or [("training", root)]:
         for folder in sorted(part.iterdir()):
-            if (
-                not folder.is_dir()
-                or folder.name.startswith(".")
-                or (not parts and folder.name in ("videos", "frames"))
-            ):
+            if not folder.is_dir() or folder.name.startswith(".") or folder.name in _OTHER_FOLDERS:
                 continue
             for path in sorted(folder.iterdir()):
                 video = path.is_file() and path.suffix.lower() in _VIDEO_SUFFIXES

@@ -19,11 +19,11 @@ def arrange(network: InfDetNet, config: TrainConfig) -> InfDetNet:
 
 
 def precision(config: TrainConfig) -> torch.dtype:
-    """Of the convolutions: bfloat16 or float32."""
+    """Of the convolutions."""
     if config.precision == "auto":
         fast = torch.cuda.is_bf16_supported() if config.device.startswith("cuda") else _cpu_has_bfloat16()
         return torch.bfloat16 if fast else torch.float32
-    return torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[config.precision]
 
 
 def _cpu_has_bfloat16() -> bool:

@@ -28,17 +28,21 @@ BEST, LAST, STATE, RUN = "best.safetensors", "last.safetensors", "state.safetens
 
 @dataclass
 class TrainingState:
-    """network: being trained; averaged: its moving average; values: JSON (step, history, best so far, schedule)."""
+    """network: being trained; averaged: its moving average; values: JSON (step, history, best so far, schedule);
+    scaler: of the loss, where it is float16."""
 
     network: nn.Module
     averaged: nn.Module
     optimizer: torch.optim.Optimizer
     values: dict[str, Any]
+    scaler: torch.amp.GradScaler
 
 
 def save_state(folder: Path, state: TrainingState) -> None:
-    """Write everything that decides how training goes on, torch's random state included."""
+    """Write everything that decides how training goes on, torch's random states included."""
     tensors: dict[str, Tensor] = {"random": torch.get_rng_state()}
+    for index in range(torch.cuda.device_count()):
+        tensors[f"random.cuda.{index}"] = torch.cuda.get_rng_state(index)
     for part, module in (("network", state.network), ("averaged", state.averaged)):
         tensors |= {f"{part}.{name}": tensor for name, tensor in module.state_dict().items()}
     for index, parameter in enumerate(_parameters(state.optimizer)):
@@ -46,7 +50,8 @@ def save_state(folder: Path, state: TrainingState) -> None:
             tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     with whole_file(folder / STATE) as temporary:
-        save_file(tensors, temporary, metadata={"training": json.dumps(state.values)})
+        header = {"training": json.dumps(state.values), "scaler": json.dumps(state.scaler.state_dict())}
+        save_file(tensors, temporary, metadata=header)
 
 
 def load_state(folder: Path, state: TrainingState) -> None:
@@ -57,7 +62,8 @@ def load_state(folder: Path, state: TrainingState) -> None:
     try:
         tensors = load_file(path)
         with safe_open(path, "pt") as file:
-            values = json.loads((file.metadata() or {})["training"])
+            header = file.metadata() or {}
+            values, scaler = json.loads(header["training"]), json.loads(header["scaler"])
         for part, module in (("network", state.network), ("averaged", state.averaged)):
             module.load_state_dict(_below(tensors, part))
         for index, parameter in enumerate(_parameters(state.optimizer)):
@@ -68,11 +74,22 @@ def load_state(folder: Path, state: TrainingState) -> None:
             if found:
                 state.optimizer.state[parameter] = found
         torch.set_rng_state(tensors["random"])
+        for index in range(torch.cuda.device_count()):
+            if f"random.cuda.{index}" in tensors:
+                torch.cuda.set_rng_state(tensors[f"random.cuda.{index}"], index)
+        state.scaler.load_state_dict(scaler)
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TrainingError(f"{path}: not the state of this training run: {reason}") from None
     state.values.clear()
     state.values.update(values)
+
+
+def clear_leftovers(out: Path) -> None:
+    """Remove what a killed run had begun to write under temporary names."""
+    for name in map(Path, (BEST, LAST, STATE, RUN)):
+        for path in out.glob(f".{name.stem}.*{name.suffix}"):
+            path.unlink(missing_ok=True)
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
@@ -113,10 +130,16 @@ def check_run(out: Path, described: dict[str, Any]) -> None:
     for part in ("model", "training"):
         there = run.get(part) if isinstance(run, dict) else None
         if there != described[part]:
-            keys = [
-                key for key, value in described[part].items() if not isinstance(there, dict) or there.get(key) != value
+            before = there if isinstance(there, dict) else {}
+            changes = [
+                f"{key} {before.get(key)!r} there, {value!r} here"
+                for key, value in described[part].items()
+                if before.get(key) != value
             ]
-            raise TrainingError(f"{out}: the run has another {part} configuration ({', '.join(keys) or 'damaged'})")
+            raise TrainingError(
+                f"{out}: the run has another {part} configuration ({'; '.join(changes) or 'damaged'}); give it the "
+                "options that it was begun with, or start another run"
+            )
     if run.get("data") != described["data"]:
         raise TrainingError(
             f"{out}: the run was begun on {run.get('data')}, not on {described['data']}; name that data"

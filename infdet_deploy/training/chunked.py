@@ -17,6 +17,7 @@ from torch import Tensor
 from infdet_deploy.model.network import InfDetNet, Streams, append_zero_flow
 from infdet_deploy.runtime.pipeline import chunks
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, feature_length
+from infdet_deploy.training.evaluation import full
 from infdet_deploy.training.losses import FLOW_WEIGHT, Losses, classification_loss, flow_loss
 
 
@@ -44,7 +45,7 @@ def accumulate_gradients(
 ) -> Losses:
     """Add `scale` times the gradient of the clip's total loss to the weights' gradients; the losses, each float32 [1].
 
-    snippets: features computed at once. precision: of FEN and towers, bfloat16 by autocast or float32.
+    snippets: features computed at once. precision: of FEN and towers, by autocast.
     """
     device = next(network.parameters()).device
     length = torch.tensor([clip.length], device=device)
@@ -53,7 +54,7 @@ def accumulate_gradients(
         for start, stop, keep in chunks(clip.frames, snippets):
             for parts, part in zip(found, _present(_streams(network, clip, start, stop, precision)), strict=True):
                 parts.append(part[:, keep])
-    features = [_full(torch.cat(parts, 1)).requires_grad_() for parts in found]
+    features = [full(torch.cat(parts, 1)).requires_grad_() for parts in found]
     ordered = iter(features)
     logits = network.head(
         Streams(
@@ -75,7 +76,7 @@ def accumulate_gradients(
         streams = _streams(network, clip, start, stop, precision)
         moved = torch.zeros_like(flow_total)
         if network.fen is not None and streams.flow is not None:
-            target = _full(clip.target[own].to(device))
+            target = full(clip.target[own].to(device))
             moved = flow_loss(streams.flow[:, own.start - start : own.stop - start], target[None], length)
         loss = FLOW_WEIGHT * moved.sum()
         for part, whole in zip(_present(streams), features, strict=True):
@@ -83,7 +84,7 @@ def accumulate_gradients(
             if part.requires_grad:
                 gradient = whole.grad[:, first:last]
                 # the gradient at the features is scaled already
-                loss = loss + (_full(part[:, keep]) * gradient).sum() / scale
+                loss = loss + (full(part[:, keep]) * gradient).sum() / scale
         if loss.requires_grad:
             (scale * loss).backward()
         flow_total += moved.detach()
@@ -94,22 +95,17 @@ def _streams(network: InfDetNet, clip: WholeClip, start: int, stop: int, precisi
     """Flow and features of the frames start … stop−1 alone, the flow of the last one being that to the next frame."""
     grey = clip.grey(start, min(stop + 1, clip.frames))[None]
     flow = None
-    with torch.autocast(grey.device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
+    with torch.autocast(grey.device.type, precision, enabled=precision != torch.float32):
         if network.fen is not None:
             flow = network.estimate_flow(grey)[:, :-1]
         elif network.flow_tower is not None:
-            flow = _full(clip.target[start : min(stop, clip.frames - 1)].to(grey.device))[None]
+            flow = full(clip.target[start : min(stop, clip.frames - 1)].to(grey.device))[None]
         if flow is not None and stop == clip.frames:
             flow = append_zero_flow(flow)
         streams = network.streams(grey[:, : stop - start], flow)
-    return streams._replace(flow=None if flow is None else _full(flow))
+    return streams._replace(flow=None if flow is None else full(flow))
 
 
 def _present(streams: Streams) -> list[Tensor]:
     """The features of the towers that there are, in the order of `InfDetNet.towers`."""
     return [part for part in (streams.infrared, streams.moving) if part is not None]
-
-
-def _full(x: Tensor) -> Tensor:
-    """At least float32."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

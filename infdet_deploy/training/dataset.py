@@ -15,6 +15,7 @@ from infdet_deploy.errors import TrainingError
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import feature_length, valid_length
 from infdet_deploy.training.prepare import prepare_clips
+from infdet_deploy.training.settings import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -40,39 +41,27 @@ class PreparedClip:
 
 def load_dataset(
     data: DataSet | Path | str,
-    subset: str,
+    subset: str | None,
     model: ModelConfig,
     on_progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
 ) -> list[PreparedClip]:
     """The clips of one subset, in the order of the annotations, prepared where they are not yet (see `prepare_clips`).
 
-    Raises TrainingError for a subset without clips, a clip without frames, labels that are not the network's, and clips
-    that its task cannot be learned from (see `trimmed`, and timed instances for detection);
-    AnnotationError for broken annotations; VideoError for videos that cannot be read or have less than 16 frames.
+    subset: None for all clips. Raises AnnotationError for broken annotations, a subset without clips and labels that
+    are not the network's; VideoError for clips without frames, and for videos that cannot be read or have less than 16;
+    TrainingError for clips that the network's task cannot be learned from (see `trimmed`, and timed instances for
+    detection).
     """
     data = data if isinstance(data, DataSet) else open_dataset(data)
-    clips = data.subset(subset)
-    if not clips:
-        found = ", ".join(sorted({str(clip.subset) for clip in data.clips}))
-        raise TrainingError(f"{data.annotations}: no clip of subset '{subset}'; subsets there are {found}")
-    for clip in clips:
-        if clip.name not in data.media:
-            raise TrainingError(
-                f"{data.root}: clip '{clip.name}' has no frames; expected videos/{clip.name}.mp4 (or another video "
-                f"file) or a folder frames/{clip.name}"
-            )
-        if clip.label and model.task == "detection":
-            raise TrainingError(
-                f"{data.root}: clips here are sorted by class and have no times; train with --task recognition, or "
-                "give annotations with times"
-            )
-        for label, where in [*((one.label, one.where) for one in clip.instances), (clip.label, clip.where)]:
-            if label and label not in model.classes:
-                known = ", ".join(model.classes)
-                raise TrainingError(f"{where}: clip '{clip.name}' has label '{label}', the network knows {known}")
+    clips = data.usable(subset, model.classes)
     if model.task == "recognition":
         clips = tuple(trimmed(clip) for clip in clips)
+    elif any(clip.label for clip in clips):
+        raise TrainingError(
+            f"{data.root}: clips here are sorted by class and have no times; train with --task recognition, or give "
+            "annotations with times"
+        )
     prepared = []
     for clip, (frames, flow, duration_s) in zip(
         clips, prepare_clips(data, clips, model, on_progress, workers), strict=True
@@ -82,6 +71,45 @@ def load_dataset(
         labels = snippet_labels(clip, model.classes, len(frames), duration_s, feature_length(len(frames)))
         prepared.append(PreparedClip(clip.name, frames, flow, labels, duration_s, clip))
     return prepared
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Clips to learn from, to choose the checkpoint by, and to judge it at the end.
+
+    mean_s: mean length of each class's instances outside the test clips, in seconds.
+    """
+
+    training: list[PreparedClip]
+    validation: list[PreparedClip]
+    test: list[PreparedClip]
+    mean_s: tuple[float, ...]
+
+
+def load_parts(
+    data: DataSet | Path | str, model: ModelConfig, config: TrainConfig, on_progress: Callable[[int, int], None]
+) -> Parts:
+    """The subsets that the configuration names; clips are held out of training where none are there to validate with.
+
+    Raises TrainingError for a class without an instance to learn from; errors of `load_dataset` and `hold_out`.
+    """
+    data = data if isinstance(data, DataSet) else open_dataset(data)
+    training, validation = load_dataset(data, config.train_subset, model, on_progress), []
+    mean_durations_s(training, model.classes)  # every class can be learned
+    if _shows_something(data, config.validation_subset):
+        validation = load_dataset(data, config.validation_subset, model, on_progress)
+    else:
+        training, validation = hold_out(training, config.validation_share)
+    mean_s = mean_durations_s([*training, *validation], model.classes)
+    shown = _shows_something(data, config.test_subset)
+    return Parts(
+        training, validation, load_dataset(data, config.test_subset, model, on_progress) if shown else [], mean_s
+    )
+
+
+def _shows_something(data: DataSet, subset: str) -> bool:
+    """Whether there is anything in a subset that a network can be judged by."""
+    return any(clip.instances or clip.label for clip in data.subset(subset))
 
 
 def trimmed(clip: Clip) -> Clip:

@@ -18,11 +18,13 @@ class TrainConfig:
     so many features at once (see `chunked`), the batch norms' statistics left as they are. learning_rate: the peak,
     after `warmup` (a share of the steps). schedule: `cosine` falls to 0 at
     the last step; `paper` takes 6 · 0.01 · batch / training clips instead of learning_rate and divides it by 10 when
-    the validation loss has not improved for 10 epochs. clip_norm: gradients are scaled down to this norm. average:
+    the validation loss has not improved for 10 epochs. clip_norm: gradients are scaled down to this norm (0: never).
+    patience: stop after so many validations in a row that are not better than the best one (0: never). average:
     decay of the moving average of the weights, which is what is judged and kept (0: the weights themselves).
     freeze_towers: both towers stay as they are, for towers trained elsewhere. mirror, jitter, shift: augmentation by
     mirroring, brightness and contrast (0.2: up to 20 %) and moving the picture (share of its size). precision: of the
-    convolutions; `auto` is bfloat16 where the processor has it. validate_every and save_every count steps;
+    convolutions; `auto` is bfloat16 where the processor has it, `float16` is for CUDA, its loss scaled. batch is that
+    of all processes together. validate_every and save_every count steps;
     norm_windows: windows from which the batch norms' statistics are taken before validation. train_subset: what to
     learn from. validation_subset: clips to choose the best checkpoint by; where the data set has none, it is
     `validation_share` of the training clips. test_subset: judged once, when training is over, where the set has it.
@@ -37,12 +39,13 @@ class TrainConfig:
     schedule: Literal["cosine", "paper"] = "cosine"
     weight_decay: float = 5e-4
     clip_norm: float = 5.0
+    patience: int = 0
     average: float = 0.97
     freeze_towers: bool = False
     mirror: bool = True
     jitter: float = 0.2
     shift: float = 0.125
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "cpu"
     validate_every: int = 180
     save_every: int = 90
@@ -59,16 +62,18 @@ class TrainConfig:
                 raise ConfigError(f"training: {name} is {getattr(self, name)}, expected 1 or more")
         if self.window_frames < MIN_FRAMES or self.window_frames % FRAMES_PER_SNIPPET:
             raise ConfigError(f"training: window_frames is {self.window_frames}, expected a multiple of 8 from 16")
-        for name in ("learning_rate", "clip_norm"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"training: {name} is {getattr(self, name)}, expected a number above 0")
+        if not 0 < self.learning_rate < math.inf:
+            raise ConfigError(f"training: learning_rate is {self.learning_rate}, expected a number above 0")
         for name in ("warmup", "average", "jitter", "shift", "validation_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"training: {name} is {getattr(self, name)}, expected 0 or more, below 1")
         if len({self.train_subset, self.validation_subset, self.test_subset}) < 3:
             raise ConfigError("training: train_subset, validation_subset and test_subset must be three different ones")
-        if not 0 <= self.weight_decay < math.inf or min(self.norm_windows, self.seed, self.chunk_snippets) < 0:
-            raise ConfigError("training: weight_decay, norm_windows, seed and chunk_snippets must be 0 or more")
+        for name in ("weight_decay", "clip_norm", "norm_windows", "seed", "chunk_snippets", "patience"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"training: {name} is {getattr(self, name)}, expected 0 or more")
+        if self.precision == "float16" and not self.device.startswith("cuda"):
+            raise ConfigError(f"training: precision float16 is for CUDA, device is {self.device}; take bfloat16")
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types; `from_json` gives an equal configuration back."""

@@ -12,13 +12,16 @@ from infdet_deploy.model.presets import FLOW_STRIDE, ModelConfig
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, feature_length, valid_length
 from infdet_deploy.training.chunked import WholeClip
 from infdet_deploy.training.dataset import PreparedClip, snippet_labels
+from infdet_deploy.training.parallel import World
 from infdet_deploy.training.settings import TrainConfig
 
 
 class Batch(NamedTuple):
-    """names; grey [B, T, S, S] in [−1, 1]; target flow [B, T−1, c, S/4, S/4]; labels [B, T', C]; length, pairs [B]."""
+    """names; seeds, a number for each sample of the whole training; grey [B, T, S, S] in [−1, 1]; target flow
+    [B, T−1, c, S/4, S/4]; labels [B, T', C]; length, pairs [B]."""
 
     names: list[str]
+    seeds: tuple[int, ...]
     grey: Tensor
     target: Tensor
     labels: Tensor
@@ -30,11 +33,13 @@ class Windows:
     """The training windows, in an order that follows from the seed and the step alone.
 
     A clip of n windows' length is drawn n times an epoch, each time at another place, a whole number of snippets from
-    its start.
+    its start. Of several processes each gets its share of a step.
     """
 
-    def __init__(self, clips: Sequence[PreparedClip], model: ModelConfig, config: TrainConfig) -> None:
-        self.clips, self.model, self.config = clips, model, config
+    def __init__(
+        self, clips: Sequence[PreparedClip], model: ModelConfig, config: TrainConfig, world: World | None = None
+    ) -> None:
+        self.clips, self.model, self.config, self.world = clips, model, config, world or World()
         self.units = [
             index
             for index, clip in enumerate(clips)
@@ -47,21 +52,27 @@ class Windows:
 
     def batch(self, step: int) -> Batch:
         """The windows of a step, augmented."""
-        samples = [(self.units[place], rng) for place, rng in self._draws(step, len(self.units))]
-        return self._stack([self._window(self.clips[index], rng, True) for index, rng in samples])
+        draws = list(self._draws(step, len(self.units)))
+        samples = [self._window(self.clips[self.units[place]], rng, True) for _, place, rng in draws]
+        return self._stack(samples, [self._seed(draw) for draw, _, _ in draws])
 
-    def whole(self, step: int) -> list[tuple[str, WholeClip]]:
-        """The clips of a step, augmented, with their names; up to 3 frames at the end are dropped, as when running."""
-        return [self._whole(self.clips[place], rng) for place, rng in self._draws(step, len(self.clips))]
+    def whole(self, step: int) -> Iterator[tuple[str, int, WholeClip]]:
+        """The clips of a step, augmented, with name and seed; up to 3 frames at the end are dropped, as when run."""
+        for draw, place, rng in self._draws(step, len(self.clips)):
+            yield self.clips[place].name, self._seed(draw), self._whole(self.clips[place], rng)
 
-    def _draws(self, step: int, count: int) -> Iterator[tuple[int, np.random.Generator]]:
-        """The places, of `count`, that a step draws, each once an epoch, and a random generator for each draw."""
-        for draw in range(step * self.config.batch, (step + 1) * self.config.batch):
+    def _seed(self, draw: int) -> int:
+        return (self.config.seed << 32) + draw
+
+    def _draws(self, step: int, count: int) -> Iterator[tuple[int, int, np.random.Generator]]:
+        """What a step draws: the draw's number, a place of `count`, each once an epoch, a random generator."""
+        for index in self.world.share(self.config.batch):
+            draw = step * self.config.batch + index
             epoch, place = divmod(draw, count)
             order = np.random.default_rng([self.config.seed, 0, epoch]).permutation(count)
-            yield int(order[place]), np.random.default_rng([self.config.seed, 1, draw])
+            yield draw, int(order[place]), np.random.default_rng([self.config.seed, 1, draw])
 
-    def _whole(self, clip: PreparedClip, rng: np.random.Generator) -> tuple[str, WholeClip]:
+    def _whole(self, clip: PreparedClip, rng: np.random.Generator) -> WholeClip:
         total = len(clip.frames) // 4 * 4
         gain, offset = (float(1 + n) for n in self.config.jitter * rng.uniform(-1, 1, 2))
         frames, flow = self._move(clip.frames[:total], clip.flow[: total - 1], rng)
@@ -71,13 +82,13 @@ class Windows:
             return (to_grey(part) * gain + (offset - 1)).clamp(-1, 1)
 
         labels = torch.from_numpy(clip.labels[: feature_length(total)])
-        return clip.name, WholeClip(grey, torch.from_numpy(flow), labels, total, valid_length(total))
+        return WholeClip(grey, torch.from_numpy(flow), labels, total, valid_length(total))
 
     def plain(self, index: int) -> Batch:
         """One window without augmentation."""
         rng = np.random.default_rng([self.config.seed, 2, index])
         clip = self.clips[self.units[int(rng.integers(len(self.units)))]]
-        return self._stack([self._window(clip, rng, False)])
+        return self._stack([self._window(clip, rng, False)], [index])
 
     def _window(self, clip: PreparedClip, rng: np.random.Generator, augment: bool) -> tuple[Any, ...]:
         wanted, total = self.config.window_frames, len(clip.frames)
@@ -112,13 +123,14 @@ class Windows:
             flow[:, 0] *= -1
         return frames, flow
 
-    def _stack(self, samples: list[tuple[Any, ...]]) -> Batch:
+    def _stack(self, samples: list[tuple[Any, ...]], seeds: Sequence[int]) -> Batch:
         names, frames, flow, labels, length, pairs, gain, offset = zip(*samples, strict=True)
         device = self.config.device
         grey = to_grey(torch.from_numpy(np.stack(frames)).to(device))
         scale, add = (torch.tensor(v, dtype=torch.float32, device=device)[:, None, None, None] for v in (gain, offset))
         return Batch(
             list(names),
+            tuple(seeds),
             (grey * scale + add).clamp(-1, 1),
             torch.from_numpy(np.stack(flow)).to(device),
             torch.from_numpy(np.stack(labels)).to(device),

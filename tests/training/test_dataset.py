@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from infdet_deploy.annotations import Clip, Instance, write_activitynet
-from infdet_deploy.errors import AnnotationError, TrainingError
+from infdet_deploy.errors import AnnotationError, TrainingError, VideoError
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import feature_length
 from infdet_deploy.training import dataset, prepare
@@ -86,12 +86,12 @@ def test_mean_durations(data):
 def test_errors(data, tmp_path):
     with pytest.raises(AnnotationError, match="no such data set folder"):
         dataset.load_dataset(tmp_path / "none", "training", MODEL)
-    with pytest.raises(TrainingError, match="no clip of subset 'testing'; subsets there are training"):
+    with pytest.raises(AnnotationError, match="no clip of subset 'testing'; subsets there are training"):
         dataset.load_dataset(data, "testing", MODEL)
-    with pytest.raises(TrainingError, match=r"label '(drop|fight)', the network knows wave"):
+    with pytest.raises(AnnotationError, match=r"label '(drop|fight)', the network knows wave"):
         dataset.load_dataset(data, "training", ModelConfig(classes=("wave",), size=64))
     write_activitynet(tmp_path / "annotations.json", [Clip("gone", 3.0, "training", (Instance("drop", 1, 2),))])
-    with pytest.raises(TrainingError, match=r"clip 'gone' has no frames; expected videos/gone\.mp4"):
+    with pytest.raises(VideoError, match=r"clip 'gone' has no frames; expected videos/gone\.mp4"):
         dataset.load_dataset(tmp_path, "training", MODEL)
 
 

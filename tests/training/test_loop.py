@@ -13,10 +13,9 @@ from infdet_deploy.annotations import Clip, Instance
 from infdet_deploy.errors import ConfigError, TrainingError
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network, random_network
-from infdet_deploy.runtime.detections import DetectionRule
+from infdet_deploy.runtime.detections import DetectionRule, default_thresholds
 from infdet_deploy.training import checkpoint, evaluation, loop
 from infdet_deploy.training.dataset import PreparedClip, hold_out, load_dataset, snippet_labels
-from infdet_deploy.training.losses import Losses
 from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.synthetic import synthesise
 from infdet_deploy.training.windows import Windows
@@ -69,7 +68,7 @@ def test_run_folder(data, straight):
         "frame_mode": "resize",
     }
     validation = hold_out(load_dataset(data, "training", MODEL), CONFIG.validation_share)[1]
-    rule = DetectionRule(evaluation.default_thresholds(MODEL.classes), result.mean_duration_s)
+    rule = DetectionRule(default_thresholds(MODEL.classes), result.mean_duration_s)
     found = evaluation.evaluate_network(network, validation, rule)
     assert found["loss"] == pytest.approx(result.metrics["loss"], rel=1e-4)
     assert result.test is not None
@@ -129,13 +128,16 @@ def test_whole_clips(data, tmp_path):
 def test_whole_clips_are_augmented_and_cut_to_four_frames():
     clip = _clip(43, (Instance("drop", 1.2, 2.5),))  # a snippet lasts 1.075 s
     config = dataclasses.replace(CONFIG, batch=3, jitter=0.0)
+    seeds = []
     for step in range(2):
-        for name, found in Windows([clip], MODEL, config).whole(step):
+        for name, seed, found in Windows([clip], MODEL, config).whole(step):
+            seeds.append(seed)
             assert (name, found.frames, found.length) == ("c", 40, 5)
             level = ((found.grey(8, 30)[:, 0, 0] + 1) / 2 * 255).round().int()
             assert torch.equal(level, torch.arange(8, 30, dtype=torch.int32))
             assert found.target.shape == (39, 3, 16, 16)
             assert found.labels[:, 0].tolist() == [0, 0, 1, 0]
+    assert seeds == [0, 1, 2, 3, 4, 5]
 
 
 def test_loss_that_is_not_finite_names_the_clip(data, tmp_path):
@@ -179,7 +181,7 @@ def test_own_validation_clips_and_no_test_clips(data, tmp_path):
     result = loop.train(folder, tmp_path / "run", MODEL, config)
     assert result.test is None
     clips = load_dataset(folder, "validation", MODEL)
-    rule = DetectionRule(evaluation.default_thresholds(MODEL.classes), result.mean_duration_s)
+    rule = DetectionRule(default_thresholds(MODEL.classes), result.mean_duration_s)
     found = evaluation.evaluate_network(load_network(result.best)[0], clips, rule)
     assert found["loss"] == pytest.approx(result.metrics["loss"], rel=1e-4)
 
@@ -272,14 +274,3 @@ def test_short_clips_are_padded():
     assert batch.labels.shape == (1, 3, 3)
     assert (batch.length.tolist(), batch.pairs.tolist()) == ([2], [19])
     assert torch.equal(batch.grey[:, 20:], batch.grey[:, 19:20].expand(-1, 12, -1, -1))
-
-
-def test_fitted_threshold_is_the_good_one_nearest_to_the_published():
-    clip = _clip(160, (Instance("drop", 4.0, 10.0),))
-    scores = np.full((19, 1), 0.31, np.float32)  # below: everything is one run; above 0.8: nothing is
-    scores[4:10] = 0.79
-    nothing = Losses(torch.zeros(1), torch.zeros(1), torch.zeros(1))
-    found = [evaluation.ClipScores(scores, nothing)]
-    assert evaluation.fit_thresholds(found, [clip], ("drop",), (6.0,)) == (0.325,)  # of 0.325 … 0.775, from 0.3
-    clip = dataclasses.replace(clip, annotation=Clip("c", 20.0, None, (Instance("wave", 4.0, 10.0),)))
-    assert evaluation.fit_thresholds(found, [clip], ("wave",), (6.0,)) == (0.5,)

@@ -1,0 +1,30 @@
+"""The learning rate's course, and when to stop."""
+
+import math
+from typing import Any
+
+from infdet_deploy.training.settings import TrainConfig
+
+_PATIENCE_EPOCHS = 10  # of the paper's schedule
+
+
+def learning_rate(config: TrainConfig, step: int, clips: int, scale: float) -> float:
+    """The rate of a step. clips: training clips; scale: what `plateau` has made of the paper's rate."""
+    warm = min(1.0, (step + 1) / max(1.0, config.warmup * config.steps))
+    if config.schedule == "paper":
+        return warm * scale * 6 * 0.01 * config.batch / clips
+    return warm * config.learning_rate * (1 + math.cos(math.pi * step / config.steps)) / 2
+
+
+def plateau(values: dict[str, Any], loss: float, steps_per_epoch: float) -> None:
+    """Divide the paper's rate by 10 after 10 epochs without a lower validation loss; `values` is the run's state."""
+    if values["least"] is None or loss < values["least"][0]:
+        values["least"] = [loss, values["step"]]
+    elif values["step"] - values["least"][1] >= _PATIENCE_EPOCHS * steps_per_epoch:
+        values["scale"] /= 10
+        values["least"][1] = values["step"]
+
+
+def is_over(config: TrainConfig, values: dict[str, Any]) -> bool:
+    """Whether all steps are done, or `patience` validations in a row were no better than the best."""
+    return values["step"] >= config.steps or 0 < config.patience <= values["worse"]

@@ -45,7 +45,6 @@ def test_two_processes_give_the_losses_of_one(data, tmp_path, mode, steps, allow
     apart = max(abs(a - b) for first, second in zip(one, two, strict=True) for a, b in zip(first, second, strict=True))
     print(f"{mode}: largest difference of a loss in {steps} steps {apart:.1e}")
     assert apart <= allowed
-    assert one[-1][0] < one[0][0]
 
 
 def test_a_batch_is_shared_out(monkeypatch):

@@ -1,7 +1,8 @@
 """Steps of training, started by `python` or by torchrun: what test_parallel compares.
 
 Usage: parallel_run.py DATA OUT windows|whole. The first process prints the losses as JSON. Windows are trained in
-float64 and for three steps only: Adam divides by gradients that are almost zero, and rounding grows a thousandfold a step.
+float64 and for three steps only: Adam divides by gradients that are almost zero, so that rounding grows a
+thousandfold a step.
 """
 
 import json

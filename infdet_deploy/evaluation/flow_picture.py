@@ -1,6 +1,7 @@
 """Flow made visible: direction as hue, length as saturation; the target beside what a network estimates."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,40 +48,38 @@ def draw_flow(
     """Write a PNG with a row for each of P frame pairs: the first frame, its TV-L1 flow, the estimated flow.
 
     name: the clip's. frames: uint8 [P, S, S]; times_s: [P]. target, estimate: [P, c, h, w], the first two channels
-    horizontal and vertical displacement in units of `limit_px` pixels of the frame. All flow is drawn to one scale.
+    horizontal and vertical displacement in units of `limit_px` pixels of the frame. All flow is drawn to one scale, the
+    target's. Titles give means over both channels, so that a flow of zero would be as far off as the target is long.
     Raises InfdetError without matplotlib.
     """
     plt = pyplot()
 
     target_px, estimate_px = (np.asarray(flow[:, :2], np.float64) * limit_px for flow in (target, estimate))
-    lengths_px = np.hypot(*np.concatenate([target_px, estimate_px]).swapaxes(0, 1))
-    longest_px = max(float(np.quantile(lengths_px, 0.995)), 0.1)
-    figure, grid = plt.subplots(
-        len(frames), 3, figsize=(9.6, 0.9 + 2.9 * len(frames)), layout="constrained", squeeze=False
-    )
+    longest_px = max(float(np.quantile(np.hypot(*target_px.swapaxes(0, 1)), 0.995)), 0.1)
+    rows = len(frames)
+    figure = plt.figure(figsize=(10.4, 0.6 + 3.0 * rows), layout="constrained")
+    grid = figure.subplots(rows, 4, width_ratios=(1, 1, 1, 0.4), squeeze=False)
     for row, (frame, wanted, found, time_s) in enumerate(zip(frames, target_px, estimate_px, times_s, strict=True)):
-        moving = f"mean length {np.hypot(*wanted).mean():.2f} px"
-        apart = f"mean |difference| {np.abs(found - wanted).mean():.2f} px"
         grid[row, 0].imshow(frame, cmap="inferno", vmin=0, vmax=255)
         grid[row, 1].imshow(flow_colours(wanted, longest_px))
         grid[row, 2].imshow(flow_colours(found, longest_px))
-        for panel, title in zip(
-            grid[row], (f"{name}, {time_s:.2f} s", f"TV-L1: {moving}", f"FEN: {apart}"), strict=True
-        ):
+        titles = (
+            f"{name}, {time_s:.2f} s",
+            f"TV-L1: mean |flow| {np.abs(wanted).mean():.2f} px",
+            f"FEN: mean |difference| {np.abs(found - wanted).mean():.2f} px",
+        )
+        for panel, title in zip(grid[row], titles, strict=False):
             panel.set_title(title, fontsize=9)
             panel.set(xticks=[], yticks=[])
-    _wheel(grid[0, 1], longest_px)
-    figure.suptitle(
-        f"flow in pixels of the {frames.shape[1]}-pixel frame; the wheel's rim is {longest_px:.2f} px or more"
-    )
+        grid[row, 3].axis("off")
+    _wheel(grid[0, 3], longest_px)
+    figure.suptitle(f"flow from a frame to the next, in pixels of the {frames.shape[1]}-pixel frame", fontsize=11)
     return save_figure(figure, path)
 
 
-def _wheel(panel, longest_px: float) -> None:
-    """The colour code, in a corner of a picture."""
-    inset = panel.inset_axes((0.77, 0.77, 0.22, 0.22))
-    y, x = np.mgrid[-1:1:65j, -1:1:65j]
-    colours = flow_colours(np.stack([x, y]), 1.0)
-    alpha = (np.hypot(x, y) <= 1).astype(np.float64)
-    inset.imshow(np.dstack([colours, alpha]))
-    inset.axis("off")
+def _wheel(panel: Any, longest_px: float) -> None:
+    """The colour code: motion from the middle to the rim, which stands for `longest_px` and more."""
+    y, x = np.mgrid[-1:1:129j, -1:1:129j]
+    inside = (np.hypot(x, y) <= 1).astype(np.float64)
+    panel.imshow(np.dstack([flow_colours(np.stack([x, y]), 1.0), inside]))
+    panel.set_title(f"rim: {longest_px:.2f} px or more\nin that direction", fontsize=8)

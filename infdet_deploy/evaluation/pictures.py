@@ -26,22 +26,25 @@ def draw_precision_recall(
     """
     plt = pyplot()
 
-    figure, panels = plt.subplots(
-        1, len(rankings), figsize=(0.6 + 5.4 * len(rankings), 5.0), layout="constrained", squeeze=False
-    )
-    for panel, (protocol, classes) in zip(panels[0], rankings.items(), strict=True):
+    rows = max(map(len, rankings.values()))
+    figure = plt.figure(figsize=(0.6 + 5.4 * len(rankings), 5.0 + 0.19 * rows), layout="constrained")
+    parts = figure.subfigures(1, len(rankings), squeeze=False)[0]
+    for part, (protocol, classes) in zip(parts, rankings.items(), strict=True):
+        panel = part.subplots()
         for index, (label, ranking) in enumerate(classes.items()):
             colour = COLOURS[index % len(COLOURS)]
-            name = f"{label}: AP {ap[protocol][label]:.3f}, {len(ranking.scores)} detections of {ranking.instances}"
-            panel.plot(ranking.recall, ranking.precision, "o-", markersize=4, color=colour, label=name)
+            counts = f"{len(ranking.scores)} detections, {ranking.instances} instances"
+            name = f"{label}: AP {ap[protocol][label]:.3f}, {counts}"
+            panel.plot(ranking.recall, ranking.precision, "o-", markersize=3, linewidth=1.2, color=colour, label=name)
             if protocol == "activitynet":
                 envelope = np.maximum.accumulate(ranking.precision[::-1])[::-1]
                 recall, envelope = np.append(0.0, ranking.recall), np.append(envelope[:1], envelope)
-                panel.plot(recall, envelope, "--", drawstyle="steps-pre", color=colour)
+                panel.plot(recall, envelope, "--", drawstyle="steps-pre", linewidth=1.2, color=colour)
         panel.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04), xlabel="recall", ylabel="precision")
-        panel.set_title(f"{protocol}, IoU {iou:g}")
+        dashed = "; dashed: what AP averages" if protocol == "activitynet" else ""
+        panel.set_title(f"{protocol}, IoU {iou:g}{dashed}")
         panel.grid(color="#e6e6e6")
-        panel.legend(loc="lower left", fontsize=8)
+        part.legend(loc="outside lower center", fontsize=8, frameon=False)
     return save_figure(figure, path)
 
 
@@ -53,9 +56,11 @@ def draw_errors(path: Path | str, report: Mapping[str, Any]) -> Path:
     plt = pyplot()
 
     classes = list(report["detections"])
-    figure, panels = plt.subplots(1, 2, figsize=(12, 2.0 + 0.55 * len(classes)), layout="constrained")
-    for panel, part, kinds in zip(panels, ("detections", "instances"), (DETECTIONS, INSTANCES), strict=True):
-        counts = np.array([[report[part][label][kind] for kind in kinds] for label in classes])
+    figure = plt.figure(figsize=(12, 2.4 + 0.55 * len(classes)), layout="constrained")
+    parts = zip(figure.subfigures(1, 2), ("detections", "instances"), (DETECTIONS, INSTANCES), strict=True)
+    for part, what, kinds in parts:
+        panel = part.subplots()
+        counts = np.array([[report[what][label][kind] for kind in kinds] for label in classes])
         ends = counts.cumsum(axis=1)
         for index, kind in enumerate(kinds):
             starts = ends[:, index] - counts[:, index]
@@ -64,11 +69,9 @@ def draw_errors(path: Path | str, report: Mapping[str, Any]) -> Path:
             for row, (start, count) in enumerate(zip(starts, counts[:, index], strict=True)):
                 if count > 0.02 * ends.max():  # no room for a number in less
                     panel.text(start + count / 2, row, str(count), ha="center", va="center", fontsize=8)
-        panel.set(yticks=range(len(classes)), yticklabels=classes, ylim=(len(classes) - 0.4, -0.6), xlabel=part)
+        panel.set(yticks=range(len(classes)), yticklabels=classes, ylim=(len(classes) - 0.4, -0.6))
         panel.set_xlim(0, max(1, ends.max()))
         panel.xaxis.get_major_locator().set_params(integer=True)
-        panel.set_title(f"{part}: {counts.sum()}, at IoU {report['iou']:g}")
-        panel.legend(
-            loc="upper center", bbox_to_anchor=(0.5, -0.12 - 0.3 / len(classes)), ncols=3, fontsize=8, frameon=False
-        )
+        panel.set_title(f"{counts.sum()} {what}, at IoU {report['iou']:g}")
+        part.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return save_figure(figure, path)

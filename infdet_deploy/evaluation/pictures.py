@@ -38,8 +38,10 @@ def draw_precision_recall(
             panel.plot(ranking.recall, ranking.precision, "o-", markersize=3, linewidth=1.2, color=colour, label=name)
             if protocol == "activitynet":
                 envelope = np.maximum.accumulate(ranking.precision[::-1])[::-1]
-                recall, envelope = np.append(0.0, ranking.recall), np.append(envelope[:1], envelope)
-                panel.plot(recall, envelope, "--", drawstyle="steps-pre", linewidth=1.2, color=colour)
+                envelope = np.append(envelope.max(initial=0.0), envelope)
+                panel.plot(
+                    np.append(0.0, ranking.recall), envelope, "--", drawstyle="steps-pre", linewidth=1.2, color=colour
+                )
         panel.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04), xlabel="recall", ylabel="precision")
         dashed = "; dashed: what AP averages" if protocol == "activitynet" else ""
         panel.set_title(f"{protocol}, IoU {iou:g}{dashed}")

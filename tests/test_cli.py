@@ -94,7 +94,7 @@ def test_changed_byte_and_missing_stage(folder, tmp_path):
         (("bench", "--preset", "huge"), "huge"),
         (("export",), "train first"),
         (("export", "none.safetensors"), "none.safetensors"),
-        (("eval", "--detections", "a", "--annotations", "b", "--protocol", "c"), "protocol"),
+        (("eval", "a", "b", "--protocol", "c"), "protocol"),
         (("train", "--steps", "0", "--data", "none"), "steps is 0"),
         (("import-weights", "none.pt", "--out", "a.safetensors"), "none.pt"),
         (("complexity", "--frames", "3"), "16"),
@@ -199,14 +199,13 @@ def test_eval_json(tmp_path):
     found = {"version": "1", "results": {"a": [{"label": "hug", "segment": [1.0, 2.5], "score": 0.9}]}}
     for name, content in (("truth.json", annotations), ("found.json", found)):
         (tmp_path / name).write_text(json.dumps(content))
-    files = ("--detections", tmp_path / "found.json", "--annotations", tmp_path / "truth.json")
-    for protocol in ("thumos14", "activitynet"):
-        result = command("eval", *files, "--protocol", protocol, "--json")
-        assert result.returncode == 0, result.stderr
-        report = json.loads(result.stdout)
-        assert report["protocol"] == protocol
-        assert report["map"] == {str(iou): 1.0 for iou in (0.1, 0.2, 0.3, 0.4, 0.5)}  # IoU 0.75
-        assert report["ap"] == {"hug": report["map"]}
+    result = command("eval", tmp_path / "found.json", tmp_path / "truth.json", "--json")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert list(report["protocols"]) == ["thumos14", "activitynet"]
+    for found in report["protocols"].values():
+        assert found["map"] == {str(iou): 1.0 for iou in (0.1, 0.2, 0.3, 0.4, 0.5)}  # IoU 0.75
+        assert found["ap"] == {"hug": found["map"]}
 
 
 def test_complexity_json():
@@ -239,7 +238,8 @@ import infdet_deploy.runtime, infdet_deploy.video
 
 names = [f"infdet_deploy.{n}" for n in ("agreement", "annotations", "config", "console", "doctor", "errors", "files",
          "machine", "metrics", "snippets", "cli", "commands.bundles", "commands.training", "benchmarks.latency",
-         "benchmarks.parity", "datasets.check", "datasets.convert")]
+         "benchmarks.parity", "datasets.check", "datasets.convert", "commands.evaluation", "commands.scorers",
+         "evaluation.breakdown", "evaluation.thresholds", "evaluation.pictures", "evaluation.flow_picture")]
 for package in (infdet_deploy.runtime, infdet_deploy.video):
     names += [m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
 for name in names:

@@ -11,23 +11,55 @@ from infdet_deploy.console import print_json, table
 
 @app.command(name="eval")
 def evaluate(
-    detections: Annotated[Path, typer.Option(help="Detections: THUMOS text, ActivityNet JSON or `detect --json`.")],
-    annotations: Annotated[Path, typer.Option(help="Annotations: a folder of class files, or JSON.")],
-    protocol: Annotated[str, typer.Option(help="thumos14 or activitynet.")] = "thumos14",
-    subset: Annotated[str | None, typer.Option(help="Only clips of this subset (JSON annotations).")] = None,
+    what: Annotated[
+        Path,
+        typer.Argument(help="Detections (THUMOS text, ActivityNet or `detect` JSON), a run, checkpoint or bundle."),
+    ],
+    data: Annotated[Path, typer.Argument(help="For detections annotations, a file or folder; else a data set folder.")],
+    subset: Annotated[
+        str | None, typer.Option(help="Judge these clips [default: all for detections, else testing].")
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="both, thumos14 or activitynet.")] = "both",
+    fit_thresholds: Annotated[
+        bool, typer.Option("--fit-thresholds", help="First fit thresholds on subset training, and store them in WHAT.")
+    ] = False,
+    backend: Annotated[str | None, typer.Option(help="Runs a bundle [default: openvino].")] = None,
+    precision: Annotated[str | None, typer.Option(help="One that the bundle holds [default: float32].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the report and pictures into this folder.")] = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Score detections against annotations: mean average precision at temporal IoU 0.1 to 0.5."""
+    """Judge detections, a checkpoint or a bundle: mean average precision at temporal IoU 0.1 to 0.5, and each error."""
     from infdet_deploy.commands import evaluation
 
-    result = evaluation.evaluate(detections, annotations, protocol, subset)
+    report = evaluation.evaluate(what, data, subset, protocol, fit_thresholds, backend, precision, out)
     if json_output:
-        print_json(result)
+        print_json(report)
         return
-    ious = list(result["map"])
-    rows = [[label, *(("–" if ap[i] is None else f"{ap[i]:.4f}") for i in ious)] for label, ap in result["ap"].items()]
-    rows.append(["mAP", *(f"{result['map'][i]:.4f}" for i in ious)])
-    table(f"{protocol}", ["class", *(f"IoU {i}" for i in ious)], rows)
+    clips = (
+        f"{report['clips']} clips of subset {report['subset']}" if report["subset"] else f"all {report['clips']} clips"
+    )
+    print(f"{what} on {clips}: {report['detections']} detections, {report['instances']} instances")
+    if fit_thresholds:
+        before, after = report["thresholds_before"], report["thresholds"]
+        rows = [[label, f"{before[label]:.3f}", f"{after[label]:.3f}"] for label in report["classes"]]
+        table(f"\nthresholds, fitted on subset training, stored in {what}", ["class", "before", "now"], rows)
+    if "losses" in report:
+        print("losses: " + ", ".join(f"{name} {value:.4f}" for name, value in report["losses"].items()))
+    for name, result in report["protocols"].items():
+        ious = list(result["map"])
+        rows = [
+            [label, *("–" if ap[iou] is None else f"{ap[iou]:.4f}" for iou in ious)]
+            for label, ap in result["ap"].items()
+        ]
+        rows.append(["mAP", *(f"{result['map'][iou]:.4f}" for iou in ious)])
+        table(f"\n{name}", ["class", *(f"IoU {iou}" for iou in ious)], rows)
+    for part in ("detections", "instances"):
+        counts = report["errors"][part]
+        kinds = list(next(iter(counts.values())))
+        rows = [[label, *(str(counts[label][kind]) for kind in kinds)] for label in counts]
+        table(f"\n{part} at IoU {report['errors']['iou']}", ["class", *(k.replace("_", " ") for k in kinds)], rows)
+    if out is not None:
+        print(f"report and pictures: {out}")
 
 
 @app.command()

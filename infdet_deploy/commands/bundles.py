@@ -20,22 +20,16 @@ def export(run: Path | None, out: Path | None, fp16: bool) -> "Bundle":
     from infdet_deploy.export.bundle import export_bundle
     from infdet_deploy.model.weights import load_network
     from infdet_deploy.runtime.bundle import load_bundle
-    from infdet_deploy.runtime.detections import default_rule
-    from infdet_deploy.training.checkpoint import BEST, newest_run
+    from infdet_deploy.training.checkpoint import checkpoint_file, newest_run, saved_rule
 
     if run is None:
         run = newest_run(RUNS)
         say(f"exporting the newest run, {run}")
-    if run.is_dir() and not (run / BEST).is_file():
-        raise InfdetError(f"{run} holds no {BEST}: is it a run folder, and has it been trained?")
-    checkpoint = run / BEST if run.is_dir() else run
-    network, extra = load_network(checkpoint)
+    network, extra = load_network(checkpoint_file(run))
     out = out or Path(f"{run.resolve().name if run.is_dir() else run.stem}.infdet")
     if out.suffix != ".infdet":
         raise UsageError(f"--out is {out}; a bundle is called NAME.infdet")
-    rule = default_rule(network.config.classes)
-    thresholds, means_s = extra.get("thresholds", rule.thresholds), extra.get("mean_duration_s", rule.mean_duration_s)
-    rule = dataclasses.replace(rule, thresholds=tuple(thresholds), mean_duration_s=tuple(means_s))
+    rule = saved_rule(extra, network.config.classes)
     precisions = ("float32", "float16") if fp16 else ("float32",)
     with progress("export") as update:
         export_bundle(

@@ -11,13 +11,14 @@
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from infdet_deploy.config import from_dict
 from infdet_deploy.errors import BundleError, ConfigError, UsageError
-from infdet_deploy.files import sha256
+from infdet_deploy.files import sha256, write_json
 from infdet_deploy.runtime.detections import DetectionRule
 
 FORMAT = 1
@@ -106,6 +107,16 @@ def load_bundle(path: Path | str) -> Bundle:
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         raise BundleError(f"{path / MANIFEST} is damaged: an entry is missing or of the wrong kind ({what})") from None
     return bundle
+
+
+def store_thresholds(bundle: Bundle, thresholds: Sequence[float]) -> Bundle:
+    """Put other thresholds into a bundle's manifest, the rest of which stays as it is; gives the bundle back with them.
+
+    The manifest is not among the files that it lists with their SHA-256, so the bundle still passes `load_bundle`.
+    """
+    manifest = {**bundle.manifest, "rule": {**bundle.manifest["rule"], "thresholds": list(thresholds)}}
+    write_json(bundle.path / MANIFEST, manifest)
+    return Bundle(bundle.path, manifest)
 
 
 def _check(bundle: Bundle) -> None:

@@ -14,14 +14,15 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 from infdet_deploy.config import read_json
-from infdet_deploy.errors import TrainingError
+from infdet_deploy.errors import InfdetError, TrainingError
 from infdet_deploy.files import whole_file
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import save_network
+from infdet_deploy.runtime.detections import DetectionRule, default_rule
 
 BEST, LAST, STATE, RUN = "best.safetensors", "last.safetensors", "state.safetensors", "run.json"
 
@@ -112,6 +113,30 @@ def save_trained(
     """Write a network with what turning its scores into detections needs."""
     extra = {"thresholds": list(thresholds), "mean_duration_s": list(mean_duration_s), "frame_mode": frame_mode}
     save_network(path, network, model, extra)
+
+
+def saved_rule(extra: dict[str, Any], classes: Sequence[str]) -> DetectionRule:
+    """The rule in a checkpoint's extra JSON (see `load_network`), `default_rule` for what is not there."""
+    rule = default_rule(classes)
+    thresholds, means_s = extra.get("thresholds", rule.thresholds), extra.get("mean_duration_s", rule.mean_duration_s)
+    return DetectionRule(tuple(thresholds), tuple(means_s))
+
+
+def store_thresholds(path: Path, thresholds: Sequence[float]) -> None:
+    """Put other thresholds into a checkpoint of ours; its tensors and the rest of its header stay as they are."""
+    with safe_open(path, "pt") as file:
+        metadata = dict(file.metadata())
+    metadata["infdet"] = json.dumps({**json.loads(metadata["infdet"]), "thresholds": list(thresholds)})
+    content = save(load_file(path), metadata)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def checkpoint_file(run: Path) -> Path:
+    """The checkpoint that is meant: `run` itself, or a run folder's best. Raises InfdetError where it holds none."""
+    if run.is_dir() and not (run / BEST).is_file():
+        raise InfdetError(f"{run} holds no {BEST}: is it a run folder, and has it been trained?")
+    return run / BEST if run.is_dir() else run
 
 
 def newest_run(root: Path | str = Path("runs")) -> Path:

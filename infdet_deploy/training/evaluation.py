@@ -1,5 +1,6 @@
 """Judging a network on whole clips."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from infdet_deploy.evaluation.thresholds import ScoredClip, detections
 from infdet_deploy.metrics import IOU_THRESHOLDS, evaluate
 from infdet_deploy.model.network import InfDetNet, Streams, append_zero_flow, to_grey
 from infdet_deploy.runtime.detections import DetectionRule
-from infdet_deploy.snippets import valid_length
+from infdet_deploy.snippets import feature_length, valid_length
 from infdet_deploy.training.dataset import PreparedClip
 from infdet_deploy.training.losses import Losses, losses
 
@@ -46,11 +47,14 @@ def clip_scores(
     device: str = "cpu",
     precision: torch.dtype = torch.float32,
 ) -> list[ClipScores]:
-    """Scores and losses of whole clips, float32, the network in eval mode, its convolutions in `precision`."""
+    """Scores and losses of whole clips, float32, the network in eval mode, its convolutions in `precision`.
+
+    Up to 3 frames at the end are dropped, as when running a bundle, so the scores are those that the bundle gives.
+    """
     network.eval()
     found = []
     with torch.inference_mode():
-        for clip in clips:
+        for clip in map(_as_run, clips):
             grey = to_grey(torch.from_numpy(clip.frames)[None].to(device))
             length = torch.tensor([valid_length(len(clip.frames))], device=device)
             target = torch.from_numpy(clip.flow.astype(np.float32))[None].to(device)
@@ -58,6 +62,12 @@ def clip_scores(
             labels = torch.from_numpy(clip.labels)[None].to(device)
             found.append(ClipScores(logits[0].sigmoid().cpu().numpy(), losses(logits, labels, flow, target, length)))
     return found
+
+
+def _as_run(clip: PreparedClip) -> PreparedClip:
+    total = len(clip.frames) // 4 * 4
+    labels = clip.labels[: feature_length(total)]
+    return dataclasses.replace(clip, frames=clip.frames[:total], flow=clip.flow[: total - 1], labels=labels)
 
 
 def scored_clips(found: Sequence[ClipScores], clips: Sequence[PreparedClip]) -> list[ScoredClip]:

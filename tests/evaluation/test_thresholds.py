@@ -29,5 +29,5 @@ def test_detections_of_clips():
 
 
 def test_a_class_without_instances_cannot_be_fitted():
-    with pytest.raises(AnnotationError, match="no instance of class 'hug' in 1 clips to fit"):
+    with pytest.raises(AnnotationError, match="no instance of class 'hug' in 1 clips to fit its threshold on"):
         fit_thresholds([scored("drop", "hug")], ("drop", "hug"), (6.0, 6.0))

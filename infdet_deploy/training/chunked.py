@@ -42,17 +42,21 @@ def accumulate_gradients(
     snippets: int,
     precision: torch.dtype = torch.float32,
     scale: float = 1.0,
+    teach: bool = False,
 ) -> Losses:
     """Add `scale` times the gradient of the clip's total loss to the weights' gradients; the losses, each float32 [1].
 
-    snippets: features computed at once. precision: of FEN and towers, by autocast.
+    snippets: features computed at once. precision: of FEN and towers, by autocast. teach: show the flow tower the
+    target flow instead of the FEN's.
     """
     device = next(network.parameters()).device
     length = torch.tensor([clip.length], device=device)
     found: list[list[Tensor]] = [[] for _ in network.towers()]
     with torch.no_grad():
         for start, stop, keep in chunks(clip.frames, snippets):
-            for parts, part in zip(found, _present(_streams(network, clip, start, stop, precision)), strict=True):
+            for parts, part in zip(
+                found, _present(_streams(network, clip, start, stop, precision, teach)), strict=True
+            ):
                 parts.append(part[:, keep])
     features = [full(torch.cat(parts, 1)).requires_grad_() for parts in found]
     ordered = iter(features)
@@ -73,9 +77,9 @@ def accumulate_gradients(
     for start, stop, keep in chunks(clip.frames, snippets):
         first, last = keep.start + start // FRAMES_PER_SNIPPET, keep.stop + start // FRAMES_PER_SNIPPET
         own = slice(first * FRAMES_PER_SNIPPET, clip.frames - 1 if last == total else last * FRAMES_PER_SNIPPET)
-        streams = _streams(network, clip, start, stop, precision)
+        streams = _streams(network, clip, start, stop, precision, teach)
         moved = torch.zeros_like(flow_total)
-        if network.fen is not None and streams.flow is not None:
+        if streams.flow is not None:
             target = full(clip.target[own].to(device))
             moved = flow_loss(streams.flow[:, own.start - start : own.stop - start], target[None], length)
         loss = FLOW_WEIGHT * moved.sum()
@@ -91,19 +95,24 @@ def accumulate_gradients(
     return Losses((classification + FLOW_WEIGHT * flow_total).detach(), classification.detach(), flow_total)
 
 
-def _streams(network: InfDetNet, clip: WholeClip, start: int, stop: int, precision: torch.dtype) -> Streams:
-    """Flow and features of the frames start … stop−1 alone, the flow of the last one being that to the next frame."""
+def _streams(
+    network: InfDetNet, clip: WholeClip, start: int, stop: int, precision: torch.dtype, teach: bool
+) -> Streams:
+    """The FEN's flow and the features of the frames start … stop−1 alone; the last one's flow is to the next frame."""
     grey = clip.grey(start, min(stop + 1, clip.frames))[None]
-    flow = None
+    flow = seen = None
     with torch.autocast(grey.device.type, precision, enabled=precision != torch.float32):
         if network.fen is not None:
-            flow = network.estimate_flow(grey)[:, :-1]
-        elif network.flow_tower is not None:
-            flow = full(clip.target[start : min(stop, clip.frames - 1)].to(grey.device))[None]
-        if flow is not None and stop == clip.frames:
-            flow = append_zero_flow(flow)
-        streams = network.streams(grey[:, : stop - start], flow)
+            flow = seen = _to_the_end(network.estimate_flow(grey)[:, :-1], stop == clip.frames)
+        if network.flow_tower is not None and (flow is None or teach):
+            target = full(clip.target[start : min(stop, clip.frames - 1)].to(grey.device))[None]
+            seen = _to_the_end(target, stop == clip.frames)
+        streams = network.streams(grey[:, : stop - start], seen)
     return streams._replace(flow=None if flow is None else full(flow))
+
+
+def _to_the_end(flow: Tensor, ends: bool) -> Tensor:
+    return append_zero_flow(flow) if ends else flow
 
 
 def _present(streams: Streams) -> list[Tensor]:

@@ -18,15 +18,23 @@ from infdet_deploy.training.losses import Losses, losses
 
 
 def forward(
-    network: InfDetNet, grey: Tensor, target: Tensor, length: Tensor, precision: torch.dtype
+    network: InfDetNet,
+    grey: Tensor,
+    target: Tensor,
+    length: Tensor,
+    precision: torch.dtype,
+    teach: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Logits [B, T', C] and the FEN's flow [B, T, c, S/4, S/4], float32; FEN and towers in `precision`, the rest in
-    float32. target: TV-L1 flow [B, T−1, c, S/4, S/4], which takes the FEN's place in a network that has none."""
-    given = None if network.fen is not None else append_zero_flow(target)
+    """Logits [B, T', C] and the FEN's flow [B, T, c, S/4, S/4], at least float32; FEN and towers in `precision`.
+
+    target: TV-L1 flow [B, T−1, c, S/4, S/4]. The flow tower sees it in a network without FEN, and in any with `teach`.
+    """
     with torch.autocast(grey.device.type, precision, enabled=precision != torch.float32):
-        streams = network.streams(grey, given)
+        flow = None if network.fen is None else network.estimate_flow(grey)
+        seen = append_zero_flow(target) if flow is None or teach else flow
+        streams = network.streams(grey, seen)
     streams = Streams(*(None if part is None else full(part) for part in streams))
-    return network.head(streams, length).logits, None if network.fen is None else streams.flow
+    return network.head(streams, length).logits, None if flow is None else full(flow)
 
 
 def full(x: Tensor) -> Tensor:

@@ -203,11 +203,15 @@ class _Run:
         total, classification, moved = (float(part) / config.batch for part in sums)
         return (total, classification, moved), norm
 
+    def _teaches(self, step: int) -> bool:
+        return step < self.config.teacher * self.config.steps
+
     def _windows(self, network: InfDetNet, step: int) -> Losses:
         """The gradients of a batch of windows."""
         batch = self.windows.batch(step)
         seed_dropout(network, batch.seeds)
-        logits, flow = forward(network, batch.grey, batch.target, batch.length, precision(self.config))
+        kind, teach = precision(self.config), self._teaches(step)
+        logits, flow = forward(network, batch.grey, batch.target, batch.length, kind, teach)
         found = losses(logits, batch.labels, flow, batch.target, batch.length, batch.pairs)
         _check_finite(found, batch.names, step)
         self.scaler.scale(found.total.sum() / self.config.batch).backward()
@@ -222,7 +226,9 @@ class _Run:
         for name, seed, clip in self.windows.whole(step):
             seed_dropout(network, (seed,))
             share = self.scaler.scale(torch.ones((), device=self.device)).item() / self.config.batch
-            part = accumulate_gradients(network, clip, self.config.chunk_snippets, precision(self.config), share)
+            part = accumulate_gradients(
+                network, clip, self.config.chunk_snippets, precision(self.config), share, self._teaches(step)
+            )
             _check_finite(part, [name], step)
             parts.append(part)
         return Losses(*(torch.cat(found) for found in zip(*parts, strict=True)))

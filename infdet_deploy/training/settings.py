@@ -20,7 +20,8 @@ class TrainConfig:
     the last step; `paper` takes 6 · 0.01 · batch / training clips instead of learning_rate and divides it by 10 when
     the validation loss has not improved for 10 epochs. clip_norm: gradients are scaled down to this norm (0: never).
     patience: stop after so many validations in a row that are not better than the best one (0: never). average:
-    decay of the moving average of the weights, which is what is judged and kept (0: the weights themselves).
+    decay of the moving average of the weights, which is what is judged and kept (0: the weights themselves). teacher:
+    the share of the steps, from the first, in which the flow tower sees TV-L1's flow, the FEN's being noise at first.
     freeze_towers: both towers stay as they are, for towers trained elsewhere. mirror, jitter, shift: augmentation by
     mirroring, brightness and contrast (0.2: up to 20 %) and moving the picture (share of its size). precision: of the
     convolutions; `auto` is bfloat16 where the processor has it, `float16` is for CUDA, its loss scaled. batch is that
@@ -41,6 +42,7 @@ class TrainConfig:
     clip_norm: float = 5.0
     patience: int = 0
     average: float = 0.97
+    teacher: float = 0.0
     freeze_towers: bool = False
     mirror: bool = True
     jitter: float = 0.2
@@ -64,7 +66,7 @@ class TrainConfig:
             raise ConfigError(f"training: window_frames is {self.window_frames}, expected a multiple of 8 from 16")
         if not 0 < self.learning_rate < math.inf:
             raise ConfigError(f"training: learning_rate is {self.learning_rate}, expected a number above 0")
-        for name in ("warmup", "average", "jitter", "shift", "validation_share"):
+        for name in ("warmup", "average", "teacher", "jitter", "shift", "validation_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"training: {name} is {getattr(self, name)}, expected 0 or more, below 1")
         if len({self.train_subset, self.validation_subset, self.test_subset}) < 3:

@@ -36,7 +36,7 @@ def run(out: Path, sample: Path | None) -> None:
     if run and run.get("training") != TrainConfig(seed=0).to_json():
         raise InfdetError(f"{run_folder} was made by another version; remove it and run again")
     if "result" not in run:
-        training.train(data, "tiny", run_folder, steps=None, seed=0, resume=bool(run))
+        training.train(data, "tiny", run_folder, bool(run), None, {}, {})
 
     _step(3, "evaluating the network before training", begun)
     network, _ = load_network(run_folder / BEST)

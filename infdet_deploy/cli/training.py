@@ -8,6 +8,13 @@ import typer
 from infdet_deploy.cli.app import JsonFlag, app
 from infdet_deploy.console import print_json
 
+WholeClipsFlag = Annotated[
+    bool, typer.Option("--whole-clips", help="Clips at full length, in bounded memory; best after --weights.")
+]
+FreezeFlag = Annotated[
+    bool, typer.Option("--freeze-towers", help="Leave the towers of --weights as they are, as the paper does.")
+]
+
 
 @app.command()
 def train(
@@ -17,40 +24,51 @@ def train(
     preset: Annotated[str, typer.Option(help="Network size: tiny or infdet (the paper's).")] = "tiny",
     out: Annotated[Path | None, typer.Option(help="Run folder [default: runs/PRESET-N].")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps [default: 360].")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights and sampling.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights and sampling [default: 0].")] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Start from this .safetensors checkpoint; its size goes before --preset.")
     ] = None,
-    whole_clips: Annotated[
-        bool, typer.Option("--whole-clips", help="Clips at full length, in bounded memory; best after --weights.")
-    ] = False,
-    streams: Annotated[str | None, typer.Option(help="infrared, flow or both.")] = None,
-    flow: Annotated[str | None, typer.Option(help="Where flow comes from: fen or tvl1.")] = None,
+    whole_clips: WholeClipsFlag = False,
+    freeze_towers: FreezeFlag = False,
+    task: Annotated[
+        str | None, typer.Option(help="detection, or recognition of trimmed clips [default: detection].")
+    ] = None,
+    streams: Annotated[str | None, typer.Option(help="infrared, flow or both [default: both].")] = None,
+    flow: Annotated[str | None, typer.Option(help="Where flow comes from: fen or tvl1 [default: fen].")] = None,
     fusion: Annotated[
-        str | None, typer.Option(help="sca, cross, self, late, min, max, concat; none or self for one stream.")
+        str | None,
+        typer.Option(help="sca, cross, self, late, min, max or concat; none or self for one stream [default: sca]."),
     ] = None,
     fen_projection: Annotated[
         bool, typer.Option("--fen-projection", help="The paper's projection in the FEN's layer4.")
     ] = False,
-    freeze_towers: Annotated[
-        bool, typer.Option("--freeze-towers", help="Leave the towers as they are; give them with --weights.")
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE, any other setting; see docs/training.md.")
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves into the run folder.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the run in --out stopped, the newest by default.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Train the network: action scores and optical flow together."""
     from infdet_deploy.commands import training
 
-    asked = {"streams": streams, "flow": flow, "fusion": fusion, "fen_projection": fen_projection or None}
+    asked = {
+        "streams": streams, "flow": flow, "fusion": fusion, "task": task, "fen_projection": fen_projection or None,
+    }  # fmt: skip
     variant = {name: value for name, value in asked.items() if value is not None}
-    result = training.train(data, preset, out, steps, seed, resume, weights, whole_clips, variant, freeze_towers)
+    settings = training.settings(steps, seed, whole_clips, freeze_towers, setting or [])
+    result = training.train(data, preset, out, resume, weights, variant, settings, tensorboard)
+    if not result["leads"]:  # of several processes one speaks
+        return
     if json_output:
         print_json(result)
         return
     print(f"run: {result['run']}")
-    print(f"mAP@0.5 (THUMOS'14) on the clips that chose the checkpoint: {result['validation_map_0.5']:.3f}")
-    if result["test_map_0.5"] is not None:
-        print(f"mAP@0.5 on test clips, which training has not seen: {result['test_map_0.5']:.3f}")
+    print(f"{result['figure']} on the clips that chose the checkpoint: {result['validation']:.3f}")
+    if result["test"] is not None:
+        print(f"{result['figure']} on test clips, which training has not seen: {result['test']:.3f}")
     print(f"next: infdet-deploy export {result['run']} --fp16")
 
 
@@ -64,21 +82,23 @@ def ablate(
         "runs/ablation"
     ),
     steps: Annotated[int | None, typer.Option(help="Optimiser steps of each row [default: 360].")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights and sampling.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights and sampling [default: 0].")] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Every row starts from this checkpoint, as far as it fits.")
     ] = None,
-    whole_clips: Annotated[bool, typer.Option("--whole-clips", help="Clips at full length.")] = False,
-    freeze_towers: Annotated[
-        bool, typer.Option("--freeze-towers", help="Leave the towers of --weights as they are, as the paper does.")
-    ] = False,
+    whole_clips: WholeClipsFlag = False,
+    freeze_towers: FreezeFlag = False,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE, any other setting; see docs/training.md.")
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Only this row; may be given several times.")] = None,
     json_output: JsonFlag = False,
 ) -> None:
     """Train and evaluate the rows of the paper's Tables IV and V; Markdown, with the paper's figures beside."""
-    from infdet_deploy.commands import ablation
+    from infdet_deploy.commands import ablation, training
 
-    result = ablation.ablate(data, preset, out, steps, seed, weights, whole_clips, freeze_towers, only or [])
+    settings = training.settings(steps, seed, whole_clips, freeze_towers, setting or [])
+    result = ablation.ablate(data, preset, out, weights, settings, only or [])
     if json_output:
         print_json(result)
     else:

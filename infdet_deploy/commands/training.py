@@ -1,13 +1,21 @@
 """Training, and the synthetic data that it falls back on."""
 
 import dataclasses
+import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infdet_deploy.console import progress, say
 from infdet_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from infdet_deploy.model.network import InfDetNet
+    from infdet_deploy.model.presets import ModelConfig
+    from infdet_deploy.training.parallel import World
+    from infdet_deploy.training.settings import TrainConfig
 
 RUNS = Path("runs")
 CHUNK_SNIPPETS = 32  # of whole clips in training: as many features at once as when running
@@ -22,78 +30,142 @@ def train(
     data: Path | None,
     preset_name: str,
     out: Path | None,
-    steps: int | None,
-    seed: int,
     resume: bool,
-    weights: Path | None = None,
-    whole_clips: bool = False,
-    variant: dict[str, Any] | None = None,
-    freeze_towers: bool = False,
+    weights: Path | None,
+    variant: dict[str, Any],
+    chosen: dict[str, Any],
+    tensorboard: bool = False,
 ) -> dict[str, Any]:
-    """Train, on a synthetic set where no data is given. Returns run, checkpoint, mAP and seconds, JSON-ready.
+    """Train, on a synthetic set where no data is given. Returns run, checkpoint, figures and seconds, JSON-ready.
 
     weights: start from this checkpoint, of which all but the classes is taken instead of the preset's; what does not
-    fit the network to train starts anew. whole_clips: clips at full length instead of windows. variant: fields of the
-    model's configuration that were asked for; a single stream has no fusion unless one is named.
+    fit the network to train starts anew. variant, chosen: fields of the model's and the training's configuration
+    that were asked for; the others are a resumed run's own, else the defaults.
     """
+    from infdet_deploy.training.judge import headline
+    from infdet_deploy.training.loop import Progress, TrainResult
+    from infdet_deploy.training.loop import train as run_training
+    from infdet_deploy.training.parallel import joined
+
+    with joined(str(chosen.get("device", "cpu"))) as world:
+        plan = arrange_run(data, preset_name, out, resume, weights, variant, chosen, world)
+        begin = f"from {weights}" if weights else f"preset {preset_name}"
+        if world.leads:
+            say(
+                f"training {begin} on {plan.data} into {plan.out}: {plan.config.steps} steps, classes "
+                f"{', '.join(plan.model.classes)}"
+            )
+        with progress("") as update:
+
+            def show(p: Progress) -> None:
+                losses = ""
+                if p.loss is not None:
+                    losses = f"loss {p.loss:.3f} (actions {p.classification:.3f}, flow {p.flow:.3f})"
+                update(p.step, p.steps, f"{p.phase} {losses}")
+                tenth = p.phase == "train" and p.step * 10 // p.steps > (p.step - 1) * 10 // p.steps
+                if tenth and p.validation is None and not sys.stderr.isatty():  # where no bar is drawn
+                    say(f"step {p.step}/{p.steps}: {losses}, {p.seconds_left:.0f} s left")
+                if p.validation is not None:
+                    name, value = headline(p.validation)
+                    say(f"step {p.step}/{p.steps}: validation loss {p.validation['loss']:.3f}, {name} {value:.3f}")
+
+            result: TrainResult = run_training(
+                plan.data, plan.out, plan.model, plan.config, resume, show, plan.initial, tensorboard
+            )
+    figure, value = headline(result.metrics)
+    return {
+        "leads": world.leads,
+        "run": str(plan.out),
+        "checkpoint": str(result.best),
+        "steps": result.steps,
+        "figure": figure,
+        "validation": value,
+        "test": headline(result.test)[1] if result.test else None,
+        "thresholds": list(result.thresholds),
+        "mean_duration_s": list(result.mean_duration_s),
+        "seconds": result.seconds,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Everything that a call of `train` needs."""
+
+    data: Path
+    out: Path
+    model: "ModelConfig"
+    config: "TrainConfig"
+    initial: "InfDetNet | None"
+
+
+def arrange_run(
+    data: Path | None,
+    preset_name: str,
+    out: Path | None,
+    resume: bool,
+    weights: Path | None,
+    variant: dict[str, Any],
+    chosen: dict[str, Any],
+    world: "World",
+) -> Plan:
+    """What arguments left out become; arguments as for `train`. Of several processes the first decides."""
     from infdet_deploy.config import read_json
     from infdet_deploy.datasets import open_dataset
     from infdet_deploy.model.presets import ModelConfig, preset
     from infdet_deploy.model.weights import load_network, with_config
     from infdet_deploy.training.checkpoint import RUN, newest_run
-    from infdet_deploy.training.loop import Progress, TrainResult
-    from infdet_deploy.training.loop import train as run_training
     from infdet_deploy.training.settings import TrainConfig
 
-    config = TrainConfig(seed=seed, chunk_snippets=CHUNK_SNIPPETS if whole_clips else 0, freeze_towers=freeze_towers)
-    config = config if steps is None else dataclasses.replace(config, steps=steps)
-    start = None if weights is None else load_network(weights)[0]
-    model = preset(preset_name) if start is None else start.config
     if resume and out is None:
         out = newest_run(RUNS)
-    out = out or _next_run(preset_name)
-    if data is None and resume:
-        described = read_json(out / RUN, "run") if (out / RUN).is_file() else {}
-        data = Path(described["data"]) if isinstance(described.get("data"), str) else None
+    out = Path(world.agree(str(out or _next_run(preset_name))))
+    run = read_json(out / RUN, "run") if resume and (out / RUN).is_file() else {}
+    config = TrainConfig.from_json(run.get("training", {}) | chosen)
+    start = None if weights is None else load_network(weights)[0]
+    model = preset(preset_name) if start is None else start.config
+    model = ModelConfig.from_json(run["model"], f"{out / RUN}: model") if "model" in run else model
+    if data is None and isinstance(run.get("data"), str):
+        data = Path(run["data"])
     if data is None:
         data = SYNTHETIC
-        make_synthetic(data)
+        if world.leads:
+            make_synthetic(data)
+        world.wait()
     classes = open_dataset(data).classes
-    variant = dict(variant or {})
     if variant.get("streams", model.streams) != "both" and model.streams == "both":
-        variant.setdefault("fusion", "none")
+        variant = {"fusion": "none", **variant}
     model = ModelConfig.from_json(model.to_json() | {"classes": list(classes), **variant})
     if start is not None and start.config != model:
-        start, anew = with_config(start, model, seed)
+        start, anew = with_config(start, model, config.seed)
         parts = sorted({".".join(name.split(".")[:2]) for name in anew})
-        say(f"{weights} is another network; {', '.join(parts) or 'nothing'} starts anew")
-    begin = f"from {weights}" if weights else f"preset {preset_name}"
-    say(f"training {begin} on {data} into {out}: {config.steps} steps, classes {', '.join(classes)}")
-    with progress("") as update:
+        if world.leads:
+            say(f"{weights} is another network; {', '.join(parts) or 'nothing'} starts anew")
+    return Plan(data, out, model, config, start)
 
-        def show(p: Progress) -> None:
-            losses = "" if p.loss is None else f"loss {p.loss:.3f} (actions {p.classification:.3f}, flow {p.flow:.3f})"
-            update(p.step, p.steps, f"{p.phase} {losses}")
-            tenth = p.phase == "train" and p.step * 10 // p.steps > (p.step - 1) * 10 // p.steps
-            if tenth and p.validation is None and not sys.stderr.isatty():  # where no bar is drawn
-                say(f"step {p.step}/{p.steps}: {losses}, {p.seconds_left:.0f} s left")
-            if p.validation is not None:
-                say(
-                    f"step {p.step}/{p.steps}: validation loss {p.validation['loss']:.3f}, "
-                    f"mAP@0.5 {p.validation['map']['0.5']:.3f}"
-                )
 
-        result: TrainResult = run_training(data, out, model, config, resume, show, start)
-    return {
-        "run": str(out),
-        "checkpoint": str(result.best),
-        "steps": result.steps,
-        "validation_map_0.5": result.metrics["map"]["0.5"],
-        "test_map_0.5": result.test["map"]["0.5"] if result.test else None,
-        "thresholds": list(result.thresholds),
-        "mean_duration_s": list(result.mean_duration_s),
-        "seconds": result.seconds,
+def settings(
+    steps: int | None, seed: int | None, whole_clips: bool, freeze_towers: bool, pairs: Sequence[str]
+) -> dict[str, Any]:
+    """Fields of the training's configuration that were asked for.
+
+    pairs: `NAME=VALUE`, values in JSON or plain text. Raises UsageError for another form.
+    """
+    asked = {
+        "steps": steps,
+        "seed": seed,
+        "chunk_snippets": CHUNK_SNIPPETS if whole_clips else None,
+        "freeze_towers": freeze_towers or None,
     }
+    found: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise UsageError(f"--set is '{pair}', expected NAME=VALUE, such as learning_rate=3e-4")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def make_synthetic(data: Path) -> None:

@@ -27,7 +27,7 @@ from infdet_deploy.training.judge import judge, measure_norms, rank, thresholds
 from infdet_deploy.training.losses import Losses, losses
 from infdet_deploy.training.parallel import World, joined, local_device, seed_dropout, spread
 from infdet_deploy.training.prepare import FRAME_MODE
-from infdet_deploy.training.schedule import is_over, learning_rate, plateau
+from infdet_deploy.training.schedule import is_over, learning_rate, parameter_groups, plateau
 from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.windows import Windows
 
@@ -141,8 +141,9 @@ class _Run:
         network = arrange(network, config)
         averaged = copy.deepcopy(network).requires_grad_(False)
         spread(network, self.world)
-        weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.Adam(weights, config.learning_rate, weight_decay=config.weight_decay, fused=True)
+        optimizer = torch.optim.Adam(
+            parameter_groups(network, config), config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
         values: dict[str, Any] = {"step": 0, "history": [], "best": None, "scale": 1.0, "least": None, "worse": 0}
         state = checkpoint.TrainingState(network, averaged, optimizer, values, self.scaler)
         if resume:
@@ -160,7 +161,7 @@ class _Run:
             begun = time.monotonic()
             rate = learning_rate(config, step, len(self.parts.training), values["scale"])
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["times"]
             found, norm = self._step(state, step)
             values["step"] = step = step + 1
             self.seconds["train"] += time.monotonic() - begun

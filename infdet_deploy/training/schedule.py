@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.training.settings import TrainConfig
 
 _PATIENCE_EPOCHS = 10  # of the paper's schedule
@@ -14,6 +15,15 @@ def learning_rate(config: TrainConfig, step: int, clips: int, scale: float) -> f
     if config.schedule == "paper":
         return warm * scale * 6 * 0.01 * config.batch / clips
     return warm * config.learning_rate * (1 + math.cos(math.pi * step / config.steps)) / 2
+
+
+def parameter_groups(network: InfDetNet, config: TrainConfig) -> list[dict[str, Any]]:
+    """What is trained, the FEN apart, with how many `times` the learning rate each learns."""
+    fen = [] if network.fen is None else list(network.fen.parameters())
+    apart = {id(parameter) for parameter in fen}
+    others = [p for p in network.parameters() if p.requires_grad and id(p) not in apart]
+    groups = ({"params": fen, "times": config.fen_rate}, {"params": others, "times": 1.0})
+    return [group for group in groups if group["params"]]
 
 
 def plateau(values: dict[str, Any], loss: float, steps_per_epoch: float) -> None:

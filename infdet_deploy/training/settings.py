@@ -18,7 +18,9 @@ class TrainConfig:
     so many features at once (see `chunked`), the batch norms' statistics left as they are. learning_rate: the peak,
     after `warmup` (a share of the steps). schedule: `cosine` falls to 0 at
     the last step; `paper` takes 6 · 0.01 · batch / training clips instead of learning_rate and divides it by 10 when
-    the validation loss has not improved for 10 epochs. clip_norm: gradients are scaled down to this norm (0: never).
+    the validation loss has not improved for 10 epochs. fen_rate: the FEN learns so many times as
+    fast; its instance norms make the size of its weights irrelevant. clip_norm: gradients are scaled down to this norm
+    (0: never).
     patience: stop after so many validations in a row that are not better than the best one (0: never). average:
     decay of the moving average of the weights, which is what is judged and kept (0: the weights themselves). teacher:
     the share of the steps, from the first, in which the flow tower sees TV-L1's flow, the FEN's being noise at first.
@@ -36,6 +38,7 @@ class TrainConfig:
     window_frames: int = 128
     chunk_snippets: int = 0
     learning_rate: float = 1e-3
+    fen_rate: float = 10.0
     warmup: float = 0.08
     schedule: Literal["cosine", "paper"] = "cosine"
     weight_decay: float = 5e-4
@@ -64,8 +67,9 @@ class TrainConfig:
                 raise ConfigError(f"training: {name} is {getattr(self, name)}, expected 1 or more")
         if self.window_frames < MIN_FRAMES or self.window_frames % FRAMES_PER_SNIPPET:
             raise ConfigError(f"training: window_frames is {self.window_frames}, expected a multiple of 8 from 16")
-        if not 0 < self.learning_rate < math.inf:
-            raise ConfigError(f"training: learning_rate is {self.learning_rate}, expected a number above 0")
+        for name in ("learning_rate", "fen_rate"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"training: {name} is {getattr(self, name)}, expected a number above 0")
         for name in ("warmup", "average", "teacher", "jitter", "shift", "validation_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"training: {name} is {getattr(self, name)}, expected 0 or more, below 1")

@@ -1,7 +1,9 @@
-"""What the system tells about its processor."""
+"""What the system tells about its processor, and what this process takes of it."""
 
 import os
 import platform
+import resource
+import sys
 from pathlib import Path
 
 
@@ -18,6 +20,12 @@ def processor_name() -> str:
 def cpu_features() -> set[str]:
     """The instruction sets that the processor offers, by the names Linux gives them; empty where it does not tell."""
     return {feature for line in _values("flags", "Features") for feature in line.split()}
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _values(*keys: str) -> list[str]:

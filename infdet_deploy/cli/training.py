@@ -1,12 +1,12 @@
 """`train` and `demo`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from infdet_deploy.cli.app import JsonFlag, app
-from infdet_deploy.console import print_json
+from infdet_deploy.console import print_json, table
 
 WholeClipsFlag = Annotated[
     bool, typer.Option("--whole-clips", help="Clips at full length, in bounded memory; best after --weights.")
@@ -46,6 +46,9 @@ def train(
         list[str] | None, typer.Option("--set", help="NAME=VALUE, any other setting; see docs/training.md.")
     ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves into the run folder.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would happen, how long and in how much memory.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the run in --out stopped, the newest by default.")
     ] = False,
@@ -59,17 +62,43 @@ def train(
     }  # fmt: skip
     variant = {name: value for name, value in asked.items() if value is not None}
     settings = training.settings(steps, seed, whole_clips, freeze_towers, setting or [])
-    result = training.train(data, preset, out, resume, weights, variant, settings, tensorboard)
+    if dry_run:
+        result = training.dry_run(data, preset, weights, variant, settings)
+    else:
+        result = training.train(data, preset, out, resume, weights, variant, settings, tensorboard)
     if not result["leads"]:  # of several processes one speaks
         return
     if json_output:
         print_json(result)
+        return
+    if dry_run:
+        _print_plan(result)
         return
     print(f"run: {result['run']}")
     print(f"{result['figure']} on the clips that chose the checkpoint: {result['validation']:.3f}")
     if result["test"] is not None:
         print(f"{result['figure']} on test clips, which training has not seen: {result['test']:.3f}")
     print(f"next: infdet-deploy export {result['run']} --fp16")
+
+
+def _print_plan(plan: dict[str, Any]) -> None:
+    rows = []
+    for name, about in plan["subsets"].items():
+        minutes = "–" if about["minutes"] is None else f"{about['minutes']:.1f}"
+        instances = (str(about["instances"][label]) for label in plan["classes"])
+        rows.append([name, str(about["clips"]), minutes, *instances, str(about["to_prepare"])])
+    table(plan["data"], ["subset", "clips", "minutes", *plan["classes"], "to prepare"], rows)
+    if plan["validation_share"]:
+        print(f"validates on {plan['validation_share']:.0%} of the training clips")
+    epochs = "" if plan["epochs"] is None else f" ({plan['epochs']:.1f} epochs)"
+    what = "whole clips" if plan["whole_clips"] else "windows"
+    print(f"parameters: {plan['parameters']['trained']:,} trained, {plan['parameters']['frozen']:,} frozen")
+    print(f"steps: {plan['steps']}{epochs}, of {plan['batch']} {what}")
+    print(f"computes in {plan['precision']} on {plan['device']}, processes: {plan['processes']}")
+    print(
+        f"measured on {plan['measured_on']}: {plan['seconds_per_step']:.2f} s a step, {plan['hours']:.2f} h in all "
+        f"without preparing and validating; peak memory {plan['peak_memory_mb']:.0f} MB a process"
+    )
 
 
 @app.command()

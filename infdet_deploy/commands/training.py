@@ -87,8 +87,30 @@ def train(
     }
 
 
+def dry_run(
+    data: Path | None,
+    preset_name: str,
+    weights: Path | None,
+    variant: dict[str, Any],
+    chosen: dict[str, Any],
+) -> dict[str, Any]:
+    """What `train` would do, measured without writing anything; see `training.plan`. Arguments as for `train`."""
+    from infdet_deploy.datasets import open_dataset
+    from infdet_deploy.training.parallel import joined
+    from infdet_deploy.training.plan import plan
+
+    if data is None and not SYNTHETIC.is_dir():
+        raise UsageError(
+            f"--dry-run makes no data and {SYNTHETIC} is not there; run `infdet-deploy dataset synth {SYNTHETIC}` "
+            "first, or name your own data with --data"
+        )
+    with joined(str(chosen.get("device", "cpu"))) as world:
+        run = arrange_run(data or SYNTHETIC, preset_name, None, False, weights, variant, chosen, world)
+        return {"leads": world.leads, **plan(open_dataset(run.data), run.model, run.config, run.initial, world)}
+
+
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Arranged:
     """Everything that a call of `train` needs."""
 
     data: Path
@@ -107,7 +129,7 @@ def arrange_run(
     variant: dict[str, Any],
     chosen: dict[str, Any],
     world: "World",
-) -> Plan:
+) -> Arranged:
     """What arguments left out become; arguments as for `train`. Of several processes the first decides."""
     from infdet_deploy.config import read_json
     from infdet_deploy.datasets import open_dataset
@@ -140,7 +162,7 @@ def arrange_run(
         parts = sorted({".".join(name.split(".")[:2]) for name in anew})
         if world.leads:
             say(f"{weights} is another network; {', '.join(parts) or 'nothing'} starts anew")
-    return Plan(data, out, model, config, start)
+    return Arranged(data, out, model, config, start)
 
 
 def settings(

@@ -1,14 +1,12 @@
 """Training: windows of the clips through the network, whole clips to judge it by."""
 
-import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
 
 from infdet_deploy.config import read_json
 from infdet_deploy.errors import TrainingError
@@ -18,17 +16,15 @@ from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network
 from infdet_deploy.runtime.detections import DetectionRule, default_thresholds
 from infdet_deploy.training import checkpoint
-from infdet_deploy.training.arrangement import arrange, precision
+from infdet_deploy.training.arrangement import arrange
 from infdet_deploy.training.board import Board
-from infdet_deploy.training.chunked import accumulate_gradients
 from infdet_deploy.training.dataset import Parts, load_parts
-from infdet_deploy.training.evaluation import forward
 from infdet_deploy.training.judge import judge, measure_norms, rank, thresholds
-from infdet_deploy.training.losses import Losses, losses
-from infdet_deploy.training.parallel import World, joined, local_device, seed_dropout, spread
+from infdet_deploy.training.parallel import World, joined
 from infdet_deploy.training.prepare import FRAME_MODE
-from infdet_deploy.training.schedule import is_over, learning_rate, parameter_groups, plateau
+from infdet_deploy.training.schedule import is_over, learning_rate, plateau
 from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.stepping import first_state, take_step
 from infdet_deploy.training.windows import Windows
 
 
@@ -121,7 +117,7 @@ class _Run:
         board: Board,
     ) -> None:
         self.out, self.model, self.config, self.described, self.report = out, model, config, described, report
-        self.world, self.board, self.device = world, board, local_device(config.device)
+        self.world, self.board = world, board
         self.seconds = {"prepare": 0.0, "train": 0.0, "validate": 0.0}
         begun = time.monotonic()
         if not world.leads:
@@ -132,20 +128,12 @@ class _Run:
         if world.leads:
             world.wait()
         self.windows = Windows(self.parts.training, model, config, world)
-        self.scaler = torch.amp.GradScaler("cuda", enabled=config.precision == "float16")
         self.seconds["prepare"] = time.monotonic() - begun
 
     def train(self, initial: InfDetNet | None, resume: bool) -> TrainResult:
         config = self.config
-        network = InfDetNet(self.model) if initial is None else copy.deepcopy(initial)
-        network = arrange(network, config)
-        averaged = copy.deepcopy(network).requires_grad_(False)
-        spread(network, self.world)
-        optimizer = torch.optim.Adam(
-            parameter_groups(network, config), config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
-        values: dict[str, Any] = {"step": 0, "history": [], "best": None, "scale": 1.0, "least": None, "worse": 0}
-        state = checkpoint.TrainingState(network, averaged, optimizer, values, self.scaler)
+        state = first_state(self.model, config, initial, self.world)
+        values = state.values
         if resume:
             checkpoint.load_state(self.out, state)
             self.world.wait()
@@ -160,9 +148,7 @@ class _Run:
             step = values["step"]
             begun = time.monotonic()
             rate = learning_rate(config, step, len(self.parts.training), values["scale"])
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group["times"]
-            found, norm = self._step(state, step)
+            found, norm = take_step(state, self.windows, config, step, rate, self.world)
             values["step"] = step = step + 1
             self.seconds["train"] += time.monotonic() - begun
             self.board.step(step, found, rate, norm)
@@ -175,65 +161,6 @@ class _Run:
             self.report(Progress("train", step, config.steps, *found, rate, norm, validation, left_s))
         return self._finish(state)
 
-    def _step(self, state: checkpoint.TrainingState, step: int) -> tuple[tuple[float, float, float], float]:
-        """One optimiser step; the whole batch's mean losses, and the gradients' norm."""
-        config, network = self.config, state.network
-        assert isinstance(network, InfDetNet)
-        network.train()
-        if config.freeze_towers:
-            for tower in network.towers():
-                tower.eval()
-        state.optimizer.zero_grad(set_to_none=True)
-        found = self._whole_clips(network, step) if config.chunk_snippets else self._windows(network, step)
-        self.world.sum([parameter.grad for parameter in network.parameters() if parameter.grad is not None])
-        self.scaler.unscale_(state.optimizer)
-        most = config.clip_norm or float("inf")
-        norm = float(nn.utils.clip_grad_norm_(network.parameters(), most))
-        self.scaler.step(state.optimizer)
-        self.scaler.update()
-        decay = min(config.average, (step + 1) / (step + 10))  # short while there is little to average
-        with torch.no_grad():
-            means: list[Tensor] = list(state.averaged.parameters())
-            weights: list[Tensor] = list(network.parameters())
-            torch._foreach_lerp_(means, weights, 1 - decay if config.average else 1.0)
-            if not config.norm_windows:  # else they are measured before validation
-                for mean, value in zip(state.averaged.buffers(), network.buffers(), strict=True):
-                    mean.copy_(value)
-        sums = torch.stack([part.detach().sum() for part in found])
-        self.world.sum([sums])
-        total, classification, moved = (float(part) / config.batch for part in sums)
-        return (total, classification, moved), norm
-
-    def _teaches(self, step: int) -> bool:
-        return step < self.config.teacher * self.config.steps
-
-    def _windows(self, network: InfDetNet, step: int) -> Losses:
-        """The gradients of a batch of windows."""
-        batch = self.windows.batch(step)
-        seed_dropout(network, batch.seeds)
-        kind, teach = precision(self.config), self._teaches(step)
-        logits, flow = forward(network, batch.grey, batch.target, batch.length, kind, teach)
-        found = losses(logits, batch.labels, flow, batch.target, batch.length, batch.pairs)
-        _check_finite(found, batch.names, step)
-        self.scaler.scale(found.total.sum() / self.config.batch).backward()
-        return found
-
-    def _whole_clips(self, network: InfDetNet, step: int) -> Losses:
-        """The gradients of a batch of whole clips, one after the other."""
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm3d):
-                module.eval()
-        parts = []
-        for name, seed, clip in self.windows.whole(step):
-            seed_dropout(network, (seed,))
-            share = self.scaler.scale(torch.ones((), device=self.device)).item() / self.config.batch
-            part = accumulate_gradients(
-                network, clip, self.config.chunk_snippets, precision(self.config), share, self._teaches(step)
-            )
-            _check_finite(part, [name], step)
-            parts.append(part)
-        return Losses(*(torch.cat(found) for found in zip(*parts, strict=True)))
-
     def _validate(self, state: checkpoint.TrainingState) -> dict[str, Any]:
         """Judge the averaged network on the validation clips, keep it as last and perhaps as best."""
         begun = time.monotonic()
@@ -243,7 +170,7 @@ class _Run:
             if not self.config.freeze_towers and not self.config.chunk_snippets:
                 measure_norms(averaged, self.windows, self.config)
             rule = DetectionRule(default_thresholds(self.model.classes), self.parts.mean_s)
-            metrics = judge(averaged, self.parts.validation, rule, self.device)
+            metrics = judge(averaged, self.parts.validation, rule, self.config.device)
             values["history"].append({"step": values["step"], **metrics})
             kept = (rule.thresholds, self.parts.mean_s, FRAME_MODE)
             checkpoint.save_trained(self.out / checkpoint.LAST, averaged, self.model, *kept)
@@ -269,7 +196,11 @@ class _Run:
             for path, trained in ((best, network), (last, state.averaged)):
                 checkpoint.save_trained(path, trained, self.model, fitted, parts.mean_s, FRAME_MODE)
             metrics = next(entry for entry in history if rank(entry) == values["best"])
-            test = judge(network, parts.test, DetectionRule(fitted, parts.mean_s), self.device) if parts.test else None
+            test = (
+                judge(network, parts.test, DetectionRule(fitted, parts.mean_s), self.config.device)
+                if parts.test
+                else None
+            )
             result = {
                 "steps": values["step"], "metrics": metrics, "test": test, "thresholds": list(fitted),
                 "mean_duration_s": list(parts.mean_s),
@@ -282,10 +213,3 @@ class _Run:
             best, last, found["steps"], found["metrics"], found["test"], tuple(found["thresholds"]),
             tuple(found["mean_duration_s"]), dict(self.seconds),
         )  # fmt: skip
-
-
-def _check_finite(found: Losses, names: Sequence[str], step: int) -> None:
-    """TrainingError naming the clip where a loss is not finite."""
-    if not torch.isfinite(found.total).all():
-        bad = int((~torch.isfinite(found.total)).nonzero()[0])
-        raise TrainingError(f"loss is not finite at step {step + 1}, clip '{names[bad]}'; lower the learning rate")

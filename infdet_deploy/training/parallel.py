@@ -73,17 +73,12 @@ def joined(device: str) -> Iterator[World]:
         yield world
         return
     if device.startswith("cuda"):
-        torch.cuda.set_device(local_device(device))
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # `cuda` is then this process's own GPU
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=_WAIT)
     try:
         yield world
     finally:
         dist.destroy_process_group()
-
-
-def local_device(device: str) -> str:
-    """`cuda` becomes this process's own GPU."""
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" and asked_world().size > 1 else device
 
 
 class BatchNorm(nn.BatchNorm3d):

@@ -134,11 +134,10 @@ class _Run:
         config = self.config
         state = first_state(self.model, config, initial, self.world)
         values = state.values
+        if self.world.leads:
+            checkpoint.clear_leftovers(self.out)
         if resume:
             checkpoint.load_state(self.out, state)
-            self.world.wait()
-            if self.world.leads:
-                checkpoint.clear_leftovers(self.out)
         elif self.world.leads:
             checkpoint.save_state(self.out, state)  # first: with run.json there, the run can be resumed
             write_json(self.out / checkpoint.RUN, {**self.described, "history": []})

@@ -1,0 +1,104 @@
+"""A training run that is killed again and again, at any moment, ends as if it never had been."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from infdet_deploy.errors import TrainingError
+from infdet_deploy.model.presets import ModelConfig
+from infdet_deploy.training import checkpoint, loop
+from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.synthetic import synthesise
+
+MODEL = ModelConfig(size=64, channel_divisor=8)
+CONFIG = TrainConfig(
+    steps=24, batch=1, window_frames=16, validate_every=8, save_every=1, norm_windows=1, precision="float32", jitter=0.0
+)
+KILLS = 50
+
+
+def serve(data: Path, requests: "multiprocessing.connection.Connection") -> None:
+    """Fork a training for every folder asked for, and say its process: what is imported and read once serves all."""
+    torch.set_num_threads(1)  # a forked process has none of its parent's threads
+    for out in iter(requests.recv, None):
+        child = os.fork()
+        if child == 0:
+            try:
+                loop.train(data, out, MODEL, CONFIG, resume=(out / checkpoint.RUN).is_file())
+            except TrainingError as error:
+                (out / "failed").write_text(str(error))
+            os._exit(0)
+        requests.send(child)
+        requests.send(os.waitpid(child, 0)[1])
+
+
+def check(out: Path) -> int:
+    """Every file of the run folder reads; the number of half-written ones beside them."""
+    assert not (out / "failed").exists(), (out / "failed").read_text()
+    for path in out.glob("[!.]*.safetensors"):
+        load_file(path)
+    if (out / checkpoint.RUN).is_file():
+        json.loads((out / checkpoint.RUN).read_text())
+    return len(list(out.glob(".*")))
+
+
+@pytest.mark.slow
+def test_fifty_kills_change_nothing(tmp_path):
+    data = synthesise(tmp_path / "data", clips=9, size=(64, 64), fps=8, clip_s=(10, 10), test_share=1 / 3)
+    ours, theirs = multiprocessing.get_context("spawn").Pipe()
+    server = multiprocessing.get_context("spawn").Process(target=serve, args=(data, theirs))
+    server.start()
+
+    def start(out: Path) -> int:
+        out.mkdir(exist_ok=True)
+        ours.send(out)
+        return ours.recv()
+
+    straight, out = tmp_path / "straight", tmp_path / "killed"
+    for folder in ("prepare", "straight"):  # the first prepares the clips, the second is timed
+        begun = time.monotonic()
+        start(tmp_path / folder)
+        assert ours.recv() == 0
+    whole_s = time.monotonic() - begun
+    rng = random.Random(0)
+    killed = inside = steps = 0
+    while killed < KILLS:
+        child = start(out)
+        if not ours.poll(rng.uniform(0, 0.5 * whole_s)):
+            os.kill(child, signal.SIGKILL)
+        died = ours.recv() == signal.SIGKILL
+        killed += died
+        left = check(out)
+        assert left <= 1
+        inside += left
+        if not died:  # it came to its end before: another one is to be killed
+            assert_same(straight, out)
+            for path in out.iterdir():
+                path.unlink()
+        steps += 1
+    while not (out / checkpoint.RUN).is_file() or "result" not in json.loads((out / checkpoint.RUN).read_text()):
+        start(out)
+        assert ours.recv() == 0
+    ours.send(None)
+    server.join()
+    print(f"{killed} kills in {steps} starts, {inside} inside a save; a run takes {whole_s:.2f} s")
+    assert inside > 0
+    assert check(out) == 0
+    assert_same(straight, out)
+
+
+def assert_same(straight: Path, out: Path) -> None:
+    """Weights, state and history of two runs, to the bit."""
+    for name in (checkpoint.BEST, checkpoint.LAST, checkpoint.STATE):
+        wanted, found = load_file(straight / name), load_file(out / name)
+        assert wanted.keys() == found.keys()
+        assert not [key for key in wanted if not torch.equal(wanted[key], found[key])], name
+    assert (straight / checkpoint.RUN).read_text() == (out / checkpoint.RUN).read_text()

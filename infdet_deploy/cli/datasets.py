@@ -89,6 +89,9 @@ def prepare(
     data: DataArg,
     preset: Annotated[str, typer.Option(help="Network size: tiny or infdet (the paper's).")] = "tiny",
     workers: Annotated[int | None, typer.Option(help="Processes [default: one a CPU].")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Also the features of this checkpoint's infrared tower, for --freeze-towers.")
+    ] = None,
 ) -> None:
     """Decode, resize and compute TV-L1 flow of all clips into DATA/.cache, which training then reads.
 
@@ -96,6 +99,6 @@ def prepare(
     """
     from infdet_deploy.commands import datasets
 
-    made, there, size = datasets.prepare_dataset(data, preset, workers)
+    made, there, size = datasets.prepare_dataset(data, preset, workers, weights)
     print(f"{data}: {made} clips prepared, {there} were ready; {size / 1e6:.1f} MB in .cache/")
     print(f"next: infdet-deploy train --data {data} --preset {preset}")

@@ -1,5 +1,6 @@
 """Checking, converting and preparing data sets."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,32 @@ def convert_dataset(data: Path, out: Path, form: str, classes: str | None, fps: 
     return len(dataset.clips), convert(dataset, out, form, fps)
 
 
-def prepare_dataset(data: Path, preset_name: str, workers: int | None) -> tuple[int, int, int]:
-    """Fill the cache; clips made now, clips that were ready, bytes in the cache."""
+def prepare_dataset(
+    data: Path, preset_name: str, workers: int | None, weights: Path | None = None
+) -> tuple[int, int, int]:
+    """Fill the cache; clips made now, clips that were ready, bytes in the cache.
+
+    weights: a checkpoint, whose size goes before the preset's, and whose infrared tower's features are cached as well.
+    """
+    from infdet_deploy.datasets import open_dataset
     from infdet_deploy.model.presets import preset
+    from infdet_deploy.model.weights import load_network
+    from infdet_deploy.training.dataset import prepared_clips
+    from infdet_deploy.training.features import infrared_features
     from infdet_deploy.training.prepare import CACHE, prepare
 
+    network = None if weights is None else load_network(weights)[0]
+    model = preset(preset_name) if network is None else network.config
+    if network is not None and network.infrared_tower is None:
+        raise UsageError(f"{weights} has no infrared tower, so there are no features to cache")
+    dataset = open_dataset(data)
     with progress("prepare") as update:
-        made, there = prepare(data, preset(preset_name), update, workers)
+        made, there = prepare(dataset, model, update, workers)
+    if network is not None and network.infrared_tower is not None:
+        seen = [clip for clip in dataset.clips if clip.name in dataset.media]
+        clips = prepared_clips(dataset, seen, dataclasses.replace(model, classes=dataset.classes))
+        with progress("features") as update:
+            infrared_features(dataset, clips, model, network.infrared_tower, update)
     return made, there, sum(file.stat().st_size for file in (data / CACHE).glob("*.safetensors"))
 
 

@@ -150,9 +150,9 @@ def arrange_run(
         data = Path(run["data"])
     if data is None:
         data = SYNTHETIC
-        if world.leads:
-            make_synthetic(data)
-        world.wait()
+        with world.leader_first():
+            if world.leads:
+                make_synthetic(data)
     classes = open_dataset(data).classes
     if variant.get("streams", model.streams) != "both" and model.streams == "both":
         variant = {"fusion": "none", **variant}

@@ -26,7 +26,8 @@ class WholeClip:
     """One clip as training sees it.
 
     grey: gives frames start … stop−1 as float32 [stop−start, S, S] in [−1, 1]. target: float [T−1, c, S/4, S/4].
-    labels: float32 [T', C]. frames: T, a multiple of 4 from 16. length: valid snippets ⌊T/8⌋.
+    labels: float32 [T', C]. frames: T, a multiple of 4 from 16. length: valid snippets ⌊T/8⌋. infrared: the features
+    float32 [T', d] of a frozen infrared tower where they are known.
     """
 
     grey: Callable[[int, int], Tensor]
@@ -34,6 +35,7 @@ class WholeClip:
     labels: Tensor
     frames: int
     length: int
+    infrared: Tensor | None = None
 
 
 def accumulate_gradients(
@@ -51,23 +53,14 @@ def accumulate_gradients(
     """
     device = next(network.parameters()).device
     length = torch.tensor([clip.length], device=device)
-    found: list[list[Tensor]] = [[] for _ in network.towers()]
+    collected: dict[str, list[Tensor]] = {}
     with torch.no_grad():
         for start, stop, keep in chunks(clip.frames, snippets):
-            for parts, part in zip(
-                found, _present(_streams(network, clip, start, stop, precision, teach)), strict=True
-            ):
-                parts.append(part[:, keep])
-    features = [full(torch.cat(parts, 1)).requires_grad_() for parts in found]
-    ordered = iter(features)
-    logits = network.head(
-        Streams(
-            None,
-            None if network.infrared_tower is None else next(ordered),
-            None if network.flow_tower is None else next(ordered),
-        ),
-        length,
-    ).logits
+            for name, part in _features(_streams(network, clip, start, stop, precision, teach)).items():
+                collected.setdefault(name, []).append(part[:, keep])
+    features = {name: full(torch.cat(parts, 1)).requires_grad_() for name, parts in collected.items()}
+    known = {} if clip.infrared is None else {"infrared": clip.infrared[None].to(device)}
+    logits = network.head(Streams(None, None, None)._replace(**features, **known), length).logits
     labels = clip.labels[None].to(device)
     assert logits.shape == labels.shape
     classification = classification_loss(logits, labels, length)
@@ -83,12 +76,12 @@ def accumulate_gradients(
             target = full(clip.target[own].to(device))
             moved = flow_loss(streams.flow[:, own.start - start : own.stop - start], target[None], length)
         loss = FLOW_WEIGHT * moved.sum()
-        for part, whole in zip(_present(streams), features, strict=True):
-            assert whole.grad is not None
+        for name, part in _features(streams).items():
             if part.requires_grad:
-                gradient = whole.grad[:, first:last]
+                gradient = features[name].grad
+                assert gradient is not None
                 # the gradient at the features is scaled already
-                loss = loss + (full(part[:, keep]) * gradient).sum() / scale
+                loss = loss + (full(part[:, keep]) * gradient[:, first:last]).sum() / scale
         if loss.requires_grad:
             (scale * loss).backward()
         flow_total += moved.detach()
@@ -107,7 +100,10 @@ def _streams(
         if network.flow_tower is not None and (flow is None or teach):
             target = full(clip.target[start : min(stop, clip.frames - 1)].to(grey.device))[None]
             seen = _to_the_end(target, stop == clip.frames)
-        streams = network.streams(grey[:, : stop - start], seen)
+        if clip.infrared is None:
+            streams = network.streams(grey[:, : stop - start], seen)
+        else:
+            streams = Streams(None, None, None if seen is None else network.flow_to_features(seen))
     return streams._replace(flow=None if flow is None else full(flow))
 
 
@@ -115,6 +111,6 @@ def _to_the_end(flow: Tensor, ends: bool) -> Tensor:
     return append_zero_flow(flow) if ends else flow
 
 
-def _present(streams: Streams) -> list[Tensor]:
-    """The features of the towers that there are, in the order of `InfDetNet.towers`."""
-    return [part for part in (streams.infrared, streams.moving) if part is not None]
+def _features(streams: Streams) -> dict[str, Tensor]:
+    """The features that were computed, by name."""
+    return {name: part for name in ("infrared", "moving") if (part := getattr(streams, name)) is not None}

@@ -62,6 +62,17 @@ def load_dataset(
             f"{data.root}: clips here are sorted by class and have no times; train with --task recognition, or give "
             "annotations with times"
         )
+    return prepared_clips(data, clips, model, on_progress, workers)
+
+
+def prepared_clips(
+    data: DataSet,
+    clips: Sequence[Clip],
+    model: ModelConfig,
+    on_progress: Callable[[int, int], None] | None = None,
+    workers: int | None = None,
+) -> list[PreparedClip]:
+    """Clips of the data set with frames, flow and labels; arguments and errors as for `prepare_clips`."""
     prepared = []
     for clip, (frames, flow, duration_s) in zip(
         clips, prepare_clips(data, clips, model, on_progress, workers), strict=True

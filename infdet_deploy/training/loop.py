@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 
 from infdet_deploy.config import read_json
+from infdet_deploy.datasets import open_dataset
 from infdet_deploy.errors import TrainingError
 from infdet_deploy.files import write_json
 from infdet_deploy.model.network import InfDetNet
@@ -19,6 +20,7 @@ from infdet_deploy.training import checkpoint
 from infdet_deploy.training.arrangement import arrange
 from infdet_deploy.training.board import Board
 from infdet_deploy.training.dataset import Parts, load_parts
+from infdet_deploy.training.features import are_fixed, infrared_features
 from infdet_deploy.training.judge import judge, measure_norms, rank, thresholds
 from infdet_deploy.training.parallel import World, joined
 from infdet_deploy.training.prepare import FRAME_MODE
@@ -120,15 +122,14 @@ class _Run:
         self.world, self.board = world, board
         self.seconds = {"prepare": 0.0, "train": 0.0, "validate": 0.0}
         begun = time.monotonic()
-        if not world.leads:
-            world.wait()  # the first one prepares what the cache lacks
-        self.parts: Parts = load_parts(
-            data, model, config, lambda done, total: report(Progress("prepare", done, total))
-        )
-        if world.leads:
-            world.wait()
+        self.data = open_dataset(data)
+        with world.leader_first():
+            self.parts: Parts = load_parts(self.data, model, config, self._prepared)
         self.windows = Windows(self.parts.training, model, config, world)
         self.seconds["prepare"] = time.monotonic() - begun
+
+    def _prepared(self, done: int, total: int) -> None:
+        self.report(Progress("prepare", done, total))
 
     def train(self, initial: InfDetNet | None, resume: bool) -> TrainResult:
         config = self.config
@@ -141,6 +142,11 @@ class _Run:
         elif self.world.leads:
             checkpoint.save_state(self.out, state)  # first: with run.json there, the run can be resumed
             write_json(self.out / checkpoint.RUN, {**self.described, "history": []})
+        network = state.network
+        if are_fixed(self.model, config) and isinstance(network, InfDetNet) and network.infrared_tower is not None:
+            tower, clips = network.infrared_tower, self.parts.training
+            with self.world.leader_first():
+                self.windows.infrared = infrared_features(self.data, clips, self.model, tower, self._prepared)
         self.board.start(values["step"])
         began, first = time.monotonic(), values["step"]
         while not is_over(config, values):

@@ -41,6 +41,15 @@ class World:
         if self.size > 1:
             dist.barrier()
 
+    @contextmanager
+    def leader_first(self) -> Iterator[None]:
+        """The first process goes through the block before the others do: it fills the cache that they then find."""
+        if not self.leads:
+            self.wait()
+        yield
+        if self.leads:
+            self.wait()
+
     def agree(self, value: Any) -> Any:
         """The first process's value, for all; any JSON-like object."""
         if self.size == 1:

@@ -33,13 +33,20 @@ class Windows:
     """The training windows, in an order that follows from the seed and the step alone.
 
     A clip of n windows' length is drawn n times an epoch, each time at another place, a whole number of snippets from
-    its start. Of several processes each gets its share of a step.
+    its start. Of several processes each gets its share of a step. infrared: the clips' features
+    where the infrared tower is frozen and clips are not augmented.
     """
 
     def __init__(
-        self, clips: Sequence[PreparedClip], model: ModelConfig, config: TrainConfig, world: World | None = None
+        self,
+        clips: Sequence[PreparedClip],
+        model: ModelConfig,
+        config: TrainConfig,
+        world: World | None = None,
+        infrared: Sequence[Tensor] = (),
     ) -> None:
         self.clips, self.model, self.config, self.world = clips, model, config, world or World()
+        self.infrared = infrared
         self.units = [
             index
             for index, clip in enumerate(clips)
@@ -59,7 +66,7 @@ class Windows:
     def whole(self, step: int) -> Iterator[tuple[str, int, WholeClip]]:
         """The clips of a step, augmented, with name and seed; up to 3 frames at the end are dropped, as when run."""
         for draw, place, rng in self._draws(step, len(self.clips)):
-            yield self.clips[place].name, self._seed(draw), self._whole(self.clips[place], rng)
+            yield self.clips[place].name, self._seed(draw), self._whole(place, rng)
 
     def _seed(self, draw: int) -> int:
         return (self.config.seed << 32) + draw
@@ -72,7 +79,8 @@ class Windows:
             order = np.random.default_rng([self.config.seed, 0, epoch]).permutation(count)
             yield draw, int(order[place]), np.random.default_rng([self.config.seed, 1, draw])
 
-    def _whole(self, clip: PreparedClip, rng: np.random.Generator) -> WholeClip:
+    def _whole(self, place: int, rng: np.random.Generator) -> WholeClip:
+        clip = self.clips[place]
         total = len(clip.frames) // 4 * 4
         gain, offset = (float(1 + n) for n in self.config.jitter * rng.uniform(-1, 1, 2))
         frames, flow = self._move(clip.frames[:total], clip.flow[: total - 1], rng)
@@ -82,7 +90,8 @@ class Windows:
             return (to_grey(part) * gain + (offset - 1)).clamp(-1, 1)
 
         labels = torch.from_numpy(clip.labels[: feature_length(total)])
-        return WholeClip(grey, torch.from_numpy(flow), labels, total, valid_length(total))
+        known = self.infrared[place] if self.infrared else None
+        return WholeClip(grey, torch.from_numpy(flow), labels, total, valid_length(total), known)
 
     def plain(self, index: int) -> Batch:
         """One window without augmentation."""

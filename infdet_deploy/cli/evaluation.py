@@ -1,7 +1,7 @@
 """`eval`, `complexity` and `doctor`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,6 +35,11 @@ def evaluate(
     if json_output:
         print_json(report)
         return
+    if "recognition" in report:
+        _print_recognition(report)
+        if out is not None:
+            print(f"report: {out}")
+        return
     clips = (
         f"{report['clips']} clips of subset {report['subset']}" if report["subset"] else f"all {report['clips']} clips"
     )
@@ -60,6 +65,16 @@ def evaluate(
         table(f"\n{part} at IoU {report['errors']['iou']}", ["class", *(k.replace("_", " ") for k in kinds)], rows)
     if out is not None:
         print(f"report and pictures: {out}")
+
+
+def _print_recognition(report: dict[str, Any]) -> None:
+    found = report["recognition"]
+    title = f"{report['what']} on {report['clips']} clips: accuracy {found['accuracy']:.4f}, mAP {found['map']:.4f}"
+    rows = [
+        [label, "–" if found["ap"][label] is None else f"{found['ap'][label]:.4f}", *map(str, taken.values())]
+        for label, taken in found["confusion"].items()
+    ]
+    table(title, ["class", "AP", *(f"as {label}" for label in found["confusion"])], rows)
 
 
 @app.command()

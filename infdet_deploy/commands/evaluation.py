@@ -69,6 +69,8 @@ def evaluate(
         subset = subset or ("testing" if dataset.subset("testing") else None)
         clips = dataset.usable(subset, scorer.classes)
         head["subset"] = subset
+        if scorer.task == "recognition" and fit:
+            raise UsageError(f"--fit-thresholds is for detection; {what} recognises trimmed clips, without thresholds")
         if fit:
             head["thresholds_before"] = dict(zip(scorer.classes, scorer.rule.thresholds, strict=True))
             scorer.store(_fit(scorer, dataset))
@@ -76,6 +78,13 @@ def evaluate(
         scored = scorer.score(dataset, subset)
         if scorer.losses is not None:
             head["losses"] = scorer.losses
+        if scorer.task == "recognition":
+            report = head | {"clips": len(clips), "recognition": _recognition(scored, scorer.classes)}
+            if out is not None:
+                with whole_folder(out) as folder:
+                    write_json(folder / REPORT, report)
+                    scorer.draw_flow(folder / "flow.png")
+            return report
         found = detections(scored, scorer.classes, scorer.rule)
         report, rankings = _judge(head, clips, found, scorer.classes, protocols)
         if out is not None:
@@ -84,6 +93,14 @@ def evaluate(
                 _draw_clips(folder / "timelines", dataset, scorer, scored)
                 scorer.draw_flow(folder / "flow.png")
     return report
+
+
+def _recognition(scored: Sequence["ScoredClip"], classes: tuple[str, ...]) -> dict[str, Any]:
+    from infdet_deploy.datasets.trimmed import trimmed
+    from infdet_deploy.recognition import clip_score, evaluate_recognition
+
+    labels = [trimmed(one.annotation).label for one in scored]
+    return evaluate_recognition([clip_score(one.scores) for one in scored], labels, classes)
 
 
 def _check_out(out: Path) -> None:

@@ -45,11 +45,14 @@ def kind_of(what: Path) -> Kind:
 
 
 class Scorer(Protocol):
-    """classes and rule: of the network. size and frame_mode: how it takes frames. losses: of the clips scored last,
-    means, where there are any."""
+    """classes, rule and task: of the network. size and frame_mode: how it takes frames.
+
+    losses: means over the clips scored last, where there are any.
+    """
 
     classes: tuple[str, ...]
     rule: DetectionRule
+    task: str
     size: int
     frame_mode: Mode
     losses: dict[str, float] | None
@@ -84,7 +87,8 @@ class CheckpointScorer:
 
         self.path = checkpoint_file(run)
         self.network, extra = load_network(self.path)
-        self.classes, self.size = self.network.config.classes, self.network.config.size
+        config = self.network.config
+        self.classes, self.size, self.task = config.classes, config.size, str(config.task)
         self.rule, self.frame_mode = saved_rule(extra, self.classes), FRAME_MODE
         self.losses: dict[str, float] | None = None
         self.clips: list[PreparedClip] = []
@@ -133,6 +137,7 @@ class BundleScorer:
     def __init__(self, detector: Detector) -> None:
         bundle = detector.bundle
         self.detector, self.classes, self.rule, self.size = detector, bundle.classes, bundle.rule, bundle.size
+        self.task = bundle.task
         self.frame_mode: Mode = "crop" if bundle.frame_mode == "crop" else "resize"
         self.losses: dict[str, float] | None = None
 

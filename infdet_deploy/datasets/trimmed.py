@@ -1,5 +1,6 @@
 """Trimmed clips sorted into a folder for each class, as action recognition sets come (InfAR, Infrared-Visible)."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,17 @@ def read_class_folders(root: Path) -> tuple[tuple[Clip, ...], dict[str, Path]]:
         media[name] = path
         clips.append(Clip(name, None, subset, (), str(path), label))
     return tuple(clips), media
+
+
+def trimmed(clip: Clip) -> Clip:
+    """The clip with the one class that it shows; raises AnnotationError where its instances show none or several."""
+    found = sorted({one.label for one in clip.instances})
+    if clip.label or len(found) == 1:
+        return dataclasses.replace(clip, instances=(), label=clip.label or found[0])
+    raise AnnotationError(
+        f"{clip.where}: clip '{clip.name}' shows {', '.join(found) or 'no action'}; recognition wants clips of one "
+        "class"
+    )
 
 
 def _clips(root: Path) -> Iterator[tuple[str, str, Path]]:

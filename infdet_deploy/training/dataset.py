@@ -1,6 +1,5 @@
 """A data set's clips as training sees them: frames, flow and labels; which clips validate."""
 
-import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from infdet_deploy.annotations import Clip
 from infdet_deploy.datasets import DataSet, open_dataset
+from infdet_deploy.datasets.trimmed import trimmed
 from infdet_deploy.errors import TrainingError
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import feature_length, valid_length
@@ -50,8 +50,7 @@ def load_dataset(
 
     subset: None for all clips. Raises AnnotationError for broken annotations, a subset without clips and labels that
     are not the network's; VideoError for clips without frames, and for videos that cannot be read or have less than 16;
-    TrainingError for clips that the network's task cannot be learned from (see `trimmed`, and timed instances for
-    detection).
+    TrainingError for clips without times where the network's task is detection.
     """
     data = data if isinstance(data, DataSet) else open_dataset(data)
     clips = data.usable(subset, model.classes)
@@ -121,17 +120,6 @@ def load_parts(
 def _shows_something(data: DataSet, subset: str) -> bool:
     """Whether there is anything in a subset that a network can be judged by."""
     return any(clip.instances or clip.label for clip in data.subset(subset))
-
-
-def trimmed(clip: Clip) -> Clip:
-    """The clip with the one class that it shows; raises TrainingError where its instances show none or several."""
-    found = sorted({one.label for one in clip.instances})
-    if clip.label or len(found) == 1:
-        return dataclasses.replace(clip, instances=(), label=clip.label or found[0])
-    raise TrainingError(
-        f"{clip.where}: clip '{clip.name}' shows {', '.join(found) or 'no action'}; recognition wants clips of one "
-        "class"
-    )
 
 
 def hold_out(clips: Sequence[PreparedClip], share: float) -> tuple[list[PreparedClip], list[PreparedClip]]:

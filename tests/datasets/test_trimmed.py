@@ -8,9 +8,10 @@ from infdet_deploy.annotations import Clip, Instance
 from infdet_deploy.datasets import open_dataset
 from infdet_deploy.datasets.check import check_dataset
 from infdet_deploy.datasets.convert import convert
+from infdet_deploy.datasets.trimmed import trimmed
 from infdet_deploy.errors import AnnotationError, TrainingError
 from infdet_deploy.model.presets import ModelConfig
-from infdet_deploy.training.dataset import hold_out, load_dataset, trimmed
+from infdet_deploy.training.dataset import hold_out, load_dataset
 from tests.video.recordings import moving_scene, write_video
 
 MODEL = ModelConfig(classes=("sit", "wave"), size=32, channel_divisor=8, task="recognition")
@@ -78,5 +79,5 @@ def test_a_clip_of_timed_instances_is_recognised_by_its_one_class():
     one = Clip("a", 4.0, "training", (Instance("wave", 0.5, 1.0), Instance("wave", 2.0, 3.0)), "a.json:3")
     assert trimmed(one) == Clip("a", 4.0, "training", (), "a.json:3", "wave")
     two = dataclasses.replace(one, instances=(*one.instances, Instance("sit", 1.0, 2.0)))
-    with pytest.raises(TrainingError, match=r"a.json:3: clip 'a' shows sit, wave; recognition wants"):
+    with pytest.raises(AnnotationError, match=r"a.json:3: clip 'a' shows sit, wave; recognition wants"):
         trimmed(two)

@@ -57,6 +57,10 @@ class ModelConfig:
             raise ConfigError("model: fusion is 'none', but two streams must be fused; sca is the usual way")
         if self.streams != "both" and self.fusion not in ("none", "self"):
             raise ConfigError(f"model: fusion is '{self.fusion}', one stream alone has none or self")
+        if self.has_fen and self.size < 64:
+            raise ConfigError(
+                f"model: size is {self.size}, with a FEN expected 64 or more: nothing is left to normalise"
+            )
 
     @property
     def features(self) -> int:

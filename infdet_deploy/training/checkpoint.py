@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from infdet_deploy.config import read_json
@@ -52,7 +52,7 @@ def save_state(folder: Path, state: TrainingState) -> None:
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     with whole_file(folder / STATE) as temporary:
         header = {"training": json.dumps(state.values), "scaler": json.dumps(state.scaler.state_dict())}
-        save_file(tensors, temporary, metadata=header)
+        temporary.write_bytes(save(tensors, header))  # save_file leaves files of its own behind when it is killed
 
 
 def load_state(folder: Path, state: TrainingState) -> None:

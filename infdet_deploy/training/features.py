@@ -65,7 +65,7 @@ def feature_file(data: DataSet, clip: Clip, model: ModelConfig, key: str) -> Pat
 
 def _features(path: Path, clip: PreparedClip, tower: I3D) -> Tensor:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file, save
 
     try:
         return load_file(path)["features"]
@@ -74,7 +74,7 @@ def _features(path: Path, clip: PreparedClip, tower: I3D) -> Tensor:
     features = compute_features(clip.frames, tower)
     try:
         with whole_file(path) as temporary:
-            save_file({"features": features}, temporary)
+            temporary.write_bytes(save({"features": features}))
     except OSError:  # a data set on a read-only disk
         pass
     return features

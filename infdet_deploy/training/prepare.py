@@ -130,14 +130,14 @@ def read_cache(path: Path) -> Prepared | None:
 def _make(video: Path, cache: Path, size: int, channels: int) -> Prepared | None:
     """Prepare one clip, in a process of its own; None when it lies in the cache, where the caller finds it."""
     import cv2
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     cv2.setNumThreads(1)
     read = read_video(video, size=size, mode=FRAME_MODE, min_frames=MIN_FRAMES)
     flow = tvl1.tvl1_flow(read.frames, channels)
     try:
         with whole_file(cache) as temporary:
-            save_file({"frames": read.frames, "flow": flow}, temporary, {"duration_s": repr(read.duration_s)})
+            temporary.write_bytes(save({"frames": read.frames, "flow": flow}, {"duration_s": repr(read.duration_s)}))
     except OSError:  # a data set on a read-only disk
         return Prepared(read.frames, flow, read.duration_s)
     return None

@@ -14,7 +14,7 @@ from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.training.dataset import hold_out, load_dataset
 from tests.video.recordings import moving_scene, write_video
 
-MODEL = ModelConfig(classes=("sit", "wave"), size=32, channel_divisor=8, task="recognition")
+MODEL = ModelConfig(classes=("sit", "wave"), size=64, channel_divisor=8, task="recognition")
 
 
 @pytest.fixture(scope="module")

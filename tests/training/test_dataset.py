@@ -108,7 +108,7 @@ def test_prepare_goes_on_where_it_stopped(data, tmp_path):
     assert seen == [(1, 2), (2, 2)]
     assert first.stat().st_mtime_ns == before
     assert prepare.prepare(folder, ModelConfig(size=64, channel_divisor=8, flow_channels=2)) == (2, 0)
-    assert prepare.prepare(folder, ModelConfig(size=32, channel_divisor=8)) == (2, 0)
+    assert prepare.prepare(folder, ModelConfig(size=64, channel_divisor=8)) == (2, 0)
 
 
 def test_pictures_take_their_time_from_the_annotations(tmp_path):

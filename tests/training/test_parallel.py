@@ -81,5 +81,5 @@ def test_a_batch_that_cannot_be_shared(data, tmp_path, monkeypatch):
 
     monkeypatch.setattr(loop, "joined", lambda device: Two())
     with pytest.raises(TrainingError, match="a batch of 3 cannot be shared by 2 processes"):
-        loop.train(data, tmp_path / "run", ModelConfig(size=32, channel_divisor=8), TrainConfig(batch=3))
+        loop.train(data, tmp_path / "run", ModelConfig(size=64, channel_divisor=8), TrainConfig(batch=3))
     assert not (tmp_path / "run").exists()

@@ -15,11 +15,11 @@ from infdet_deploy.model.weights import load_network, random_network, with_confi
 from infdet_deploy.runtime.detections import DetectionRule, default_thresholds
 from infdet_deploy.training import checkpoint
 from infdet_deploy.training.dataset import load_dataset
-from infdet_deploy.training.evaluation import evaluate_network
+from infdet_deploy.training.evaluation import evaluate_network, still_flow_loss
 from infdet_deploy.training.loop import Progress, train
 from infdet_deploy.training.settings import TrainConfig
 
-ROW = "row.json"  # beside a finished run: the FEN's flow loss before and after
+ROW = "row.json"  # beside a finished run: what it reached on the test clips
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ def run_rows(
     """Train and judge every row in a run folder `out`/NAME; rows finished there are not done again.
 
     initial: a network whose weights every row starts from as far as they fit. Yields each row with
-    `{"map": {"0.1": …}, "ap": {class: {…}}, "flow_loss": [before, after] or None, "seconds"}` on the test clips.
+    `{"map": {"0.1": …}, "ap": {class: {…}}, "flow_loss": [before, after, of no motion] or None, "seconds"}` on the
+    test clips.
     Raises TrainingError where a folder holds a run of other settings or other data; errors of `train`.
     """
     for row in rows:
@@ -103,6 +104,7 @@ def run_rows(
                 rule = DetectionRule(default_thresholds(model.classes), result.mean_duration_s)
                 networks = (start, load_network(result.best)[0])
                 flow = [evaluate_network(network, test, rule, config.device)["flow"] for network in networks]
+                flow.append(still_flow_loss(test))
             if result.test is None:
                 raise UsageError(f"{data}: no clip of subset '{config.test_subset}' to judge the rows by")
             write_json(
@@ -151,6 +153,10 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
             lines.append(f"| {name} | {row['map']['0.5']:.2f} | {gains[0]} | {row['paper']:.2f} | {gains[1]} |")
     for row in rows:
         if row["flow_loss"]:
-            before, after = row["flow_loss"]
-            lines += ["", f"Flow loss of the FEN on the test clips: {before:.3f} untrained, {after:.3f} trained."]
+            before, after, still = row["flow_loss"]
+            lines += [
+                "",
+                f"Flow loss of the FEN on the test clips: {before:.3f} untrained, {after:.3f} trained; an estimate "
+                f"that nothing moves has {still:.3f}.",
+            ]
     return "\n".join(lines) + "\n"

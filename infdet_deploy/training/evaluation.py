@@ -14,7 +14,7 @@ from infdet_deploy.model.network import InfDetNet, Streams, append_zero_flow, to
 from infdet_deploy.runtime.detections import DetectionRule
 from infdet_deploy.snippets import feature_length, valid_length
 from infdet_deploy.training.dataset import PreparedClip
-from infdet_deploy.training.losses import Losses, losses
+from infdet_deploy.training.losses import Losses, flow_loss, losses
 
 
 def forward(
@@ -90,6 +90,16 @@ def mean_losses(found: Sequence[ClipScores]) -> dict[str, float]:
     """Means over the clips, `{"loss", "classification", "flow"}`."""
     mean = [float(torch.cat(part).mean()) for part in zip(*(one.losses for one in found), strict=True)]
     return dict(zip(("loss", "classification", "flow"), mean, strict=True))
+
+
+def still_flow_loss(clips: Sequence[PreparedClip]) -> float:
+    """The flow loss, mean over the clips, of an estimate that nothing moves: what an FEN must be below to be of use."""
+    found = []
+    for clip in clips:
+        target = torch.from_numpy(clip.flow[: len(clip.frames) // 4 * 4 - 1].astype(np.float32))[None]
+        length = torch.tensor([valid_length(len(clip.frames))])
+        found.append(float(flow_loss(torch.zeros_like(target), target, length)))
+    return float(np.mean(found))
 
 
 def evaluate_network(

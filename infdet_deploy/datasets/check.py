@@ -1,9 +1,7 @@
 """Everything worth knowing about a data set before training on it: figures, and each problem by file and line."""
 
-import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import numpy as np
 from infdet_deploy.annotations.check import length_table, problems
 from infdet_deploy.datasets.folder import DataSet, open_dataset
 from infdet_deploy.errors import AnnotationError, VideoError
-from infdet_deploy.machine import cpu_count
+from infdet_deploy.processes import in_processes
 from infdet_deploy.snippets import MIN_FRAMES
 from infdet_deploy.video import read_video
 
@@ -89,14 +87,11 @@ def _spread(values: list[float]) -> dict[str, float] | None:
 def _decode(data: DataSet, on_progress: Callable[[int, int], None] | None) -> dict[str, float | str | None]:
     """Each clip's duration in seconds, None for pictures, which tell no time, or what is wrong with its frames."""
     results: dict[str, float | str | None] = {}
-    if not data.media:
-        return results
-    with ProcessPoolExecutor(cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = {pool.submit(_look, path): name for name, path in data.media.items()}
-        for future in as_completed(waiting):
-            results[waiting[future]] = future.result()
-            if on_progress is not None:
-                on_progress(len(results), len(waiting))
+    names = list(data.media)
+    for index, result in in_processes(_look, [(data.media[name],) for name in names]):
+        results[names[index]] = result
+        if on_progress is not None:
+            on_progress(len(results), len(names))
     return results
 
 

@@ -6,10 +6,8 @@ and flow channels, and the version of the flow's settings.
 
 import hashlib
 import json
-import multiprocessing
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,8 +18,8 @@ from infdet_deploy.annotations import Clip
 from infdet_deploy.datasets import DataSet, open_dataset
 from infdet_deploy.errors import TrainingError
 from infdet_deploy.files import whole_file
-from infdet_deploy.machine import cpu_count
 from infdet_deploy.model.presets import ModelConfig
+from infdet_deploy.processes import in_processes
 from infdet_deploy.snippets import MIN_FRAMES
 from infdet_deploy.training import tvl1
 from infdet_deploy.video.frames import read_video
@@ -84,23 +82,13 @@ def prepare_clips(
     done = len(clips) - len(missing)
     if on_progress is not None:
         on_progress(done, len(clips))
-    if missing:
-        workers = min(workers or cpu_count(), len(missing))
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            waiting = {
-                pool.submit(_make, data.media[clips[index].name], caches[index], model.size, model.flow_channels): index
-                for index in missing
-            }
-            try:
-                for future in as_completed(waiting):
-                    index = waiting[future]
-                    found[index] = future.result() or read_cache(caches[index])
-                    done += 1
-                    if on_progress is not None:
-                        on_progress(done, len(clips))
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+    jobs = [(data.media[clips[index].name], caches[index], model.size, model.flow_channels) for index in missing]
+    for job, result in in_processes(_make, jobs, workers):
+        index = missing[job]
+        found[index] = result or read_cache(caches[index])
+        done += 1
+        if on_progress is not None:
+            on_progress(done, len(clips))
     return [entry for entry in found if entry is not None]
 
 

@@ -4,9 +4,7 @@ It stands in where InfDet's videos cannot be had: the lengths of its instances f
 not tell the class, and everything comes from a seed.
 """
 
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 
 from infdet_deploy.errors import UsageError
 from infdet_deploy.files import whole_folder, write_json
-from infdet_deploy.machine import cpu_count
+from infdet_deploy.processes import in_processes
 from infdet_deploy.training.choreography import CLASSES, directed, schedule
 from infdet_deploy.training.figures import Figure, draw, joints
 from infdet_deploy.training.scenery import Sensor, background
@@ -145,20 +143,11 @@ def synthesise(
         videos = folder / "videos"
         videos.mkdir()
         made: dict[int, Any] = {}
-        workers = min(clips, cpu_count())
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            waiting = {
-                pool.submit(_make, videos / f"{name}.mp4", index, seed, size, fps, clip_s): index
-                for index, name in enumerate(names)
-            }
-            try:
-                for future in as_completed(waiting):
-                    made[waiting[future]] = future.result()
-                    if progress is not None:
-                        progress(len(made), clips)
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+        jobs = [(videos / f"{name}.mp4", index, seed, size, fps, clip_s) for index, name in enumerate(names)]
+        for index, result in in_processes(_make, jobs):
+            made[index] = result
+            if progress is not None:
+                progress(len(made), clips)
         database = {
             name: {
                 "subset": _subset(index, test_share),

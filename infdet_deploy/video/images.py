@@ -43,7 +43,10 @@ def read_folder(path: Path, keep: Callable[[NDArray[Any]], None]) -> Timing:
     """
     files = picture_files(path)
     if not files:
-        raise VideoError(f"{path}: no pictures in this folder; expected files of these types: {' '.join(SUFFIXES)}")
+        raise VideoError(
+            f"{path}: no pictures in this folder; a clip's pictures are files of these types: {' '.join(SUFFIXES)}; "
+            f"for videos, name the files: {path}/*"
+        )
     first = None
     with quiet():
         for file in files:

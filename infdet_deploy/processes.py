@@ -1,0 +1,29 @@
+"""The same work on many things, in several processes."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any
+
+from infdet_deploy.machine import cpu_count
+
+
+def in_processes(
+    function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int | None = None
+) -> Iterator[tuple[int, Any]]:
+    """`function(*job)` for every job; yields each job's index and result, in the order in which they finish.
+
+    workers: processes, as many as there are CPUs by default. function must be a module's own, arguments and results
+    such as can be pickled. An error in one job is raised here, and ends the others.
+    """
+    if not jobs:
+        return
+    workers = min(workers or cpu_count(), len(jobs))
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        waiting = {pool.submit(function, *job): index for index, job in enumerate(jobs)}
+        try:
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise

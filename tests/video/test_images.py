@@ -90,8 +90,6 @@ def test_a_cut_tiff_picture_with_its_directory_in_front_is_named(tmp_path):
 
 
 def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(
-        VideoError,
-        match=r"no pictures in this folder; a clip.s pictures are files of these types: .jpg.*for videos, name the files",
-    ):
+    said = r"no pictures in this folder; a clip's pictures are files of these types: .jpg.*for videos, name the files"
+    with pytest.raises(VideoError, match=said):
         read_video(tmp_path)

@@ -25,13 +25,13 @@ def read_class_folders(root: Path) -> tuple[tuple[Clip, ...], dict[str, Path]]:
     """The clips below `training/CLASS/`, `validation/CLASS/` and `testing/CLASS/` (`train`, `val`, `test` as well), or
     below `CLASS/`, all of them for training then; and where each clip's frames are.
 
-    A clip is a video file or a folder of pictures; it is called CLASS-FILE and shows its class from end to end. Raises
-    AnnotationError for two clips of one name.
+    A clip is a video file or a folder of pictures; it is called SUBSET-CLASS-FILE, or CLASS-FILE where there are no
+    subsets, and shows its class from end to end. Raises AnnotationError for two clips of one name.
     """
     clips: list[Clip] = []
     media: dict[str, Path] = {}
     for subset, label, path in _clips(root):
-        name = f"{label}-{path.stem if path.is_file() else path.name}"
+        name = "-".join((*path.parent.relative_to(root).parts, path.stem if path.is_file() else path.name))
         if name in media:
             raise AnnotationError(f"{path}: another clip is called '{name}', {media[name]}; rename one")
         media[name] = path

@@ -49,7 +49,7 @@ def test_a_run_goes_on_with_its_own_settings(data, weights, tmp_path):
     assert load_network(out / "best.safetensors")[0].config.fusion == "none"  # one stream has nothing to fuse
     again = training.train(None, "tiny", out, True, None, {}, {})
     assert {**again, "seconds": 0} == {**result, "seconds": 0}
-    with pytest.raises(TrainingError, match=r"steps 2 there, 3 here; give it the options that it was begun with"):
+    with pytest.raises(TrainingError, match=r"steps 2 there, 3 here\); give it the options that it was begun with"):
         training.train(None, "tiny", out, True, None, {}, {"steps": 3})
     with pytest.raises(ConfigError, match="unknown key 'stepps'"):
         training.train(data, "tiny", tmp_path / "other", False, weights, {}, {"stepps": 3})
@@ -91,7 +91,16 @@ def test_recognition_from_clips_to_a_bundle(weights, tmp_path):
             for index in range(count):
                 frames = (moving_scene(24 + 8 * index, 64, 64) * gain).astype("uint8")
                 write_video(root / subset / label / f"{index}.mkv", frames, "ffv1", "gray")
-    chosen = {**QUICK, "steps": 30, "batch": 4, "window_frames": 24, "validate_every": 10, "jitter": 0.0}
+    chosen = {
+        **QUICK,
+        "steps": 60,
+        "batch": 4,
+        "window_frames": 24,
+        "validate_every": 20,
+        "jitter": 0.0,
+        "average": 0.8,
+        "norm_windows": 8,
+    }
     result = training.train(root, "tiny", tmp_path / "run", False, weights, {"task": "recognition"}, chosen)
     assert result["figure"] == "accuracy"
     assert result["test"] == 1.0

@@ -32,10 +32,10 @@ def test_class_folders(data):
     found = open_dataset(data)
     assert found.classes == ("sit", "wave")
     assert [(c.name, c.subset, c.label) for c in found.clips] == [
-        ("sit-1", "training", "sit"), ("sit-2", "training", "sit"), ("wave-1", "training", "wave"),
-        ("wave-2", "training", "wave"), ("wave-3", "testing", "wave"),
+        ("train-sit-1", "training", "sit"), ("train-sit-2", "training", "sit"), ("train-wave-1", "training", "wave"),
+        ("train-wave-2", "training", "wave"), ("test-wave-3", "testing", "wave"),
     ]  # fmt: skip
-    assert found.media["wave-3"] == data / "test" / "wave" / "3.mkv"
+    assert found.media["test-wave-3"] == data / "test" / "wave" / "3.mkv"
     unsorted = open_dataset(data / "train")  # no subset folders there: all of it is for training
     assert [c.name for c in unsorted.clips] == ["sit-1", "sit-2", "wave-1", "wave-2"]
     assert {c.subset for c in unsorted.clips} == {"training"}
@@ -54,14 +54,14 @@ def test_every_snippet_has_the_label_of_its_clip(data):
     clips = load_dataset(data, "training", MODEL)
     assert [clip.labels.tolist() for clip in clips] == [[[1, 0]] * 2] * 2 + [[[0, 1]] * 2] * 2
     kept, held = hold_out(clips, 0.5)
-    assert [clip.name for clip in held] == ["sit-1", "wave-1"]
-    assert [clip.name for clip in kept] == ["sit-2", "wave-2"]
+    assert [clip.name for clip in held] == ["train-sit-1", "train-wave-1"]
+    assert [clip.name for clip in kept] == ["train-sit-2", "train-wave-2"]
 
 
 def test_two_clips_of_one_name(data, tmp_path):
-    for folder in ("train", "test"):
-        (tmp_path / folder / "wave").mkdir(parents=True)
-        (tmp_path / folder / "wave" / "1.mkv").write_bytes(b"")
+    (tmp_path / "wave").mkdir()
+    for name in ("1.mkv", "1.avi"):
+        (tmp_path / "wave" / name).write_bytes(b"")
     with pytest.raises(AnnotationError, match="another clip is called 'wave-1'"):
         open_dataset(tmp_path)
 

@@ -14,14 +14,14 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def progress(label: str) -> Iterator[Callable[..., None]]:
-    """A progress bar on stderr; yields update(done, total, text='')."""
+def progress(label: str, wanted: bool = True) -> Iterator[Callable[..., None]]:
+    """A progress bar on stderr, where one is wanted; yields update(done, total, text='')."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not (wanted and console.is_terminal)) as bar:
         task = bar.add_task(label, total=None)
 
         def update(done: int, total: int, text: str = "") -> None:

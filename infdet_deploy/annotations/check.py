@@ -16,6 +16,8 @@ def problems(clips: Sequence[Clip], classes: Sequence[str] | None = None) -> Ite
     time; such a pair cannot be told apart by any detection.
     """
     for clip in clips:
+        if clip.label and classes is not None and clip.label not in classes:
+            yield f"{clip.where}: class '{clip.label}' of clip '{clip.name}' is not one of {', '.join(classes)}"
         for one in clip.instances:
             if classes is not None and one.label not in classes:
                 yield f"{one.where}: class '{one.label}' of clip '{clip.name}' is not one of {', '.join(classes)}"

@@ -1,7 +1,6 @@
 """How fast a bundle runs: whole-clip latency of every contender, in alternation, nothing dropped."""
 
 import platform
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import numpy as np
 
 from infdet_deploy import __version__
 from infdet_deploy.errors import UsageError
-from infdet_deploy.machine import cpu_count, processor_name
+from infdet_deploy.machine import cpu_count, peak_memory_bytes, processor_name
 from infdet_deploy.runtime.backends.base import BACKENDS, available, stage_format
 from infdet_deploy.runtime.bundle import Bundle
 from infdet_deploy.runtime.pipeline import Detector
@@ -108,7 +107,7 @@ def measure(
         "device": processor_name(),
         "cores": cpu_count(),
         "versions": {"infdet-deploy": __version__, "python": platform.python_version()},
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_memory_mb": peak_memory_bytes() / 2**20,
         "paper": {"frames_per_s": PAPER_FRAMES_PER_S, "device": "4 x V100, Xeon E5 2.2 GHz"},
         "contenders": rows,
     }

@@ -7,6 +7,7 @@ import typer
 
 from infdet_deploy.cli.app import JsonFlag, app
 from infdet_deploy.console import print_json, table
+from infdet_deploy.errors import UsageError
 
 WholeClipsFlag = Annotated[
     bool, typer.Option("--whole-clips", help="Clips at full length, in bounded memory; best after --weights.")
@@ -62,6 +63,8 @@ def train(
     }  # fmt: skip
     variant = {name: value for name, value in asked.items() if value is not None}
     settings = training.settings(steps, seed, whole_clips, freeze_towers, setting or [])
+    if dry_run and resume:
+        raise UsageError("--dry-run and --resume exclude each other: a run that is resumed goes on as it began")
     if dry_run:
         result = training.dry_run(data, preset, weights, variant, settings)
     else:

@@ -6,6 +6,7 @@ from typing import Any
 
 from infdet_deploy.commands.training import SYNTHETIC, make_synthetic
 from infdet_deploy.console import progress, say
+from infdet_deploy.errors import UsageError
 
 
 def ablate(
@@ -24,10 +25,13 @@ def ablate(
     from infdet_deploy.files import whole_file, write_json
     from infdet_deploy.model.presets import preset
     from infdet_deploy.model.weights import load_network
-    from infdet_deploy.training.ablation import ROWS, Row, choose, markdown, report, run_rows
+    from infdet_deploy.training.ablation import Row, choose, markdown, report, run_rows
     from infdet_deploy.training.loop import Progress
+    from infdet_deploy.training.parallel import asked_world
     from infdet_deploy.training.settings import TrainConfig
 
+    if asked_world().size > 1:
+        raise UsageError("ablate runs in one process; give several machines rows of their own with --only")
     asked = choose(only)
     config = TrainConfig.from_json(chosen)
     initial = None if weights is None else load_network(weights)[0]
@@ -56,8 +60,7 @@ def ablate(
         "rows": rows,
         "markdown": text,
     }
-    if len(asked) == len(ROWS):
-        write_json(out / "ablation.json", whole)
-        with whole_file(out / "ablation.md") as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write_json(out / "ablation.json", whole)
+    with whole_file(out / "ablation.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return whole

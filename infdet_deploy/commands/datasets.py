@@ -57,10 +57,13 @@ def prepare_dataset(
         made, there = prepare(dataset, model, update, workers)
     if network is not None and network.infrared_tower is not None:
         seen = [clip for clip in dataset.clips if clip.name in dataset.media]
-        clips = prepared_clips(dataset, seen, dataclasses.replace(model, classes=dataset.classes))
+        labels = {one.label for clip in seen for one in clip.instances} | {clip.label for clip in seen} - {""}
+        clips = prepared_clips(
+            dataset, seen, dataclasses.replace(model, classes=tuple(sorted(labels)) or model.classes)
+        )
         with progress("features") as update:
             infrared_features(dataset, clips, model, network.infrared_tower, update)
-    return made, there, sum(file.stat().st_size for file in (data / CACHE).glob("*.safetensors"))
+    return made, there, sum(file.stat().st_size for file in (dataset.root / CACHE).glob("*.safetensors"))
 
 
 def names(classes: str | None) -> tuple[str, ...] | None:

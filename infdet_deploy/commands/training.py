@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infdet_deploy.console import progress, say
-from infdet_deploy.errors import UsageError
+from infdet_deploy.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from infdet_deploy.model.network import InfDetNet
@@ -47,7 +47,7 @@ def train(
     from infdet_deploy.training.loop import train as run_training
     from infdet_deploy.training.parallel import joined
 
-    with joined(str(chosen.get("device", "cpu"))) as world:
+    with joined(_device(out, resume, chosen)) as world:
         plan = arrange_run(data, preset_name, out, resume, weights, variant, chosen, world)
         begin = f"from {weights}" if weights else f"preset {preset_name}"
         if world.leads:
@@ -55,7 +55,9 @@ def train(
                 f"training {begin} on {plan.data} into {plan.out}: {plan.config.steps} steps, classes "
                 f"{', '.join(plan.model.classes)}"
             )
-        with progress("") as update:
+        if weights is None and plan.config.freeze_towers and not resume and world.leads:
+            say("the towers are random and stay so; --freeze-towers is for towers that --weights brings")
+        with progress("", world.leads) as update:
 
             def show(p: Progress) -> None:
                 losses = ""
@@ -104,9 +106,28 @@ def dry_run(
             f"--dry-run makes no data and {SYNTHETIC} is not there; run `infdet-deploy dataset synth {SYNTHETIC}` "
             "first, or name your own data with --data"
         )
-    with joined(str(chosen.get("device", "cpu"))) as world:
+    with joined(_device(None, False, chosen)) as world:
         run = arrange_run(data or SYNTHETIC, preset_name, None, False, weights, variant, chosen, world)
         return {"leads": world.leads, **plan(open_dataset(run.data), run.model, run.config, run.initial, world)}
+
+
+def _device(out: Path | None, resume: bool, chosen: dict[str, Any]) -> str:
+    """Where training is to take place: as asked for, else as the run to resume has it."""
+    from infdet_deploy.training.checkpoint import newest_run
+
+    run = _run_file(out or newest_run(RUNS)) if resume else {}
+    return str((run.get("training", {}) | chosen).get("device", "cpu"))
+
+
+def _run_file(out: Path) -> dict[str, Any]:
+    """A run's description, empty where it has none. Raises ConfigError for a damaged one."""
+    from infdet_deploy.config import read_json
+    from infdet_deploy.training.checkpoint import RUN
+
+    run = read_json(out / RUN, "run") if (out / RUN).is_file() else {}
+    if not isinstance(run, dict) or not isinstance(run.get("training", {}), dict):
+        raise ConfigError(f"{out / RUN} is damaged: it does not describe a run")
+    return run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +152,6 @@ def arrange_run(
     world: "World",
 ) -> Arranged:
     """What arguments left out become; arguments as for `train`. Of several processes the first decides."""
-    from infdet_deploy.config import read_json
     from infdet_deploy.datasets import open_dataset
     from infdet_deploy.model.presets import ModelConfig, preset
     from infdet_deploy.model.weights import load_network, with_config
@@ -141,7 +161,7 @@ def arrange_run(
     if resume and out is None:
         out = newest_run(RUNS)
     out = Path(world.agree(str(out or _next_run(preset_name))))
-    run = read_json(out / RUN, "run") if resume and (out / RUN).is_file() else {}
+    run = _run_file(out) if resume else {}
     config = TrainConfig.from_json(run.get("training", {}) | chosen)
     start = None if weights is None else load_network(weights)[0]
     model = preset(preset_name) if start is None else start.config

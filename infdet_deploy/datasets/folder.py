@@ -47,7 +47,7 @@ class DataSet:
 
     def subset(self, name: str) -> tuple[Clip, ...]:
         """The clips of one subset, perhaps none; `training`, `train` and so on are the same one."""
-        return tuple(clip for clip in self.clips if _canonical(clip.subset) == _canonical(name))
+        return tuple(clip for clip in self.clips if canonical_subset(clip.subset) == canonical_subset(name))
 
     def select(self, name: str | None) -> tuple[Clip, ...]:
         """The clips of one subset, all of them for None; AnnotationError where there is none."""
@@ -121,7 +121,8 @@ def open_dataset(
     return DataSet(root, source, clips, known, {c.name: media[c.name] for c in clips if c.name in media})
 
 
-def _canonical(subset: str | None) -> str | None:
+def canonical_subset(subset: str | None) -> str | None:
+    """`training`, `validation` or `testing` for their short names too; other names as they are."""
     return None if subset is None else SUBSETS.get(subset.lower(), subset)
 
 

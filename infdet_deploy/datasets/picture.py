@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from infdet_deploy.datasets.folder import DataSet
+from infdet_deploy.errors import UsageError
 from infdet_deploy.picture import COLOURS, pyplot, save_figure
 
 _CLIPS_SHOWN = 60
@@ -13,8 +14,10 @@ _CLIPS_SHOWN = 60
 def draw_dataset(path: Path | str, data: DataSet) -> Path:
     """Write a PNG: a histogram of lengths for each class, and the first clips' timelines.
 
-    Raises InfdetError without matplotlib.
+    Raises InfdetError without matplotlib, and UsageError for clips without times.
     """
+    if any(clip.label for clip in data.clips):
+        raise UsageError(f"{data.root}: clips sorted by class have no times to draw; leave the picture out")
     plt = pyplot()
 
     step = max(1, -(-len(data.clips) // _CLIPS_SHOWN))

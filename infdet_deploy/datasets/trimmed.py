@@ -58,6 +58,8 @@ def _clips(root: Path) -> Iterator[tuple[str, str, Path]]:
             if not folder.is_dir() or folder.name.startswith(".") or folder.name in _OTHER_FOLDERS:
                 continue
             for path in sorted(folder.iterdir()):
+                if path.name.startswith("."):
+                    continue
                 video = path.is_file() and path.suffix.lower() in _VIDEO_SUFFIXES
                 if video or (path.is_dir() and picture_files(path)):
                     yield subset, folder.name, path

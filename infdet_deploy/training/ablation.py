@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from infdet_deploy.config import read_json
+from infdet_deploy.datasets import open_dataset
 from infdet_deploy.errors import UsageError
 from infdet_deploy.files import write_json
 from infdet_deploy.model.network import InfDetNet
@@ -39,7 +40,7 @@ class Row:
 
     def model(self, base: ModelConfig) -> ModelConfig:
         """The row's network at the base's size, width and classes."""
-        variant = {"streams": self.streams, "flow": self.flow, "fusion": self.fusion}
+        variant = {"streams": self.streams, "flow": self.flow, "fusion": self.fusion, "task": "detection"}
         return ModelConfig.from_json(base.to_json() | variant)
 
 
@@ -82,6 +83,8 @@ def run_rows(
     test clips.
     Raises TrainingError where a folder holds a run of other settings or other data; errors of `train`.
     """
+    if not any(clip.instances for clip in open_dataset(data).subset(config.test_subset)):
+        raise UsageError(f"{data}: no instance in subset '{config.test_subset}' to judge the rows by")
     for row in rows:
         folder, model = out / row.name, row.model(base)
         described = {"model": model.to_json(), "training": config.to_json(), "data": str(data.resolve())}
@@ -103,10 +106,9 @@ def run_rows(
                 test = load_dataset(data, config.test_subset, model)
                 rule = DetectionRule(default_thresholds(model.classes), result.mean_duration_s)
                 networks = (start, load_network(result.best)[0])
-                flow = [evaluate_network(network, test, rule, config.device)["flow"] for network in networks]
+                flow = [evaluate_network(n.to(config.device), test, rule, config.device)["flow"] for n in networks]
                 flow.append(still_flow_loss(test))
-            if result.test is None:
-                raise UsageError(f"{data}: no clip of subset '{config.test_subset}' to judge the rows by")
+            assert result.test is not None
             write_json(
                 folder / ROW,
                 {

@@ -70,6 +70,7 @@ def load_state(folder: Path, state: TrainingState) -> None:
         for index, parameter in enumerate(_parameters(state.optimizer)):
             found = _below(tensors, f"optimizer.{index}")
             for name, tensor in found.items():
+                found[name] = tensor.to(parameter.device)
                 if tensor.shape == parameter.shape:  # in the parameter's memory order
                     found[name] = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
             if found:

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from infdet_deploy.errors import TrainingError
 from infdet_deploy.evaluation.thresholds import fit_thresholds
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.recognition import clip_score, evaluate_recognition
@@ -24,6 +26,8 @@ def judge(network: InfDetNet, clips: Sequence[PreparedClip], rule: DetectionRule
         return evaluate_network(network, clips, rule, device)
     found = clip_scores(network, clips, device)
     scores = [clip_score(one.scores) for one in found]
+    if not np.isfinite(scores).all():
+        raise TrainingError("the network gives scores that are not numbers; lower the learning rate")
     labels = [clip.annotation.label for clip in clips]
     return {**mean_losses(found), **evaluate_recognition(scores, labels, network.config.classes)}
 

@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from infdet_deploy.errors import TrainingError
+
 _WAIT = timedelta(hours=12)  # others wait while one process prepares data or validates
 
 
@@ -76,8 +78,15 @@ def asked_world() -> World:
 
 @contextmanager
 def joined(device: str) -> Iterator[World]:
-    """Join the processes that torchrun started: over nccl on GPUs, gloo elsewhere."""
+    """Join the processes that torchrun started: over nccl on GPUs, gloo elsewhere.
+
+    Raises TrainingError for a GPU that is not there, and one GPU for several processes.
+    """
     world = asked_world()
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise TrainingError(f"device is {device}, and PyTorch sees no GPU here; take device=cpu")
+    if ":" in device and world.size > 1:
+        raise TrainingError(f"device is {device} for {world.size} processes; take device=cuda, each has its own")
     if world.size == 1 or dist.is_initialized():
         yield world
         return

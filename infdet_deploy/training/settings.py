@@ -1,10 +1,12 @@
 """How to train, as one frozen configuration."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from infdet_deploy.config import from_dict, to_dict
+from infdet_deploy.datasets.folder import canonical_subset
 from infdet_deploy.errors import ConfigError
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES
 
@@ -73,11 +75,15 @@ class TrainConfig:
         for name in ("warmup", "average", "teacher", "jitter", "shift", "validation_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"training: {name} is {getattr(self, name)}, expected 0 or more, below 1")
-        if len({self.train_subset, self.validation_subset, self.test_subset}) < 3:
+        if len({canonical_subset(n) for n in (self.train_subset, self.validation_subset, self.test_subset)}) < 3:
             raise ConfigError("training: train_subset, validation_subset and test_subset must be three different ones")
         for name in ("weight_decay", "clip_norm", "norm_windows", "seed", "chunk_snippets", "patience"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"training: {name} is {getattr(self, name)}, expected 0 or more")
+        if self.seed >= 2**31:
+            raise ConfigError(f"training: seed is {self.seed}, expected less than {2**31}")
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
+            raise ConfigError(f"training: device is '{self.device}', expected cpu, cuda or cuda:N")
         if self.precision == "float16" and not self.device.startswith("cuda"):
             raise ConfigError(f"training: precision float16 is for CUDA, device is {self.device}; take bfloat16")
 

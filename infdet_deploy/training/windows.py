@@ -55,7 +55,7 @@ class Windows:
 
     @property
     def steps_per_epoch(self) -> float:
-        return len(self.units) / self.config.batch
+        return len(self.clips if self.config.chunk_snippets else self.units) / self.config.batch
 
     def batch(self, step: int) -> Batch:
         """The windows of a step, augmented."""

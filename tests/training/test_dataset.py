@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from infdet_deploy import processes
 from infdet_deploy.annotations import Clip, Instance, write_activitynet
 from infdet_deploy.errors import AnnotationError, TrainingError, VideoError
 from infdet_deploy.model.presets import ModelConfig
@@ -57,7 +58,7 @@ def test_cache(data, tmp_path, monkeypatch):
     assert len(files) == 2
 
     with monkeypatch.context() as patch:
-        patch.setattr(prepare, "ProcessPoolExecutor", None)  # nothing is left to prepare
+        patch.setattr(processes, "ProcessPoolExecutor", None)  # nothing is left to prepare
         again = dataset.load_dataset(folder, "training", MODEL)
     for one, two in zip(first, again, strict=True):
         np.testing.assert_array_equal(one.frames, two.frames)
@@ -108,7 +109,7 @@ def test_prepare_goes_on_where_it_stopped(data, tmp_path):
     assert seen == [(1, 2), (2, 2)]
     assert first.stat().st_mtime_ns == before
     assert prepare.prepare(folder, ModelConfig(size=64, channel_divisor=8, flow_channels=2)) == (2, 0)
-    assert prepare.prepare(folder, ModelConfig(size=64, channel_divisor=8)) == (2, 0)
+    assert prepare.prepare(folder, ModelConfig(size=96, channel_divisor=8)) == (2, 0)
 
 
 def test_pictures_take_their_time_from_the_annotations(tmp_path):

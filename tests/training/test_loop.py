@@ -154,7 +154,7 @@ def test_refused_runs(data, straight, tmp_path):
         loop.train(data, out, MODEL, CONFIG)
     with pytest.raises(TrainingError, match="no training run to resume"):
         loop.train(data, tmp_path / "none", MODEL, CONFIG, resume=True)
-    with pytest.raises(TrainingError, match=r"another training configuration \(seed\)"):
+    with pytest.raises(TrainingError, match=r"another training configuration \(seed 0 there, 1 here\)"):
         loop.train(data, out, MODEL, dataclasses.replace(CONFIG, seed=1), resume=True)
     other = with_subsets(data, tmp_path / "other", lambda name, entry: None)
     with pytest.raises(TrainingError, match=r"the run was begun on \S+data, not on \S+other"):

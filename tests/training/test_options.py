@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from infdet_deploy.errors import ConfigError, InfdetError
+from infdet_deploy.model.network import append_zero_flow
+from infdet_deploy.model.weights import random_network
 from infdet_deploy.training import board, checkpoint, loop
+from infdet_deploy.training.evaluation import forward
 from infdet_deploy.training.judge import headline, rank
 from infdet_deploy.training.parallel import World
 from infdet_deploy.training.schedule import is_over, learning_rate, parameter_groups, plateau
@@ -110,3 +113,17 @@ def test_what_the_best_is_chosen_by():
     assert headline({"map": {"0.5": 0.25}, "loss": 2.0}) == ("mAP@0.5", 0.25)
     assert headline({"accuracy": 0.75, "map": 0.5, "loss": 2.0}) == ("accuracy", 0.75)
     assert rank({"accuracy": 0.75, "loss": 2.0}) > rank({"accuracy": 0.75, "loss": 3.0})
+
+
+def test_a_taught_flow_tower_sees_the_target():
+    network = random_network(MODEL, seed=3)
+    grey, length = torch.rand(1, 24, 64, 64) * 2 - 1, torch.tensor([3])
+    target = torch.rand(1, 23, 3, 16, 16) * 2 - 1
+    with torch.inference_mode():
+        logits, flow = forward(network, grey, target, length, torch.float32, teach=True)
+        given = network(grey, length, append_zero_flow(target))
+        own, estimate = forward(network, grey, target, length, torch.float32)
+    assert torch.equal(logits, given.logits)
+    assert torch.equal(flow, estimate)  # the FEN learns all the same
+    assert not torch.equal(logits, own)
+    assert torch.equal(own, network(grey, length).logits)

@@ -195,7 +195,8 @@ class _Run:
         begun, parts = time.monotonic(), self.parts
         best, last = self.out / checkpoint.BEST, self.out / checkpoint.LAST
         values = state.values
-        if self.world.leads:
+        # A run that had ended keeps its result, and thresholds that were fitted anew since.
+        if self.world.leads and "result" not in read_json(self.out / checkpoint.RUN, "run"):
             network, history = arrange(load_network(best)[0], self.config), values["history"]
             fitted = thresholds(network, [*parts.training, *parts.validation], parts.mean_s, self.config)
             for path, trained in ((best, network), (last, state.averaged)):

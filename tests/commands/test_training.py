@@ -8,6 +8,7 @@ from infdet_deploy.commands import bundles, evaluation, training
 from infdet_deploy.commands.datasets import prepare_dataset
 from infdet_deploy.errors import ConfigError, TrainingError, UsageError
 from infdet_deploy.model.weights import load_network, random_network, save_network
+from infdet_deploy.training.checkpoint import store_thresholds
 from infdet_deploy.training.prepare import CACHE
 from infdet_deploy.training.synthetic import synthesise
 from tests.training.test_loop import MODEL
@@ -47,7 +48,9 @@ def test_a_run_goes_on_with_its_own_settings(data, weights, tmp_path):
     result = training.train(data, "tiny", out, False, weights, {"streams": "infrared"}, QUICK)
     assert result["figure"] == "mAP@0.5"
     assert load_network(out / "best.safetensors")[0].config.fusion == "none"  # one stream has nothing to fuse
+    store_thresholds(out / "best.safetensors", [0.25, 0.5, 0.75])
     again = training.train(None, "tiny", out, True, None, {}, {})
+    assert load_network(out / "best.safetensors")[1]["thresholds"] == [0.25, 0.5, 0.75]
     assert {**again, "seconds": 0} == {**result, "seconds": 0}
     with pytest.raises(TrainingError, match=r"steps 2 there, 3 here\); give it the options that it was begun with"):
         training.train(None, "tiny", out, True, None, {}, {"steps": 3})

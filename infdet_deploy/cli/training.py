@@ -15,6 +15,10 @@ WholeClipsFlag = Annotated[
 FreezeFlag = Annotated[
     bool, typer.Option("--freeze-towers", help="Leave the towers of --weights as they are, as the paper does.")
 ]
+SeedOption = Annotated[int | None, typer.Option(help="Seed of weights and sampling [default: 0].")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="NAME=VALUE, any other setting; see docs/training.md.")
+]
 
 
 @app.command()
@@ -25,7 +29,7 @@ def train(
     preset: Annotated[str, typer.Option(help="Network size: tiny or infdet (the paper's).")] = "tiny",
     out: Annotated[Path | None, typer.Option(help="Run folder [default: runs/PRESET-N].")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps [default: 360].")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of weights and sampling [default: 0].")] = None,
+    seed: SeedOption = None,
     weights: Annotated[
         Path | None, typer.Option(help="Start from this .safetensors checkpoint; its size goes before --preset.")
     ] = None,
@@ -43,9 +47,7 @@ def train(
     fen_projection: Annotated[
         bool, typer.Option("--fen-projection", help="The paper's projection in the FEN's layer4.")
     ] = False,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", help="NAME=VALUE, any other setting; see docs/training.md.")
-    ] = None,
+    setting: SetOption = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves into the run folder.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would happen, how long and in how much memory.")
@@ -114,15 +116,13 @@ def ablate(
         "runs/ablation"
     ),
     steps: Annotated[int | None, typer.Option(help="Optimiser steps of each row [default: 360].")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of weights and sampling [default: 0].")] = None,
+    seed: SeedOption = None,
     weights: Annotated[
         Path | None, typer.Option(help="Every row starts from this checkpoint, as far as it fits.")
     ] = None,
     whole_clips: WholeClipsFlag = False,
     freeze_towers: FreezeFlag = False,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", help="NAME=VALUE, any other setting; see docs/training.md.")
-    ] = None,
+    setting: SetOption = None,
     only: Annotated[list[str] | None, typer.Option(help="Only this row; may be given several times.")] = None,
     json_output: JsonFlag = False,
 ) -> None:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from infdet_deploy.training.settings import TrainConfig
 
 RUNS = Path("runs")
-CHUNK_SNIPPETS = 32  # of whole clips in training: as many features at once as when running
 SYNTHETIC = Path("data/synthetic")
 SYNTHETIC_CLIPS = 60
 # A snippet then lasts 0.44 s, short enough for most drops (of 1.4 s; true labels as scores reach a mAP@0.5 of about
@@ -42,13 +41,17 @@ def train(
     fit the network to train starts anew. variant, chosen: fields of the model's and the training's configuration
     that were asked for; the others are a resumed run's own, else the defaults.
     """
+    from infdet_deploy.training.checkpoint import newest_run
     from infdet_deploy.training.judge import headline
     from infdet_deploy.training.loop import Progress, TrainResult
     from infdet_deploy.training.loop import train as run_training
     from infdet_deploy.training.parallel import joined
 
-    with joined(_device(out, resume, chosen)) as world:
-        plan = arrange_run(data, preset_name, out, resume, weights, variant, chosen, world)
+    if resume and out is None:
+        out = newest_run(RUNS)
+    run = _run_file(out) if resume and out is not None else {}
+    with joined(str((run.get("training", {}) | chosen).get("device", "cpu"))) as world:
+        plan = arrange_run(data, preset_name, out, run, weights, variant, chosen, world)
         begin = f"from {weights}" if weights else f"preset {preset_name}"
         if world.leads:
             say(
@@ -106,17 +109,9 @@ def dry_run(
             f"--dry-run makes no data and {SYNTHETIC} is not there; run `infdet-deploy dataset synth {SYNTHETIC}` "
             "first, or name your own data with --data"
         )
-    with joined(_device(None, False, chosen)) as world:
-        run = arrange_run(data or SYNTHETIC, preset_name, None, False, weights, variant, chosen, world)
+    with joined(str(chosen.get("device", "cpu"))) as world:
+        run = arrange_run(data or SYNTHETIC, preset_name, None, {}, weights, variant, chosen, world)
         return {"leads": world.leads, **plan(open_dataset(run.data), run.model, run.config, run.initial, world)}
-
-
-def _device(out: Path | None, resume: bool, chosen: dict[str, Any]) -> str:
-    """Where training is to take place: as asked for, else as the run to resume has it."""
-    from infdet_deploy.training.checkpoint import newest_run
-
-    run = _run_file(out or newest_run(RUNS)) if resume else {}
-    return str((run.get("training", {}) | chosen).get("device", "cpu"))
 
 
 def _run_file(out: Path) -> dict[str, Any]:
@@ -145,23 +140,23 @@ def arrange_run(
     data: Path | None,
     preset_name: str,
     out: Path | None,
-    resume: bool,
+    run: dict[str, Any],
     weights: Path | None,
     variant: dict[str, Any],
     chosen: dict[str, Any],
     world: "World",
 ) -> Arranged:
-    """What arguments left out become; arguments as for `train`. Of several processes the first decides."""
+    """What arguments left out become; arguments as for `train`. Of several processes the first decides.
+
+    run: the description of the run to resume, else empty.
+    """
     from infdet_deploy.datasets import open_dataset
     from infdet_deploy.model.presets import ModelConfig, preset
     from infdet_deploy.model.weights import load_network, with_config
-    from infdet_deploy.training.checkpoint import RUN, newest_run
+    from infdet_deploy.training.checkpoint import RUN
     from infdet_deploy.training.settings import TrainConfig
 
-    if resume and out is None:
-        out = newest_run(RUNS)
     out = Path(world.agree(str(out or _next_run(preset_name))))
-    run = _run_file(out) if resume else {}
     config = TrainConfig.from_json(run.get("training", {}) | chosen)
     start = None if weights is None else load_network(weights)[0]
     model = preset(preset_name) if start is None else start.config
@@ -192,6 +187,8 @@ def settings(
 
     pairs: `NAME=VALUE`, values in JSON or plain text. Raises UsageError for another form.
     """
+    from infdet_deploy.runtime.pipeline import CHUNK_SNIPPETS
+
     asked = {
         "steps": steps,
         "seed": seed,

@@ -15,6 +15,7 @@ from infdet_deploy.runtime.detections import Detection, detect
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, feature_length, valid_length
 from infdet_deploy.video import Video, read_video
 
+CHUNK_SNIPPETS = 32  # features of a long clip computed at once
 FEN_BLOCK = 64  # frames whose flow is computed at once
 # A feature sees 107 frames, 108 through the flow tower: at most 46 before its own 16 and 46 after. Rounded up to
 # whole snippets, this many frames beside a chunk make its features those of the whole video.
@@ -44,7 +45,7 @@ class Detector:
         bundle: Bundle | Path | str,
         backend: str = "openvino",
         precision: str = "float32",
-        chunk_snippets: int = 32,
+        chunk_snippets: int = CHUNK_SNIPPETS,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         self.backend, self.precision, self.chunk_snippets = backend, precision, chunk_snippets

@@ -14,7 +14,7 @@ from infdet_deploy.datasets.trimmed import trimmed
 from infdet_deploy.errors import TrainingError
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import feature_length, valid_length
-from infdet_deploy.training.prepare import prepare_clips
+from infdet_deploy.training.prepare import Prepared, prepare_clips
 from infdet_deploy.training.settings import TrainConfig
 
 
@@ -78,9 +78,15 @@ def prepared_clips(
     ):
         if data.media[clip.name].is_dir() and clip.duration_s is not None:  # pictures tell no time
             duration_s = clip.duration_s
-        labels = snippet_labels(clip, model.classes, len(frames), duration_s, feature_length(len(frames)))
-        prepared.append(PreparedClip(clip.name, frames, flow, labels, duration_s, clip))
+        prepared.append(labelled(clip, Prepared(frames, flow, duration_s), model))
     return prepared
+
+
+def labelled(clip: Clip, found: Prepared, model: ModelConfig) -> PreparedClip:
+    """A clip's frames and flow with the labels of all its features."""
+    frames, flow, duration_s = found
+    labels = snippet_labels(clip, model.classes, len(frames), duration_s, feature_length(len(frames)))
+    return PreparedClip(clip.name, frames, flow, labels, duration_s, clip)
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,8 @@ def mean_losses(found: Sequence[ClipScores]) -> dict[str, float]:
 def still_flow_loss(clips: Sequence[PreparedClip]) -> float:
     """The flow loss, mean over the clips, of an estimate that nothing moves: what an FEN must be below to be of use."""
     found = []
-    for clip in clips:
-        target = torch.from_numpy(clip.flow[: len(clip.frames) // 4 * 4 - 1].astype(np.float32))[None]
+    for clip in map(_as_run, clips):
+        target = torch.from_numpy(clip.flow.astype(np.float32))[None]
         length = torch.tensor([valid_length(len(clip.frames))])
         found.append(float(flow_loss(torch.zeros_like(target), target, length)))
     return float(np.mean(found))

@@ -14,15 +14,14 @@ from infdet_deploy.errors import TrainingError
 from infdet_deploy.machine import peak_memory_bytes
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import FLOW_STRIDE, ModelConfig
-from infdet_deploy.snippets import feature_length
 from infdet_deploy.training.arrangement import precision
 from infdet_deploy.training.checkpoint import TrainingState
-from infdet_deploy.training.dataset import PreparedClip, snippet_labels
+from infdet_deploy.training.dataset import PreparedClip, labelled
 from infdet_deploy.training.parallel import World
 from infdet_deploy.training.prepare import Prepared, cache_file, read_cache
 from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.stepping import first_state, take_step
-from infdet_deploy.training.windows import Windows
+from infdet_deploy.training.windows import Windows, windows_in
 from infdet_deploy.video.sample import sample_frames
 
 _GENERATED_S, _GENERATED_FPS = 20.0, 25.0  # of a whole clip to measure on where none is prepared
@@ -52,11 +51,12 @@ def plan(
     if config.chunk_snippets:
         epochs = config.steps * config.batch / len(training)
     elif None not in lengths:
-        windows = sum(max(1, round(frames / config.window_frames)) for frames in lengths if frames is not None)
+        windows = sum(windows_in(frames, config) for frames in lengths if frames is not None)
         epochs = config.steps * config.batch / windows
     prepared = [clip for clip in training if caches[clip.name] is not None]
     longest = max(prepared, key=lambda clip: len(caches[clip.name].frames), default=None)  # type: ignore[union-attr]
-    sample = _generated(model, config) if longest is None else _prepared(longest, caches[longest.name], model)
+    known = None if longest is None else caches[longest.name]
+    sample = _generated(model, config) if longest is None or known is None else labelled(longest, known, model)
     state = first_state(model, config, initial, world)
     measured_s = _measure(state, Windows([sample], model, config, world), config, world)
     trained = sum(parameter.numel() for parameter in state.network.parameters() if parameter.requires_grad)
@@ -108,13 +108,6 @@ def _frames(data: DataSet, clip: Clip, cache: Prepared | None) -> int | None:
     return None if rate is None or clip.duration_s is None else round(rate * clip.duration_s)
 
 
-def _prepared(clip: Clip, found: Prepared | None, model: ModelConfig) -> PreparedClip:
-    assert found is not None
-    frames = len(found.frames)
-    labels = snippet_labels(clip, model.classes, frames, found.duration_s, feature_length(frames))
-    return PreparedClip(clip.name, found.frames, found.flow, labels, found.duration_s, clip)
-
-
 def _generated(model: ModelConfig, config: TrainConfig) -> PreparedClip:
     """Frames like a recording's, in which nothing happens and nothing moves."""
     frames = round(_GENERATED_S * _GENERATED_FPS) if config.chunk_snippets else config.window_frames
@@ -122,7 +115,7 @@ def _generated(model: ModelConfig, config: TrainConfig) -> PreparedClip:
     flow = np.zeros((frames - 1, model.flow_channels, cells, cells), np.float16)
     duration_s = frames / _GENERATED_FPS
     found = Prepared(sample_frames(frames, model.size), flow, duration_s)
-    return _prepared(Clip("generated", duration_s, None, ()), found, model)
+    return labelled(Clip("generated", duration_s, None, ()), found, model)
 
 
 def _measure(state: TrainingState, windows: Windows, config: TrainConfig, world: World) -> float:

@@ -29,6 +29,11 @@ class Batch(NamedTuple):
     pairs: Tensor
 
 
+def windows_in(frames: int, config: TrainConfig) -> int:
+    """How often an epoch draws a window of a clip of so many frames."""
+    return max(1, round(frames / config.window_frames))
+
+
 class Windows:
     """The training windows, in an order that follows from the seed and the step alone.
 
@@ -47,11 +52,7 @@ class Windows:
     ) -> None:
         self.clips, self.model, self.config, self.world = clips, model, config, world or World()
         self.infrared = infrared
-        self.units = [
-            index
-            for index, clip in enumerate(clips)
-            for _ in range(max(1, round(len(clip.frames) / config.window_frames)))
-        ]
+        self.units = [index for index, clip in enumerate(clips) for _ in range(windows_in(len(clip.frames), config))]
 
     @property
     def steps_per_epoch(self) -> float:

@@ -19,8 +19,7 @@ from infdet_deploy.model.classifier import SuperEvent
 from infdet_deploy.model.fen import FlowEstimationNetwork, ResidualBlock, instance_norm, neighbour_pairs
 from infdet_deploy.model.fusion import Attention
 from infdet_deploy.model.i3d import ENDPOINTS, I3D, POOLS, Mixed, Unit3d
-from infdet_deploy.model.network import InfDetNet, to_grey
-from infdet_deploy.model.presets import FLOW_STRIDE
+from infdet_deploy.model.network import InfDetNet, enlarge_flow, to_grey
 from infdet_deploy.runtime.bundle import STAGES_OF
 
 
@@ -42,9 +41,9 @@ class _Block(nn.Module):
 
 
 class FenStage(nn.Module):
-    """frames uint8 [T+1, S, S] → flow float32 [T, c, S/4, S/4]."""
+    """frames uint8 [T+1, S, S] → flow float32 [T, c, h, w]."""
 
-    def __init__(self, fen: FlowEstimationNetwork, dtype: torch.dtype) -> None:
+    def __init__(self, fen: FlowEstimationNetwork, stride: int, dtype: torch.dtype) -> None:
         super().__init__()
         fen = copy.deepcopy(fen)
         self.conv1 = nn.Conv2d(2, fen.conv1.out_channels, 7, stride=2, padding=3, bias=False)
@@ -52,11 +51,11 @@ class FenStage(nn.Module):
         self.layers = nn.ModuleList(_Block(b) for b in (fen.layer1, fen.layer2, fen.layer3, fen.layer4))
         self.deconvs = nn.ModuleList((fen.deconv4, fen.deconv3, fen.deconv2))
         self.flow_pred = fen.flow_pred
-        self.dtype = dtype
+        self.stride, self.dtype = stride, dtype
         self.to(dtype)
 
     def forward(self, frames: Tensor) -> Tensor:
-        x = neighbour_pairs(to_grey(frames)).to(self.dtype)
+        x = neighbour_pairs(to_grey(frames), self.stride).to(self.dtype)
         x = F.max_pool2d(F.relu(_norm32(self.conv1(x))), 3, stride=2, padding=1)
         for layer in self.layers:
             x = layer(x)
@@ -141,15 +140,14 @@ class InfraredTowerStage(nn.Module):
 
 
 class FlowTowerStage(nn.Module):
-    """flow float32 [T, c, S/4, S/4], T a multiple of 4 → features float32 [T', d]."""
+    """flow float32 [T, c, h, w], T a multiple of 4 → features float32 [T', d]."""
 
-    def __init__(self, tower: I3D, dtype: torch.dtype, begin: str = ENDPOINTS[0]) -> None:
+    def __init__(self, tower: I3D, stride: int, dtype: torch.dtype, begin: str = ENDPOINTS[0]) -> None:
         super().__init__()
-        self.tower = _FoldedTower(tower, False, dtype, begin)
+        self.tower, self.stride = _FoldedTower(tower, False, dtype, begin), stride
 
     def forward(self, flow: Tensor) -> Tensor:
-        large = F.interpolate(flow, scale_factor=float(FLOW_STRIDE), mode="bilinear", align_corners=False)
-        return self.tower(large.transpose(0, 1)[None])
+        return self.tower(enlarge_flow(flow, self.stride).transpose(0, 1)[None])
 
 
 @dataclass(frozen=True)
@@ -172,7 +170,7 @@ class StageSpec:
 def stage_specs(network: InfDetNet) -> dict[str, StageSpec]:
     """The stages' tensors for this network's size, width and classes."""
     config = network.config
-    size, small, d = config.size, config.size // FLOW_STRIDE, config.features
+    size, small, d = config.size, config.flow_size, config.features
     flow = TensorSpec("flow", "float32", ("T", config.flow_channels, small, small))
     frames = TensorSpec("frames", "uint8", ("T", size, size))
     features = TensorSpec("features", "float32", ("T'", d))
@@ -204,13 +202,13 @@ def build_stage(name: str, network: InfDetNet, dtype: torch.dtype, begin: str = 
     with torch.no_grad():
         if name == "fen":
             assert network.fen is not None
-            stage: nn.Module = FenStage(network.fen, dtype)
+            stage: nn.Module = FenStage(network.fen, network.config.flow_stride, dtype)
         elif name == "infrared_tower":
             assert network.infrared_tower is not None
             stage = InfraredTowerStage(network.infrared_tower, dtype, begin)
         elif name == "flow_tower":
             assert network.flow_tower is not None
-            stage = FlowTowerStage(network.flow_tower, dtype, begin)
+            stage = FlowTowerStage(network.flow_tower, network.config.flow_stride, dtype, begin)
         else:
             head = HeadStage if network.config.streams == "both" else SingleHeadStage
             stage = head(network, dtype)

@@ -6,7 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from infdet_deploy.model.network import InfDetNet
-from infdet_deploy.model.presets import FLOW_STRIDE, ModelConfig
+from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import MIN_FRAMES, feature_length
 
 
@@ -23,7 +23,7 @@ def count(config: ModelConfig, frames: int) -> list[StageComplexity]:
     """The parts' complexity for one clip of `frames` frames, in the order in which data passes them."""
     with torch.device("meta"):
         network = InfDetNet(config).eval()
-        size, small, snippets = config.size, config.size // FLOW_STRIDE, feature_length(frames)
+        size, small, snippets = config.size, config.flow_size, feature_length(frames)
         features = torch.empty(1, snippets, config.features)
         length = torch.empty(1)
         runs = {

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infdet_deploy.model.presets import FLOW_STRIDE, ModelConfig
+from infdet_deploy.model.presets import ModelConfig
 
 
 def instance_norm(x: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ class ResidualBlock(nn.Module):
 
 
 class FlowEstimationNetwork(nn.Module):
-    """Frame pairs → flow in (−1, 1) at a quarter of the frames' resolution."""
+    """Frame pairs → flow in (−1, 1), one for every pixel of theirs."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class FlowEstimationNetwork(nn.Module):
         return torch.tanh(self.flow_pred(x))
 
 
-def neighbour_pairs(grey: Tensor) -> Tensor:
-    """Grey frames [T, H, W] → pairs [T−1, 2, H/4, W/4] of every 4th pixel: frame t, then frame t+1."""
-    small = grey[:, ::FLOW_STRIDE, ::FLOW_STRIDE]
+def neighbour_pairs(grey: Tensor, stride: int) -> Tensor:
+    """Grey frames [T, H, W] → pairs [T−1, 2, h, w] of every `stride`-th pixel: frame t, then frame t+1."""
+    small = grey[:, ::stride, ::stride]
     return torch.stack((small[:-1], small[1:]), dim=1)

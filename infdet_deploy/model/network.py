@@ -10,12 +10,12 @@ from infdet_deploy.model.classifier import build_classifier
 from infdet_deploy.model.fen import FlowEstimationNetwork, neighbour_pairs
 from infdet_deploy.model.fusion import build_fusion
 from infdet_deploy.model.i3d import I3D
-from infdet_deploy.model.presets import FLOW_STRIDE, ModelConfig
+from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import MIN_FRAMES, valid_length
 
 
 class Streams(NamedTuple):
-    """flow [B, T, c, H/4, W/4] in (−1, 1), the last one zero; infrared, moving: the towers' features [B, T', d].
+    """flow [B, T, c, h, w] in (−1, 1), the last one zero; infrared, moving: the towers' features [B, T', d].
 
     None for what the network does not have.
     """
@@ -28,7 +28,7 @@ class Streams(NamedTuple):
 class NetworkOutput(NamedTuple):
     """Everything the network computes on the way, float32; None for what it does not have.
 
-    flow [B, T, c, H/4, W/4] in (−1, 1), the last one zero; infrared_features, flow_features [B, T', d]; fused
+    flow [B, T, c, h, w] in (−1, 1), the last one zero; infrared_features, flow_features [B, T', d]; fused
     [B, T', d or 2d]; stream_weight [B], the infrared stream's share; attention [B, T', T']; logits [B, T', C].
     """
 
@@ -58,15 +58,15 @@ class InfDetNet(nn.Module):
         return [tower for tower in (self.infrared_tower, self.flow_tower) if tower is not None]
 
     def estimate_flow(self, grey: Tensor) -> Tensor:
-        """grey [B, T, H, W] → flow [B, T, c, H/4, W/4]; frame T−1 has no next frame: its flow is zero."""
+        """grey [B, T, H, W] → flow [B, T, c, h, w]; frame T−1 has no next frame: its flow is zero."""
         assert self.fen is not None
-        pairs = torch.cat([neighbour_pairs(clip) for clip in grey])
+        pairs = torch.cat([neighbour_pairs(clip, self.config.flow_stride) for clip in grey])
         return append_zero_flow(self.fen(pairs).unflatten(0, (grey.shape[0], -1)))
 
     def flow_to_features(self, flow: Tensor) -> Tensor:
-        """flow [B, T, c, H/4, W/4] → features [B, T', d], through the enlargement to the frames' size."""
+        """flow [B, T, c, h, w] → features [B, T', d], through the enlargement to the frames' size."""
         assert self.flow_tower is not None
-        large = F.interpolate(flow.flatten(0, 1), scale_factor=FLOW_STRIDE, mode="bilinear", align_corners=False)
+        large = enlarge_flow(flow.flatten(0, 1), self.config.flow_stride)
         return self.flow_tower(large.unflatten(0, flow.shape[:2]).transpose(1, 2))
 
     def streams(self, grey: Tensor, flow: Tensor | None = None) -> Streams:
@@ -105,6 +105,11 @@ class InfDetNet(nn.Module):
 def append_zero_flow(flow: Tensor) -> Tensor:
     """Flow between T frames [B, T−1, c, h, w] → [B, T, c, h, w]: a clip's last frame has no next one, its flow is 0."""
     return F.pad(flow, (0, 0, 0, 0, 0, 0, 0, 1))
+
+
+def enlarge_flow(flow: Tensor, stride: int) -> Tensor:
+    """Flow [N, c, h, w] at every `stride`-th pixel → at every pixel, bilinear."""
+    return F.interpolate(flow, scale_factor=float(stride), mode="bilinear", align_corners=False) if stride > 1 else flow
 
 
 def to_grey(frames: Tensor) -> Tensor:

@@ -7,8 +7,6 @@ from infdet_deploy.annotations import INFDET_CLASSES
 from infdet_deploy.config import from_dict, to_dict
 from infdet_deploy.errors import ConfigError
 
-FLOW_STRIDE = 4  # the FEN sees, and gives flow at, every 4th pixel
-
 Streams = Literal["infrared", "flow", "both"]
 FlowSource = Literal["fen", "tvl1"]
 Task = Literal["detection", "recognition"]
@@ -23,6 +21,7 @@ class ModelConfig:
     flow_channels: 3 (horizontal, vertical and length in our training, a colour picture in the published one) or 2
     (horizontal, vertical: a Kinetics flow tower).
     size: height and width of the frames in pixels, a multiple of 32.
+    flow_stride: the FEN sees, and gives flow at, every 4th pixel of each row and column, or every 2nd, or all.
     channel_divisor: 1 is the published width; every hidden channel count is divided by it.
     fen_projection: put a 1×1 projection into the FEN's layer4, as the paper's parameter count implies.
     streams: the towers that there are. flow: where the flow tower's input comes from, the network's own FEN or TV-L1.
@@ -37,6 +36,7 @@ class ModelConfig:
     classes: tuple[str, ...] = INFDET_CLASSES
     flow_channels: int = 3
     size: int = 224
+    flow_stride: int = 4
     channel_divisor: int = 1
     fen_projection: bool = False
     streams: Streams = "both"
@@ -51,15 +51,18 @@ class ModelConfig:
             raise ConfigError(f"model: flow_channels is {self.flow_channels}, expected 2 or 3")
         if self.size < 32 or self.size % 32:
             raise ConfigError(f"model: size is {self.size}, expected a multiple of 32")
+        if self.flow_stride not in (1, 2, 4):
+            raise ConfigError(f"model: flow_stride is {self.flow_stride}, expected 1, 2 or 4")
         if self.channel_divisor not in (1, 2, 4, 8):
             raise ConfigError(f"model: channel_divisor is {self.channel_divisor}, expected 1, 2, 4 or 8")
         if self.streams == "both" and self.fusion == "none":
             raise ConfigError("model: fusion is 'none', but two streams must be fused; sca is the usual way")
         if self.streams != "both" and self.fusion not in ("none", "self"):
             raise ConfigError(f"model: fusion is '{self.fusion}', one stream alone has none or self")
-        if self.has_fen and self.size < 64:
+        if self.has_fen and self.flow_size < 16:
             raise ConfigError(
-                f"model: size is {self.size}, with a FEN expected 64 or more: nothing is left to normalise"
+                f"model: size is {self.size}, with a FEN at every {self.flow_stride}th pixel expected "
+                f"{16 * self.flow_stride} or more: nothing is left to normalise"
             )
 
     @property
@@ -81,6 +84,11 @@ class ModelConfig:
     def has_fen(self) -> bool:
         """Whether the network makes its flow itself."""
         return self.has_flow and self.flow == "fen"
+
+    @property
+    def flow_size(self) -> int:
+        """Height and width of the flow: 56 at the published size."""
+        return self.size // self.flow_stride
 
     def channels(self, published: int) -> int:
         """A published channel count at this width."""

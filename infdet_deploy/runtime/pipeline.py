@@ -122,7 +122,7 @@ class Detector:
         return {name: np.concatenate(parts) for name, parts in found.items()}
 
     def flow(self, frames: np.ndarray, start: int, stop: int) -> np.ndarray:
-        """Flow float32 [stop−start, c, S/4, S/4] of frames start … stop−1; a clip's last frame has zero flow."""
+        """Flow float32 [stop−start, c, h, w] of frames start … stop−1; a clip's last frame has zero flow."""
         blocks = []
         for first in range(start, stop, FEN_BLOCK):
             last = min(first + FEN_BLOCK, stop)

@@ -25,7 +25,7 @@ from infdet_deploy.training.losses import FLOW_WEIGHT, Losses, classification_lo
 class WholeClip:
     """One clip as training sees it.
 
-    grey: gives frames start … stop−1 as float32 [stop−start, S, S] in [−1, 1]. target: float [T−1, c, S/4, S/4].
+    grey: gives frames start … stop−1 as float32 [stop−start, S, S] in [−1, 1]. target: float [T−1, c, h, w].
     labels: float32 [T', C]. frames: T, a multiple of 4 from 16. length: valid snippets ⌊T/8⌋. infrared: the features
     float32 [T', d] of a frozen infrared tower where they are known.
     """

@@ -22,7 +22,7 @@ from infdet_deploy.training.settings import TrainConfig
 class PreparedClip:
     """One clip.
 
-    frames: uint8 [T, S, S], 0–255. flow: float16 [T−1, c, S/4, S/4] in [−1, 1]. labels: float32 [T', C], 0 or 1.
+    frames: uint8 [T, S, S], 0–255. flow: float16 [T−1, c, h, w] in [−1, 1]. labels: float32 [T', C], 0 or 1.
     duration_s: T frames at the video's rate. annotation: the clip's instances, in seconds.
     """
 

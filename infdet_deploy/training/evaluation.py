@@ -25,9 +25,9 @@ def forward(
     precision: torch.dtype,
     teach: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Logits [B, T', C] and the FEN's flow [B, T, c, S/4, S/4], at least float32; FEN and towers in `precision`.
+    """Logits [B, T', C] and the FEN's flow [B, T, c, h, w], at least float32; FEN and towers in `precision`.
 
-    target: TV-L1 flow [B, T−1, c, S/4, S/4]. The flow tower sees it in a network without FEN, and in any with `teach`.
+    target: TV-L1 flow [B, T−1, c, h, w]. The flow tower sees it in a network without FEN, and in any with `teach`.
     """
     with torch.autocast(grey.device.type, precision, enabled=precision != torch.float32):
         flow = None if network.fen is None else network.estimate_flow(grey)

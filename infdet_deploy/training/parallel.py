@@ -60,6 +60,14 @@ class World:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def gather(self, value: Any) -> list[Any]:
+        """Every process's value, in the order of their numbers; any JSON-like object."""
+        if self.size == 1:
+            return [value]
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, value)
+        return found
+
     def sum(self, tensors: list[Tensor]) -> None:
         """Sum tensors of one dtype over all processes, in place."""
         if self.size == 1 or not tensors:
@@ -80,7 +88,7 @@ def asked_world() -> World:
 def joined(device: str) -> Iterator[World]:
     """Join the processes that torchrun started: over nccl on GPUs, gloo elsewhere.
 
-    Raises TrainingError for a GPU that is not there, and one GPU for several processes.
+    Raises TrainingError for a GPU that is not there, one GPU for several processes, and where another process is gone.
     """
     world = asked_world()
     if device.startswith("cuda") and not torch.cuda.is_available():
@@ -95,6 +103,10 @@ def joined(device: str) -> Iterator[World]:
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=_WAIT)
     try:
         yield world
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or "gloo" in str(error).lower():
+            raise TrainingError("another process of this training has ended; its own message says why") from None
+        raise
     finally:
         dist.destroy_process_group()
 

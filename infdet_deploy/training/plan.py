@@ -13,7 +13,7 @@ from infdet_deploy.datasets import DataSet
 from infdet_deploy.errors import TrainingError
 from infdet_deploy.machine import peak_memory_bytes
 from infdet_deploy.model.network import InfDetNet
-from infdet_deploy.model.presets import FLOW_STRIDE, ModelConfig
+from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.training.arrangement import precision
 from infdet_deploy.training.checkpoint import TrainingState
 from infdet_deploy.training.dataset import PreparedClip, labelled
@@ -111,8 +111,7 @@ def _frames(data: DataSet, clip: Clip, cache: Prepared | None) -> int | None:
 def _generated(model: ModelConfig, config: TrainConfig) -> PreparedClip:
     """Frames like a recording's, in which nothing happens and nothing moves."""
     frames = round(_GENERATED_S * _GENERATED_FPS) if config.chunk_snippets else config.window_frames
-    cells = model.size // FLOW_STRIDE
-    flow = np.zeros((frames - 1, model.flow_channels, cells, cells), np.float16)
+    flow = np.zeros((frames - 1, model.flow_channels, model.flow_size, model.flow_size), np.float16)
     duration_s = frames / _GENERATED_FPS
     found = Prepared(sample_frames(frames, model.size), flow, duration_s)
     return labelled(Clip("generated", duration_s, None, ()), found, model)

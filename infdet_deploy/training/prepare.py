@@ -1,7 +1,7 @@
 """What preparing a clip costs, paid once: its frames resized, its TV-L1 flow computed, both in a cache on disk.
 
-A cache file's name follows from all that decides its content: the video (size and time of change), the network's size
-and flow channels, and the version of the flow's settings.
+A cache file's name follows from all that decides its content: the video (size and time of change), the network's size,
+flow channels and flow stride, and the version of the flow's settings.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ _VERSION = 3  # of the cache files
 
 
 class Prepared(NamedTuple):
-    """frames uint8 [T, S, S]; flow float16 [T−1, c, S/4, S/4]; duration_s: T frames at the video's rate.
+    """frames uint8 [T, S, S]; flow float16 [T−1, c, h, w]; duration_s: T frames at the video's rate.
 
     The arrays lie in the cache file and are read as they are touched, so a data set may be larger than the memory.
     """
@@ -82,7 +82,7 @@ def prepare_clips(
     done = len(clips) - len(missing)
     if on_progress is not None:
         on_progress(done, len(clips))
-    jobs = [(data.media[clips[index].name], caches[index], model.size, model.flow_channels) for index in missing]
+    jobs = [(data.media[clips[index].name], caches[index], model.size, model.flow_channels, model.flow_stride) for index in missing]
     for job, result in in_processes(_make, jobs, workers):
         index = missing[job]
         found[index] = result or read_cache(caches[index])
@@ -97,7 +97,7 @@ def cache_file(data: DataSet, clip: Clip, model: ModelConfig) -> Path:
     video = data.media[clip.name]
     files = picture_files(video) if video.is_dir() else [video]
     state = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-    content = [clip.name, state, model.size, FRAME_MODE, model.flow_channels, tvl1.VERSION, _VERSION]
+    content = [clip.name, state, model.size, FRAME_MODE, model.flow_channels, model.flow_stride, tvl1.VERSION, _VERSION]
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
     return data.root / CACHE / f"{re.sub(r'[^0-9A-Za-z_-]', '_', clip.name)[:80]}-{key}.safetensors"
 
@@ -115,14 +115,14 @@ def read_cache(path: Path) -> Prepared | None:
         return None
 
 
-def _make(video: Path, cache: Path, size: int, channels: int) -> Prepared | None:
+def _make(video: Path, cache: Path, size: int, channels: int, stride: int) -> Prepared | None:
     """Prepare one clip, in a process of its own; None when it lies in the cache, where the caller finds it."""
     import cv2
     from safetensors.numpy import save
 
     cv2.setNumThreads(1)
     read = read_video(video, size=size, mode=FRAME_MODE, min_frames=MIN_FRAMES)
-    flow = tvl1.tvl1_flow(read.frames, channels)
+    flow = tvl1.tvl1_flow(read.frames, channels, stride)
     try:
         with whole_file(cache) as temporary:
             temporary.write_bytes(save({"frames": read.frames, "flow": flow}, {"duration_s": repr(read.duration_s)}))

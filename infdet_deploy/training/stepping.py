@@ -51,7 +51,7 @@ def take_step(
         for tower in network.towers():
             tower.eval()
     state.optimizer.zero_grad(set_to_none=True)
-    found = (_whole_clips if config.chunk_snippets else _windows)(state, windows, config, step)
+    found = (_whole_clips if config.chunk_snippets else _windows)(state, windows, config, step, world)
     world.sum([parameter.grad for parameter in network.parameters() if parameter.grad is not None])
     state.scaler.unscale_(state.optimizer)
     norm = float(nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm or float("inf")))
@@ -75,7 +75,7 @@ def _average(state: TrainingState, config: TrainConfig, step: int) -> None:
                 mean.copy_(value)
 
 
-def _windows(state: TrainingState, windows: Windows, config: TrainConfig, step: int) -> Losses:
+def _windows(state: TrainingState, windows: Windows, config: TrainConfig, step: int, world: World) -> Losses:
     """The gradients of a batch of windows."""
     network, batch = state.network, windows.batch(step)
     assert isinstance(network, InfDetNet)
@@ -83,12 +83,12 @@ def _windows(state: TrainingState, windows: Windows, config: TrainConfig, step: 
     kind, teach = precision(config), _teaches(config, step)
     logits, flow = forward(network, batch.grey, batch.target, batch.length, kind, teach)
     found = losses(logits, batch.labels, flow, batch.target, batch.length, batch.pairs)
-    _check_finite(found, batch.names, step)
+    _check_finite(found, batch.names, step, world)
     state.scaler.scale(found.total.sum() / config.batch).backward()
     return found
 
 
-def _whole_clips(state: TrainingState, windows: Windows, config: TrainConfig, step: int) -> Losses:
+def _whole_clips(state: TrainingState, windows: Windows, config: TrainConfig, step: int, world: World) -> Losses:
     """The gradients of a batch of whole clips, one after the other."""
     network = state.network
     assert isinstance(network, InfDetNet)
@@ -102,7 +102,7 @@ def _whole_clips(state: TrainingState, windows: Windows, config: TrainConfig, st
         part = accumulate_gradients(
             network, clip, config.chunk_snippets, precision(config), share, _teaches(config, step)
         )
-        _check_finite(part, [name], step)
+        _check_finite(part, [name], step, world)
         parts.append(part)
     return Losses(*(torch.cat(found) for found in zip(*parts, strict=True)))
 
@@ -111,7 +111,12 @@ def _teaches(config: TrainConfig, step: int) -> bool:
     return step < config.teacher * config.steps
 
 
-def _check_finite(found: Losses, names: Sequence[str], step: int) -> None:
-    if not torch.isfinite(found.total).all():
-        bad = int((~torch.isfinite(found.total)).nonzero()[0])
-        raise TrainingError(f"loss is not finite at step {step + 1}, clip '{names[bad]}'; lower the learning rate")
+def _check_finite(found: Losses, names: Sequence[str], step: int, world: World) -> None:
+    """All processes raise where one has a bad sample, lest the others wait for it."""
+    finite = torch.isfinite(found.total)
+    bad = (~finite).sum().float()
+    world.sum([bad])
+    if bad > 0:
+        own = None if finite.all() else names[int((~finite).nonzero()[0])]
+        name = next(one for one in world.gather(own) if one is not None)
+        raise TrainingError(f"loss is not finite at step {step + 1}, clip '{name}'; lower the learning rate")

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infdet_deploy.errors import UsageError
-from infdet_deploy.model.presets import FLOW_STRIDE
 
 VERSION = 2  # of the settings below; goes into cache keys
 # Displacements are clipped to ± this, then divided by it: 20 px in frames of 224, the same share of smaller ones, so
@@ -37,13 +36,13 @@ def limit_px(size: int) -> float:
     return size * _LIMIT_SHARE
 
 
-def tvl1_flow(frames: NDArray[np.uint8], channels: int = 3) -> NDArray[np.float16]:
+def tvl1_flow(frames: NDArray[np.uint8], channels: int = 3, stride: int = 4) -> NDArray[np.float16]:
     """Flow from each frame to the next.
 
-    frames: uint8 [T, S, S], 0–255, T ≥ 2, S a multiple of 4. channels: 2 for horizontal and vertical displacement, 3
+    frames: uint8 [T, S, S], 0–255, T ≥ 2, S a multiple of the stride. channels: 2 for horizontal and vertical displacement, 3
     for these and their length, so that zero means no motion in each channel, as it does in the flow that the network
-    appends and in the towers' padding. Returns float16 [T−1, channels, S/4, S/4] in [−1, 1], every 4th pixel of the
-    full flow; ±1 is `limit_px(S)`.
+    appends and in the towers' padding. Returns float16 [T−1, channels, S/stride, S/stride] in [−1, 1], every
+    `stride`-th pixel of the full flow; ±1 is `limit_px(S)`.
     Raises UsageError for another shape, dtype or number of channels.
     """
     if channels not in (2, 3):
@@ -52,9 +51,9 @@ def tvl1_flow(frames: NDArray[np.uint8], channels: int = 3) -> NDArray[np.float1
         raise UsageError(f"frames are {frames.dtype} {list(frames.shape)}, expected uint8 [T >= 2, S, S]")
     estimate = solver()
     height, width = frames.shape[1:]
-    flow = np.empty((len(frames) - 1, channels, -(-height // FLOW_STRIDE), -(-width // FLOW_STRIDE)), np.float16)
+    flow = np.empty((len(frames) - 1, channels, -(-height // stride), -(-width // stride)), np.float16)
     for index in range(len(frames) - 1):
-        moved_px = estimate.calc(frames[index], frames[index + 1], None)[::FLOW_STRIDE, ::FLOW_STRIDE]
+        moved_px = estimate.calc(frames[index], frames[index + 1], None)[::stride, ::stride]
         moved = moved_px / limit_px(height)
         flow[index, :2] = np.clip(moved, -1, 1).transpose(2, 0, 1)
         if channels == 3:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from infdet_deploy.model.network import to_grey
-from infdet_deploy.model.presets import FLOW_STRIDE, ModelConfig
+from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, feature_length, valid_length
 from infdet_deploy.training.chunked import WholeClip
 from infdet_deploy.training.dataset import PreparedClip, snippet_labels
@@ -18,7 +18,7 @@ from infdet_deploy.training.settings import TrainConfig
 
 class Batch(NamedTuple):
     """names; seeds, a number for each sample of the whole training; grey [B, T, S, S] in [−1, 1]; target flow
-    [B, T−1, c, S/4, S/4]; labels [B, T', C]; length, pairs [B]."""
+    [B, T−1, c, h, w]; labels [B, T', C]; length, pairs [B]."""
 
     names: list[str]
     seeds: tuple[int, ...]
@@ -126,7 +126,7 @@ class Windows:
             rows, columns = (np.clip(np.arange(cells) + n, 0, cells - 1) for n in (down, right))
             flow = flow[..., rows[:, None], columns]
             pixels = np.arange(frames.shape[-1])
-            rows, columns = (np.clip(pixels + n * FLOW_STRIDE, 0, pixels[-1]) for n in (down, right))
+            rows, columns = (np.clip(pixels + n * self.model.flow_stride, 0, pixels[-1]) for n in (down, right))
             frames = frames[:, rows[:, None], columns]
         if self.config.mirror and rng.random() < 0.5:
             frames, flow = frames[..., ::-1], flow[..., ::-1].copy()

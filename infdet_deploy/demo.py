@@ -45,7 +45,7 @@ def run(out: Path, sample: Path | None) -> None:
     untrained = evaluate_network(random_network(network.config), held_out, rule)
 
     _step(4, "exporting with float16, verifying every stage", begun)
-    bundle = bundles.export(run_folder, bundle_path, fp16=True)
+    bundle = bundles.export(run_folder, bundle_path, ("float16",))
     checks = list(parity.verify(bundle))
     for failed in (c for c in checks if not c.passed):
         raise InfdetError(f"{failed.stage} on {failed.backend} {failed.precision}: rel. L2 {failed.relative_l2:.1e}")

@@ -11,7 +11,7 @@ import numpy as np
 from infdet_deploy import __version__
 from infdet_deploy.errors import UsageError
 from infdet_deploy.machine import cpu_count, peak_memory_bytes, processor_name
-from infdet_deploy.runtime.backends.base import BACKENDS, available, stage_format
+from infdet_deploy.runtime.backends.base import BACKENDS, available, stage_format, takes
 from infdet_deploy.runtime.bundle import Bundle
 from infdet_deploy.runtime.pipeline import Detector
 from infdet_deploy.snippets import MIN_FRAMES
@@ -38,7 +38,7 @@ def contenders(bundle: Bundle, backends: str = "openvino", precisions: str = "al
             raise UsageError(f"no backend '{name}'; backends are {', '.join(BACKENDS)}, or all")
     found = []
     for name in names:
-        held = bundle.precisions_as(stage_format(name))
+        held = tuple(p for p in bundle.precisions_as(stage_format(name)) if takes(name, p))
         wanted = held if precisions == "all" else precisions.split(",")
         for precision in wanted:
             if precision in held:

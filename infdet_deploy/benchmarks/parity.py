@@ -6,7 +6,7 @@ from pathlib import Path
 
 from infdet_deploy.agreement import CHECK_FRAMES, compare, tolerance
 from infdet_deploy.errors import BundleError, missing_package
-from infdet_deploy.runtime.backends.base import BACKENDS, available, stage_format
+from infdet_deploy.runtime.backends.base import BACKENDS, available, stage_format, takes
 from infdet_deploy.runtime.bundle import WEIGHTS, Bundle
 from infdet_deploy.runtime.detections import Detection
 from infdet_deploy.runtime.pipeline import open_bundle_stage
@@ -84,8 +84,8 @@ def verify(bundle: Bundle, frames: tuple[int, ...] = CHECK_FRAMES) -> Iterator[S
     references = {t: eager_tensors(network, sample_frames(t, bundle.size, seed=t)) for t in frames}
     for backend in filter(available, BACKENDS):
         form = stage_format(backend)
-        for stage in bundle.stages:
-            for precision in bundle.manifest["stages"][stage]["files"].get(form, {}):
+        for stage, entry in bundle.manifest["stages"].items():
+            for precision in (p for p in entry["files"].get(form, {}) if takes(backend, p)):
                 runner = open_bundle_stage(bundle, stage, backend, precision)
                 (output,) = runner.outputs
                 for t, tensors in references.items():

@@ -19,12 +19,20 @@ def export(
     fp16: Annotated[
         bool, typer.Option("--fp16", help="Also write every stage with float16 weights and arithmetic.")
     ] = False,
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="The same in bfloat16, for processors that multiply it (OpenVINO).")
+    ] = False,
+    network: Annotated[
+        bool,
+        typer.Option("--network", help="Also write all stages as one graph, frames in and scores out: weights twice."),
+    ] = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Export a trained network as a bundle: ONNX and TorchScript stages, each compared with the network first."""
     from infdet_deploy.commands import bundles
 
-    bundle = bundles.export(run, out, fp16)
+    precisions = tuple(name for name, wanted in (("float16", fp16), ("bfloat16", bf16)) if wanted)
+    bundle = bundles.export(run, out, precisions, network)
     manifest, path = bundle.manifest, bundle.path
     if json_output:
         print_json({"bundle": str(path), "parity": manifest["parity"], "files": manifest["files"]})

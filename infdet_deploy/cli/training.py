@@ -47,6 +47,10 @@ def train(
     fen_projection: Annotated[
         bool, typer.Option("--fen-projection", help="The paper's projection in the FEN's layer4.")
     ] = False,
+    flow_stride: Annotated[
+        int | None,
+        typer.Option(help="Flow of every 4th pixel, every 2nd or all; less than 4 for small frames [default: 4]."),
+    ] = None,
     setting: SetOption = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves into the run folder.")] = False,
     dry_run: Annotated[
@@ -62,6 +66,7 @@ def train(
 
     asked = {
         "streams": streams, "flow": flow, "fusion": fusion, "task": task, "fen_projection": fen_projection or None,
+        "flow_stride": flow_stride,
     }  # fmt: skip
     variant = {name: value for name, value in asked.items() if value is not None}
     settings = training.settings(steps, seed, whole_clips, freeze_towers, setting or [])

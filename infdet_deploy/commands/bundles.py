@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from infdet_deploy.runtime.bundle import Bundle
 
 
-def export(run: Path | None, out: Path | None, fp16: bool) -> "Bundle":
-    """Export a run (the newest where none is named) and give the bundle back, checked."""
+def export(run: Path | None, out: Path | None, precisions: tuple[str, ...], joined: bool = False) -> "Bundle":
+    """Export a run (the newest where none is named) in float32 and `precisions`, and give the bundle back, checked."""
     from infdet_deploy.export.bundle import export_bundle
     from infdet_deploy.model.weights import load_network
     from infdet_deploy.runtime.bundle import load_bundle
@@ -30,11 +30,10 @@ def export(run: Path | None, out: Path | None, fp16: bool) -> "Bundle":
     if out.suffix != ".infdet":
         raise UsageError(f"--out is {out}; a bundle is called NAME.infdet")
     rule = saved_rule(extra, network.config.classes)
-    precisions = ("float32", "float16") if fp16 else ("float32",)
     with progress("export") as update:
         export_bundle(
-            network, out, rule, precisions, frame_mode=extra.get("frame_mode", "resize"), source=run.name,
-            on_progress=update,
+            network, out, rule, ("float32", *precisions), frame_mode=extra.get("frame_mode", "resize"),
+            source=run.name, joined=joined, on_progress=update,
         )  # fmt: skip
     return load_bundle(out)
 

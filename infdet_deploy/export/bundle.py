@@ -19,13 +19,14 @@ from infdet_deploy.export.torchscript import export_torchscript
 from infdet_deploy.files import sha256, whole_folder, write_json
 from infdet_deploy.model.network import InfDetNet, to_grey
 from infdet_deploy.model.weights import save_network
-from infdet_deploy.runtime.backends.base import BACKENDS, available, open_stage, stage_format
-from infdet_deploy.runtime.bundle import FORMAT, MANIFEST, WEIGHTS
+from infdet_deploy.runtime.backends.base import BACKENDS, available, open_stage, stage_format, takes
+from infdet_deploy.runtime.bundle import FORMAT, MANIFEST, NETWORK, WEIGHTS
 from infdet_deploy.runtime.detections import DetectionRule, default_rule
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, valid_length
 from infdet_deploy.video.sample import sample_frames
 
 EXAMPLE_FRAMES = 32
+_FLAGS = {"float16": "--fp16", "bfloat16": "--bf16"}
 
 
 def eager_tensors(network: InfDetNet, frames: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
@@ -37,7 +38,7 @@ def eager_tensors(network: InfDetNet, frames: np.ndarray) -> dict[str, dict[str,
         out = network(to_grey(torch.from_numpy(frames))[None])
         scores = torch.sigmoid(out.logits[0]).numpy()
     head = {"length": np.array([valid_length(len(frames))], np.int64), "scores": scores}
-    tensors = {"head": head}
+    tensors = {"head": head, NETWORK: {"frames": frames, "scores": scores}}
     if out.infrared_features is not None:
         features = head["infrared_features"] = out.infrared_features[0].numpy()
         tensors["infrared_tower"] = {"frames": frames, "features": features}
@@ -57,11 +58,13 @@ def export_bundle(
     frame_mode: str = "resize",
     source: str = "",
     include_weights: bool = True,
+    joined: bool = False,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> Path:
     """Export `network` as the folder `out`.
 
-    rule: how scores become detections; default_rule() where None. Raises ParityError when a stage, on any backend that
+    rule: how scores become detections; default_rule() where None. joined: also write the stage `network`, all others in
+    one graph, which holds every weight a second time. Raises ParityError when a stage, on any backend that
     this machine has, is not within its tolerance of the network, or does not compute in its precision; then nothing is
     written; UsageError for a network without FEN that needs flow.
     """
@@ -70,7 +73,7 @@ def export_bundle(
             "this network takes TV-L1 flow, which no stage computes and no camera waits for; train it with the FEN "
             "(--flow fen) to export it"
         )
-    specs = stage_specs(network)
+    specs = {name: spec for name, spec in stage_specs(network).items() if joined or name != NETWORK}
     size = network.config.size
     example = _feeds(specs, eager_tensors(network, sample_frames(EXAMPLE_FRAMES, size)))
     checks = [eager_tensors(network, sample_frames(t, size, seed=t)) for t in CHECK_FRAMES]
@@ -79,6 +82,7 @@ def export_bundle(
     parity: dict[str, dict[str, Any]] = {precision: {} for precision in precisions}
     with whole_folder(out) as folder:
         for precision in precisions:
+            begins: dict[str, str] = {}
             for name in specs:
 
                 def report(form: str, done: int = done, what: str = f"{name} {precision}") -> None:
@@ -86,7 +90,7 @@ def export_bundle(
                         on_progress(done + formats.index(form), steps, f"{what} {form}")
 
                 writer = _StageWriter(name, specs[name], example[name], checks, folder, report)
-                parity[precision][name], files = writer.write(network, precision, formats)
+                parity[precision][name], files = writer.write(network, precision, formats, begins)
                 for form, file in files.items():
                     stages[name]["files"].setdefault(form, {})[precision] = file
                 done += len(formats)
@@ -138,22 +142,24 @@ class _StageWriter:
     report: Callable[[str], None]
 
     def write(
-        self, network: InfDetNet, precision: str, formats: tuple[str, ...]
+        self, network: InfDetNet, precision: str, formats: tuple[str, ...], begins: dict[str, str]
     ) -> tuple[dict[str, Any], dict[str, str]]:
         """The stage's entry in the manifest's parity, and its files by format.
 
-        A float16 tower that is out of tolerance is tried again with its first layers in float32.
+        A float16 tower that is out of tolerance is tried again with its first layers in float32; where it begins then
+        is put into `begins`, for the stages joined.
         """
-        begins = TOWER_BEGINS if precision == "float16" and self.name.endswith("_tower") else TOWER_BEGINS[:1]
-        for begin in begins:
-            stage = build_stage(self.name, network, getattr(torch, precision), begin)
+        tries = TOWER_BEGINS if precision == "float16" and self.name.endswith("_tower") else TOWER_BEGINS[:1]
+        for begin in tries:
+            begins |= {self.name: begin} if self.name.endswith("_tower") else {}
+            stage = build_stage(self.name, network, getattr(torch, precision), begins)
             try:
-                entry, files = self._write(stage, precision, formats, float32_operators(self.name, network, begin))
+                entry, files = self._write(stage, precision, formats, float32_operators(self.name, network, begins))
             except ParityError:
-                if begin == begins[-1]:
+                if begin == tries[-1]:
                     raise
                 continue
-            return entry | ({"float32_before": begin} if begin != begins[0] else {}), files
+            return entry | ({"float32_before": begin} if begin != tries[0] else {}), files
         raise AssertionError
 
     def _write(
@@ -180,16 +186,18 @@ class _StageWriter:
         """
         name, (output,) = self.name, (o.name for o in self.spec.outputs)
         allowed, worst = tolerance(form, precision), 0.0
-        backends = [b for b in BACKENDS if stage_format(b) == form and available(b)]
+        backends = [b for b in BACKENDS if stage_format(b) == form and takes(b, precision) and available(b)]
         if not backends:
-            raise ParityError(f"no backend here runs {form}, so nothing says that {name} is right; nothing was written")
+            raise ParityError(
+                f"no backend here runs {precision} {form}, so nothing says that {name} is right; nothing was written"
+            )
         for backend in backends:
             runner = open_stage(backend, file, precision, tuple(i.name for i in self.spec.inputs), (output,))
             errors = [compare(runner.run(t[name])[output], t[name][output]).relative_l2 for t in self.checks]
             runner.close()
             for error in errors:
                 if not error <= allowed:  # a NaN is not
-                    instead = "; export without --fp16" if precision == "float16" else ""
+                    instead = f"; export without {_FLAGS[precision]}" if precision in _FLAGS else ""
                     raise ParityError(
                         f"{name} {precision} {form}: relative L2 {error:.2e} from the network on {backend}, "
                         f"allowed {allowed:.0e}; nothing was written{instead}"

@@ -15,7 +15,11 @@ from infdet_deploy.errors import ParityError
 from infdet_deploy.export.stages import StageSpec
 
 OPSET = 20  # taken by OpenVINO, ONNX Runtime and TensorRT 10 and 11
-_ONNX_TYPES = {"float32": onnx.TensorProto.FLOAT, "float16": onnx.TensorProto.FLOAT16}
+_ONNX_TYPES = {
+    "float32": onnx.TensorProto.FLOAT,
+    "bfloat16": onnx.TensorProto.BFLOAT16,
+    "float16": onnx.TensorProto.FLOAT16,
+}
 _HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -51,7 +55,8 @@ def _tidy(model: onnx.ModelProto, stage: str, spec: StageSpec) -> None:
         parts = [part.strip(" '\"") for part in scopes.strip("[]").split(",")]
         # scopes are nested paths: the last but one is the module's, the last the operation
         module = parts[-2].replace(".", "/") if len(parts) > 1 else ""
-        module = module.removeprefix("_empty_nn_module_stack_from_metadata_hook").removeprefix("tower").strip("/")
+        module = module.removeprefix("_empty_nn_module_stack_from_metadata_hook")
+        module = "/".join(part for part in module.split("/") if part not in ("", "stages", "tower"))
         base = "/".join(filter(None, (stage, module, node.op_type)))
         used[base] += 1
         node.name = base if used[base] == 1 else f"{base}_{used[base]}"
@@ -85,10 +90,10 @@ def count_precisions(path: Path) -> dict[str, int]:
 def check_precision(stage: str, path: Path, precision: str, kept: int = 0) -> dict[str, int]:
     """Fail with ParityError when a graph called `precision` does not compute in it.
 
-    kept: convolutions and matrix products that a float16 stage has in float32.
+    kept: convolutions and matrix products that a stage of another precision has in float32.
     """
     counts = count_precisions(path)
-    allowed = kept if precision == "float16" else 0
+    allowed = 0 if precision == "float32" else kept
     strange = sum(n for label, n in counts.items() if label != precision)
     if not counts.get(precision) or strange > allowed:
         raise ParityError(f"{stage}: the graph called {precision} computes in {counts}; refusing to write it")

@@ -8,6 +8,7 @@ energies and softmax, super-event filters, sigmoids. Tensors that cross from sta
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,8 +20,9 @@ from infdet_deploy.model.classifier import SuperEvent
 from infdet_deploy.model.fen import FlowEstimationNetwork, ResidualBlock, instance_norm, neighbour_pairs
 from infdet_deploy.model.fusion import Attention
 from infdet_deploy.model.i3d import ENDPOINTS, I3D, POOLS, Mixed, Unit3d
-from infdet_deploy.model.network import InfDetNet, enlarge_flow, to_grey
-from infdet_deploy.runtime.bundle import STAGES_OF
+from infdet_deploy.model.network import InfDetNet, append_zero_flow, enlarge_flow, to_grey
+from infdet_deploy.runtime.bundle import NETWORK, STAGES_OF
+from infdet_deploy.snippets import valid_length
 
 
 def _norm32(x: Tensor) -> Tensor:
@@ -150,6 +152,24 @@ class FlowTowerStage(nn.Module):
         return self.tower(enlarge_flow(flow, self.stride).transpose(0, 1)[None])
 
 
+class NetworkStage(nn.Module):
+    """All stages in one graph: frames uint8 [T, S, S], T a multiple of 4 → scores float32 [T', C] in (0, 1)."""
+
+    def __init__(self, stages: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleDict(stages)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        stages, features = self.stages, []
+        if "infrared_tower" in stages:
+            features.append(stages["infrared_tower"](frames))
+        if "flow_tower" in stages:
+            flow = append_zero_flow(stages["fen"](frames)[None])[0]
+            features.append(stages["flow_tower"](flow))
+        length = torch.full((1,), valid_length(frames.shape[0]), dtype=torch.int64)
+        return stages["head"](*features, length)
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """A stage's input or output. shape: integers, or names of dimensions that vary (`T` in steps of 4, `T'`)."""
@@ -168,7 +188,7 @@ class StageSpec:
 
 
 def stage_specs(network: InfDetNet) -> dict[str, StageSpec]:
-    """The stages' tensors for this network's size, width and classes."""
+    """The tensors of the stages, and of all of them joined, for this network's size, width and classes."""
     config = network.config
     size, small, d = config.size, config.flow_size, config.features
     flow = TensorSpec("flow", "float32", ("T", config.flow_channels, small, small))
@@ -185,8 +205,9 @@ def stage_specs(network: InfDetNet) -> dict[str, StageSpec]:
         "infrared_tower": StageSpec((frames,), (features,)),
         "flow_tower": StageSpec((flow,), (features,)),
         "head": StageSpec(head_inputs, (scores,)),
+        NETWORK: StageSpec((frames,), (scores,)),
     }
-    return {name: specs[name] for name in STAGES_OF[config.streams]}
+    return {name: specs[name] for name in (*STAGES_OF[config.streams], NETWORK)}
 
 
 # Where a tower's float16 may begin. A network whose activations hardly vary, such as one of a few training steps,
@@ -194,15 +215,19 @@ def stage_specs(network: InfDetNet) -> dict[str, StageSpec]:
 TOWER_BEGINS = (ENDPOINTS[0], "MaxPool3d_2a_3x3", "MaxPool3d_3a_3x3", "MaxPool3d_4a_3x3")
 
 
-def build_stage(name: str, network: InfDetNet, dtype: torch.dtype, begin: str = ENDPOINTS[0]) -> nn.Module:
+def build_stage(name: str, network: InfDetNet, dtype: torch.dtype, begins: Mapping[str, str] = {}) -> nn.Module:
     """One stage of a network in eval mode, with weights and arithmetic in `dtype`; the network is not changed.
 
-    begin: the towers' first endpoint in `dtype`; those before it stay float32.
+    begins: for each tower its first endpoint in `dtype`, its first one by default; those before it stay float32.
     """
+    begin = begins.get(name, ENDPOINTS[0])
     with torch.no_grad():
-        if name == "fen":
+        if name == NETWORK:
+            parts = {part: build_stage(part, network, dtype, begins) for part in STAGES_OF[network.config.streams]}
+            stage: nn.Module = NetworkStage(parts)
+        elif name == "fen":
             assert network.fen is not None
-            stage: nn.Module = FenStage(network.fen, network.config.flow_stride, dtype)
+            stage = FenStage(network.fen, network.config.flow_stride, dtype)
         elif name == "infrared_tower":
             assert network.infrared_tower is not None
             stage = InfraredTowerStage(network.infrared_tower, dtype, begin)
@@ -215,14 +240,16 @@ def build_stage(name: str, network: InfDetNet, dtype: torch.dtype, begin: str = 
     return stage.eval().requires_grad_(False)
 
 
-def float32_operators(name: str, network: InfDetNet, begin: str = ENDPOINTS[0]) -> int:
+def float32_operators(name: str, network: InfDetNet, begins: Mapping[str, str] = {}) -> int:
     """How many convolutions and matrix products of a float16 stage are float32.
 
-    In a tower those before the endpoint `begin`; in the head each attention's energies and four products of each
-    classifier's super-events.
+    In a tower those before the endpoint where it begins; in the head each attention's energies and four products of
+    each classifier's super-events.
     """
+    if name == NETWORK:
+        return sum(float32_operators(part, network, begins) for part in STAGES_OF[network.config.streams])
     if name == "head":
         attentions = sum(isinstance(module, Attention) for module in network.fusion.modules())
         return attentions + 4 * sum(isinstance(m, SuperEvent) for m in network.classifier.modules())
-    before = ENDPOINTS[: ENDPOINTS.index(begin)]
+    before = ENDPOINTS[: ENDPOINTS.index(begins.get(name, ENDPOINTS[0]))]
     return sum(0 if name in POOLS else 6 if name.startswith("Mixed") else 1 for name in before)

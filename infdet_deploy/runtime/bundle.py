@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infdet_deploy.agreement import PRECISIONS
 from infdet_deploy.config import from_dict
 from infdet_deploy.errors import BundleError, ConfigError, UsageError
 from infdet_deploy.files import sha256, write_json
@@ -25,6 +26,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"  # the network that the stages were made from, where the bundle holds it
 STAGES = ("fen", "infrared_tower", "flow_tower", "head")
+NETWORK = "network"  # all stages joined in one graph, where the bundle holds it
 # The stages of a network with these streams, in the order in which data passes them.
 STAGES_OF = {"both": STAGES, "infrared": ("infrared_tower", "head"), "flow": ("fen", "flow_tower", "head")}
 
@@ -78,8 +80,8 @@ class Bundle:
 
     def precisions_as(self, form: str) -> tuple[str, ...]:
         """Precisions that every stage is held in, in one format (`onnx`, `torchscript`); float32 first."""
-        held = [set(stage["files"].get(form, {})) for stage in self.manifest["stages"].values()]
-        return tuple(sorted(set.intersection(*held), reverse=True)) if held else ()
+        held = [set(self.manifest["stages"][stage]["files"].get(form, {})) for stage in self.stages]
+        return tuple(precision for precision in PRECISIONS if all(precision in files for files in held))
 
     def stage_file(self, stage: str, precision: str, form: str = "onnx") -> Path:
         """The file of one stage; raises UsageError when the bundle does not hold that precision or format."""

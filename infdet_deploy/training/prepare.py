@@ -82,7 +82,10 @@ def prepare_clips(
     done = len(clips) - len(missing)
     if on_progress is not None:
         on_progress(done, len(clips))
-    jobs = [(data.media[clips[index].name], caches[index], model.size, model.flow_channels, model.flow_stride) for index in missing]
+    jobs = [
+        (data.media[clips[index].name], caches[index], model.size, model.flow_channels, model.flow_stride)
+        for index in missing
+    ]
     for job, result in in_processes(_make, jobs, workers):
         index = missing[job]
         found[index] = result or read_cache(caches[index])

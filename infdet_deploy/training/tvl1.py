@@ -39,10 +39,10 @@ def limit_px(size: int) -> float:
 def tvl1_flow(frames: NDArray[np.uint8], channels: int = 3, stride: int = 4) -> NDArray[np.float16]:
     """Flow from each frame to the next.
 
-    frames: uint8 [T, S, S], 0–255, T ≥ 2, S a multiple of the stride. channels: 2 for horizontal and vertical displacement, 3
-    for these and their length, so that zero means no motion in each channel, as it does in the flow that the network
-    appends and in the towers' padding. Returns float16 [T−1, channels, S/stride, S/stride] in [−1, 1], every
-    `stride`-th pixel of the full flow; ±1 is `limit_px(S)`.
+    frames: uint8 [T, S, S], 0–255, T ≥ 2. channels: 2 for horizontal and vertical displacement, 3 for these and their
+    length, so that zero means no motion in each channel, as it does in the flow that the network appends and in the
+    towers' padding. Returns float16 [T−1, channels, ⌈S/stride⌉, ⌈S/stride⌉] in [−1, 1], every `stride`-th pixel of the
+    full flow; ±1 is `limit_px(S)`.
     Raises UsageError for another shape, dtype or number of channels.
     """
     if channels not in (2, 3):

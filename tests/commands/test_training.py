@@ -111,7 +111,7 @@ def test_recognition_from_clips_to_a_bundle(weights, tmp_path):
     assert report["recognition"]["accuracy"] == 1.0
     assert report["recognition"]["map"] == 1.0
     assert report["recognition"]["confusion"]["dark"] == {"bright": 0, "dark": 2}
-    bundle = bundles.export(tmp_path / "run", tmp_path / "r.infdet", fp16=False).path
+    bundle = bundles.export(tmp_path / "run", tmp_path / "r.infdet", ()).path
     assert evaluation.evaluate(bundle, root, None, "both", False, None, None, None)["recognition"]["accuracy"] == 1.0
     clips = [root / "testing" / label / "1.mkv" for label in ("bright", "dark")]
     found = bundles.detect(bundle, clips, "openvino", "float32", None, None)

@@ -12,9 +12,9 @@ from infdet_deploy.errors import BackendError, UsageError, missing_package
 
 # name → (package to look for, what `pip install infdet-deploy[…]` brings it, precisions it can compute in)
 BACKENDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "openvino": ("openvino", "", ("float32", "float16")),
+    "openvino": ("openvino", "", ("float32", "bfloat16", "float16")),
     "onnxruntime": ("onnxruntime", "onnxruntime", ("float32", "float16")),
-    "torchscript": ("torch", "export", ("float32", "float16")),
+    "torchscript": ("torch", "export", ("float32", "bfloat16", "float16")),
 }
 
 
@@ -34,6 +34,11 @@ class Backend(Protocol):
 def stage_format(backend: str) -> str:
     """The bundle's file format that a backend reads."""
     return "torchscript" if backend == "torchscript" else "onnx"
+
+
+def takes(backend: str, precision: str) -> bool:
+    """Whether a backend computes graphs of this precision."""
+    return precision in BACKENDS[backend][2]
 
 
 def available(name: str) -> bool:

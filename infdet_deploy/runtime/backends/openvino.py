@@ -23,7 +23,8 @@ class OpenVinoStage:
 
 
 def open_stage(path: Path, precision: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> OpenVinoStage:
-    # Left to itself OpenVINO computes in bfloat16 where the CPU has it; the precision asked for is the one computed in.
+    # Left to itself OpenVINO computes all of a graph in bfloat16 where the CPU has it. Each operator is to compute in
+    # the type that the graph gives it: what is typed bfloat16 then does, what must stay float32 does too.
     properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(str(path), "CPU", properties)
     return OpenVinoStage(compiled, inputs, outputs)

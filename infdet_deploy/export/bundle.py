@@ -14,9 +14,11 @@ from infdet_deploy.agreement import CHECK_FRAMES, compare, tolerance
 from infdet_deploy.config import to_dict
 from infdet_deploy.errors import ParityError, UsageError
 from infdet_deploy.export.onnx import check_precision, export_onnx
+from infdet_deploy.export.ranges import FLOAT16_MAX, first_endpoint, measure, too_large
 from infdet_deploy.export.stages import TOWER_BEGINS, StageSpec, build_stage, float32_operators, stage_specs
 from infdet_deploy.export.torchscript import export_torchscript
 from infdet_deploy.files import sha256, whole_folder, write_json
+from infdet_deploy.model.i3d import ENDPOINTS
 from infdet_deploy.model.network import InfDetNet, to_grey
 from infdet_deploy.model.weights import save_network
 from infdet_deploy.runtime.backends.base import BACKENDS, available, open_stage, stage_format, takes
@@ -79,6 +81,11 @@ def export_bundle(
     checks = [eager_tensors(network, sample_frames(t, size, seed=t)) for t in CHECK_FRAMES]
     steps, done = len(specs) * len(precisions) * len(formats), 0
     stages: dict[str, dict[str, Any]] = {n: {**dataclasses.asdict(specs[n]), "files": {}} for n in specs}
+    ranges: dict[str, dict[str, float]] = {}
+    if "float16" in precisions:
+        feeds = [_feeds(specs, tensors) for tensors in checks]
+        for name in specs:
+            ranges[name] = measure(build_stage(name, network, torch.float32), (feed[name] for feed in feeds))
     parity: dict[str, dict[str, Any]] = {precision: {} for precision in precisions}
     with whole_folder(out) as folder:
         for precision in precisions:
@@ -89,7 +96,7 @@ def export_bundle(
                     if on_progress:
                         on_progress(done + formats.index(form), steps, f"{what} {form}")
 
-                writer = _StageWriter(name, specs[name], example[name], checks, folder, report)
+                writer = _StageWriter(name, specs[name], example[name], checks, folder, report, ranges.get(name, {}))
                 parity[precision][name], files = writer.write(network, precision, formats, begins)
                 for form, file in files.items():
                     stages[name]["files"].setdefault(form, {})[precision] = file
@@ -112,6 +119,7 @@ def export_bundle(
                 "frames_per_snippet": FRAMES_PER_SNIPPET,
                 "receptive_field_frames": 108,
                 "stages": stages,
+                "ranges": {n: {m: float(f"{v:.3g}") for m, v in found.items()} for n, found in ranges.items()},
                 "parity": parity,
                 "files": {
                     file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)}
@@ -140,6 +148,7 @@ class _StageWriter:
     checks: list[dict[str, dict[str, np.ndarray]]]
     folder: Path
     report: Callable[[str], None]
+    ranges: dict[str, float]
 
     def write(
         self, network: InfDetNet, precision: str, formats: tuple[str, ...], begins: dict[str, str]
@@ -149,7 +158,7 @@ class _StageWriter:
         A float16 tower that is out of tolerance is tried again with its first layers in float32; where it begins then
         is put into `begins`, for the stages joined.
         """
-        tries = TOWER_BEGINS if precision == "float16" and self.name.endswith("_tower") else TOWER_BEGINS[:1]
+        tries = self._tries(precision)
         for begin in tries:
             begins |= {self.name: begin} if self.name.endswith("_tower") else {}
             stage = build_stage(self.name, network, getattr(torch, precision), begins)
@@ -159,8 +168,27 @@ class _StageWriter:
                 if begin == tries[-1]:
                     raise
                 continue
-            return entry | ({"float32_before": begin} if begin != tries[0] else {}), files
+            return entry | ({"float32_before": begin} if begin != ENDPOINTS[0] else {}), files
         raise AssertionError
+
+    def _tries(self, precision: str) -> tuple[str, ...]:
+        """Where a tower may begin to be `precision`, in the order to try them; of no meaning for other stages.
+
+        Raises ParityError where float16 could not hold the stage's values.
+        """
+        if precision != "float16":
+            return ENDPOINTS[:1]
+        large = too_large(self.ranges)
+        first = first_endpoint(self.ranges) if self.name.endswith("_tower") else ENDPOINTS[0]
+        if large and (first is None or not self.name.endswith("_tower")):
+            worst = max(large, key=lambda name: self.ranges[name])
+            raise ParityError(
+                f"{self.name} float16: {worst} gives values up to {self.ranges[worst]:.3g}, float16 ends at "
+                f"{FLOAT16_MAX:.0f}; nothing was written; export without --fp16"
+            )
+        assert first is not None
+        later = [b for b in TOWER_BEGINS if ENDPOINTS.index(b) > ENDPOINTS.index(first)]
+        return (first, *(later if self.name.endswith("_tower") else ()))
 
     def _write(
         self, stage: torch.nn.Module, precision: str, formats: tuple[str, ...], kept: int

@@ -1,5 +1,6 @@
 """A network of preset `tiny` with seeded random weights, and its bundle, made once for all tests."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -12,6 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from infdet_deploy.runtime.detections import DetectionRule
+
+# Several processes may run tests side by side; each computes in one thread, in the processes it starts as well.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 COMMAND = (sys.executable, "-m", "infdet_deploy.cli")
 
@@ -29,13 +34,36 @@ def tiny_network():
     return network
 
 
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """What `make(path)` writes, made by the first of all processes that run tests and found by the others."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    shared.mkdir(exist_ok=True)
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / name).exists():
+            make(shared / name)
+    return shared / name
+
+
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_network) -> Path:
     """The network's bundle: float32 and float16, ONNX and TorchScript. Not to be changed; `bundle_copy` may be."""
     from infdet_deploy.export.bundle import export_bundle
 
     rule = DetectionRule((0.45, 0.5, 0.55), (0.2, 0.2, 0.2))
-    return export_bundle(tiny_network, tmp_path_factory.mktemp("bundle") / "tiny.infdet", rule, source="tests")
+    return made_once(
+        tmp_path_factory, "tiny.infdet", lambda out: export_bundle(tiny_network, out, rule, source="tests")
+    )
+
+
+@pytest.fixture(scope="session")
+def nine_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine synthetic clips of 10 s at 8 frames/s, one of each class for testing. Not to be changed: copy it."""
+    from infdet_deploy.training.synthetic import synthesise
+
+    shape = {"clips": 9, "size": (64, 64), "fps": 8, "clip_s": (10, 10), "test_share": 1 / 3}
+    return made_once(tmp_path_factory, "nine_clips", lambda out: synthesise(out, **shape))
 
 
 @pytest.fixture

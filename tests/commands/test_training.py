@@ -1,6 +1,7 @@
 """`train` and what belongs to it, as the command line calls them."""
 
 import json
+import shutil
 
 import pytest
 
@@ -10,7 +11,6 @@ from infdet_deploy.errors import ConfigError, TrainingError, UsageError
 from infdet_deploy.model.weights import load_network, random_network, save_network
 from infdet_deploy.training.checkpoint import store_thresholds
 from infdet_deploy.training.prepare import CACHE
-from infdet_deploy.training.synthetic import synthesise
 from tests.training.test_loop import MODEL
 from tests.video.recordings import moving_scene, write_video
 
@@ -29,9 +29,8 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("train") / "data"
-    return synthesise(folder, clips=9, size=(64, 64), fps=8, clip_s=(10, 10), test_share=1 / 3)
+def data(nine_clips, tmp_path_factory):
+    return shutil.copytree(nine_clips, tmp_path_factory.mktemp("train") / "data")
 
 
 def test_settings():

@@ -1,6 +1,7 @@
 """The rows of the paper's tables: what each trains, what is printed, what is not done twice."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from infdet_deploy.training import ablation
 from infdet_deploy.training.ablation import ROWS, choose, markdown, report, run_rows
 from infdet_deploy.training.dataset import load_dataset
 from infdet_deploy.training.settings import TrainConfig
-from infdet_deploy.training.synthetic import synthesise
 
 MODEL = ModelConfig(size=64, channel_divisor=8)
 CONFIG = TrainConfig(
@@ -21,9 +21,8 @@ CONFIG = TrainConfig(
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ablation") / "data"
-    return synthesise(folder, clips=9, size=(64, 64), fps=8, clip_s=(10, 10), test_share=1 / 3)
+def data(nine_clips, tmp_path_factory):
+    return shutil.copytree(nine_clips, tmp_path_factory.mktemp("ablation") / "data")
 
 
 def test_every_row_of_both_tables_is_a_network_of_its_own():

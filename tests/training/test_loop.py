@@ -17,7 +17,6 @@ from infdet_deploy.runtime.detections import DetectionRule, default_thresholds
 from infdet_deploy.training import checkpoint, evaluation, loop
 from infdet_deploy.training.dataset import PreparedClip, hold_out, load_dataset, snippet_labels
 from infdet_deploy.training.settings import TrainConfig
-from infdet_deploy.training.synthetic import synthesise
 from infdet_deploy.training.windows import Windows
 
 MODEL = ModelConfig(size=64, channel_divisor=8)
@@ -31,10 +30,8 @@ class Stop(Exception):
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Nine clips of 10 s at 8 frames/s, one of each class for testing."""
-    folder = tmp_path_factory.mktemp("loop") / "data"
-    return synthesise(folder, clips=9, size=(64, 64), fps=8, clip_s=(10, 10), test_share=1 / 3)
+def data(nine_clips, tmp_path_factory):
+    return shutil.copytree(nine_clips, tmp_path_factory.mktemp("loop") / "data")
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ def is_sorted_by_class(root: Path) -> bool:
 
 
 def read_class_folders(root: Path) -> tuple[tuple[Clip, ...], dict[str, Path]]:
-    """The clips below `training/CLASS/`, `validation/CLASS/` and `testing/CLASS/` (`train`, `val`, `test` as well), or
-    below `CLASS/`, all of them for training then; and where each clip's frames are.
+    """The clips below `training/CLASS/`, `validation/CLASS/` and `testing/CLASS/` (`train`, `val`, `test` as well, in
+    capitals or not), or below `CLASS/`, all of them for training then; and where each clip's frames are.
 
     A clip is a video file or a folder of pictures; it is called SUBSET-CLASS-FILE, or CLASS-FILE where there are no
     subsets, and shows its class from end to end. Raises AnnotationError for two clips of one name.
@@ -52,7 +52,10 @@ def trimmed(clip: Clip) -> Clip:
 
 def _clips(root: Path) -> Iterator[tuple[str, str, Path]]:
     """Subset, class and frames of each clip."""
-    parts = [(subset, root / folder) for folder, subset in SUBSETS.items() if (root / folder).is_dir()]
+    folders = [folder for folder in root.iterdir() if folder.is_dir() and folder.name.lower() in SUBSETS]
+    order = list(SUBSETS)
+    folders.sort(key=lambda folder: order.index(folder.name.lower()))
+    parts = [(SUBSETS[folder.name.lower()], folder) for folder in folders]
     for subset, part in parts or [("training", root)]:
         for folder in sorted(part.iterdir()):
             if not folder.is_dir() or folder.name.startswith(".") or folder.name in _OTHER_FOLDERS:

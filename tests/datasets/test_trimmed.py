@@ -1,6 +1,7 @@
 """Clips sorted into class folders: what is read, what is refused."""
 
 import dataclasses
+import shutil
 
 import pytest
 
@@ -39,6 +40,14 @@ def test_class_folders(data):
     unsorted = open_dataset(data / "train")  # no subset folders there: all of it is for training
     assert [c.name for c in unsorted.clips] == ["sit-1", "sit-2", "wave-1", "wave-2"]
     assert {c.subset for c in unsorted.clips} == {"training"}
+
+
+def test_subset_folders_in_capitals(data, tmp_path):
+    for folder, name in (("train", "Train"), ("test", "TEST")):
+        shutil.copytree(data / folder, tmp_path / name)
+    found = open_dataset(tmp_path)
+    assert found.classes == ("sit", "wave")
+    assert [(c.name, c.subset) for c in found.clips][::4] == [("Train-sit-1", "training"), ("TEST-wave-3", "testing")]
 
 
 def test_the_report_counts_clips_of_each_class(data):

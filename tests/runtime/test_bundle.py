@@ -106,8 +106,8 @@ def test_link_to_a_folder(bundle_copy, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["{outside}", "../outside.onnx", "sub/../../outside.onnx", "./outside.onnx", "..\\outside.onnx", "", ".", "..",
-             "a\nb.onnx", "a\0.onnx", ".hidden.onnx", "C:outside.onnx", "\ud800.onnx", "x" * 300],
+    "name", ["{outside}", "../outside.onnx", "sub/../../outside.onnx", "./outside.onnx", "..\\outside.onnx", "", ".",
+             "..", "a\nb.onnx", "a\0.onnx", ".hidden.onnx", "C:outside.onnx", "\ud800.onnx", "x" * 300],
 )  # fmt: skip
 def test_names_that_are_paths_or_odd(bundle_copy, tmp_path, name):
     outside = tmp_path / "outside.onnx"

@@ -72,7 +72,6 @@ def test_a_hundred_flips_of_every_file(bundle):
             change(bundle / name, at, bytes([was]))
 
 
-@pytest.mark.slow
 def test_a_flip_in_each_file_and_the_whole_bundle(bundle, opened):
     for name in names_of(bundle):
         at = (bundle / name).stat().st_size // 2
@@ -87,7 +86,6 @@ def test_a_flip_in_each_file_and_the_whole_bundle(bundle, opened):
     ]  # fmt: skip
 
 
-@pytest.mark.slow
 def test_zeroed_emptied_truncated_and_removed(bundle, opened):
     aside = bundle.parent / "aside"
     for name in names_of(bundle):
@@ -104,7 +102,6 @@ def test_zeroed_emptied_truncated_and_removed(bundle, opened):
     assert not opened
 
 
-@pytest.mark.slow
 def test_two_files_in_each_other_s_place(bundle, opened):
     aside = bundle.parent / "aside"
     for first, second in pairwise(names_of(bundle)):

@@ -105,6 +105,29 @@ def test_a_kill_while_writing_leaves_the_old_content(tmp_path, kind):
     assert all(name == "a" or name.startswith(".a.") for name in names(tmp_path))
 
 
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
+    """Not the folder of a writer that is still at work, nor anything whose name is only similar."""
+    path = tmp_path / "a"
+    for name in (".a.unfinished-killed01", ".a.unfinished-killed02", ".a.backup", ".b.unfinished-killed01"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "content").write_text("half")
+    with whole_folder(path) as working, whole_folder(path) as temporary:
+        (working / "content").write_text("first")
+        (temporary / "content").write_text("second")
+    assert (path / "content").read_text() == "first"
+    assert names(tmp_path) == [".a.backup", ".b.unfinished-killed01", "a"]
+
+
+def test_a_file_can_be_made_in_another_folder(tmp_path):
+    (tmp_path / "inner").mkdir()
+    with whole_file(tmp_path / "inner" / "a.json", staging=tmp_path) as temporary:
+        temporary.write_text("1")
+        assert temporary.parent == tmp_path
+        assert names(tmp_path / "inner") == []
+    assert names(tmp_path) == ["inner"]
+    assert names(tmp_path / "inner") == ["a.json"]
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 1 MB."""

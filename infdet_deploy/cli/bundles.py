@@ -1,4 +1,4 @@
-"""`export`, `detect`, `verify` and `bench`."""
+"""`export`, `detect`, `verify`, `bench`, `check` and `sign`."""
 
 import sys
 from pathlib import Path
@@ -171,3 +171,42 @@ def bench(
         f"The paper's figure: {paper['frames_per_s']:.0f} frames/s on {paper['device']}. Real time is 25 frames/s. "
         f"Peak memory {report['peak_memory_mb']:.0f} MB.",
     )
+
+
+@app.command()
+def check(
+    bundle: BundleArg,
+    public_key: Annotated[
+        Path | None, typer.Option(help="Also check the signature NAME.infdet.sig, by this key (PEM).")
+    ] = None,
+    json_output: JsonFlag = False,
+) -> None:
+    """Check that a bundle is whole and unchanged, and signed by whom you trust; exit 1 when it is not."""
+    from infdet_deploy.runtime.bundle import load_bundle
+    from infdet_deploy.runtime.signing import check_signature
+
+    loaded = load_bundle(bundle)
+    if public_key is not None:
+        check_signature(loaded, public_key)
+    files = loaded.manifest["files"]
+    size = sum(entry["bytes"] for entry in files.values())
+    if json_output:
+        signed_with = None if public_key is None else str(public_key)
+        print_json(
+            {"bundle": str(bundle), "passed": True, "files": len(files), "bytes": size, "signed_with": signed_with}
+        )
+        return
+    signature = "signature not checked" if public_key is None else f"signed with the key of {public_key}"
+    print(f"{bundle}: whole and unchanged, {len(files)} files, {size / 1e6:.1f} MB; {signature}")
+
+
+@app.command()
+def sign(
+    bundle: BundleArg,
+    key: Annotated[Path, typer.Option(help="Private elliptic-curve key (PEM, not encrypted).")],
+) -> None:
+    """Sign a bundle: write NAME.infdet.sig beside it, which `check --public-key` checks."""
+    from infdet_deploy.runtime.bundle import load_bundle
+    from infdet_deploy.runtime.signing import sign as write_signature
+
+    print(f"signed: {write_signature(load_bundle(bundle), key)}")

@@ -17,13 +17,14 @@ from infdet_deploy.export.onnx import check_precision, export_onnx
 from infdet_deploy.export.ranges import FLOAT16_MAX, first_endpoint, measure, too_large
 from infdet_deploy.export.stages import TOWER_BEGINS, StageSpec, build_stage, float32_operators, stage_specs
 from infdet_deploy.export.torchscript import export_torchscript
-from infdet_deploy.files import sha256, whole_folder, write_json
+from infdet_deploy.files import sha256, whole_folder
 from infdet_deploy.model.i3d import ENDPOINTS
 from infdet_deploy.model.network import InfDetNet, to_grey
 from infdet_deploy.model.weights import save_network
 from infdet_deploy.runtime.backends.base import BACKENDS, available, open_stage, stage_format, takes
-from infdet_deploy.runtime.bundle import FORMAT, MANIFEST, NETWORK, WEIGHTS
+from infdet_deploy.runtime.bundle import NETWORK, WEIGHTS
 from infdet_deploy.runtime.detections import DetectionRule, default_rule
+from infdet_deploy.runtime.manifest import FORMAT, write_manifest
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, valid_length
 from infdet_deploy.video.sample import sample_frames
 
@@ -105,8 +106,8 @@ def export_bundle(
             save_network(folder / WEIGHTS, network, network.config)
         if on_progress:
             on_progress(done, steps, "hashing")
-        write_json(
-            folder / MANIFEST,
+        write_manifest(
+            folder,
             {
                 "format": FORMAT,
                 "name": out.name.removesuffix(".infdet"),

@@ -1,16 +1,17 @@
 """A bundle on disk, checked before anything in it is used. Nothing in it is executed by unpickling.
 
 `NAME.infdet/manifest.json` describes the folder:
-1. `format`: 1; a higher number is refused.
+1. `sha256`: of the manifest itself (`manifest.py`); `format`: 2; a higher number is refused.
 2. `name`, `made_by`: what was exported, and by which versions.
 3. `model`: the network's configuration; `preprocessing`: how frames become the network's input.
 4. `classes` and `rule`: class names, thresholds, mean durations (seconds).
 5. `stages`: for every stage its tensors and, per precision and format, its file.
 6. `parity`: how far each exported stage was from the network when it was written.
-7. `files`: size and SHA-256 of every other file of the folder.
+7. `files`: size and SHA-256 of every other file of the folder, which has no folders in it.
 """
 
-import json
+import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,19 @@ from typing import Any
 from infdet_deploy.agreement import PRECISIONS
 from infdet_deploy.config import from_dict
 from infdet_deploy.errors import BundleError, ConfigError, UsageError
-from infdet_deploy.files import sha256, write_json
+from infdet_deploy.files import sha256
 from infdet_deploy.runtime.detections import DetectionRule
+from infdet_deploy.runtime.external_data import has_external_data
+from infdet_deploy.runtime.manifest import (
+    MANIFEST,
+    WRONG_ENTRY,
+    damaged,
+    is_file_name,
+    read_manifest,
+    short,
+    write_manifest,
+)
 
-FORMAT = 1
-MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"  # the network that the stages were made from, where the bundle holds it
 STAGES = ("fen", "infrared_tower", "flow_tower", "head")
 NETWORK = "network"  # all stages joined in one graph, where the bundle holds it
@@ -71,7 +80,7 @@ class Bundle:
         try:
             return from_dict(DetectionRule, self.manifest["rule"], "rule")
         except ConfigError as error:
-            raise BundleError(f"{self.path / MANIFEST} is damaged: {error}") from None
+            raise damaged(self.path, error) from None
 
     @property
     def precisions(self) -> tuple[str, ...]:
@@ -95,86 +104,101 @@ class Bundle:
 def load_bundle(path: Path | str) -> Bundle:
     """Check a bundle folder whole and give it back.
 
-    Raises BundleError naming the file when one is missing, changed, not listed, a link or outside the folder, when
-    the manifest is not readable, or when a newer version wrote it.
+    Raises BundleError naming the file when one is missing, changed, not listed, a link or outside the folder, when an
+    ONNX file keeps data in another file, when the manifest is not readable, or when a newer version wrote it.
     """
     path = Path(path)
     if not path.is_dir():
         raise BundleError(f"no such bundle: {path} (a folder NAME.infdet that infdet-deploy export writes)")
-    manifest = _read_manifest(path / MANIFEST)
-    bundle = Bundle(path, manifest)
+    bundle = Bundle(path, read_manifest(path))
     try:
-        _check(bundle)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        what = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise BundleError(f"{path / MANIFEST} is damaged: an entry is missing or of the wrong kind ({what})") from None
+        _check_content(bundle)
+        _check_files(path, bundle.manifest["files"])
+    except WRONG_ENTRY as error:
+        raise damaged(path, f"an entry is missing or of the wrong kind ({type(error).__name__}: {error})") from None
     return bundle
 
 
 def store_thresholds(bundle: Bundle, thresholds: Sequence[float]) -> Bundle:
     """Put other thresholds into a bundle's manifest, the rest of which stays as it is; gives the bundle back with them.
 
-    The manifest is not among the files that it lists with their SHA-256, so the bundle still passes `load_bundle`.
+    The manifest gets its new digest, so the bundle still passes `load_bundle`; a signature has to be made again.
     """
     manifest = {**bundle.manifest, "rule": {**bundle.manifest["rule"], "thresholds": list(thresholds)}}
-    write_json(bundle.path / MANIFEST, manifest)
+    # Written beside the bundle: what a killed process leaves inside would be a file that is not listed.
+    write_manifest(bundle.path, manifest, staging=bundle.path.resolve().parent)
     return Bundle(bundle.path, manifest)
 
 
-def _check(bundle: Bundle) -> None:
+def check_file(folder: Path, name: str, entry: dict[str, Any]) -> None:
+    """Check one listed file: it is there, plain, of the size and SHA-256 listed, and its data are its own.
+
+    Raises BundleError naming the file.
+    """
+    file = folder / name
+    try:
+        found = file.lstat()
+    except FileNotFoundError:
+        raise BundleError(f"{folder}: file '{name}' is missing; copy the bundle again or export it again") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise BundleError(f"{folder}: '{name}' is a link or no file at all; refused")
+    if found.st_size != entry["bytes"] or sha256(file) != entry["sha256"]:
+        raise BundleError(f"{folder}: file '{name}' was changed since it was exported (SHA-256 differs)")
+    if name.endswith(".onnx"):
+        try:
+            external = has_external_data(file)
+        except ValueError as error:
+            raise BundleError(f"{folder}: '{name}' is not an ONNX file ({error}); export again") from None
+        if external:
+            raise BundleError(f"{folder}: '{name}' keeps tensors in another file (external data); refused")
+
+
+def _check_files(folder: Path, files: dict[str, dict[str, Any]]) -> None:
+    for name in files:
+        if not is_file_name(name):
+            raise BundleError(
+                f"{folder}: the manifest lists '{short(name)}', which leads outside the bundle or is not a plain "
+                "file name; refused"
+            )
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.name not in files and entry.name != MANIFEST:
+            what = "link" if entry.is_symlink() else "folder" if entry.is_dir() else "file"
+            raise BundleError(
+                f"{folder}: {what} '{short(entry.name)}' is not listed in the manifest; remove it or export again"
+            )
+    for name, listed in files.items():
+        check_file(folder, name, listed)
+
+
+def _check_content(bundle: Bundle) -> None:
+    """Whether the manifest's entries fit each other, as far as detection uses them."""
     path, manifest = bundle.path, bundle.manifest
     preprocessing = manifest["preprocessing"]
-    if type(preprocessing["size"]) is not int or preprocessing["mode"] not in ("resize", "crop"):
-        raise BundleError(f"{path / MANIFEST} is damaged: preprocessing is {preprocessing}")
-    if not bundle.classes or not all(isinstance(label, str) for label in bundle.classes):
-        raise BundleError(f"{path / MANIFEST} is damaged: classes are {manifest['classes']}")
-    _check_files(path, manifest["files"])
-    listed = set(manifest["files"])
+    size, mode = preprocessing["size"], preprocessing["mode"]
+    if type(size) is not int or not 32 <= size <= 4096 or mode not in ("resize", "crop"):
+        raise damaged(path, f"preprocessing is {preprocessing}")
+    if not isinstance(bundle.name, str) or bundle.task not in ("detection", "recognition"):
+        raise damaged(path, f"name is {bundle.name}, task is {bundle.task}")
+    if not isinstance(manifest["classes"], list) or not all(isinstance(c, str) and c for c in bundle.classes):
+        raise damaged(path, f"classes are {manifest['classes']}")
+    if not bundle.classes or len(set(bundle.classes)) != len(bundle.classes):
+        raise damaged(path, f"classes are {manifest['classes']}, expected at least one and no name twice")
     for stage in bundle.stages:
         if stage not in manifest["stages"]:
             raise BundleError(f"{path}: stage '{stage}' is missing from the manifest; export again")
-        entry = manifest["stages"][stage]
-        for end in ("inputs", "outputs"):
-            if not all(isinstance(tensor["name"], str) for tensor in entry[end]):
-                raise BundleError(f"{path / MANIFEST} is damaged: {end} of {stage} have no names")
-        for form, files in entry["files"].items():
-            for precision, name in files.items():
-                if name not in listed:
-                    raise BundleError(
-                        f"{path}: {stage} {precision} {form} is '{name}', which the manifest does not list"
-                    )
+        _check_stage(path, stage, manifest["stages"][stage], set(manifest["files"]))
     if len(bundle.rule.thresholds) != len(bundle.classes):
         raise BundleError(f"{path}: {len(bundle.classes)} classes but {len(bundle.rule.thresholds)} thresholds")
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BundleError(f"{path.parent} is not a bundle: it has no {MANIFEST}") from None
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path} is damaged: {error}") from None
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
-        raise BundleError(f"{path} is damaged: it has no format number")
-    if manifest["format"] > FORMAT:
-        raise BundleError(
-            f"{path} has format {manifest['format']}, this version reads up to {FORMAT}: update infdet-deploy"
-        )
-    for key in ("name", "model", "preprocessing", "classes", "rule", "stages", "files"):
-        if key not in manifest:
-            raise BundleError(f"{path} is damaged: '{key}' is missing")
-    return manifest
-
-
-def _check_files(folder: Path, files: dict[str, dict[str, Any]]) -> None:
-    present = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_symlink() or not file.is_dir()}
-    for name in sorted(present - set(files) - {MANIFEST}):
-        raise BundleError(f"{folder}: file '{name}' is not listed in the manifest; remove it or export again")
-    for name, entry in files.items():
-        file = folder / name
-        if file.is_symlink() or not file.resolve().is_relative_to(folder.resolve()):
-            raise BundleError(f"{folder}: '{name}' is a link or leads outside the bundle; refused")
-        if not file.is_file():
-            raise BundleError(f"{folder}: file '{name}' is missing; copy the bundle again or export it again")
-        if file.stat().st_size != entry["bytes"] or sha256(file) != entry["sha256"]:
-            raise BundleError(f"{folder}: file '{name}' was changed since it was exported (SHA-256 differs)")
+def _check_stage(path: Path, stage: str, entry: dict[str, Any], listed: set[str]) -> None:
+    for end in ("inputs", "outputs"):
+        if not all(isinstance(tensor["name"], str) for tensor in entry[end]):
+            raise damaged(path, f"{end} of {stage} have no names")
+    for form, files in entry["files"].items():
+        for precision, name in files.items():
+            what = short(f"{stage} {precision} {form} is '{name}'")
+            if name not in listed:
+                raise BundleError(f"{path}: {what}, which the manifest does not list")
+            if form == "onnx" and not name.endswith(".onnx"):  # the ending is what has it looked into for external data
+                raise BundleError(f"{path}: {what}, expected a name that ends in .onnx")

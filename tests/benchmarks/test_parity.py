@@ -10,6 +10,7 @@ from infdet_deploy.benchmarks.parity import StageParity, compare_detections
 from infdet_deploy.files import sha256
 from infdet_deploy.runtime.bundle import STAGES
 from infdet_deploy.runtime.detections import Detection
+from infdet_deploy.runtime.manifest import write_manifest
 
 
 @pytest.mark.parametrize("ours", [[1.0, float("nan")], [1.0, 2.0, 3.0]])
@@ -31,7 +32,7 @@ def put(bundle, file, change):
     change(bundle / file)
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["files"][file] = {"bytes": (bundle / file).stat().st_size, "sha256": sha256(bundle / file)}
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(bundle, manifest)
 
 
 @pytest.mark.parametrize("fault", [0.01, float("nan"), float("inf")])

@@ -119,10 +119,10 @@ def test_fitted_thresholds_are_stored_in_the_best_checkpoint(data, run, tmp_path
 
 @pytest.mark.slow
 def test_fitted_thresholds_are_stored_in_the_manifest(data, run, tmp_path, bundle_copy):
-    before = json.loads((bundle_copy / "manifest.json").read_text())
+    before = load_bundle(bundle_copy).manifest
     report = judge(bundle_copy, data, fit=True, backend="onnxruntime")
     rule = {**before["rule"], "thresholds": list(report["thresholds"].values())}
-    assert json.loads((bundle_copy / "manifest.json").read_text()) == {**before, "rule": rule}
+    assert load_bundle(bundle_copy).manifest == {**before, "rule": rule}
     assert load_bundle(bundle_copy).rule.thresholds == tuple(report["thresholds"].values())
     copy = tmp_path / "run"
     shutil.copytree(run, copy)

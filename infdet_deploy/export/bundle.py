@@ -13,6 +13,7 @@ from infdet_deploy import __version__
 from infdet_deploy.agreement import CHECK_FRAMES, compare, tolerance
 from infdet_deploy.config import to_dict
 from infdet_deploy.errors import ParityError, UsageError
+from infdet_deploy.export.golden import GOLDEN_FRAMES, GOLDEN_SEED, write_golden
 from infdet_deploy.export.onnx import check_precision, export_onnx
 from infdet_deploy.export.stages import TOWER_BEGINS, StageSpec, build_stage, float32_operators, stage_specs
 from infdet_deploy.export.torchscript import export_torchscript
@@ -92,6 +93,8 @@ def export_bundle(
                 done += len(formats)
         if include_weights:
             save_network(folder / WEIGHTS, network, network.config)
+        golden = sample_frames(GOLDEN_FRAMES, size, seed=GOLDEN_SEED)
+        write_golden(folder, golden, eager_tensors(network, golden))
         if on_progress:
             on_progress(done, steps, "hashing")
         write_json(

@@ -111,13 +111,14 @@ def bisect(
 def _modules(graph: "Graph", reference: Arrays, runner: "_Runner", allowed: float) -> Iterator[ModuleErrors]:
     modules = graph.modules(reference)
     names = [name for module in modules for name in module.outputs]
+    boundaries = {name: reference[name] for name in names}
     inside = runner.whole(graph, names)
     for module in modules:
         worst = _worst(inside, reference, module.outputs)
         if worst.relative_l2 <= allowed and not worst.nonfinite:
             yield ModuleErrors(module.name, worst.relative_l2, None, 0, "ok")
             continue
-        alone = _worst(runner.alone(graph, module.outputs, reference), reference, module.outputs)
+        alone = _worst(runner.alone(graph, module.outputs, boundaries), reference, module.outputs)
         right = alone.relative_l2 <= allowed and not alone.nonfinite
         verdict = "culprit" if not right else "victim" if inside else "ok"
         yield ModuleErrors(module.name, worst.relative_l2, alone.relative_l2, worst.nonfinite, verdict)
@@ -146,11 +147,11 @@ class _Runner:
         graph.with_outputs(names, path)
         return self._run(path, tuple(graph.inputs), names, self.tensors)
 
-    def alone(self, graph: "Graph", outputs: tuple[str, ...], reference: Arrays) -> Arrays:
+    def alone(self, graph: "Graph", outputs: tuple[str, ...], boundaries: Arrays) -> Arrays:
         """One module's outputs when it is fed the reference's tensors; none where it cannot run."""
         path = self.folder / "alone.onnx"
-        inputs = graph.cut(outputs, reference, path)
-        feeds = self.tensors | {f"in:{name}": value for name, value in reference.items()}
+        inputs = graph.cut(outputs, {name: value.shape for name, value in boundaries.items()}, path)
+        feeds = self.tensors | {f"in:{name}": value for name, value in boundaries.items()}
         return self._run(path, inputs, list(outputs), feeds)
 
     def _run(self, path: Path, inputs: tuple[str, ...], names: list[str], feeds: Arrays) -> Arrays:

@@ -5,7 +5,7 @@ held (casts, quantisation) belong to no module of their own: they are cut out to
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -84,10 +84,11 @@ class Graph:
         """Write the whole graph with the tensors `names` as its outputs, `out:NAME`, float32."""
         self._write(list(self.model.graph.node), list(self.inputs.values()), names, path)
 
-    def cut(self, outputs: Collection[str], known: Collection[str], path: Path) -> tuple[str, ...]:
-        """Write what computes `outputs` from graph inputs and the tensors `known`; gives the names it takes as inputs.
+    def cut(self, outputs: Collection[str], known: Mapping[str, Sequence[int]], path: Path) -> tuple[str, ...]:
+        """Write what computes `outputs` from graph inputs and other tensors; gives the names it takes as inputs.
 
-        A graph input keeps its name and type, a known tensor is taken as float32 under the name `in:NAME`.
+        known: tensors that need not be computed, with their shapes. They are taken as float32 under the name `in:NAME`;
+        a graph input keeps its name and type.
         """
         wanted, needed, fed = list(outputs), set(), set()
         while wanted:
@@ -103,7 +104,7 @@ class Graph:
             if name in self.inputs:
                 inputs.append(self.inputs[name])
                 continue
-            inputs.append(helper.make_tensor_value_info(f"in:{name}", TensorProto.FLOAT, None))
+            inputs.append(helper.make_tensor_value_info(f"in:{name}", TensorProto.FLOAT, list(known[name])))
             casts.append(helper.make_node("Cast", [f"in:{name}"], [name], f"in:{name}", to=self.types[name]))
         self._write([*casts, *nodes], inputs, outputs, path)
         return tuple(value.name for value in inputs)

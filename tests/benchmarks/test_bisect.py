@@ -50,8 +50,8 @@ def test_a_weight_that_overflows_float16(faulty, network, tensors, backend):
     assert found.culprits == ("infrared_tower/Mixed_4c/b1b",)
     by_name = {module.module: module for module in found.modules}
     culprit = by_name["infrared_tower/Mixed_4c/b1b"]
-    assert culprit.nonfinite > 0
-    assert not culprit.alone <= 1
+    assert (culprit.nonfinite > 0) == (backend == "onnxruntime")  # OpenVINO takes an infinite weight as the largest
+    assert not culprit.alone <= 10 * found.tolerance
     after = by_name["infrared_tower/Mixed_4d/b0"]
     assert after.verdict == "victim"
     assert not after.inside <= found.tolerance
@@ -84,9 +84,9 @@ def test_a_wrong_padding(faulty, network, tensors, backend, node, pads):
 
 
 def test_a_fault_in_the_head(faulty, network, tensors):
-    bundle = faulty("head.float32.onnx", set_pads, "head/fusion/conv1/Conv", [0, 2])
-    found = bisect(bundle, network, "head", "openvino", "float32", tensors["head"])
-    assert found.culprits == ("head/fusion/conv1",)
+    bundle = faulty("head.float16.onnx", overflow_weight, "head/classifiers/0/hidden/Gemm")
+    found = bisect(bundle, network, "head", "openvino", "float16", tensors["head"])
+    assert found.culprits == ("head/classifiers/0/hidden",)
 
 
 def test_a_right_stage_has_no_culprit_and_tolerances_count(tiny_bundle, network, tensors):

@@ -1,7 +1,6 @@
 """`verify`: a bundle against the network it was made from, or against its own golden clip."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,60 +8,14 @@ from infdet_deploy.console import progress, say
 from infdet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from infdet_deploy.agreement import Tolerances
     from infdet_deploy.benchmarks.bisect import Bisection
-    from infdet_deploy.benchmarks.end_to_end import EndToEnd, ReferenceClip
+    from infdet_deploy.benchmarks.end_to_end import ReferenceClip
     from infdet_deploy.benchmarks.parity import StageParity
+    from infdet_deploy.benchmarks.report import Verification
     from infdet_deploy.model.network import InfDetNet
     from infdet_deploy.runtime.bundle import Bundle
     from infdet_deploy.runtime.golden import Tensors
-
-
-@dataclass(frozen=True)
-class Verification:
-    """Everything that `verify` found.
-
-    against: `network` or `golden clip`. data: the data set whose clips went from end to end, None for seeded clips.
-    first_scores: the reference's scores of the first of these clips, float32 [T', C].
-    """
-
-    bundle: "Bundle"
-    against: str
-    data: str | None
-    tolerances: "Tolerances"
-    stages: "tuple[StageParity, ...]"
-    end_to_end: "tuple[EndToEnd, ...]"
-    bisections: "tuple[Bisection, ...] | None"
-    first_clip: str
-    first_scores: "np.ndarray"
-
-    @property
-    def passed(self) -> bool:
-        return all(row.passed for row in (*self.stages, *self.end_to_end))
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON-ready; NaN and infinity are left to the writer."""
-        report: dict[str, Any] = {
-            "bundle": str(self.bundle.path),
-            "passed": self.passed,
-            "against": self.against,
-            "data": self.data,
-            "tolerances": self.tolerances.table(),
-            "stages": [asdict(row) | {"passed": row.passed} for row in self.stages],
-            "end_to_end": [
-                {field.name: getattr(row, field.name) for field in fields(row) if field.name != "scores"}
-                | {"map_change": row.map_change, "passed": row.passed}
-                for row in self.end_to_end
-            ],
-        }
-        if self.bisections is not None:
-            report["bisect"] = [
-                asdict(one) | {"first": one.first, "culprits": list(one.culprits), "summary": one.summary}
-                for one in self.bisections
-            ]
-        return report
 
 
 def verify(
@@ -73,7 +26,7 @@ def verify(
     self_test: bool,
     tolerance: Sequence[str],
     html: Path | None,
-) -> Verification:
+) -> "Verification":
     """Compare a bundle (the newest here where none is named) stage by stage and end to end; write a page to `html`.
 
     Raises UsageError for options that exclude each other, and the errors of what it calls.
@@ -109,9 +62,10 @@ def newest_bundle() -> Path:
 
 def _verify(
     bundle: "Bundle", data: Path | None, subset: str | None, bisect: bool, self_test: bool, tolerances: "Tolerances"
-) -> Verification:
+) -> "Verification":
     from infdet_deploy.benchmarks import parity
     from infdet_deploy.benchmarks.end_to_end import end_to_end, sample_clips
+    from infdet_deploy.benchmarks.report import Verification
 
     network = None
     if self_test:

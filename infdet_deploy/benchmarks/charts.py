@@ -27,6 +27,8 @@ def dot_chart(rows: Sequence[tuple[str, Sequence[Dot]]], legend: Sequence[tuple[
     values = [v for _, dots in rows for dot in dots for v in (dot.value, dot.limit) if v is not None and _positive(v)]
     low, high = (floor(log10(min(values))), ceil(log10(max(values)))) if values else (-1, 0)
     high = max(high, low + 1)
+    zero = any(dot.value == 0 for _, dots in rows for dot in dots)
+    low -= zero  # the left edge is for 0
 
     def x(value: float) -> float:
         if not isfinite(value):
@@ -34,12 +36,13 @@ def dot_chart(rows: Sequence[tuple[str, Sequence[Dot]]], legend: Sequence[tuple[
         place = (log10(value) - low) / (high - low) if value > 0 else 0.0
         return _LEFT + min(max(place, 0.0), 1.0) * (WIDTH - _LEFT - _RIGHT - 14)
 
-    step = 20
+    step = 20 if len(rows) <= 20 else 14
     bottom = _TOP + step * len(rows)
     parts = []
     for power in range(low, high + 1, max(1, (high - low) // 10)):
         at = x(10.0**power)
-        parts.append(_line(at, _TOP - 4, at, bottom, "#ddd") + _text(at, bottom + 14, f"1e{power}", "middle"))
+        name = "0" if zero and power == low else f"1e{power}"
+        parts.append(_line(at, _TOP - 4, at, bottom, "#ddd") + _text(at, bottom + 14, name, "middle"))
     for index, (name, dots) in enumerate(rows):
         y = _TOP + step * (index + 0.5)
         parts.append(_line(_LEFT, y, WIDTH - _RIGHT, y, "#eee") + _text(_LEFT - 8, y + 4, name, "end"))
@@ -122,10 +125,15 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
 
 
 def _svg(height: float, parts: list[str], legend: Sequence[tuple[str, str]]) -> str:
-    at, keys = 50.0, []
+    """The legend's lines, and the chart below them."""
+    at, line, keys = 50.0, 0, []
     for name, colour in legend:
-        keys.append(
-            f'<rect x="{at:.0f}" y="4" width="10" height="10" fill="{colour}"/>' + _text(at + 14, 13, name, "start")
-        )
-        at += 30 + 6.6 * len(name)
-    return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img">{"".join(keys + parts)}</svg>'
+        room = 30 + 7 * len(name)
+        if at + room > WIDTH and at > 50:
+            at, line = 50.0, line + 1
+        y = 4 + 18 * line
+        key = f'<rect x="{at:.0f}" y="{y}" width="10" height="10" fill="{colour}"/>'
+        keys.append(key + _text(at + 14, y + 9, name, "start"))
+        at += room
+    body = f'<g transform="translate(0 {18 * line})">{"".join(parts)}</g>'
+    return f'<svg viewBox="0 0 {WIDTH} {height + 18 * line:.0f}" role="img">{"".join(keys)}{body}</svg>'

@@ -40,7 +40,7 @@ class EndToEnd:
     max_abs … nonfinite: of all scores together, as in `agreement.Errors`. tolerance: of max_abs. reference: detections
     of the network; matched, missed, extra: see `DetectionChanges`; boundary_shift_frames, score_shift: the largest.
     map, reference_map: mAP by IoU (`"0.1"` … `"0.5"`, THUMOS'14), where the clips are annotated. error: why there are
-    no scores, in one line. scores: of the first clip, float32 [T', C], for a picture.
+    no scores, in one line. scores: of the longest clip, float32 [T', C], for a picture.
     """
 
     backend: str
@@ -207,7 +207,7 @@ def _row(
         max((c.score_shift for c in tally.changes), default=0.0),
         _map(annotations, tally.found, bundle),
         reference_map,
-        scores=tally.scores[0],
+        scores=max(tally.scores, key=len),
     )
 
 

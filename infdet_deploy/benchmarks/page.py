@@ -101,14 +101,14 @@ def _stage_chart(found: Verification, colours: dict[tuple[str, str], str]) -> st
 
 
 def _score_chart(found: Verification, colours: dict[tuple[str, str], str]) -> str:
-    """The scores of the first clip, of the class that moves most; the network's solid below, the others dashed."""
-    reference = found.first_scores
+    """The scores of the longest clip, of the class that moves most; the network's solid below, the others dashed."""
+    reference = found.shown_scores
     column = int((reference.max(0) - reference.min(0)).argmax())
     lines = [Line(reference[:, column].tolist(), "#bbb")]
     for row in found.end_to_end:
         if row.scores is not None:
             lines.append(Line(row.scores[:, column].tolist(), colours[row.backend, row.precision], dashed=True))
-    axis = f"score of {found.bundle.classes[column]} over the snippets of the first clip ({found.first_clip})"
+    axis = f"score of {found.bundle.classes[column]} over the snippets of the longest clip ({found.shown_clip})"
     return line_chart(lines, [(found.against, "#bbb"), *_legend(colours)], axis)
 
 

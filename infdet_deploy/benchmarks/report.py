@@ -18,7 +18,7 @@ class Verification:
     """Everything that `verify` found.
 
     against: `network` or `golden clip`. data: the data set whose clips went from end to end, None for seeded clips.
-    first_scores: the reference's scores of the first of these clips, float32 [T', C].
+    shown_scores: the reference's scores of `shown_clip`, the longest of these, float32 [T', C].
     """
 
     bundle: Bundle
@@ -28,8 +28,8 @@ class Verification:
     stages: tuple[StageParity, ...]
     end_to_end: tuple[EndToEnd, ...]
     bisections: tuple[Bisection, ...] | None
-    first_clip: str
-    first_scores: np.ndarray
+    shown_clip: str
+    shown_scores: np.ndarray
 
     @property
     def rows(self) -> list[StageParity | EndToEnd]:

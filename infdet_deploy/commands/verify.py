@@ -84,10 +84,14 @@ def _verify(
         for row in parity.stage_parity(bundle, references, tolerances):
             stages.append(row)
             update(len(stages), len(stages) + 1, f"{row.backend} {row.stage} {row.precision}")
-    first: list[ReferenceClip] = []
+    longest: list[ReferenceClip] = []
     with progress("verify") as update:
         ends = end_to_end(
-            bundle, parity.entries(bundle), _remember(clips, first), tolerances, lambda i, clip: update(i, total, clip)
+            bundle,
+            parity.entries(bundle),
+            _remember(clips, longest),
+            tolerances,
+            lambda i, clip: update(i, total, clip),
         )
     found = None
     if bisect:
@@ -95,14 +99,15 @@ def _verify(
         found = tuple(_bisections(bundle, network, references, stages, tolerances))
     against = "golden clip" if self_test else "network"
     return Verification(
-        bundle, against, name, tolerances, tuple(stages), tuple(ends), found, first[0].name, first[0].scores
+        bundle, against, name, tolerances, tuple(stages), tuple(ends), found, longest[0].name, longest[0].scores
     )
 
 
-def _remember(clips: Any, first: "list[ReferenceClip]") -> Any:
+def _remember(clips: Any, longest: "list[ReferenceClip]") -> Any:
+    """The clips; `longest` holds the longest of them in the end, the first of several."""
     for clip in clips:
-        if not first:
-            first.append(clip)
+        if not longest or len(clip.scores) > len(longest[0].scores):
+            longest[:] = [clip]
         yield clip
 
 

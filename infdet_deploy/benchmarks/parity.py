@@ -1,22 +1,29 @@
 """How far a bundle's stages are from the network they were made from, stage by stage, backend by backend."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from math import nan
+from typing import TYPE_CHECKING
 
-from infdet_deploy.agreement import CHECK_FRAMES, compare, tolerance
-from infdet_deploy.errors import BundleError, missing_package
+from infdet_deploy.agreement import CHECK_FRAMES, Errors, Tolerances, compare
+from infdet_deploy.benchmarks.latency import Contender
+from infdet_deploy.errors import BackendError, BundleError, missing_package
 from infdet_deploy.runtime.backends.base import BACKENDS, available, stage_format, takes
 from infdet_deploy.runtime.bundle import WEIGHTS, Bundle
 from infdet_deploy.runtime.detections import Detection
+from infdet_deploy.runtime.golden import Tensors, load_golden, stage_tensors
 from infdet_deploy.runtime.pipeline import open_bundle_stage
+
+if TYPE_CHECKING:
+    from infdet_deploy.model.network import InfDetNet
 
 
 @dataclass(frozen=True)
 class StageParity:
     """One stage on one clip against the eager network fed with the same input.
 
-    max_abs: largest absolute error; relative_l2: ‖error‖/‖reference‖; cosine: between the flattened outputs.
+    frames: length of the clip. max_abs, relative_l2, cosine, snr_db, nonfinite: as in `agreement.Errors`. tolerance: of
+    relative_l2. error: why the backend could not run the stage, in one line; the figures are then NaN.
     """
 
     stage: str
@@ -26,11 +33,14 @@ class StageParity:
     max_abs: float
     relative_l2: float
     cosine: float
+    snr_db: float
+    nonfinite: int
     tolerance: float
+    error: str = ""
 
     @property
     def passed(self) -> bool:
-        return self.relative_l2 <= self.tolerance
+        return not self.nonfinite and self.relative_l2 <= self.tolerance
 
 
 @dataclass(frozen=True)
@@ -64,31 +74,100 @@ def compare_detections(reference: list[Detection], ours: list[Detection]) -> Det
     return DetectionChanges(matched, len(reference) - matched, len(free), boundary, score)
 
 
+def entries(bundle: Bundle) -> list[Contender]:
+    """Every backend of this machine in every precision that it can compute in and every stage is held in."""
+    return [
+        Contender(backend, precision)
+        for backend in filter(available, BACKENDS)
+        for precision in bundle.precisions_as(stage_format(backend))
+        if takes(backend, precision)
+    ]
+
+
+def load_reference(bundle: Bundle) -> "InfDetNet":
+    """The eager network that a bundle was made from.
+
+    Raises BundleError when the bundle has no weights, InfdetError where torch or safetensors are missing.
+    """
+    for package in ("torch", "safetensors"):
+        if not _installed(package):
+            raise missing_package(package, "export", "verify (without --self-test)")
+    if not (bundle.path / WEIGHTS).is_file():
+        raise BundleError(
+            f"{bundle.path} holds no {WEIGHTS}, which verify builds the network from; export it with weights, or use "
+            "--self-test"
+        )
+    from infdet_deploy.model.weights import load_network
+
+    return load_network(bundle.path / WEIGHTS)[0]
+
+
+def _installed(package: str) -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec(package) is not None
+
+
+def sample_references(network: "InfDetNet", frames: Sequence[int] = CHECK_FRAMES) -> list[Tensors]:
+    """What the eager network makes of seeded clips of these lengths, stage by stage."""
+    from infdet_deploy.export.bundle import eager_tensors
+    from infdet_deploy.video.sample import sample_frames
+
+    clips = [sample_frames(t, network.config.size, seed=t) for t in frames]
+    return [eager_tensors(network, clip) for clip in clips]
+
+
+def golden_references(bundle: Bundle) -> list[Tensors]:
+    """The golden clip's; raises BundleError where the bundle has none."""
+    return [stage_tensors(load_golden(bundle))]
+
+
+def stage_parity(
+    bundle: Bundle, references: Sequence[Tensors], tolerances: Tolerances | None = None
+) -> Iterator[StageParity]:
+    """Compare every stage of the manifest in every entry, on every clip of `references`.
+
+    A backend that refuses a stage gives rows with `error`. Raises BundleError for a stage that no reference knows.
+    """
+    tolerances = tolerances or Tolerances()
+    for entry in entries(bundle):
+        form = stage_format(entry.backend)
+        allowed = tolerances.stage(form, entry.precision)
+        for stage in bundle.manifest["stages"]:
+            if entry.precision not in bundle.manifest["stages"][stage]["files"].get(form, {}):
+                continue
+            for tensors in references:
+                if stage not in tensors:
+                    raise BundleError(
+                        f"{bundle.path}: stage '{stage}' is not one that verify knows; update infdet-deploy"
+                    )
+            for tensors, errors, why in _run(bundle, stage, entry, references):
+                length = len(tensors["network"]["frames"])
+                yield StageParity(stage, entry.backend, entry.precision, length, *errors, allowed, why)
+
+
+def _run(
+    bundle: Bundle, stage: str, entry: Contender, references: Sequence[Tensors]
+) -> Iterator[tuple[Tensors, Errors, str]]:
+    try:
+        runner = open_bundle_stage(bundle, stage, entry.backend, entry.precision)
+    except BackendError as error:
+        for tensors in references:
+            yield tensors, Errors(nan, nan, nan, nan, 0), str(error)
+        return
+    (output,) = runner.outputs
+    for tensors in references:
+        yield tensors, compare(runner.run(_feeds(tensors[stage], runner.inputs))[output], tensors[stage][output]), ""
+    runner.close()
+
+
+def _feeds(tensors: Mapping, names: tuple[str, ...]) -> dict:
+    return {name: tensors[name] for name in names}
+
+
 def verify(bundle: Bundle, frames: tuple[int, ...] = CHECK_FRAMES) -> Iterator[StageParity]:
-    """Compare every stage in every precision on every backend that this machine has.
+    """Compare every stage in every precision on every backend that this machine has, on seeded clips.
 
     Raises BundleError when the bundle has no weights to build the eager network from.
     """
-    if not available("torchscript"):
-        raise missing_package("torch", "export", "verify")
-    from infdet_deploy.export.bundle import eager_tensors
-    from infdet_deploy.model.weights import load_network
-    from infdet_deploy.video.sample import sample_frames
-
-    weights: Path = bundle.path / WEIGHTS
-    if not weights.is_file():
-        raise BundleError(
-            f"{bundle.path} holds no {WEIGHTS}, which verify builds the network from; export it with weights"
-        )
-    network, _ = load_network(weights)
-    references = {t: eager_tensors(network, sample_frames(t, bundle.size, seed=t)) for t in frames}
-    for backend in filter(available, BACKENDS):
-        form = stage_format(backend)
-        for stage, entry in bundle.manifest["stages"].items():
-            for precision in (p for p in entry["files"].get(form, {}) if takes(backend, p)):
-                runner = open_bundle_stage(bundle, stage, backend, precision)
-                (output,) = runner.outputs
-                for t, tensors in references.items():
-                    errors = compare(runner.run(tensors[stage])[output], tensors[stage][output])
-                    yield StageParity(stage, backend, precision, t, *errors, tolerance(form, precision))
-                runner.close()
+    yield from stage_parity(bundle, sample_references(load_reference(bundle), frames))

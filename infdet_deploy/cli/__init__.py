@@ -7,11 +7,13 @@ from infdet_deploy.cli import training  # isort: split
 
 from infdet_deploy.cli import bundles  # isort: split
 
+from infdet_deploy.cli import verify  # isort: split
+
 from infdet_deploy.cli import datasets, evaluation, weights
 from infdet_deploy.cli.app import app
 from infdet_deploy.errors import InfdetError, one_line
 
-__all__ = ["app", "bundles", "datasets", "evaluation", "main", "training", "weights"]
+__all__ = ["app", "bundles", "datasets", "evaluation", "main", "training", "verify", "weights"]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`export`, `detect`, `verify`, `bench`, `check` and `sign`."""
+"""`export`, `detect`, `bench`, `check` and `sign`."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from infdet_deploy.cli.app import BundleArg, JsonFlag, app
-from infdet_deploy.console import print_json, progress, table
+from infdet_deploy.console import print_json, table
 
 
 @app.command()
@@ -82,38 +82,6 @@ def detect(
             print(f"picture: {result['picture']}")
     for error in failed:
         print(f"infdet-deploy: {error}", file=sys.stderr)
-    if failed:
-        raise typer.Exit(1)
-
-
-@app.command()
-def verify(bundle: BundleArg, json_output: JsonFlag = False) -> None:
-    """Compare every stage with the eager network on every backend here; exit 1 when one is out of tolerance."""
-    from dataclasses import asdict
-
-    from infdet_deploy.benchmarks import parity
-    from infdet_deploy.runtime.bundle import load_bundle
-
-    checked = []
-    with progress("verify") as update:
-        for result in parity.verify(load_bundle(bundle)):
-            checked.append(result)
-            update(len(checked), len(checked) + 1, f"{result.backend} {result.stage} {result.precision}")
-    failed = sum(not result.passed for result in checked)
-    if json_output:
-        print_json({"passed": not failed, "stages": [asdict(r) | {"passed": r.passed} for r in checked]})
-    else:
-        rows = [
-            [
-                *(r.stage, r.backend, r.precision, str(r.frames)),
-                *(f"{r.max_abs:.1e}", f"{r.relative_l2:.1e}", f"{r.cosine:.7f}"),
-                "ok" if r.passed else f"over {r.tolerance:.0e}",
-            ]
-            for r in checked
-        ]
-        columns = ["stage", "backend", "precision", "frames", "max abs", "rel. L2", "cosine", "verdict"]
-        table(str(bundle), columns, rows, "Each stage is fed the eager network's own input to it.")
-        print(f"{len(checked) - failed} within tolerance, {failed} out of tolerance")
     if failed:
         raise typer.Exit(1)
 

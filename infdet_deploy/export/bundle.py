@@ -13,6 +13,7 @@ from infdet_deploy import __version__
 from infdet_deploy.agreement import CHECK_FRAMES, compare, tolerance
 from infdet_deploy.config import to_dict
 from infdet_deploy.errors import ParityError, UsageError
+from infdet_deploy.export.golden import GOLDEN_FRAMES, GOLDEN_SEED, write_golden
 from infdet_deploy.export.onnx import check_precision, export_onnx
 from infdet_deploy.export.ranges import FLOAT16_MAX, first_endpoint, measure, too_large
 from infdet_deploy.export.stages import TOWER_BEGINS, StageSpec, build_stage, float32_operators, stage_specs
@@ -24,6 +25,7 @@ from infdet_deploy.model.weights import save_network
 from infdet_deploy.runtime.backends.base import BACKENDS, available, open_stage, stage_format, takes
 from infdet_deploy.runtime.bundle import NETWORK, WEIGHTS
 from infdet_deploy.runtime.detections import DetectionRule, default_rule
+from infdet_deploy.runtime.golden import with_network
 from infdet_deploy.runtime.manifest import FORMAT, write_manifest
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, valid_length
 from infdet_deploy.video.sample import sample_frames
@@ -41,7 +43,7 @@ def eager_tensors(network: InfDetNet, frames: np.ndarray) -> dict[str, dict[str,
         out = network(to_grey(torch.from_numpy(frames))[None])
         scores = torch.sigmoid(out.logits[0]).numpy()
     head = {"length": np.array([valid_length(len(frames))], np.int64), "scores": scores}
-    tensors = {"head": head, NETWORK: {"frames": frames, "scores": scores}}
+    tensors = {"head": head}
     if out.infrared_features is not None:
         features = head["infrared_features"] = out.infrared_features[0].numpy()
         tensors["infrared_tower"] = {"frames": frames, "features": features}
@@ -49,7 +51,7 @@ def eager_tensors(network: InfDetNet, frames: np.ndarray) -> dict[str, dict[str,
         flow, features = out.flow[0].numpy(), out.flow_features[0].numpy()
         head["flow_features"] = features
         tensors |= {"fen": {"frames": frames, "flow": flow[:-1]}, "flow_tower": {"flow": flow, "features": features}}
-    return tensors
+    return with_network(tensors, frames)
 
 
 def export_bundle(
@@ -104,6 +106,8 @@ def export_bundle(
                 done += len(formats)
         if include_weights:
             save_network(folder / WEIGHTS, network, network.config)
+        golden = sample_frames(GOLDEN_FRAMES, size, seed=GOLDEN_SEED)
+        write_golden(folder, golden, eager_tensors(network, golden))
         if on_progress:
             on_progress(done, steps, "hashing")
         write_manifest(

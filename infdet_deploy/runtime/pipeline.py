@@ -77,12 +77,7 @@ class Detector:
     def detections(self, scores: np.ndarray, frames: int, fps: float) -> list[Detection]:
         """Scores [T', C] of a clip of `frames` frames → its detections; of a network for recognition the one class that
         the whole clip shows, with its mean score."""
-        if self.bundle.task == "recognition":
-            mean = clip_score(scores)
-            best = int(mean.argmax())
-            return [Detection(self.bundle.classes[best], 0.0, frames / fps, float(mean[best]))]
-        snippets_per_second = valid_length(frames) / (frames / fps)
-        return detect(scores, self.bundle.classes, self.bundle.rule, snippets_per_second)
+        return detections_of(self.bundle, scores, frames, fps)
 
     def scores(self, frames: np.ndarray, timings: Timings | None = None) -> np.ndarray:
         """frames uint8 [T, S, S], T ≥ 16 → scores float32 [T', C] in (0, 1), a row for every 8 frames.
@@ -134,6 +129,16 @@ class Detector:
         if stop == len(frames):
             flow[-1] = 0
         return flow
+
+
+def detections_of(bundle: Bundle, scores: np.ndarray, frames: int, fps: float) -> list[Detection]:
+    """Scores [T', C] of a clip of `frames` frames → its detections by the bundle's rule, as `Detector.detections`."""
+    if bundle.task == "recognition":
+        mean = clip_score(scores)
+        best = int(mean.argmax())
+        return [Detection(bundle.classes[best], 0.0, frames / fps, float(mean[best]))]
+    snippets_per_second = valid_length(frames) / (frames / fps)
+    return detect(scores, bundle.classes, bundle.rule, snippets_per_second)
 
 
 def chunks(frames: int, snippets: int) -> Iterator[tuple[int, int, slice]]:

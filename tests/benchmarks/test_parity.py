@@ -7,15 +7,15 @@ import pytest
 
 from infdet_deploy.agreement import compare
 from infdet_deploy.benchmarks.parity import StageParity, compare_detections
-from infdet_deploy.files import sha256
 from infdet_deploy.runtime.bundle import STAGES
 from infdet_deploy.runtime.detections import Detection
-from infdet_deploy.runtime.manifest import write_manifest
+from tests.benchmarks.faults import change_graph
 
 
 @pytest.mark.parametrize("ours", [[1.0, float("nan")], [1.0, 2.0, 3.0]])
 def test_not_a_number_and_another_shape_never_pass(ours):
     errors = compare(np.array(ours), np.array([1.0, 2.0]))
+    assert errors.nonfinite == np.isnan(ours).sum()
     assert not StageParity("head", "openvino", "float32", 16, *errors, tolerance=1e9).passed
 
 
@@ -28,26 +28,17 @@ def test_changed_detections_by_hand():
     assert changes.score_shift == pytest.approx(0.05)
 
 
-def put(bundle, file, change):
-    change(bundle / file)
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    manifest["files"][file] = {"bytes": (bundle / file).stat().st_size, "sha256": sha256(bundle / file)}
-    write_manifest(bundle, manifest)
-
-
 @pytest.mark.parametrize("fault", [0.01, float("nan"), float("inf")])
 def test_verify_finds_a_stage_of_other_weights(bundle_copy, command, fault):
     onnx = pytest.importorskip("onnx")
 
-    def change(path):
-        model = onnx.load(str(path))
-        (bias,) = (i for i in model.graph.initializer if i.name.endswith("output.bias"))
+    def change(graph):
+        (bias,) = (i for i in graph.initializer if i.name.endswith("output.bias"))
         values = onnx.numpy_helper.to_array(bias) + np.float32(fault)
         bias.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), bias.name))
-        onnx.save(model, str(path))
 
-    put(bundle_copy, "head.float32.onnx", change)
-    result = command("verify", bundle_copy, "--json")
+    change_graph(bundle_copy, "head.float32.onnx", change)
+    result = command("verify", bundle_copy, "--json", "--bisect")
     assert result.returncode == 1, result.stderr
     assert "Traceback" not in result.stderr
     report = json.loads(result.stdout)
@@ -56,3 +47,6 @@ def test_verify_finds_a_stage_of_other_weights(bundle_copy, command, fault):
     assert {entry[:2] for entry in failed} == {("head", "float32")}
     assert ("head", "float32", "openvino") in failed
     assert {r["stage"] for r in report["stages"]} == set(STAGES)
+    assert {one["backend"] for one in report["bisect"]} == {backend for *_, backend in failed}
+    for one in report["bisect"]:
+        assert (one["first"], one["culprits"]) == ("head/classifiers/0/output", ["head/classifiers/0/output"])

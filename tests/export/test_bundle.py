@@ -99,7 +99,7 @@ def test_manifest_describes_the_folder(tiny_bundle):
     manifest = json.loads((tiny_bundle / "manifest.json").read_text())
     files = {p.name for p in tiny_bundle.iterdir()} - {"manifest.json"}
     assert set(manifest["files"]) == files
-    assert len(files) == 4 * 2 * 2 + 1
+    assert len(files) == 4 * 2 * 2 + 2  # the weights and the golden clip
     for name, entry in manifest["files"].items():
         assert entry == {"bytes": (tiny_bundle / name).stat().st_size, "sha256": sha256(tiny_bundle / name)}
     assert manifest["rule"]["thresholds"] == [0.45, 0.5, 0.55]

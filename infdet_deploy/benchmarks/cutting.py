@@ -1,0 +1,120 @@
+"""An ONNX graph divided into the network's modules, and cut between them.
+
+Node names carry the path of their module (`infrared_tower/Mixed_4c/b1b/Conv`). Nodes that only change how numbers are
+held (casts, quantisation) belong to no module of their own: they are cut out together with what they feed.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+
+_CARRIERS = {"Cast", "Constant", "Identity", "QuantizeLinear", "DequantizeLinear"}
+_FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+
+
+@dataclass(frozen=True)
+class Module:
+    """name: the module's path, with the last operator behind it where the module's nodes are not all together.
+
+    outputs: those of its tensors that leave it and have a counterpart in the reference graph.
+    """
+
+    name: str
+    outputs: tuple[str, ...]
+
+
+class Graph:
+    """A stage's ONNX file taken apart.
+
+    path: the file; it is read with its weights. Raises onnx's own errors for a file that is no ONNX model.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.model = onnx.load(str(path))
+        graph = self.model.graph
+        inferred = onnx.shape_inference.infer_shapes(self.model).graph
+        self.types = {v.name: v.type.tensor_type.elem_type for v in (*inferred.input, *inferred.value_info)}
+        self.types |= {v.name: v.type.tensor_type.elem_type for v in inferred.output}
+        self.inputs = {value.name: value for value in graph.input}
+        self.outputs = tuple(value.name for value in graph.output)
+        self.weights = {weight.name: weight for weight in graph.initializer}
+        self.producer = {name: node for node in graph.node for name in node.output}
+
+    def key(self, tensor: str) -> tuple[str, str, int]:
+        """Which tensor of the network this is: its node's name and operator, and its place among the outputs."""
+        node = self.producer[tensor]
+        return node.name, node.op_type, list(node.output).index(tensor)
+
+    def keys(self) -> dict[tuple[str, str, int], str]:
+        """Tensors of floating-point numbers by `key`, carriers left out."""
+        return {
+            self.key(name): name
+            for name, node in self.producer.items()
+            if node.op_type not in _CARRIERS and self.types.get(name) in _FLOATS
+        }
+
+    def modules(self, known: Collection[str]) -> list[Module]:
+        """The modules in data order, those with an output in `known`: the tensors that can be compared."""
+        nodes = [node for node in self.model.graph.node if node.op_type not in _CARRIERS]
+        runs = [(path, list(run)) for path, run in groupby(nodes, lambda node: node.name.rpartition("/")[0])]
+        often = Counter(path for path, _ in runs)
+        users: dict[str, set[int]] = {}
+        place = {id(node): index for index, (_, run) in enumerate(runs) for node in run}
+        for node in self.model.graph.node:
+            for name in node.input:
+                users.setdefault(name, set()).add(place.get(id(node), -1))
+        found = []
+        for index, (path, run) in enumerate(runs):
+            leaving = tuple(
+                name
+                for node in run
+                for name in node.output
+                if name in known and (name in self.outputs or users.get(name, set()) - {index})
+            )
+            if leaving:
+                found.append(Module(path if often[path] == 1 else run[-1].name, leaving))
+        return found
+
+    def with_outputs(self, names: Collection[str], path: Path) -> None:
+        """Write the whole graph with the tensors `names` as its outputs, `out:NAME`, float32."""
+        self._write(list(self.model.graph.node), list(self.inputs.values()), names, path)
+
+    def cut(self, outputs: Collection[str], known: Mapping[str, Sequence[int]], path: Path) -> tuple[str, ...]:
+        """Write what computes `outputs` from graph inputs and other tensors; gives the names it takes as inputs.
+
+        known: tensors that need not be computed, with their shapes. They are taken as float32 under the name `in:NAME`;
+        a graph input keeps its name and type.
+        """
+        wanted, needed, fed = list(outputs), set(), set()
+        while wanted:
+            name = wanted.pop()
+            if name in self.inputs or (name in known and name not in outputs):
+                fed.add(name)
+            elif name in self.producer and id(self.producer[name]) not in needed:
+                needed.add(id(self.producer[name]))
+                wanted += [one for one in self.producer[name].input if one]
+        nodes = [node for node in self.model.graph.node if id(node) in needed]
+        inputs, casts = [], []
+        for name in sorted(fed):
+            if name in self.inputs:
+                inputs.append(self.inputs[name])
+                continue
+            inputs.append(helper.make_tensor_value_info(f"in:{name}", TensorProto.FLOAT, list(known[name])))
+            casts.append(helper.make_node("Cast", [f"in:{name}"], [name], f"in:{name}", to=self.types[name]))
+        self._write([*casts, *nodes], inputs, outputs, path)
+        return tuple(value.name for value in inputs)
+
+    def _write(self, nodes: list, inputs: list, outputs: Collection[str], path: Path) -> None:
+        casts = [helper.make_node("Cast", [n], [f"out:{n}"], f"out:{n}", to=TensorProto.FLOAT) for n in outputs]
+        values = [helper.make_tensor_value_info(f"out:{name}", TensorProto.FLOAT, None) for name in outputs]
+        used = {name for node in nodes for name in node.input}
+        weights = [weight for name, weight in self.weights.items() if name in used]
+        graph = helper.make_graph([*nodes, *casts], self.model.graph.name or "cut", inputs, values, weights)
+        model = helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version)
+        model.functions.extend(self.model.functions)
+        onnx.save(model, str(path))

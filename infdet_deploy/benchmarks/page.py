@@ -1,0 +1,152 @@
+"""What `verify` found as one HTML page, with its charts inside: no script, no font, no file beside it."""
+
+import platform
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from infdet_deploy import __version__
+from infdet_deploy.benchmarks.bisect import Bisection
+from infdet_deploy.benchmarks.charts import COLOURS, Dot, Line, bar_chart, dot_chart, line_chart
+from infdet_deploy.benchmarks.report import (
+    END_COLUMNS,
+    END_NOTE,
+    MODULE_COLUMNS,
+    STAGE_COLUMNS,
+    STAGE_NOTE,
+    Verification,
+    end_rows,
+    map_table,
+    module_note,
+    module_rows,
+    stage_rows,
+)
+from infdet_deploy.files import whole_file
+from infdet_deploy.machine import cpu_count, processor_name
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 960px; margin: 2em auto; padding: 0 1em; color: #222 }
+h1 { font-size: 1.5em; margin-bottom: 0 } h2 { font-size: 1.15em; margin-top: 2em }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100% }
+th { text-align: left; border-bottom: 2px solid #999 } th, td { padding: 2px 8px 2px 0; white-space: nowrap }
+tr + tr td { border-top: 1px solid #eee } tr.wrong td { background: #fdecea }
+.verdict { font-weight: 600 } .ok { color: #00713d } .bad { color: #b00020 }
+p.note { color: #555; font-size: 13px } svg { width: 100%; font: 12px system-ui, sans-serif } svg text { fill: #333 }
+.wide { overflow-x: auto }
+"""
+
+
+def write_page(path: Path, found: Verification) -> None:
+    """Write the page, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(render(found), encoding="utf-8")
+
+
+def render(found: Verification) -> str:
+    """The page as HTML text."""
+    colours = _colours(found)
+    name, manifest = escape(str(found.bundle.path)), found.bundle.manifest
+    made = ", ".join(f"{package} {version}" for package, version in manifest.get("made_by", {}).items())
+    verdict = (
+        '<span class="ok">within tolerance</span>' if found.passed else '<span class="bad">out of tolerance</span>'
+    )
+    parts = [
+        f'<h1>{name}</h1><p><span class="verdict">{verdict}</span>, compared with its {found.against}</p>',
+        f'<p class="note">{escape(processor_name())}, {cpu_count()} cores; infdet-deploy {__version__}, Python '
+        f"{platform.python_version()}. Bundle made by {escape(made)}.</p>",
+        "<h2>Stage by stage</h2>",
+        _stage_chart(found, colours),
+        _table(STAGE_COLUMNS, stage_rows(found.stages), STAGE_NOTE),
+        f"<h2>From frames to detections</h2><p>{escape(found.data or 'seeded clips')}</p>",
+        _score_chart(found, colours),
+        _table(END_COLUMNS, end_rows(found.end_to_end), END_NOTE),
+    ]
+    if any(row.reference_map for row in found.end_to_end):
+        parts += ["<h2>Mean average precision (THUMOS'14)</h2>", _map_chart(found, colours)]
+        parts.append(_table(*map_table(found.end_to_end), "In brackets the change from the network."))
+    parts += [f'<p class="bad">{escape(error)}</p>' for error in found.errors]
+    for one in found.bisections or ():
+        parts += [f"<h2>{escape(one.summary)}</h2>", _module_chart(one)]
+        parts.append(_table(MODULE_COLUMNS, module_rows(one, every=True), module_note(one)))
+    parts += ["<h2>Tolerances</h2>", _tolerances(found)]
+    title = f"verify {name}"
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
+        f"</head><body>\n{chr(10).join(parts)}\n</body></html>\n"
+    )
+
+
+def _colours(found: Verification) -> dict[tuple[str, str], str]:
+    names = dict.fromkeys((row.backend, row.precision) for row in found.rows)
+    return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
+
+
+def _legend(colours: dict[tuple[str, str], str]) -> list[tuple[str, str]]:
+    return [(" ".join(name), colour) for name, colour in colours.items()]
+
+
+def _stage_chart(found: Verification, colours: dict[tuple[str, str], str]) -> str:
+    rows = []
+    for stage in dict.fromkeys(row.stage for row in found.stages):
+        dots = [
+            Dot(
+                stage, row.relative_l2, row.tolerance, colours[row.backend, row.precision],
+                f"{row.backend} {row.precision}, {row.frames} frames: {row.relative_l2:.2e}",
+            )
+            for row in found.stages
+            if row.stage == stage
+        ]  # fmt: skip
+        rows.append((stage, dots))
+    return dot_chart(rows, _legend(colours), "relative L2; dashed: tolerance; ringed in red: over it")
+
+
+def _score_chart(found: Verification, colours: dict[tuple[str, str], str]) -> str:
+    """The scores of the longest clip, of the class that moves most; the network's solid below, the others dashed."""
+    reference = found.shown_scores
+    column = int((reference.max(0) - reference.min(0)).argmax())
+    lines = [Line(reference[:, column].tolist(), "#bbb")]
+    for row in found.end_to_end:
+        if row.scores is not None:
+            lines.append(Line(row.scores[:, column].tolist(), colours[row.backend, row.precision], dashed=True))
+    axis = f"score of {found.bundle.classes[column]} over the snippets of the longest clip ({found.shown_clip})"
+    return line_chart(lines, [(found.against, "#bbb"), *_legend(colours)], axis)
+
+
+def _map_chart(found: Verification, colours: dict[tuple[str, str], str]) -> str:
+    rows = [row for row in found.end_to_end if row.map and row.reference_map]
+    reference = next(row.reference_map for row in found.end_to_end if row.reference_map)
+    legend = [("network", "#bbb"), *((f"{r.backend} {r.precision}", colours[r.backend, r.precision]) for r in rows)]
+    groups = [(f"IoU {iou}", [value, *((row.map or {})[iou] for row in rows)]) for iou, value in reference.items()]
+    return bar_chart(groups, legend, "mAP")
+
+
+def _module_chart(one: Bisection) -> str:
+    rows = []
+    for module in one.modules:
+        where = f"{module.module}: {module.inside:.2e} in the stage"
+        dots = [Dot(module.module, module.inside, one.tolerance, "#555555", where)]
+        if module.alone is not None:
+            alone = f"{module.module}: {module.alone:.2e} alone"
+            dots.append(Dot(module.module, module.alone, None, COLOURS[0], alone, hollow=True))
+        rows.append((module.module.removeprefix(f"{one.stage}/"), dots))
+    legend = [("in the stage", "#555555"), ("alone, fed the right input", COLOURS[0])]
+    return dot_chart(rows, legend, "relative L2, modules in data order; not finite: at the right edge")
+
+
+def _tolerances(found: Verification) -> str:
+    table = found.tolerances.table()
+    columns = list(next(iter(table.values())))
+    rows = [[precision, *(f"{row[column]:.0e}" for column in columns)] for precision, row in table.items()]
+    heads = ["precision", *(f"{c}, rel. L2" if c != "scores" else "scores, max abs" for c in columns)]
+    return _table(heads, rows, "")
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], note: str) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    judged = columns[-1] == "verdict"
+    body = []
+    for row in rows:
+        wrong = ' class="wrong"' if judged and row[-1] not in ("ok", "victim") else ""
+        body.append(f"<tr{wrong}>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>")
+    below = f'<p class="note">{escape(note)}</p>' if note else ""
+    return f'<div class="wide"><table><tr>{head}</tr>{"".join(body)}</table></div>{below}'

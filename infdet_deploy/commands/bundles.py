@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from infdet_deploy.runtime.bundle import Bundle
 
 
-def export(run: Path | None, out: Path | None, fp16: bool) -> "Bundle":
+def export(run: Path | None, out: Path | None, fp16: bool, conv2d: bool = False) -> "Bundle":
     """Export a run (the newest where none is named) and give the bundle back, checked."""
     from infdet_deploy.export.bundle import export_bundle
     from infdet_deploy.model.weights import load_network
@@ -34,7 +34,7 @@ def export(run: Path | None, out: Path | None, fp16: bool) -> "Bundle":
     with progress("export") as update:
         export_bundle(
             network, out, rule, precisions, frame_mode=extra.get("frame_mode", "resize"), source=run.name,
-            on_progress=update,
+            conv2d=conv2d, on_progress=update,
         )  # fmt: skip
     return load_bundle(out)
 

@@ -13,7 +13,7 @@ from infdet_deploy import __version__
 from infdet_deploy.agreement import CHECK_FRAMES, compare, tolerance
 from infdet_deploy.config import to_dict
 from infdet_deploy.errors import ParityError, UsageError
-from infdet_deploy.export.onnx import check_precision, export_onnx
+from infdet_deploy.export.onnx import check_2d, check_precision, export_onnx
 from infdet_deploy.export.stages import TOWER_BEGINS, StageSpec, build_stage, float32_operators, stage_specs
 from infdet_deploy.export.torchscript import export_torchscript
 from infdet_deploy.files import sha256, whole_folder, write_json
@@ -57,13 +57,15 @@ def export_bundle(
     frame_mode: str = "resize",
     source: str = "",
     include_weights: bool = True,
+    conv2d: bool = False,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> Path:
     """Export `network` as the folder `out`.
 
-    rule: how scores become detections; default_rule() where None. Raises ParityError when a stage, on any backend that
-    this machine has, is not within its tolerance of the network, or does not compute in its precision; then nothing is
-    written; UsageError for a network without FEN that needs flow.
+    rule: how scores become detections; default_rule() where None. conv2d: stages without 3D operators, which compute
+    the same. Raises ParityError when a stage, on any backend that this machine has, is not within its tolerance of the
+    network, does not compute in its precision, or has a 3D operator that it must not have; then nothing is written;
+    UsageError for a network without FEN that needs flow.
     """
     if network.config.has_flow and not network.config.has_fen:
         raise UsageError(
@@ -85,7 +87,7 @@ def export_bundle(
                     if on_progress:
                         on_progress(done + formats.index(form), steps, f"{what} {form}")
 
-                writer = _StageWriter(name, specs[name], example[name], checks, folder, report)
+                writer = _StageWriter(name, specs[name], example[name], checks, folder, conv2d, report)
                 parity[precision][name], files = writer.write(network, precision, formats)
                 for form, file in files.items():
                     stages[name]["files"].setdefault(form, {})[precision] = file
@@ -101,6 +103,7 @@ def export_bundle(
                 "name": out.name.removesuffix(".infdet"),
                 "source": source,
                 "made_by": {p: _version(p) for p in ("infdet-deploy", "torch", "onnx", "onnxscript", "numpy")},
+                "operators": "2d" if conv2d else "3d",
                 "model": network.config.to_json(),
                 "preprocessing": {"size": size, "mode": frame_mode, "dtype": "uint8", "channels": 1},
                 "classes": list(network.config.classes),
@@ -135,6 +138,7 @@ class _StageWriter:
     example: tuple[torch.Tensor, ...]
     checks: list[dict[str, dict[str, np.ndarray]]]
     folder: Path
+    conv2d: bool
     report: Callable[[str], None]
 
     def write(
@@ -146,7 +150,7 @@ class _StageWriter:
         """
         begins = TOWER_BEGINS if precision == "float16" and self.name.endswith("_tower") else TOWER_BEGINS[:1]
         for begin in begins:
-            stage = build_stage(self.name, network, getattr(torch, precision), begin)
+            stage = build_stage(self.name, network, getattr(torch, precision), begin, self.conv2d)
             try:
                 entry, files = self._write(stage, precision, formats, float32_operators(self.name, network, begin))
             except ParityError:
@@ -167,6 +171,8 @@ class _StageWriter:
             if form == "onnx":
                 export_onnx(self.name, stage, self.spec, self.example, file)
                 entry["operators"] = check_precision(self.name, file, precision, kept)
+                if self.conv2d:
+                    check_2d(self.name, file)
             else:
                 export_torchscript(stage, self.example, file)
             entry[form] = self._check(file, form, precision)

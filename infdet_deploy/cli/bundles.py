@@ -26,16 +26,24 @@ def export(
         bool,
         typer.Option("--network", help="Also write all stages as one graph, frames in and scores out: weights twice."),
     ] = False,
+    conv2d: Annotated[
+        bool,
+        typer.Option(
+            "--conv2d",
+            help="Write the 3D convolutions and pools as 2D ones over shifted frames, for accelerators without 3D "
+            "operators (Jetson's DLA, many NPUs). Scores stay the same.",
+        ),
+    ] = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Export a trained network as a bundle: ONNX and TorchScript stages, each compared with the network first."""
     from infdet_deploy.commands import bundles
 
     precisions = tuple(name for name, wanted in (("float16", fp16), ("bfloat16", bf16)) if wanted)
-    bundle = bundles.export(run, out, precisions, network)
+    bundle = bundles.export(run, out, precisions, network, conv2d)
     manifest, path = bundle.manifest, bundle.path
     if json_output:
-        print_json({"bundle": str(path), "parity": manifest["parity"], "files": manifest["files"]})
+        print_json({"bundle": str(path), **{key: manifest[key] for key in ("operators", "parity", "files")}})
         return
     rows = [
         [stage, precision, f"{entry['onnx']:.1e}", f"{entry['torchscript']:.1e}", _operators(entry["operators"])]

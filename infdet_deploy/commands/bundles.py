@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from infdet_deploy.runtime.bundle import Bundle
 
 
-def export(run: Path | None, out: Path | None, precisions: tuple[str, ...], joined: bool = False) -> "Bundle":
+def export(
+    run: Path | None, out: Path | None, precisions: tuple[str, ...], joined: bool = False, conv2d: bool = False
+) -> "Bundle":
     """Export a run (the newest where none is named) in float32 and `precisions`, and give the bundle back, checked."""
     from infdet_deploy.export.bundle import export_bundle
     from infdet_deploy.model.weights import load_network
@@ -33,7 +35,7 @@ def export(run: Path | None, out: Path | None, precisions: tuple[str, ...], join
     with progress("export") as update:
         export_bundle(
             network, out, rule, ("float32", *precisions), frame_mode=extra.get("frame_mode", "resize"),
-            source=run.name, joined=joined, on_progress=update,
+            source=run.name, joined=joined, conv2d=conv2d, on_progress=update,
         )  # fmt: skip
     return load_bundle(out)
 

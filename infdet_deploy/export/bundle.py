@@ -14,7 +14,7 @@ from infdet_deploy.agreement import CHECK_FRAMES, compare, tolerance
 from infdet_deploy.config import to_dict
 from infdet_deploy.errors import ParityError, UsageError
 from infdet_deploy.export.golden import GOLDEN_FRAMES, GOLDEN_SEED, write_golden
-from infdet_deploy.export.onnx import check_precision, export_onnx
+from infdet_deploy.export.onnx import check_2d, check_precision, export_onnx
 from infdet_deploy.export.ranges import FLOAT16_MAX, first_endpoint, measure, too_large
 from infdet_deploy.export.stages import TOWER_BEGINS, StageSpec, build_stage, float32_operators, stage_specs
 from infdet_deploy.export.torchscript import export_torchscript
@@ -64,14 +64,17 @@ def export_bundle(
     source: str = "",
     include_weights: bool = True,
     joined: bool = False,
+    conv2d: bool = False,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> Path:
     """Export `network` as the folder `out`.
 
     rule: how scores become detections; default_rule() where None. joined: also write the stage `network`, all others in
-    one graph, which holds every weight a second time. Raises ParityError when a stage, on any backend that
-    this machine has, is not within its tolerance of the network, or does not compute in its precision; then nothing is
-    written; UsageError for a network without FEN that needs flow.
+    one graph, which holds every weight a second time. conv2d: stages without 3D operators, which compute the same.
+
+    Raises ParityError when a stage, on any backend that this machine has, is not within its tolerance of the network,
+    does not compute in its precision, or has a 3D operator that it must not have; then nothing is written; UsageError
+    for a network without FEN that needs flow.
     """
     if network.config.has_flow and not network.config.has_fen:
         raise UsageError(
@@ -99,7 +102,9 @@ def export_bundle(
                     if on_progress:
                         on_progress(done + formats.index(form), steps, f"{what} {form}")
 
-                writer = _StageWriter(name, specs[name], example[name], checks, folder, report, ranges.get(name, {}))
+                writer = _StageWriter(
+                    name, specs[name], example[name], checks, folder, conv2d, report, ranges.get(name, {})
+                )
                 parity[precision][name], files = writer.write(network, precision, formats, begins)
                 for form, file in files.items():
                     stages[name]["files"].setdefault(form, {})[precision] = file
@@ -117,6 +122,7 @@ def export_bundle(
                 "name": out.name.removesuffix(".infdet"),
                 "source": source,
                 "made_by": {p: _version(p) for p in ("infdet-deploy", "torch", "onnx", "onnxscript", "numpy")},
+                "operators": "2d" if conv2d else "3d",
                 "model": network.config.to_json(),
                 "preprocessing": {"size": size, "mode": frame_mode, "dtype": "uint8", "channels": 1},
                 "classes": list(network.config.classes),
@@ -152,6 +158,7 @@ class _StageWriter:
     example: tuple[torch.Tensor, ...]
     checks: list[dict[str, dict[str, np.ndarray]]]
     folder: Path
+    conv2d: bool
     report: Callable[[str], None]
     ranges: dict[str, float]
 
@@ -166,7 +173,7 @@ class _StageWriter:
         tries = self._tries(precision)
         for begin in tries:
             begins |= {self.name: begin} if self.name.endswith("_tower") else {}
-            stage = build_stage(self.name, network, getattr(torch, precision), begins)
+            stage = build_stage(self.name, network, getattr(torch, precision), begins, self.conv2d)
             try:
                 entry, files = self._write(stage, precision, formats, float32_operators(self.name, network, begins))
             except ParityError:
@@ -206,6 +213,8 @@ class _StageWriter:
             if form == "onnx":
                 export_onnx(self.name, stage, self.spec, self.example, file)
                 entry["operators"] = check_precision(self.name, file, precision, kept)
+                if self.conv2d:
+                    check_2d(self.name, file)
             else:
                 export_torchscript(stage, self.example, file)
             entry[form] = self._check(file, form, precision)

@@ -98,3 +98,23 @@ def check_precision(stage: str, path: Path, precision: str, kept: int = 0) -> di
     if not counts.get(precision) or strange > allowed:
         raise ParityError(f"{stage}: the graph called {precision} computes in {counts}; refusing to write it")
     return counts
+
+
+def operators_3d(path: Path) -> list[str]:
+    """The nodes of a graph that take or give a tensor of rank 5 or more, or one whose rank cannot be told."""
+    model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
+    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
+    ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in values if v.type.tensor_type.HasField("shape")}
+    ranks |= {i.name: len(i.dims) for i in model.graph.initializer}
+    # An empty name is an optional input left out.
+    return [n.name for n in model.graph.node if any(ranks.get(t, 5) > 4 for t in (*n.input, *n.output) if t)]
+
+
+def check_2d(stage: str, path: Path) -> None:
+    """Fail with ParityError when a graph that is to be without 3D operators has some."""
+    found = operators_3d(path)
+    if found:
+        raise ParityError(
+            f"{stage}: expected no 3D operator, but {len(found)} have tensors of rank 5 or of a rank that cannot be "
+            f"told, the first is {found[0]}; refusing to write it"
+        )

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from infdet_deploy.export.conv2d import Tower2d
 from infdet_deploy.export.head import HeadStage, SingleHeadStage
 from infdet_deploy.model.classifier import SuperEvent
 from infdet_deploy.model.fen import FlowEstimationNetwork, ResidualBlock, instance_norm, neighbour_pairs
@@ -66,7 +67,7 @@ class FenStage(nn.Module):
         return torch.tanh(self.flow_pred(x).float())
 
 
-class _FoldedUnit(nn.Module):
+class FoldedUnit(nn.Module):
     """Convolution with its BatchNorm folded in, ReLU. `grey` sums the three input channels' kernels into one."""
 
     def __init__(self, unit: Unit3d, grey: bool = False) -> None:
@@ -86,13 +87,13 @@ class _FoldedUnit(nn.Module):
         return F.relu(F.conv3d(x, self.weight, self.bias, padding=self.weight.shape[2] // 2))
 
 
-class _FoldedMixed(nn.Module):
+class FoldedMixed(nn.Module):
     def __init__(self, block: Mixed) -> None:
         super().__init__()
-        self.b0 = _FoldedUnit(block.b0)
-        self.b1a, self.b1b = _FoldedUnit(block.b1a), _FoldedUnit(block.b1b)
-        self.b2a, self.b2b = _FoldedUnit(block.b2a), _FoldedUnit(block.b2b)
-        self.b3b = _FoldedUnit(block.b3b)
+        self.b0 = FoldedUnit(block.b0)
+        self.b1a, self.b1b = FoldedUnit(block.b1a), FoldedUnit(block.b1b)
+        self.b2a, self.b2b = FoldedUnit(block.b2a), FoldedUnit(block.b2b)
+        self.b3b = FoldedUnit(block.b3b)
 
     def forward(self, x: Tensor) -> Tensor:
         # After a ReLU nothing is below the pad value 0, so padding with 0 and with −∞ give the same maximum.
@@ -100,21 +101,22 @@ class _FoldedMixed(nn.Module):
         return torch.cat((self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(pooled)), dim=1)
 
 
-class _FoldedTower(nn.Module):
-    """A tower whose endpoints before `begin` are float32, those from there on in `dtype`."""
+class FoldedTower(nn.Module):
+    """[T, C, S, S] float32 → features [T', d] float32; endpoints before `begin` are float32, the others in `dtype`."""
 
     def __init__(self, tower: I3D, grey: bool, dtype: torch.dtype, begin: str) -> None:
         super().__init__()
         self.dtype, self.begin = dtype, begin
         for name, child in tower.named_children():
             if isinstance(child, Mixed):
-                self.add_module(name, _FoldedMixed(child))
+                self.add_module(name, FoldedMixed(child))
             elif isinstance(child, Unit3d):
-                self.add_module(name, _FoldedUnit(child, grey and "1a" in name))
+                self.add_module(name, FoldedUnit(child, grey and "1a" in name))
             if ENDPOINTS.index(name) >= ENDPOINTS.index(begin):
                 getattr(self, name).to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.transpose(0, 1)[None]
         for name in ENDPOINTS:
             if name == self.begin:
                 x = x.to(self.dtype)
@@ -133,23 +135,27 @@ class _FoldedTower(nn.Module):
 class InfraredTowerStage(nn.Module):
     """frames uint8 [T, S, S], T a multiple of 4 → features float32 [T', d]."""
 
-    def __init__(self, tower: I3D, dtype: torch.dtype, begin: str = ENDPOINTS[0]) -> None:
+    def __init__(self, tower: I3D, dtype: torch.dtype, begin: str = ENDPOINTS[0], conv2d: bool = False) -> None:
         super().__init__()
-        self.tower = _FoldedTower(tower, True, dtype, begin)
+        folded = FoldedTower(tower, True, dtype, begin)
+        self.tower = Tower2d(folded) if conv2d else folded
 
     def forward(self, frames: Tensor) -> Tensor:
-        return self.tower(to_grey(frames)[None, None])
+        return self.tower(to_grey(frames)[:, None])
 
 
 class FlowTowerStage(nn.Module):
     """flow float32 [T, c, h, w], T a multiple of 4 → features float32 [T', d]."""
 
-    def __init__(self, tower: I3D, stride: int, dtype: torch.dtype, begin: str = ENDPOINTS[0]) -> None:
+    def __init__(
+        self, tower: I3D, stride: int, dtype: torch.dtype, begin: str = ENDPOINTS[0], conv2d: bool = False
+    ) -> None:
         super().__init__()
-        self.tower, self.stride = _FoldedTower(tower, False, dtype, begin), stride
+        folded = FoldedTower(tower, False, dtype, begin)
+        self.tower, self.stride = Tower2d(folded) if conv2d else folded, stride
 
     def forward(self, flow: Tensor) -> Tensor:
-        return self.tower(enlarge_flow(flow, self.stride).transpose(0, 1)[None])
+        return self.tower(enlarge_flow(flow, self.stride))
 
 
 class NetworkStage(nn.Module):
@@ -215,25 +221,30 @@ def stage_specs(network: InfDetNet) -> dict[str, StageSpec]:
 TOWER_BEGINS = (ENDPOINTS[0], "MaxPool3d_2a_3x3", "MaxPool3d_3a_3x3", "MaxPool3d_4a_3x3")
 
 
-def build_stage(name: str, network: InfDetNet, dtype: torch.dtype, begins: Mapping[str, str] = {}) -> nn.Module:
+def build_stage(
+    name: str, network: InfDetNet, dtype: torch.dtype, begins: Mapping[str, str] = {}, conv2d: bool = False
+) -> nn.Module:
     """One stage of a network in eval mode, with weights and arithmetic in `dtype`; the network is not changed.
 
     begins: for each tower its first endpoint in `dtype`, its first one by default; those before it stay float32.
+    conv2d: without 3D operators, which only the towers have.
     """
     begin = begins.get(name, ENDPOINTS[0])
     with torch.no_grad():
         if name == NETWORK:
-            parts = {part: build_stage(part, network, dtype, begins) for part in STAGES_OF[network.config.streams]}
+            parts = {
+                part: build_stage(part, network, dtype, begins, conv2d) for part in STAGES_OF[network.config.streams]
+            }
             stage: nn.Module = NetworkStage(parts)
         elif name == "fen":
             assert network.fen is not None
             stage = FenStage(network.fen, network.config.flow_stride, dtype)
         elif name == "infrared_tower":
             assert network.infrared_tower is not None
-            stage = InfraredTowerStage(network.infrared_tower, dtype, begin)
+            stage = InfraredTowerStage(network.infrared_tower, dtype, begin, conv2d)
         elif name == "flow_tower":
             assert network.flow_tower is not None
-            stage = FlowTowerStage(network.flow_tower, network.config.flow_stride, dtype, begin)
+            stage = FlowTowerStage(network.flow_tower, network.config.flow_stride, dtype, begin, conv2d)
         else:
             head = HeadStage if network.config.streams == "both" else SingleHeadStage
             stage = head(network, dtype)

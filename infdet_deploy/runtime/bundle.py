@@ -66,6 +66,11 @@ class Bundle:
         return self.manifest["model"].get("task", "detection")
 
     @property
+    def operators(self) -> str:
+        """`2d` where no stage has a 3D operator, else `3d`; both compute the same."""
+        return self.manifest.get("operators", "3d")
+
+    @property
     def size(self) -> int:
         """Height and width of the frames in pixels."""
         return self.manifest["preprocessing"]["size"]

@@ -1,0 +1,258 @@
+"""The towers without 3D operators against those with them."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+import torch.nn.functional as F
+
+from infdet_deploy.agreement import compare
+from infdet_deploy.errors import ParityError
+from infdet_deploy.export import bundle as export
+from infdet_deploy.export.bundle import eager_tensors, export_bundle
+from infdet_deploy.export.conv2d import Mixed2d, Unit2d, max_pool, temporal_taps
+from infdet_deploy.export.onnx import check_2d, operators_3d
+from infdet_deploy.export.stages import TOWER_BEGINS, FoldedMixed, FoldedUnit, build_stage, stage_specs
+from infdet_deploy.model.i3d import POOLS, Mixed, Unit3d
+from infdet_deploy.model.presets import preset
+from infdet_deploy.model.weights import random_network
+from infdet_deploy.runtime.backends.base import available, open_stage
+from infdet_deploy.runtime.bundle import STAGES, Bundle, load_bundle
+from infdet_deploy.runtime.pipeline import Detector
+from infdet_deploy.video.sample import sample_frames
+
+FRAMES = (16, 20, 44, 100)
+TOWERS = ("infrared_tower", "flow_tower")
+
+
+@pytest.fixture(scope="module")
+def network():
+    network = random_network(dataclasses.replace(preset("tiny"), channel_divisor=8), seed=4)
+    with torch.no_grad():
+        network.fusion.gamma.fill_(0.7)
+    return network
+
+
+@pytest.fixture(scope="module")
+def references(network):
+    return {t: eager_tensors(network, sample_frames(t, 64, seed=t)) for t in FRAMES}
+
+
+@pytest.fixture(scope="module")
+def bundle_2d(tmp_path_factory, network):
+    folder = tmp_path_factory.mktemp("conv2d") / "2d.infdet"
+    return load_bundle(export_bundle(network, folder, formats=("onnx",), conv2d=True))
+
+
+def with_statistics(module):
+    """Batch norms that do something, in eval mode."""
+    generator = torch.Generator().manual_seed(1)
+    for bn in (m for m in module.modules() if isinstance(m, torch.nn.BatchNorm3d)):
+        bn.running_mean.normal_(generator=generator)
+        bn.running_var.uniform_(0.5, 2, generator=generator)
+        torch.nn.init.uniform_(bn.weight, 0.5, 2, generator=generator)
+        torch.nn.init.normal_(bn.bias, generator=generator)
+    return module.eval().requires_grad_(False)
+
+
+def clip(channels, frames, dtype, side=8):
+    """[T, C, 8, 8], some of it below 0 cut off as after a ReLU."""
+    x = torch.randn(frames, channels, side, side, generator=torch.Generator().manual_seed(frames), dtype=dtype)
+    return F.relu(x)
+
+
+def in_3d(module, x):
+    """A module or function on [1, C, T, H, W] applied to [T, C, H, W]."""
+    return module(x.transpose(0, 1)[None])[0].transpose(0, 1)
+
+
+def relative(ours, reference):
+    assert ours.shape == reference.shape
+    return float((ours - reference).norm() / reference.norm())
+
+
+PRECISIONS = [(torch.float64, 1e-12), (torch.float32, 1e-5)]
+# Lengths that occur: T frames before the stem, T/2 before the fourth pool, T/4 and then ⌈T/8⌉ after it.
+LONG, MIDDLE, SHORT = (16, 20, 44), (8, 10, 22), (1, 2, 3, 4, 5, 6, 11, 13)
+
+
+@pytest.mark.parametrize(("dtype", "allowed"), PRECISIONS)
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_the_stem(channels, dtype, allowed):
+    unit = with_statistics(Unit3d(3 if channels == 1 else channels, 5, 7, 2))
+    folded = FoldedUnit(unit, grey=channels == 1).to(dtype)
+    for frames in LONG:
+        x = torch.randn(frames, channels, 32, 32, dtype=dtype)
+        ours = Unit2d(folded)(x)
+        assert ours.shape == (frames // 2, 5, 16, 16)
+        assert relative(ours, in_3d(folded, x)) <= allowed
+        assert relative(ours, in_3d(unit.to(dtype), x)) <= allowed
+
+
+@pytest.mark.parametrize(("dtype", "allowed"), PRECISIONS)
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_unit(kernel, dtype, allowed):
+    unit = with_statistics(Unit3d(4, 5, kernel))
+    folded = FoldedUnit(unit).to(dtype)
+    for frames in (*MIDDLE, *SHORT):
+        x = clip(4, frames, dtype)
+        assert relative(Unit2d(folded)(x), in_3d(folded, x)) <= allowed
+        assert relative(Unit2d(folded)(x), in_3d(unit.to(dtype), x)) <= allowed
+
+
+@pytest.mark.parametrize(("dtype", "allowed"), PRECISIONS)
+def test_an_inception_block(dtype, allowed):
+    block = with_statistics(Mixed(4, (3, 2, 5, 2, 3, 4)))
+    folded = FoldedMixed(block).to(dtype)
+    for frames in (*MIDDLE, *SHORT):
+        x = clip(4, frames, dtype, side=4)
+        assert relative(Mixed2d(folded)(x), in_3d(folded, x)) <= allowed
+        assert relative(Mixed2d(folded)(x), in_3d(block.to(dtype), x)) <= allowed
+
+
+@pytest.mark.parametrize(("name", "lengths"), zip(POOLS, (MIDDLE, MIDDLE, MIDDLE, SHORT), strict=True))
+def test_a_pool_between_blocks(name, lengths):
+    for frames in lengths:
+        x = clip(3, frames, torch.float32)
+        expected = in_3d(lambda y: F.max_pool3d(y, *POOLS[name], ceil_mode=True), x)
+        assert torch.equal(max_pool(x, *POOLS[name]), expected)
+
+
+def test_a_pool_inside_a_block():
+    for frames in (*MIDDLE, *SHORT):
+        x = clip(3, frames, torch.float32)
+        expected = in_3d(lambda y: F.max_pool3d(y, 3, stride=1, padding=1), x)
+        assert torch.equal(max_pool(x, (3, 3, 3), (1, 1, 1), padding=1), expected)
+
+
+def test_what_the_taps_see():
+    x = torch.arange(1.0, 9).reshape(8, 1, 1, 1)
+    seen = [tap.flatten().tolist() for tap in temporal_taps(x, 3)]
+    assert seen == [[0, 1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, 6, 7, 8], [2, 3, 4, 5, 6, 7, 8, 0]]
+    seen = [tap.flatten().tolist() for tap in temporal_taps(x, 7, 2)]
+    assert seen == [[0, 1, 3, 5], [0, 2, 4, 6], [1, 3, 5, 7], [2, 4, 6, 8], [3, 5, 7, 0], [4, 6, 8, 0], [5, 7, 0, 0]]
+    assert [tap.flatten().tolist() for tap in temporal_taps(x[:5], 2, 2)] == [[1, 3, 5], [2, 4, 0]]
+
+
+@pytest.mark.parametrize("frames", FRAMES)
+@pytest.mark.parametrize("name", TOWERS)
+def test_a_whole_tower(network, references, name, frames):
+    stages = [build_stage(name, network, torch.float32, conv2d=conv2d) for conv2d in (False, True)]
+    tensors = references[frames][name]
+    x = torch.from_numpy(tensors[stage_specs(network)[name].inputs[0].name])
+    in_3d, in_2d = (stage(x).numpy() for stage in stages)
+    assert compare(in_2d, in_3d).relative_l2 <= 1e-5
+    assert compare(in_2d, tensors["features"]).relative_l2 <= 1e-5
+    parameters = [sum(p.numel() for p in stage.parameters()) for stage in stages]
+    assert parameters[0] == parameters[1]
+
+
+@pytest.mark.parametrize("begin", TOWER_BEGINS)
+@pytest.mark.parametrize("name", TOWERS)
+def test_where_float16_begins(network, references, name, begin):
+    twin, stage = (build_stage(name, network, torch.float16, {name: begin}, conv2d) for conv2d in (False, True))
+    assert {n: p.dtype for n, p in stage.named_parameters()} == {n: p.dtype for n, p in twin.named_parameters()}
+    tensors = references[16][name]
+    features = stage(torch.from_numpy(tensors[stage_specs(network)[name].inputs[0].name])).numpy()
+    assert features.dtype == np.float32
+    assert compare(features, tensors["features"]).relative_l2 <= 3e-2
+
+
+def test_traced_for_every_length(network, references):
+    stage = build_stage("infrared_tower", network, torch.float32, conv2d=True)
+    frames = [torch.from_numpy(references[t]["infrared_tower"]["frames"]) for t in FRAMES]
+    traced = torch.jit.trace(stage, frames[2], check_trace=False)
+    for x in frames:
+        assert compare(traced(x).numpy(), stage(x).numpy()).relative_l2 <= 1e-6
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_exported_and_run(bundle_2d, references, stage, backend, precision):
+    if not available(backend):
+        pytest.skip(f"{backend} is not installed")
+    spec = bundle_2d.manifest["stages"][stage]
+    inputs, (output,) = (tuple(t["name"] for t in spec[end]) for end in ("inputs", "outputs"))
+    runner = open_stage(backend, bundle_2d.stage_file(stage, precision), precision, inputs, (output,))
+    for frames, tensors in references.items():
+        ours = runner.run(tensors[stage])[output]
+        assert ours.dtype == np.float32
+        error = compare(ours, tensors[stage][output]).relative_l2
+        assert error <= ((1e-5 if stage in TOWERS else 1e-4) if precision == "float32" else 1e-2), frames
+    runner.close()
+
+
+def test_scores_of_a_bundle(bundle_2d, references):
+    with Detector(bundle_2d.path) as detector:
+        frames = sample_frames(100, 64, seed=100)
+        assert np.abs(detector.scores(frames) - references[100]["head"]["scores"]).max() < 1e-5
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_3d_operator_is_left(bundle_2d, stage, precision):
+    file = bundle_2d.stage_file(stage, precision)
+    assert operators_3d(file) == []
+    check_2d(stage, file)
+    graph = onnx.load(str(file)).graph
+    ranks = {len(i.dims) for i in graph.initializer if i.name.endswith("weight")}
+    assert max(ranks) == (3 if stage == "head" else 4)
+    for node in graph.node:
+        windows = [len(a.ints) for a in node.attribute if a.name == "kernel_shape"]
+        assert all(n <= 2 for n in windows), node.name
+
+
+def test_names_and_what_the_manifest_says(bundle_2d):
+    names = {
+        stage: [node.name for node in onnx.load(str(bundle_2d.stage_file(stage, "float32"))).graph.node]
+        for stage in TOWERS
+    }
+    assert "infrared_tower/Mixed_4c/b1b/Conv" in names["infrared_tower"]
+    assert "infrared_tower/Mixed_4c/Max" in names["infrared_tower"]
+    assert "flow_tower/Conv3d_1a_7x7/Conv" in names["flow_tower"]
+    assert json.loads((bundle_2d.path / "manifest.json").read_text())["operators"] == "2d"
+    assert bundle_2d.operators == "2d"
+    operators = {s: p["operators"] for s, p in bundle_2d.manifest["parity"]["float16"].items()}
+    assert operators["infrared_tower"] == operators["flow_tower"] == {"float16": 57}
+
+
+def test_other_bundles_have_3d_operators(tiny_bundle):
+    assert load_bundle(tiny_bundle).operators == "3d"
+    assert Bundle(tiny_bundle, {}).operators == "3d"  # of a version that did not write it
+    for stage in TOWERS:
+        found = operators_3d(tiny_bundle / f"{stage}.float32.onnx")
+        assert sum("/Conv" in name.removeprefix(f"{stage}/Conv3d") or name.endswith("/Conv") for name in found) == 57
+        with pytest.raises(ParityError, match=rf"{stage}: expected no 3D operator, but \d+ have tensors of rank 5"):
+            check_2d(stage, tiny_bundle / f"{stage}.float32.onnx")
+    for stage in ("fen", "head"):
+        assert operators_3d(tiny_bundle / f"{stage}.float32.onnx") == []
+
+
+def test_a_planted_3d_operator_is_refused(tmp_path, monkeypatch, network):
+    only = stage_specs(network)["infrared_tower"]
+    monkeypatch.setattr(export, "stage_specs", lambda network: {"infrared_tower": only})
+    right = build_stage("infrared_tower", network, torch.float32, conv2d=True)
+
+    class Planted(torch.nn.Module):
+        def forward(self, frames):
+            return right(F.max_pool3d(frames.float()[None, None], 1)[0, 0])
+
+    monkeypatch.setattr(export, "build_stage", lambda *_: Planted().eval())
+    with pytest.raises(ParityError, match=r"infrared_tower: expected no 3D operator, but \d+ .* infrared_tower/"):
+        export_bundle(network, tmp_path / "a.infdet", precisions=("float32",), formats=("onnx",), conv2d=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rank_that_cannot_be_told_is_refused(tmp_path):
+    helper, file = onnx.helper, tmp_path / "a.onnx"
+    value = helper.make_tensor_value_info
+    node = helper.make_node("Reshape", ["x", "shape"], ["y"], name="a/Reshape")
+    inputs = [value("x", onnx.TensorProto.FLOAT, ["n"]), value("shape", onnx.TensorProto.INT64, ["m"])]
+    graph = helper.make_graph([node], "a", inputs, [value("y", onnx.TensorProto.FLOAT, None)])
+    onnx.save(helper.make_model(graph), str(file))
+    assert operators_3d(file) == ["a/Reshape"]

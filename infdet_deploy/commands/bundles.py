@@ -15,8 +15,24 @@ if TYPE_CHECKING:
     from infdet_deploy.runtime.bundle import Bundle
 
 
-def export(run: Path | None, out: Path | None, fp16: bool) -> "Bundle":
-    """Export a run (the newest where none is named) and give the bundle back, checked."""
+def export(
+    run: Path | None,
+    out: Path | None,
+    fp16: bool,
+    int8: bool = False,
+    calibrate: Path | None = None,
+    max_map_drop: float = 1.0,
+) -> "Bundle":
+    """Export a run (the newest where none is named) and give the bundle back, checked.
+
+    calibrate: the recordings for int8; max_map_drop: points of mAP@0.5 that it may lose there.
+    """
+    if int8 and calibrate is None:
+        raise UsageError(
+            "--int8 needs --calibrate DIR: a data set, or a folder of recordings like those that it will run on"
+        )
+    if calibrate is not None and not int8:
+        raise UsageError("--calibrate is for --int8; add it, or leave --calibrate out")
     from infdet_deploy.export.bundle import export_bundle
     from infdet_deploy.model.weights import load_network
     from infdet_deploy.runtime.bundle import load_bundle
@@ -30,11 +46,16 @@ def export(run: Path | None, out: Path | None, fp16: bool) -> "Bundle":
     if out.suffix != ".infdet":
         raise UsageError(f"--out is {out}; a bundle is called NAME.infdet")
     rule = saved_rule(extra, network.config.classes)
-    precisions = ("float32", "float16") if fp16 else ("float32",)
+    precisions = ("float32", *(("float16",) if fp16 else ()), *(("int8",) if int8 else ()))
+    mode, clips = extra.get("frame_mode", "resize"), None
+    if calibrate is not None:
+        from infdet_deploy.export.calibration import read_calibration
+
+        clips = read_calibration(calibrate, network.config.size, mode, network.config.classes)
     with progress("export") as update:
         export_bundle(
-            network, out, rule, precisions, frame_mode=extra.get("frame_mode", "resize"), source=run.name,
-            on_progress=update,
+            network, out, rule, precisions, frame_mode=mode, source=run.name, calibration=clips,
+            max_map_drop=max_map_drop, on_progress=update,
         )  # fmt: skip
     return load_bundle(out)
 

@@ -4,7 +4,7 @@ import dataclasses
 import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from infdet_deploy.runtime.bundle import FORMAT, MANIFEST, WEIGHTS
 from infdet_deploy.runtime.detections import DetectionRule, default_rule
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, valid_length
 from infdet_deploy.video.sample import sample_frames
+
+if TYPE_CHECKING:
+    from infdet_deploy.export.calibration import Calibration
 
 EXAMPLE_FRAMES = 32
 
@@ -57,19 +60,27 @@ def export_bundle(
     frame_mode: str = "resize",
     source: str = "",
     include_weights: bool = True,
+    calibration: "Calibration | None" = None,
+    max_map_drop: float = 1.0,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> Path:
     """Export `network` as the folder `out`.
 
-    rule: how scores become detections; default_rule() where None. Raises ParityError when a stage, on any backend that
-    this machine has, is not within its tolerance of the network, or does not compute in its precision; then nothing is
-    written; UsageError for a network without FEN that needs flow.
+    rule: how scores become detections; default_rule() where None. calibration, max_map_drop: for int8, the clips
+    it is calibrated and judged on, and the points of mAP@0.5 that it may lose there. Raises ParityError when a
+    stage, on any backend that this machine has, is not within its tolerance of the network, or does not compute in its
+    precision; then nothing is written; UsageError for a network without FEN that needs flow, and for int8 without
+    float32 ONNX or without clips.
     """
     if network.config.has_flow and not network.config.has_fen:
         raise UsageError(
             "this network takes TV-L1 flow, which no stage computes and no camera waits for; train it with the FEN "
             "(--flow fen) to export it"
         )
+    int8 = "int8" in precisions
+    if int8 and (calibration is None or "float32" not in precisions or "onnx" not in formats):
+        raise UsageError("int8 is made from float32 ONNX with clips to calibrate on; give all three")
+    precisions = tuple(precision for precision in precisions if precision != "int8")
     specs = stage_specs(network)
     size = network.config.size
     example = _feeds(specs, eager_tensors(network, sample_frames(EXAMPLE_FRAMES, size)))
@@ -92,29 +103,34 @@ def export_bundle(
                 done += len(formats)
         if include_weights:
             save_network(folder / WEIGHTS, network, network.config)
+        manifest: dict[str, Any] = {
+            "format": FORMAT,
+            "name": out.name.removesuffix(".infdet"),
+            "source": source,
+            "made_by": {p: _version(p) for p in ("infdet-deploy", "torch", "onnx", "onnxscript", "numpy")},
+            "model": network.config.to_json(),
+            "preprocessing": {"size": size, "mode": frame_mode, "dtype": "uint8", "channels": 1},
+            "classes": list(network.config.classes),
+            "rule": to_dict(rule or default_rule(network.config.classes)),
+            "frames_per_snippet": FRAMES_PER_SNIPPET,
+            "receptive_field_frames": 108,
+            "stages": stages,
+            "parity": parity,
+        }
+        if int8 and calibration is not None:
+            from infdet_deploy.export.int8_bundle import add_int8
+
+            def tell(what: str) -> None:
+                if on_progress:
+                    on_progress(done, steps, what)
+
+            add_int8(folder, manifest, specs, calibration, checks, max_map_drop, tell)
         if on_progress:
             on_progress(done, steps, "hashing")
-        write_json(
-            folder / MANIFEST,
-            {
-                "format": FORMAT,
-                "name": out.name.removesuffix(".infdet"),
-                "source": source,
-                "made_by": {p: _version(p) for p in ("infdet-deploy", "torch", "onnx", "onnxscript", "numpy")},
-                "model": network.config.to_json(),
-                "preprocessing": {"size": size, "mode": frame_mode, "dtype": "uint8", "channels": 1},
-                "classes": list(network.config.classes),
-                "rule": to_dict(rule or default_rule(network.config.classes)),
-                "frames_per_snippet": FRAMES_PER_SNIPPET,
-                "receptive_field_frames": 108,
-                "stages": stages,
-                "parity": parity,
-                "files": {
-                    file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)}
-                    for file in sorted(folder.iterdir())
-                },
-            },
-        )
+        manifest["files"] = {
+            file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in sorted(folder.iterdir())
+        }
+        write_json(folder / MANIFEST, manifest)
     return out
 
 

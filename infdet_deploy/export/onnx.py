@@ -16,6 +16,7 @@ from infdet_deploy.export.stages import StageSpec
 
 OPSET = 20  # taken by OpenVINO, ONNX Runtime and TensorRT 10 and 11
 _ONNX_TYPES = {"float32": onnx.TensorProto.FLOAT, "float16": onnx.TensorProto.FLOAT16}
+_INTEGERS = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
 _HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -69,15 +70,21 @@ def _tidy(model: onnx.ModelProto, stage: str, spec: StageSpec) -> None:
 
 
 def count_precisions(path: Path) -> dict[str, int]:
-    """How many heavy operators (convolutions and matrix products) of a graph compute in each type."""
+    """How many heavy operators (convolutions and matrix products) of a graph compute in each type.
+
+    `int8` are those whose two operands come out of 8-bit integers, which is how Q/DQ says it.
+    """
     model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
     types = {v.name: v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.value_info)}
     types |= {i.name: i.data_type for i in model.graph.initializer}
+    integer = {n.output[0]: types.get(n.input[2]) for n in model.graph.node if n.op_type == "DequantizeLinear"}
     counts: Counter[str] = Counter()
     for node in model.graph.node:
         if node.op_type in _HEAVY:
             kinds = {types.get(name, 0) for name in node.input[:2]}
             label = next((label for label, kind in _ONNX_TYPES.items() if kinds == {kind}), "other")
+            if all(integer.get(name) in _INTEGERS for name in node.input[:2]):
+                label = "int8"
             counts[label] += 1
     return dict(counts)
 
@@ -85,11 +92,10 @@ def count_precisions(path: Path) -> dict[str, int]:
 def check_precision(stage: str, path: Path, precision: str, kept: int = 0) -> dict[str, int]:
     """Fail with ParityError when a graph called `precision` does not compute in it.
 
-    kept: convolutions and matrix products that a float16 stage has in float32.
+    kept: convolutions and matrix products that a float16 or int8 stage has in float32.
     """
     counts = count_precisions(path)
-    allowed = kept if precision == "float16" else 0
     strange = sum(n for label, n in counts.items() if label != precision)
-    if not counts.get(precision) or strange > allowed:
+    if not counts.get(precision) or strange > kept:
         raise ParityError(f"{stage}: the graph called {precision} computes in {counts}; refusing to write it")
     return counts

@@ -13,8 +13,8 @@ PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 # Relative L2 of one stage's output from the eager network's, both fed with the network's own input.
 # PyTorch's float16 kernels on a CPU also add up in float16.
 _STAGE = {
-    "onnx": {"float32": 1e-4, "bfloat16": 1e-1, "float16": 1e-2, "int8": 1e-1},
-    "torchscript": {"float32": 1e-4, "bfloat16": 1e-1, "float16": 3e-2, "int8": 1e-1},
+    "onnx": {"float32": 1e-4, "bfloat16": 1e-1, "float16": 1e-2, "int8": 5e-2},
+    "torchscript": {"float32": 1e-4, "bfloat16": 1e-1, "float16": 3e-2, "int8": 5e-2},
 }
 # Largest absolute error of a score, from frames to scores.
 _SCORES = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 5e-3, "int8": 3e-2}

@@ -184,7 +184,8 @@ def _reference_graph(
         raise UsageError(f"--bisect takes the stages {', '.join(specs)} apart, not {stage}, which is made of them")
     path = folder / "reference.onnx"
     example = tuple(torch.from_numpy(tensors[tensor.name]) for tensor in specs[stage].inputs)
-    export_onnx(stage, build_stage(stage, network, torch.float32), specs[stage], example, path)
+    built = build_stage(stage, network, torch.float32, conv2d=bundle.operators == "2d")
+    export_onnx(stage, built, specs[stage], example, path)
     return Graph(path)
 
 

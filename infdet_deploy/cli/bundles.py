@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,25 +34,47 @@ def export(
             "operators (Jetson's DLA, many NPUs). Scores stay the same.",
         ),
     ] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Also write every stage as int8 ONNX; needs --calibrate.")
+    ] = False,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Data set or folder of recordings that int8 is calibrated and judged on.")
+    ] = None,
+    max_map_drop: Annotated[
+        float, typer.Option(min=0, help="Points of mAP@0.5 that int8 may lose on those recordings.")
+    ] = 1.0,
     json_output: JsonFlag = False,
 ) -> None:
     """Export a trained network as a bundle: ONNX and TorchScript stages, each compared with the network first."""
     from infdet_deploy.commands import bundles
 
-    precisions = tuple(name for name, wanted in (("float16", fp16), ("bfloat16", bf16)) if wanted)
-    bundle = bundles.export(run, out, precisions, network, conv2d)
+    wanted = {"float16": fp16, "bfloat16": bf16, "int8": int8}
+    precisions = tuple(name for name, asked in wanted.items() if asked)
+    bundle = bundles.export(run, out, precisions, network, conv2d, calibrate, max_map_drop)
     manifest, path = bundle.manifest, bundle.path
     if json_output:
-        print_json({"bundle": str(path), **{key: manifest[key] for key in ("operators", "parity", "files")}})
+        told = ("operators", "parity", "int8", "files")
+        print_json({"bundle": str(path), **{key: manifest[key] for key in told if key in manifest}})
         return
     rows = [
-        [stage, precision, f"{entry['onnx']:.1e}", f"{entry['torchscript']:.1e}", _operators(entry["operators"])]
+        [stage, precision]
+        + [f"{entry[form]:.1e}" if form in entry else "–" for form in ("onnx", "torchscript")]
+        + [_operators(entry["operators"])]
         for precision, stages in manifest["parity"].items()
         for stage, entry in stages.items()
     ]
     columns = ["stage", "precision", "ONNX rel. L2", "TorchScript rel. L2", "convolutions and products compute in"]
     table(str(path), columns, rows, "Relative L2 against the eager network, the worst of the check clips.")
+    for backend, result in manifest.get("int8", {}).get("detections", {}).items():
+        print(f"int8 on {backend}: {_judgement(result)}")
     print(f"next: infdet-deploy bench {path} --frames 100 --runs 100   or   infdet-deploy detect {path} VIDEO")
+
+
+def _judgement(result: dict[str, Any]) -> str:
+    what = f"{result['missed']} of float32's detections missed, {result['extra']} extra on {result['clips']} clips"
+    if "map_int8" in result:
+        what = f"mAP@0.5 {100 * result['map_int8']:.2f}, float32 {100 * result['map_float32']:.2f}; {what}"
+    return what
 
 
 def _operators(counts: dict[str, int]) -> str:

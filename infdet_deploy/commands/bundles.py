@@ -16,9 +16,25 @@ if TYPE_CHECKING:
 
 
 def export(
-    run: Path | None, out: Path | None, precisions: tuple[str, ...], joined: bool = False, conv2d: bool = False
+    run: Path | None,
+    out: Path | None,
+    precisions: tuple[str, ...],
+    joined: bool = False,
+    conv2d: bool = False,
+    calibrate: Path | None = None,
+    max_map_drop: float = 1.0,
 ) -> "Bundle":
-    """Export a run (the newest where none is named) in float32 and `precisions`, and give the bundle back, checked."""
+    """Export a run (the newest where none is named) in float32 and `precisions`, and give the bundle back, checked.
+
+    calibrate: the recordings for int8 and for float16's ranges; max_map_drop: points of mAP@0.5 that int8 may lose
+    there.
+    """
+    if "int8" in precisions and calibrate is None:
+        raise UsageError(
+            "--int8 needs --calibrate DIR: a data set, or a folder of recordings like those that it will run on"
+        )
+    if calibrate is not None and not {"int8", "float16"} & set(precisions):
+        raise UsageError("--calibrate is for --int8 and --fp16; add one, or leave --calibrate out")
     from infdet_deploy.export.bundle import export_bundle
     from infdet_deploy.model.weights import load_network
     from infdet_deploy.runtime.bundle import load_bundle
@@ -32,10 +48,15 @@ def export(
     if out.suffix != ".infdet":
         raise UsageError(f"--out is {out}; a bundle is called NAME.infdet")
     rule = saved_rule(extra, network.config.classes)
+    mode, clips = extra.get("frame_mode", "resize"), None
+    if calibrate is not None:
+        from infdet_deploy.export.calibration import read_calibration
+
+        clips = read_calibration(calibrate, network.config.size, mode, network.config.classes)
     with progress("export") as update:
         export_bundle(
-            network, out, rule, ("float32", *precisions), frame_mode=extra.get("frame_mode", "resize"),
-            source=run.name, joined=joined, conv2d=conv2d, on_progress=update,
+            network, out, rule, ("float32", *precisions), frame_mode=mode, source=run.name, joined=joined,
+            conv2d=conv2d, calibration=clips, max_map_drop=max_map_drop, on_progress=update,
         )  # fmt: skip
     return load_bundle(out)
 

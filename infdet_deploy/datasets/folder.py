@@ -110,7 +110,7 @@ def open_dataset(
         names = tuple(classes) if classes is not None else tuple(sorted({clip.label for clip in trimmed}))
         return DataSet(path, path, trimmed, names, media)
     root = path if path.is_dir() else path.parent
-    media = _media(root)
+    media = media_in(root)
 
     known = tuple(classes) if classes is not None else _listed(source)
     seen = DataSet(root, source, (), (), media)
@@ -164,7 +164,7 @@ def _listed(source: Path) -> tuple[str, ...] | None:
     return tuple(listed)
 
 
-def _media(root: Path) -> dict[str, Path]:
+def media_in(root: Path) -> dict[str, Path]:
     """All there is to see, by name; a file in `videos/` goes before a folder in `frames/`, and that before the root."""
     found: dict[str, Path] = {}
     for folder, kind in ((root, "file"), (root / "frames", "folder"), (root / "videos", "any")):

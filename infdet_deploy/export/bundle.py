@@ -4,7 +4,7 @@ import dataclasses
 import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from infdet_deploy.runtime.golden import with_network
 from infdet_deploy.runtime.manifest import FORMAT, write_manifest
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, valid_length
 from infdet_deploy.video.sample import sample_frames
+
+if TYPE_CHECKING:
+    from infdet_deploy.export.calibration import Calibration
 
 EXAMPLE_FRAMES = 32
 _FLAGS = {"float16": "--fp16", "bfloat16": "--bf16"}
@@ -65,22 +68,30 @@ def export_bundle(
     include_weights: bool = True,
     joined: bool = False,
     conv2d: bool = False,
+    calibration: "Calibration | None" = None,
+    max_map_drop: float = 1.0,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> Path:
     """Export `network` as the folder `out`.
 
     rule: how scores become detections; default_rule() where None. joined: also write the stage `network`, all others in
-    one graph, which holds every weight a second time. conv2d: stages without 3D operators, which compute the same.
+    one graph, which holds every weight a second time; not in int8. conv2d: stages without 3D operators, which compute
+    the same. calibration, max_map_drop: the clips that int8 is calibrated and judged on, and float16's ranges are
+    measured on as well; the points of mAP@0.5 that int8 may lose there.
 
     Raises ParityError when a stage, on any backend that this machine has, is not within its tolerance of the network,
     does not compute in its precision, or has a 3D operator that it must not have; then nothing is written; UsageError
-    for a network without FEN that needs flow.
+    for a network without FEN that needs flow, and for int8 without float32 ONNX or without clips.
     """
     if network.config.has_flow and not network.config.has_fen:
         raise UsageError(
             "this network takes TV-L1 flow, which no stage computes and no camera waits for; train it with the FEN "
             "(--flow fen) to export it"
         )
+    int8 = "int8" in precisions
+    if int8 and (calibration is None or "float32" not in precisions or "onnx" not in formats):
+        raise UsageError("int8 is made from float32 ONNX with clips to calibrate on; give all three")
+    precisions = tuple(precision for precision in precisions if precision != "int8")
     specs = {name: spec for name, spec in stage_specs(network).items() if joined or name != NETWORK}
     size = network.config.size
     example = _feeds(specs, eager_tensors(network, sample_frames(EXAMPLE_FRAMES, size)))
@@ -89,7 +100,8 @@ def export_bundle(
     stages: dict[str, dict[str, Any]] = {n: {**dataclasses.asdict(specs[n]), "files": {}} for n in specs}
     ranges: dict[str, dict[str, float]] = {}
     if "float16" in precisions:
-        feeds = [_feeds(specs, tensors) for tensors in checks]
+        clips = () if calibration is None else calibration.windows
+        feeds = [_feeds(specs, tensors) for tensors in (*checks, *(eager_tensors(network, clip) for clip in clips))]
         for name in specs:
             ranges[name] = measure(build_stage(name, network, torch.float32), (feed[name] for feed in feeds))
     parity: dict[str, dict[str, Any]] = {precision: {} for precision in precisions}
@@ -113,31 +125,37 @@ def export_bundle(
             save_network(folder / WEIGHTS, network, network.config)
         golden = sample_frames(GOLDEN_FRAMES, size, seed=GOLDEN_SEED)
         write_golden(folder, golden, eager_tensors(network, golden))
+        manifest: dict[str, Any] = {
+            "format": FORMAT,
+            "name": out.name.removesuffix(".infdet"),
+            "source": source,
+            "made_by": {p: _version(p) for p in ("infdet-deploy", "torch", "onnx", "onnxscript", "numpy")},
+            "operators": "2d" if conv2d else "3d",
+            "model": network.config.to_json(),
+            "preprocessing": {"size": size, "mode": frame_mode, "dtype": "uint8", "channels": 1},
+            "classes": list(network.config.classes),
+            "rule": to_dict(rule or default_rule(network.config.classes)),
+            "frames_per_snippet": FRAMES_PER_SNIPPET,
+            "receptive_field_frames": 108,
+            "stages": stages,
+            "ranges": {n: {m: float(f"{v:.3g}") for m, v in found.items()} for n, found in ranges.items()},
+            "parity": parity,
+        }
+        if int8 and calibration is not None:
+            from infdet_deploy.export.int8_bundle import add_int8
+
+            def tell(what: str) -> None:
+                if on_progress:
+                    on_progress(done, steps, what)
+
+            stages_alone = {name: spec for name, spec in specs.items() if name != NETWORK}
+            add_int8(folder, manifest, stages_alone, calibration, checks, max_map_drop, tell)
         if on_progress:
             on_progress(done, steps, "hashing")
-        write_manifest(
-            folder,
-            {
-                "format": FORMAT,
-                "name": out.name.removesuffix(".infdet"),
-                "source": source,
-                "made_by": {p: _version(p) for p in ("infdet-deploy", "torch", "onnx", "onnxscript", "numpy")},
-                "operators": "2d" if conv2d else "3d",
-                "model": network.config.to_json(),
-                "preprocessing": {"size": size, "mode": frame_mode, "dtype": "uint8", "channels": 1},
-                "classes": list(network.config.classes),
-                "rule": to_dict(rule or default_rule(network.config.classes)),
-                "frames_per_snippet": FRAMES_PER_SNIPPET,
-                "receptive_field_frames": 108,
-                "stages": stages,
-                "ranges": {n: {m: float(f"{v:.3g}") for m, v in found.items()} for n, found in ranges.items()},
-                "parity": parity,
-                "files": {
-                    file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)}
-                    for file in sorted(folder.iterdir())
-                },
-            },
-        )
+        manifest["files"] = {
+            file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in sorted(folder.iterdir())
+        }
+        write_manifest(folder, manifest)
     return out
 
 

@@ -12,8 +12,8 @@ from infdet_deploy.errors import BackendError, UsageError, missing_package
 
 # name → (package to look for, what `pip install infdet-deploy[…]` brings it, precisions it can compute in)
 BACKENDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "openvino": ("openvino", "", ("float32", "bfloat16", "float16")),
-    "onnxruntime": ("onnxruntime", "onnxruntime", ("float32", "float16")),
+    "openvino": ("openvino", "", ("float32", "bfloat16", "float16", "int8")),
+    "onnxruntime": ("onnxruntime", "onnxruntime", ("float32", "float16", "int8")),
     "torchscript": ("torch", "export", ("float32", "bfloat16", "float16")),
 }
 

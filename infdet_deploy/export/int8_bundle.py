@@ -1,0 +1,120 @@
+"""The int8 stages of a bundle: calibrated, measured layer by layer, judged by what the whole network then finds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from infdet_deploy.agreement import tolerance
+from infdet_deploy.errors import ParityError
+from infdet_deploy.export.calibration import Calibration, stage_tensors
+from infdet_deploy.export.gate import judge, run_clips
+from infdet_deploy.export.int8 import plan
+from infdet_deploy.export.onnx import check_precision, count_precisions
+from infdet_deploy.export.sensitivity import Int8Stage, sensitivity
+from infdet_deploy.export.stages import StageSpec
+from infdet_deploy.runtime.backends.base import open_stage
+from infdet_deploy.runtime.bundle import Bundle
+from infdet_deploy.runtime.pipeline import Detector
+
+PROBES, PROBE_FRAMES = 2, 32  # clips, and frames of each, that a layer's sensitivity is measured on
+STRICTEST = 5e-3  # where the detections are not held, the stages' error is halved down to here
+# format → the backend that it is written for and measured on
+WRITTEN_FOR = {"onnx": "onnxruntime", "openvino": "openvino"}
+
+Checks = Sequence[Mapping[str, Mapping[str, np.ndarray]]]
+
+
+def add_int8(
+    folder: Path,
+    manifest: dict[str, Any],
+    specs: Mapping[str, StageSpec],
+    calibration: Calibration,
+    checks: Checks,
+    max_map_drop: float,
+    report: Callable[[str], None],
+) -> None:
+    """Write STAGE.int8.onnx and STAGE.int8.openvino.onnx from the float32 files in `folder`; complete the manifest.
+
+    checks: for each clip of `eager_tensors` its stages' inputs and outputs, on which the error is measured too, beside
+    the clips held out. Raises ParityError where a stage's error or the loss of detections cannot be held.
+    """
+    report("calibrating")
+    stages = _calibrate(folder, specs, calibration, checks, report)
+    details: dict[str, Any] = {
+        name: {"sensitivity": errors, "float32_layers": {}, "operators": {}} for name, (_, errors) in stages.items()
+    }
+    manifest["parity"]["int8"] = details
+    manifest["int8"] = {
+        "calibration": calibration.source,
+        "calibration_frames": sum(map(len, calibration.windows)),
+        "measured_frames": sum(map(len, calibration.held_out)),
+        "max_map_drop": max_map_drop,
+        "detections": {},
+    }
+    with Detector(Bundle(folder, manifest), "openvino", "float32") as detector:
+        classes = detector.bundle.classes
+        reference = run_clips(detector, calibration.judged)
+    for form, backend in WRITTEN_FOR.items():
+        allowed = tolerance("onnx", "int8")
+        while True:
+            for name, (stage, _) in stages.items():
+                report(f"{name} int8 {backend}")
+                file = folder / f"{name}.int8{'' if form == 'onnx' else f'.{form}'}.onnx"
+                details[name][form] = stage.write(backend, file, allowed)
+                heavy = sum(count_precisions(folder / f"{name}.float32.onnx").values())
+                floats = heavy - len(stage.plan.layers) + len(stage.kept[backend])
+                details[name]["operators"] = check_precision(name, file, "int8", floats)
+                details[name]["float32_layers"][form] = stage.kept[backend]
+                manifest["stages"][name]["files"].setdefault(form, {})["int8"] = file.name
+            with Detector(Bundle(folder, manifest), backend, "int8") as detector:
+                ours = run_clips(detector, calibration.judged)
+            result = judge(reference, ours, calibration.judged, classes, max_map_drop)
+            manifest["int8"]["detections"][backend] = result | {"stage_error_allowed": allowed}
+            if result["passed"]:
+                break
+            allowed /= 2
+            if allowed < STRICTEST:
+                raise ParityError(_lost(result, backend, max_map_drop))
+
+
+def _calibrate(
+    folder: Path,
+    specs: Mapping[str, StageSpec],
+    calibration: Calibration,
+    checks: Checks,
+    report: Callable[[str], None],
+) -> dict[str, tuple[Int8Stage, dict[str, float]]]:
+    """Each stage ready to be written, with the error of each of its layers alone."""
+    runners = {
+        name: open_stage(
+            "openvino", folder / f"{name}.float32.onnx", "float32",
+            tuple(i.name for i in spec.inputs), tuple(o.name for o in spec.outputs),
+        )
+        for name, spec in specs.items()
+    }  # fmt: skip
+    feeds = stage_tensors(runners, calibration.windows)
+    measured = stage_tensors(runners, calibration.held_out)
+    probes = stage_tensors(runners, [window[:PROBE_FRAMES] for window in calibration.held_out[:PROBES]])
+    for runner in runners.values():
+        runner.close()
+    stages = {}
+    for name, spec in specs.items():
+        report(f"{name} int8, layer by layer")
+        calibrated = plan(onnx.load(str(folder / f"{name}.float32.onnx")), feeds[name])
+        errors = sensitivity(calibrated, probes[name], spec.outputs[0].name)
+        tensors = [*measured[name], *(check[name] for check in checks)]
+        stages[name] = Int8Stage(calibrated, tuple(errors), tensors), errors
+    return stages
+
+
+def _lost(result: dict[str, Any], backend: str, max_map_drop: float) -> str:
+    what = f"int8 on {backend} misses {result['missed']} of float32's detections and has {result['extra']} more"
+    if "map_int8" in result:
+        what += f", mAP@0.5 {100 * result['map_int8']:.2f} instead of {100 * result['map_float32']:.2f}"
+    return (
+        f"{what} on {result['clips']} clips, allowed {max_map_drop:g} points; nothing was written: "
+        "export without --int8, or allow more with --max-map-drop"
+    )

@@ -1,0 +1,131 @@
+"""Where engines lie: `NAME.engines/` beside `NAME.infdet/`, each with a record of what it was built from and for.
+
+An engine is native code for one graph, one class of GPU and one version of TensorRT. It is used where its record names
+this very graph (by SHA-256), this GPU, this version, and the engine's own SHA-256; never otherwise. The record is
+written last, so an engine without one was interrupted and counts for nothing. The hashes find damage and mix-ups; they
+are no signature.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from infdet_deploy.config import from_dict
+from infdet_deploy.engines.build import Built
+from infdet_deploy.engines.options import BuildOptions
+from infdet_deploy.errors import BackendError, ConfigError
+from infdet_deploy.files import sha256, whole_file, write_json
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Key:
+    """What decides whether an engine may be used.
+
+    target: `tensorrt` or `tensorrt-rtx`. gpu and capability: the device it was built on; for TensorRT-RTX its
+    architectures, and `any`. version: of TensorRT. options: as in BuildOptions.
+    """
+
+    target: str
+    onnx_sha256: str
+    gpu: str
+    capability: str
+    version: str
+    options: dict[str, Any]
+
+    def digest(self) -> str:
+        """16 hexadecimal digits that tell keys apart."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Record:
+    """The JSON beside an engine."""
+
+    format: int
+    stage: str
+    precision: str
+    key: Key
+    engine_bytes: int
+    engine_sha256: str
+    build_s: float
+    inspected: bool
+    layers: dict[str, int]
+    convolutions: dict[str, int]
+
+
+def engine_folder(bundle: Path) -> Path:
+    """The folder of a bundle's engines."""
+    return bundle.resolve().with_suffix(".engines")
+
+
+def make_key(target: str, onnx: Path, gpu: str, capability: str, version: str, options: BuildOptions) -> Key:
+    """The key of the stage at `onnx`, built for this device with these options."""
+    plain = json.loads(json.dumps(asdict(options)))
+    return Key(target, sha256(onnx), gpu, capability, version, plain)
+
+
+def store(folder: Path, stage: str, precision: str, key: Key, built: Built) -> Path:
+    """Keep an engine, then its record; gives the engine's path back."""
+    path = folder / f"{stage}.{precision}.{key.digest()}.engine"
+    record = path.with_suffix(".json")
+    record.unlink(missing_ok=True)  # the old record does not describe the new engine
+    with whole_file(path) as temporary:
+        temporary.write_bytes(built.engine)
+    digest = hashlib.sha256(built.engine).hexdigest()
+    entry = Record(
+        FORMAT, stage, precision, key, len(built.engine), digest, built.build_s, built.inspected, built.layers,
+        built.convolutions,
+    )  # fmt: skip
+    write_json(record, asdict(entry))
+    return path
+
+
+def lookup(folder: Path, stage: str, precision: str, key: Key) -> Record | None:
+    """The record of exactly this build, where its engine is here, whole and unchanged."""
+    path = folder / f"{stage}.{precision}.{key.digest()}.engine"
+    record = _read(path.with_suffix(".json"))
+    if record is None or record.key != key or not path.is_file() or sha256(path) != record.engine_sha256:
+        return None
+    return record
+
+
+def find(onnx: Path, precision: str, gpu: str, capability: str, version: str) -> Path | None:
+    """The newest engine of the stage at `onnx` that this device may run, whatever options it was built with."""
+    folder, stage = engine_folder(onnx.parent), onnx.name.split(".")[0]
+    records = [(path, _read(path)) for path in folder.glob(f"{stage}.{precision}.*.json")]
+    fitting = [
+        path
+        for path, record in records
+        if record is not None
+        and (record.key.target, record.key.gpu, record.key.capability, record.key.version)
+        == ("tensorrt", gpu, capability, version)
+        and path.with_suffix(".engine").is_file()
+    ]
+    fitting.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    digest = sha256(onnx) if fitting else ""
+    for path in fitting:
+        record = _read(path)
+        if record is not None and record.key.onnx_sha256 == digest:
+            return path.with_suffix(".engine")
+    return None
+
+
+def load(path: Path) -> bytes:
+    """An engine's bytes; raises BackendError when they are not those that its record names."""
+    engine, record = path.read_bytes(), _read(path.with_suffix(".json"))
+    if record is None or hashlib.sha256(engine).hexdigest() != record.engine_sha256:
+        raise BackendError(f"{path} was changed since it was built (SHA-256 differs); delete it and build again")
+    return engine
+
+
+def _read(path: Path) -> Record | None:
+    """A record, or None where it is missing, damaged or of another format: then the engine is built anew."""
+    try:
+        record = from_dict(Record, json.loads(path.read_text(encoding="utf-8")), str(path))
+    except (OSError, ValueError, ConfigError):
+        return None
+    return record if record.format == FORMAT else None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from infdet_deploy.agreement import CHECK_FRAMES, compare, tolerance
 from infdet_deploy.errors import BundleError, missing_package
-from infdet_deploy.runtime.backends.base import BACKENDS, available, stage_format
+from infdet_deploy.runtime.backends.base import BACKENDS, available, ready, stage_format
 from infdet_deploy.runtime.bundle import WEIGHTS, Bundle
 from infdet_deploy.runtime.detections import Detection
 from infdet_deploy.runtime.pipeline import open_bundle_stage
@@ -86,6 +86,8 @@ def verify(bundle: Bundle, frames: tuple[int, ...] = CHECK_FRAMES) -> Iterator[S
         form = stage_format(backend)
         for stage in bundle.stages:
             for precision in bundle.manifest["stages"][stage]["files"].get(form, {}):
+                if not ready(backend, bundle.stage_file(stage, precision, form), precision):
+                    continue
                 runner = open_bundle_stage(bundle, stage, backend, precision)
                 (output,) = runner.outputs
                 for t, tensors in references.items():

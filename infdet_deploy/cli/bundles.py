@@ -96,7 +96,7 @@ def build(
 def detect(
     bundle: BundleArg,
     videos: Annotated[list[Path], typer.Argument(help="Video files, folders of images, .cptv or 16-bit TIFF.")],
-    backend: Annotated[str, typer.Option(help="openvino, onnxruntime or torchscript.")] = "openvino",
+    backend: Annotated[str, typer.Option(help="openvino, onnxruntime, torchscript or tensorrt.")] = "openvino",
     precision: Annotated[str, typer.Option(help="A precision that the bundle holds.")] = "float32",
     fps: Annotated[float | None, typer.Option(help="Frames per second, where the recording does not tell.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw frames, scores and detections into this folder.")] = None,

@@ -34,7 +34,9 @@ def build(
         raise UsageError(f"--target is {target}; expected {' or '.join(TARGETS)}")
     architectures = tuple(dict.fromkeys(part.strip().lower() for part in arch.split(","))) if arch else ()
     if (target == "tensorrt-rtx") != bool(architectures):
-        said = "needs --arch, such as --arch sm86,sm89" if target == "tensorrt-rtx" else "builds for this GPU: no --arch"
+        said = (
+            "needs --arch, such as --arch sm86,sm89" if not architectures else "builds for this GPU and takes no --arch"
+        )
         raise UsageError(f"--target {target} {said}")
     if architectures and (dla is not None or hardware_compatible or version_compatible):
         raise UsageError("--dla, --hardware-compatible and --version-compatible are for --target tensorrt")
@@ -46,7 +48,9 @@ def build(
     files = {(p, s): bundle.stage_file(s, p) for p in wanted for s in bundle.stages}
     package = TARGETS[target]
     if importlib.util.find_spec(package) is None:
-        raise missing_package(package, target, f"--target {target}")
+        again = f"infdet-deploy build {bundle.path.name} --target {target}"
+        again += f" --arch {arch}" if arch else ", both on the device"
+        raise InfdetError(f"{missing_package(package, target, f'--target {target}')} && {again}")
     gpu, capability = (",".join(architectures), "any") if architectures else _gpu(path)
     version = importlib.import_module(package).__version__
     folder = engine_folder(bundle.path)

@@ -70,7 +70,7 @@ def build_engine(
             temporary.write_bytes(bytes(config.get_timing_cache().serialize()))
     engine = bytes(plan)
     seconds = time.perf_counter() - start
-    layers = engine_layers(trt, engine, log) if not options.arch else None
+    layers = engine_layers(trt, engine, shapes, log) if not options.arch else None
     counts = precisions(layers if layers is not None else network_layers(trt, network))
     return Built(engine, trt.__version__, seconds, layers is not None, *counts)
 
@@ -96,8 +96,11 @@ def _configure(trt: Any, builder: Any, options: BuildOptions) -> Any:
     if options.version_compatible:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
     if options.dla is not None:
-        if options.dla >= builder.num_DLA_cores:
-            raise UsageError(f"--dla is {options.dla}; TensorRT {trt.__version__} finds {builder.num_DLA_cores} DLA cores here")
+        cores = builder.num_DLA_cores
+        if not 0 <= options.dla < cores:
+            raise UsageError(
+                f"--dla is {options.dla}; TensorRT {trt.__version__} finds {cores} DLA cores, counted from 0"
+            )
         config.default_device_type, config.DLA_core = trt.DeviceType.DLA, options.dla
         config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
     if options.arch:
@@ -120,7 +123,9 @@ def _refuse_3d(trt: Any, network: Any, onnx: Path) -> None:
     # input [batch, channels, depth, height, width]
     deep = [layer for layer in convolutions if len(layer.get_input(0).shape) == 5]
     if deep:
-        raise UsageError(f"{onnx.name} has {len(deep)} 3D convolutions, which a DLA does not compute; build without --dla")
+        raise UsageError(
+            f"{onnx.name} has {len(deep)} 3D convolutions, which a DLA does not compute; build without --dla"
+        )
 
 
 _loggers: dict[str, Any] = {}
@@ -145,7 +150,7 @@ def logger(trt: Any) -> Any:
 
 def reported(log: Any) -> str:
     """The logger's gathered errors in one line, without the one that only says that there is no GPU."""
-    found = [_line(message) for message in log.errors if "cudaError 35" not in message and "CUDA error 35" not in message]
+    found = [_line(message) for message in log.errors if "cudaError 35" not in message]
     return "; ".join(dict.fromkeys(found)) or "no reason was given"
 
 

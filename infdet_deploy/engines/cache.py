@@ -1,9 +1,9 @@
 """Where engines lie: `NAME.engines/` beside `NAME.infdet/`, each with a record of what it was built from and for.
 
 An engine is native code for one graph, one class of GPU and one version of TensorRT. It is used where its record names
-this very graph (by SHA-256), this GPU, this version, and the engine's own SHA-256; never otherwise. The record is
-written last, so an engine without one was interrupted and counts for nothing. The hashes find damage and mix-ups; they
-are no signature.
+this very graph (by SHA-256), this GPU, this version, and the engine's own SHA-256; another GPU or a later version only
+where it was built to be compatible. The record is written last, so an engine without one was interrupted and counts for
+nothing. The hashes find damage and mix-ups; they are no signature.
 """
 
 import hashlib
@@ -93,31 +93,35 @@ def lookup(folder: Path, stage: str, precision: str, key: Key) -> Record | None:
     return record
 
 
-def find(onnx: Path, precision: str, gpu: str, capability: str, version: str) -> Path | None:
+def find(onnx: Path, precision: str, gpu: str, capability: str, version: str) -> tuple[Path, Record] | None:
     """The newest engine of the stage at `onnx` that this device may run, whatever options it was built with."""
     folder, stage = engine_folder(onnx.parent), onnx.name.split(".")[0]
-    records = [(path, _read(path)) for path in folder.glob(f"{stage}.{precision}.*.json")]
-    fitting = [
-        path
-        for path, record in records
-        if record is not None
-        and (record.key.target, record.key.gpu, record.key.capability, record.key.version)
-        == ("tensorrt", gpu, capability, version)
-        and path.with_suffix(".engine").is_file()
-    ]
-    fitting.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    digest = sha256(onnx) if fitting else ""
-    for path in fitting:
-        record = _read(path)
-        if record is not None and record.key.onnx_sha256 == digest:
-            return path.with_suffix(".engine")
+    records = sorted(folder.glob(f"{stage}.{precision}.*.json"), key=lambda p: p.stat().st_mtime_ns, reverse=True)
+    digest = sha256(onnx) if records else ""
+    for path in records:
+        record, engine = _read(path), path.with_suffix(".engine")
+        if record is None or record.key.target != "tensorrt" or record.key.onnx_sha256 != digest:
+            continue
+        if _runs_on(record.key, gpu, capability, version) and engine.is_file():
+            return engine, record
     return None
 
 
-def load(path: Path) -> bytes:
+def _runs_on(key: Key, gpu: str, capability: str, version: str) -> bool:
+    same_gpu = (key.gpu, key.capability) == (gpu, capability)
+    if key.options.get("hardware_compatible"):
+        same_gpu = same_gpu or float(capability) >= 8.0  # Ampere
+    same_version = key.version == version
+    if key.options.get("version_compatible"):
+        ours, theirs = (tuple(int(n) for n in text.split(".")[:3]) for text in (version, key.version))
+        same_version = same_version or (ours[0] == theirs[0] and ours >= theirs)
+    return same_gpu and same_version
+
+
+def load(path: Path, record: Record) -> bytes:
     """An engine's bytes; raises BackendError when they are not those that its record names."""
-    engine, record = path.read_bytes(), _read(path.with_suffix(".json"))
-    if record is None or hashlib.sha256(engine).hexdigest() != record.engine_sha256:
+    engine = path.read_bytes()
+    if hashlib.sha256(engine).hexdigest() != record.engine_sha256:
         raise BackendError(f"{path} was changed since it was built (SHA-256 differs); delete it and build again")
     return engine
 

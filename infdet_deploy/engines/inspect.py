@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from infdet_deploy.engines.options import Shape
 from infdet_deploy.errors import ParityError
 
 # The words of the engine inspector, of all versions, by the type that they mean; longer names first.
@@ -32,13 +33,22 @@ class Layer:
     convolution: bool
 
 
-def engine_layers(trt: Any, engine: bytes, log: Any) -> list[Layer] | None:
-    """The layers that the engine inspector lists; None where this machine cannot load the engine."""
+def engine_layers(
+    trt: Any, engine: bytes, shapes: dict[str, tuple[Shape, Shape, Shape]], log: Any
+) -> list[Layer] | None:
+    """The layers that the engine inspector lists, at the profile's usual shapes, without which it tells no formats.
+
+    None where this machine cannot load the engine.
+    """
     loaded = trt.Runtime(log).deserialize_cuda_engine(engine)
     if loaded is None:
         return None
-    text = loaded.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    return read_layers(json.loads(text))
+    inspector = loaded.create_engine_inspector()
+    context = loaded.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+    for name, (_, usual, _) in shapes.items():
+        context.set_input_shape(name, usual)
+    inspector.execution_context = context
+    return read_layers(json.loads(inspector.get_engine_information(trt.LayerInformationFormat.JSON)))
 
 
 def read_layers(information: dict[str, Any]) -> list[Layer]:
@@ -61,14 +71,16 @@ def _is_convolution(kind: str, name: str, metadata: str) -> bool:
 
 
 def _type(entry: dict[str, Any]) -> str:
-    """The type of a layer's first input: what it multiplies. A convolution's output may be of a wider type."""
-    for end in ("Inputs", "Outputs"):
-        for tensor in entry.get(end, []):
-            text = str(tensor.get("Datatype") or tensor.get("Format/Datatype") or "").lower()
-            words = set(re.findall(r"[a-z]+\d*", text))
-            for name, spellings in _TYPES:
-                if words & set(spellings):
-                    return name
+    """The type of a layer's weights, else of its first input: what it multiplies. Its output may be of a wider type."""
+    weights = entry.get("Weights")
+    told = [weights.get("Type")] if isinstance(weights, dict) else []
+    for tensor in (*entry.get("Inputs", []), *entry.get("Outputs", [])):
+        told.append(tensor.get("Datatype") or tensor.get("Format/Datatype"))
+    for text in told:
+        words = set(re.findall(r"[a-z]+\d*", str(text).lower()))
+        for name, spellings in _TYPES:
+            if words & set(spellings):
+                return name
     return "other"
 
 
@@ -96,11 +108,12 @@ def precisions(layers: list[Layer]) -> tuple[dict[str, int], dict[str, int]]:
 def check_label(what: str, precision: str, convolutions: dict[str, int], float32_allowed: int = 0) -> None:
     """Refuse an engine called float16 whose convolutions are not.
 
-    float32_allowed: convolutions that the bundle's float16 stage keeps in float32. Raises ParityError.
+    float32_allowed: convolutions that the bundle's float16 stage keeps in float32. An inspector that tells no type at
+    all refutes nothing; the report then says `other`. Raises ParityError.
     """
     if precision != "float16" or not convolutions:
         return
     told = ", ".join(f"{name} × {count}" for name, count in sorted(convolutions.items()))
-    strange = sum(count for name, count in convolutions.items() if name != "float16")
-    if not convolutions.get("float16") or strange > float32_allowed:
+    untold = set(convolutions) == {"other"}
+    if not untold and (not convolutions.get("float16") or convolutions.get("float32", 0) > float32_allowed):
         raise ParityError(f"{what}: the engine called float16 computes its convolutions in {told}; refusing to keep it")

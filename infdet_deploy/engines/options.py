@@ -33,7 +33,8 @@ class BuildOptions:
         low, usual, high = self.frames
         if any(t % 4 for t in self.frames) or not MIN_FRAMES <= low <= usual <= high:
             raise UsageError(
-                f"--frames is {low},{usual},{high}; expected MIN,OPT,MAX in multiples of 4, {MIN_FRAMES} ≤ MIN ≤ OPT ≤ MAX"
+                f"--frames is {low},{usual},{high}; expected MIN,OPT,MAX in multiples of 4, "
+                f"{MIN_FRAMES} ≤ MIN ≤ OPT ≤ MAX"
             )
         if self.clip_frames < MIN_FRAMES:
             raise UsageError(f"--clip-frames is {self.clip_frames}; a clip needs at least {MIN_FRAMES}")

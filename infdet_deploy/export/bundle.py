@@ -19,7 +19,7 @@ from infdet_deploy.export.torchscript import export_torchscript
 from infdet_deploy.files import sha256, whole_folder, write_json
 from infdet_deploy.model.network import InfDetNet, to_grey
 from infdet_deploy.model.weights import save_network
-from infdet_deploy.runtime.backends.base import BACKENDS, available, open_stage, stage_format
+from infdet_deploy.runtime.backends.base import BACKENDS, BUILT_AHEAD, available, open_stage, stage_format
 from infdet_deploy.runtime.bundle import FORMAT, MANIFEST, WEIGHTS
 from infdet_deploy.runtime.detections import DetectionRule, default_rule
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, valid_length
@@ -180,7 +180,7 @@ class _StageWriter:
         """
         name, (output,) = self.name, (o.name for o in self.spec.outputs)
         allowed, worst = tolerance(form, precision), 0.0
-        backends = [b for b in BACKENDS if stage_format(b) == form and available(b)]
+        backends = [b for b in BACKENDS if stage_format(b) == form and b not in BUILT_AHEAD and available(b)]
         if not backends:
             raise ParityError(f"no backend here runs {form}, so nothing says that {name} is right; nothing was written")
         for backend in backends:

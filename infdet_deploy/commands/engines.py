@@ -1,12 +1,17 @@
 """`build`: a bundle's stages as engines, in the cache beside it."""
 
+import dataclasses
 import importlib
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infdet_deploy.console import progress
 from infdet_deploy.errors import BackendError, InfdetError, UsageError, missing_package
+
+if TYPE_CHECKING:
+    from infdet_deploy.engines.options import BuildOptions
+    from infdet_deploy.runtime.bundle import Bundle
 
 
 def build(
@@ -45,85 +50,85 @@ def build(
     )
     bundle = load_bundle(path)
     wanted = bundle.precisions if precision == "all" else tuple(precision.split(","))
-    files = {(p, s): bundle.stage_file(s, p) for p in wanted for s in bundle.stages}
-    package = TARGETS[target]
-    if importlib.util.find_spec(package) is None:
-        again = f"infdet-deploy build {bundle.path.name} --target {target}"
-        again += f" --arch {arch}" if arch else ", both on the device"
-        raise InfdetError(f"{missing_package(package, target, f'--target {target}')} && {again}")
-    gpu, capability = (",".join(architectures), "any") if architectures else _gpu(path)
-    version = importlib.import_module(package).__version__
-    folder = engine_folder(bundle.path)
+    stages = [(stage, p) for p in wanted for stage in bundle.stages]
+    for stage, p in stages:
+        bundle.stage_file(stage, p)  # refused before the first build
+    builder = _builder(target, bundle.path.name, architectures)
     rows = []
     with progress("build") as update:
-        for done, ((precision_, stage), onnx) in enumerate(files.items()):
-            update(done, len(files), f"{stage} {precision_}")
-            parity = bundle.manifest.get("parity", {}).get(precision_, {}).get(stage, {})
-            allowed = parity.get("operators", {}).get("float32", 0) if "float32_before" in parity else 0
-            inputs = bundle.manifest["stages"][stage]["inputs"]
-            job = _Job(target, folder, stage, precision_, onnx, inputs, allowed)
-            rows.append(job.row(gpu, capability, version, options))
-    return {
-        "bundle": str(path), "target": target, "gpu": gpu, "capability": capability, "version": version,
-        "engines": str(folder), "built": rows,
-    }  # fmt: skip
+        for done, (stage, p) in enumerate(stages):
+            update(done, len(stages), f"{stage} {p}")
+            rows.append({"stage": stage, "precision": p} | _build(bundle, stage, p, builder, options))
+    folder = str(engine_folder(bundle.path))
+    return {"bundle": str(path), **dataclasses.asdict(builder), "engines": folder, "built": rows}
 
 
-class _Job:
-    """One stage in one precision."""
+@dataclasses.dataclass(frozen=True)
+class _Builder:
+    """target and version: what builds; gpu and capability: the device, or the architectures and `any`."""
 
-    def __init__(
-        self, target: str, folder: Path, stage: str, precision: str, onnx: Path, inputs: list[dict[str, Any]],
-        float32_allowed: int,
-    ) -> None:  # fmt: skip
-        self.target, self.folder, self.stage, self.precision = target, folder, stage, precision
-        self.onnx, self.inputs, self.float32_allowed = onnx, inputs, float32_allowed
-
-    def row(self, gpu: str, capability: str, version: str, options: Any) -> dict[str, Any]:
-        from infdet_deploy.engines import cache
-        from infdet_deploy.engines.child import build_apart
-        from infdet_deploy.engines.inspect import check_label
-        from infdet_deploy.engines.options import TARGETS, profile
-
-        key = cache.make_key(self.target, self.onnx, gpu, capability, version, options)
-        row = {"stage": self.stage, "precision": self.precision}
-        record = cache.lookup(self.folder, self.stage, self.precision, key)
-        reused = record is not None
-        if record is None:
-            timing = None if options.arch else self.folder / f"timing.{key.version}.{_slug(gpu)}.cache"
-            try:
-                built = build_apart(TARGETS[self.target], self.onnx, profile(self.inputs, options), options, timing)
-                what = f"{self.stage} on {gpu}"
-                check_label(what, self.precision, built.convolutions, self.float32_allowed)
-            except UsageError:
-                raise
-            except InfdetError as error:
-                return row | {"error": str(error)}
-            cache.store(self.folder, self.stage, self.precision, key, built)
-            record = cache.lookup(self.folder, self.stage, self.precision, key)
-            assert record is not None
-        return row | {
-            "engine": str(self.folder / f"{self.stage}.{self.precision}.{key.digest()}.engine"),
-            "reused": reused,
-            "build_s": record.build_s,
-            "engine_bytes": record.engine_bytes,
-            "inspected": record.inspected,
-            "layers": record.layers,
-            "convolutions": record.convolutions,
-        }
+    target: str
+    version: str
+    gpu: str
+    capability: str
 
 
-def _gpu(bundle: Path) -> tuple[str, str]:
+def _builder(target: str, bundle: str, architectures: tuple[str, ...]) -> _Builder:
     from infdet_deploy.engines.device import current_device
+    from infdet_deploy.engines.options import TARGETS
 
+    package, again = TARGETS[target], f"infdet-deploy build {bundle} --target {target}"
+    if importlib.util.find_spec(package) is None:
+        there = f" --arch {','.join(architectures)}" if architectures else ", both on the device"
+        raise InfdetError(f"{missing_package(package, target, f'--target {target}')} && {again}{there}")
+    try:
+        version = importlib.import_module(package).__version__
+    except ImportError as error:  # its libraries are not found
+        raise BackendError(f"{package} is installed but does not load: {' '.join(str(error).split())}") from None
+    if architectures:
+        return _Builder(target, version, ",".join(architectures), "any")
     try:
         device = current_device()
     except BackendError as error:
-        raise BackendError(
-            f"{error}; an engine is built on the device that runs it: "
-            f"infdet-deploy build {bundle.name} --target tensorrt, there"
-        ) from None
-    return device.name, device.capability
+        raise BackendError(f"{error}; an engine is built on the device that runs it: {again}, there") from None
+    return _Builder(target, version, device.name, device.capability)
+
+
+def _build(bundle: "Bundle", stage: str, precision: str, builder: _Builder, options: "BuildOptions") -> dict[str, Any]:
+    """Build one stage, unless the very same build is here; its row without stage and precision."""
+    from infdet_deploy.engines import cache
+    from infdet_deploy.engines.child import build_apart
+    from infdet_deploy.engines.inspect import check_label
+    from infdet_deploy.engines.options import TARGETS, profile
+
+    onnx, folder = bundle.stage_file(stage, precision), cache.engine_folder(bundle.path)
+    key = cache.make_key(builder.target, onnx, builder.gpu, builder.capability, builder.version, options)
+    record = cache.lookup(folder, stage, precision, key)
+    reused = record is not None
+    if record is None:
+        gpu = "".join(c if c.isalnum() else "-" for c in builder.gpu)
+        timing = None if options.arch else folder / f"timing.{builder.version}.{gpu}.cache"
+        shapes = profile(bundle.manifest["stages"][stage]["inputs"], options)
+        parity = bundle.manifest.get("parity", {}).get(precision, {}).get(stage, {})
+        # a tower may keep its first layers in float32; what else the head keeps are products, not convolutions
+        allowed = parity.get("operators", {}).get("float32", 0) if "float32_before" in parity else 0
+        try:
+            built = build_apart(TARGETS[builder.target], onnx, shapes, options, timing)
+            check_label(f"{stage} on {builder.gpu}", precision, built.convolutions, allowed)
+        except UsageError:
+            raise
+        except InfdetError as error:
+            return {"error": str(error)}
+        record = cache.store(folder, stage, precision, key, built)
+    return {
+        "engine": str(cache.engine_file(folder, stage, precision, key)),
+        "reused": reused,
+        "build_s": record.build_s,
+        "engine_bytes": record.engine_bytes,
+        "inspected": record.inspected,
+        "layers": record.layers,
+        "convolutions": record.convolutions,
+    }
 
 
 def _frames(text: str) -> tuple[int, int, int]:
@@ -132,7 +137,3 @@ def _frames(text: str) -> tuple[int, int, int]:
     except ValueError:
         raise UsageError(f"--frames is {text}; expected MIN,OPT,MAX such as 16,128,384") from None
     return low, usual, high
-
-
-def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in text)

@@ -98,9 +98,7 @@ def _configure(trt: Any, builder: Any, options: BuildOptions) -> Any:
     if options.dla is not None:
         cores = builder.num_DLA_cores
         if not 0 <= options.dla < cores:
-            raise UsageError(
-                f"--dla is {options.dla}; TensorRT {trt.__version__} finds {cores} DLA cores, counted from 0"
-            )
+            raise UsageError(f"--dla is {options.dla}; TensorRT {trt.__version__} finds {cores} DLA cores here")
         config.default_device_type, config.DLA_core = trt.DeviceType.DLA, options.dla
         config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
     if options.arch:

@@ -68,9 +68,14 @@ def make_key(target: str, onnx: Path, gpu: str, capability: str, version: str, o
     return Key(target, sha256(onnx), gpu, capability, version, plain)
 
 
-def store(folder: Path, stage: str, precision: str, key: Key, built: Built) -> Path:
-    """Keep an engine, then its record; gives the engine's path back."""
-    path = folder / f"{stage}.{precision}.{key.digest()}.engine"
+def engine_file(folder: Path, stage: str, precision: str, key: Key) -> Path:
+    """Where the engine of this build lies, or would."""
+    return folder / f"{stage}.{precision}.{key.digest()}.engine"
+
+
+def store(folder: Path, stage: str, precision: str, key: Key, built: Built) -> Record:
+    """Keep an engine, then its record."""
+    path = engine_file(folder, stage, precision, key)
     record = path.with_suffix(".json")
     record.unlink(missing_ok=True)  # the old record does not describe the new engine
     with whole_file(path) as temporary:
@@ -81,12 +86,12 @@ def store(folder: Path, stage: str, precision: str, key: Key, built: Built) -> P
         built.convolutions,
     )  # fmt: skip
     write_json(record, asdict(entry))
-    return path
+    return entry
 
 
 def lookup(folder: Path, stage: str, precision: str, key: Key) -> Record | None:
     """The record of exactly this build, where its engine is here, whole and unchanged."""
-    path = folder / f"{stage}.{precision}.{key.digest()}.engine"
+    path = engine_file(folder, stage, precision, key)
     record = _read(path.with_suffix(".json"))
     if record is None or record.key != key or not path.is_file() or sha256(path) != record.engine_sha256:
         return None

@@ -21,6 +21,8 @@ _TYPES = (
     ("uint8", ("uint8",)),
     ("bool", ("bool",)),
 )
+# Generated kernels between the convolutions may name in their metadata one whose padding or cast they took over.
+_BETWEEN = ("kgen", "pointwise", "pooling", "reduce")
 _NOT_ARITHMETIC = ("reformat", "constant", "noop", "shape", "signal", "wait")
 
 
@@ -67,6 +69,8 @@ def read_layers(information: dict[str, Any]) -> list[Layer]:
 
 def _is_convolution(kind: str, name: str, metadata: str) -> bool:
     # fused layers have kinds of their own; metadata names the ONNX nodes they were made from
+    if any(word in kind.lower() for word in _BETWEEN):
+        return False
     return "conv" in kind.lower() or bool(re.search(r"/Conv(Transpose)?(_\d+)?\b", f"{name} {metadata}"))
 
 

@@ -30,15 +30,17 @@ def test_types(entry, precision):
 
 def test_what_is_a_convolution():
     fused = {
-        "Name": "kgen_1",
-        "LayerType": "kgen",
+        "Name": "fused_1",
+        "LayerType": "gemm",
         "Metadata": "[ONNX Layer: fen/conv1/Conv]\x1e[ONNX Layer: fen/Relu]",
     }
     product = {"Name": "head/fc1/Gemm", "LayerType": "gemm", "Metadata": "[ONNX Layer: head/fc1/Gemm]"}
     moved = {"Name": "Reformatting CopyNode for Input Tensor 0 to fen/conv1/Conv", "LayerType": "Reformat"}
-    layers = read_layers({"Layers": [fused, product, moved, "fen/layer1/0/Conv_2 + fen/Relu"]})
+    between = fused | {"Name": "kgen_2", "LayerType": "kgen"}
+    layers = read_layers({"Layers": [fused, between, product, moved, "fen/layer1/0/Conv_2 + fen/Relu"]})
     assert [(layer.name, layer.convolution) for layer in layers] == [
-        ("kgen_1", True),
+        ("fused_1", True),
+        ("kgen_2", False),
         ("head/fc1/Gemm", False),
         ("fen/layer1/0/Conv_2 + fen/Relu", True),
     ]

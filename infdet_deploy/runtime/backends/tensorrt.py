@@ -41,13 +41,13 @@ class TensorRtStage:
             self._scratch = self._allocate(self._scratch_bytes)
             context = self._context()
             for name in inputs:
-                if -1 in engine.get_tensor_shape(name):
+                if -1 in tuple(engine.get_tensor_shape(name)):
                     context.set_input_shape(name, self._longest(name))
             if context.infer_shapes():
                 raise BackendError("TensorRT cannot tell the shapes of the outputs; build the engine again")
             self._dtypes = {name: np.dtype(trt.nptype(engine.get_tensor_dtype(name))) for name in (*inputs, *outputs)}
             self._buffers = {
-                name: self._allocate(prod(context.get_tensor_shape(name)) * dtype.itemsize)
+                name: self._allocate(prod(tuple(context.get_tensor_shape(name))) * dtype.itemsize)
                 for name, dtype in self._dtypes.items()
             }
         except BaseException:
@@ -153,7 +153,7 @@ class TensorRtStage:
             self._drop(self._graphs.popitem(last=False)[1])
         context = self._context()
         for name, shape in zip(self.inputs, shapes, strict=True):
-            if -1 in self._engine.get_tensor_shape(name) and not context.set_input_shape(name, shape):
+            if -1 in tuple(self._engine.get_tensor_shape(name)) and not context.set_input_shape(name, shape):
                 raise BackendError(f"TensorRT refuses {name} of shape {list(shape)}: {reported(logger(trt))}")
         for name, address in self._buffers.items():
             context.set_tensor_address(name, address)

@@ -59,7 +59,7 @@ def missing_package(package: str, extra: str, purpose: str) -> InfdetError:
 _EXTRAS = {
     "torch": "train", "cv2": "train", "tensorboard": "train", "safetensors": "train", "onnx": "export",
     "onnxscript": "export", "onnxruntime": "onnxruntime", "cptv": "thermal", "tifffile": "thermal",
-    "matplotlib": "plot",
+    "matplotlib": "plot", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx", "cuda": "tensorrt",
 }  # fmt: skip
 
 

@@ -94,7 +94,8 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         work = cwd or tmp_path / "work"
         work.mkdir(exist_ok=True)
-        environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(Path.cwd())}
+        paths = os.pathsep.join(filter(None, (str(Path.cwd()), os.environ.get("PYTHONPATH"))))
+        environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": paths}
         line = [*COMMAND, *map(str, arguments)]
         return subprocess.run(line, cwd=work, env=environment, capture_output=True, text=True, timeout=500)
 

@@ -11,7 +11,7 @@ import numpy as np
 from infdet_deploy import __version__
 from infdet_deploy.errors import UsageError
 from infdet_deploy.machine import cpu_count, peak_memory_bytes, processor_name
-from infdet_deploy.runtime.backends.base import BACKENDS, available, stage_format, takes
+from infdet_deploy.runtime.backends.base import BACKENDS, available, ready, stage_format, takes
 from infdet_deploy.runtime.bundle import Bundle
 from infdet_deploy.runtime.pipeline import Detector
 from infdet_deploy.snippets import MIN_FRAMES
@@ -42,6 +42,10 @@ def contenders(bundle: Bundle, backends: str = "openvino", precisions: str = "al
         wanted = held if precisions == "all" else precisions.split(",")
         for precision in wanted:
             if precision in held:
+                # `all` leaves out what was not built for this device; asked for by name, that is an error
+                files = [bundle.stage_file(stage, precision, stage_format(name)) for stage in bundle.stages]
+                if backends == "all" and not all(ready(name, file, precision) for file in files):
+                    continue
                 found.append(Contender(name, precision))
             elif backends != "all":
                 raise UsageError(f"{bundle.path} has no {precision} for {name}; it has {', '.join(held) or 'none'}")

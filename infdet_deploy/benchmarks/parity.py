@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from infdet_deploy.agreement import CHECK_FRAMES, Errors, Tolerances, compare
 from infdet_deploy.benchmarks.latency import Contender
 from infdet_deploy.errors import BackendError, BundleError, missing_package
-from infdet_deploy.runtime.backends.base import BACKENDS, available, stage_format, takes
+from infdet_deploy.runtime.backends.base import BACKENDS, available, ready, stage_format, takes
 from infdet_deploy.runtime.bundle import WEIGHTS, Bundle
 from infdet_deploy.runtime.detections import Detection
 from infdet_deploy.runtime.golden import Tensors, load_golden, stage_tensors
@@ -75,13 +75,18 @@ def compare_detections(reference: list[Detection], ours: list[Detection]) -> Det
 
 
 def entries(bundle: Bundle) -> list[Contender]:
-    """Every backend of this machine in every precision that it can compute in and every stage is held in."""
-    return [
-        Contender(backend, precision)
-        for backend in filter(available, BACKENDS)
-        for precision in bundle.precisions_as(stage_format(backend))
-        if takes(backend, precision)
-    ]
+    """Every backend of this machine in every precision that it can compute in and every stage is held in.
+
+    A backend that is built ahead counts where it has been built.
+    """
+    found = []
+    for backend in filter(available, BACKENDS):
+        form = stage_format(backend)
+        for precision in filter(lambda held: takes(backend, held), bundle.precisions_as(form)):
+            files = (bundle.stage_file(stage, precision, form) for stage in bundle.stages)
+            if all(ready(backend, file, precision) for file in files):
+                found.append(Contender(backend, precision))
+    return found
 
 
 def load_reference(bundle: Bundle) -> "InfDetNet":

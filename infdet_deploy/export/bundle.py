@@ -22,7 +22,7 @@ from infdet_deploy.files import sha256, whole_folder
 from infdet_deploy.model.i3d import ENDPOINTS
 from infdet_deploy.model.network import InfDetNet, to_grey
 from infdet_deploy.model.weights import save_network
-from infdet_deploy.runtime.backends.base import BACKENDS, available, open_stage, stage_format, takes
+from infdet_deploy.runtime.backends.base import BACKENDS, BUILT_AHEAD, available, open_stage, stage_format, takes
 from infdet_deploy.runtime.bundle import NETWORK, WEIGHTS
 from infdet_deploy.runtime.detections import DetectionRule, default_rule
 from infdet_deploy.runtime.golden import with_network
@@ -246,7 +246,8 @@ class _StageWriter:
         """
         name, (output,) = self.name, (o.name for o in self.spec.outputs)
         allowed, worst = tolerance(form, precision), 0.0
-        backends = [b for b in BACKENDS if stage_format(b) == form and takes(b, precision) and available(b)]
+        able = [b for b in BACKENDS if stage_format(b) == form and takes(b, precision) and b not in BUILT_AHEAD]
+        backends = list(filter(available, able))
         if not backends:
             raise ParityError(
                 f"no backend here runs {precision} {form}, so nothing says that {name} is right; nothing was written"

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -111,7 +112,7 @@ class Detector:
                     found.setdefault("infrared_features", []).append(features[keep])
             if "flow_tower" in self.stages:
                 with _clock(timings, "fen"):
-                    flow = self.flow(frames, start, stop)
+                    flow = self._flow(frames, start, stop)
                 with _clock(timings, "flow_tower"):
                     features = self.stages["flow_tower"].run({"flow": flow})["features"]
                     found.setdefault("flow_features", []).append(features[keep])
@@ -129,6 +130,19 @@ class Detector:
         flow = np.concatenate(blocks)
         if stop == len(frames):
             flow[-1] = 0
+        return flow
+
+    def _flow(self, frames: np.ndarray, start: int, stop: int) -> Any:
+        """As `flow`, but left on the GPU where the backend computes there, and in one piece."""
+        run = getattr(self.stages["fen"], "run_on_device", None)
+        if run is None:
+            return self.flow(frames, start, stop)
+        block = frames[start : stop + 1]
+        if stop == len(frames):
+            block = np.concatenate((block, block[-1:]))
+        flow = run({"frames": block})["flow"]
+        if stop == len(frames):
+            flow[stop - start - 1 :].clear()
         return flow
 
 

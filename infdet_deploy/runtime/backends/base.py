@@ -8,14 +8,17 @@ from typing import Protocol
 
 import numpy as np
 
-from infdet_deploy.errors import BackendError, UsageError, missing_package
+from infdet_deploy.errors import BackendError, InfdetError, UsageError, missing_package
 
 # name → (package to look for, what `pip install infdet-deploy[…]` brings it, precisions it can compute in)
 BACKENDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "openvino": ("openvino", "", ("float32", "bfloat16", "float16", "int8")),
     "onnxruntime": ("onnxruntime", "onnxruntime", ("float32", "float16", "int8")),
     "torchscript": ("torch", "export", ("float32", "bfloat16", "float16")),
+    "tensorrt": ("tensorrt", "tensorrt", ("float32", "bfloat16", "float16", "int8")),
 }
+# Backends that compile nothing when a stage is opened: they run what `infdet-deploy build` has built beforehand.
+BUILT_AHEAD = ("tensorrt",)
 
 
 class Backend(Protocol):
@@ -46,6 +49,16 @@ def available(name: str) -> bool:
     return importlib.util.find_spec(BACKENDS[name][0]) is not None
 
 
+def ready(name: str, path: Path, precision: str) -> bool:
+    """Whether this machine can open the stage at `path` with the backend: for one that is built ahead, an engine is."""
+    if not available(name) or name not in BUILT_AHEAD:
+        return available(name)
+    try:
+        return importlib.import_module(f"infdet_deploy.runtime.backends.{name}").built(path, precision)
+    except (InfdetError, ImportError):  # no GPU, or a package that does not load
+        return False
+
+
 def open_stage(backend: str, path: Path, precision: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Backend:
     """Compile the stage at `path`.
 
@@ -58,9 +71,11 @@ def open_stage(backend: str, path: Path, precision: str, inputs: tuple[str, ...]
         raise UsageError(f"{backend} takes {', '.join(precisions)}, not {precision}")
     if not available(backend):
         raise missing_package(package, extra, f"backend {backend}")
-    module = importlib.import_module(f"infdet_deploy.runtime.backends.{backend}")
     try:
+        module = importlib.import_module(f"infdet_deploy.runtime.backends.{backend}")
         return module.open_stage(path, precision, inputs, outputs)
+    except InfdetError:
+        raise
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise BackendError(f"{backend} refuses {path.name}: {reason[0]}") from error

@@ -1,0 +1,123 @@
+"""What an engine really computes in, layer by layer, and whether it may be called float16."""
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from infdet_deploy.engines.options import Shape
+from infdet_deploy.errors import ParityError
+
+# The words of the engine inspector, of all versions, by the type that they mean; longer names first.
+_TYPES = (
+    ("bfloat16", ("bf16", "bfloat16")),
+    ("float16", ("fp16", "half", "float16")),
+    ("float32", ("fp32", "float32", "float")),
+    ("float8", ("fp8",)),
+    ("int8", ("int8",)),
+    ("int32", ("int32",)),
+    ("int64", ("int64",)),
+    ("uint8", ("uint8",)),
+    ("bool", ("bool",)),
+)
+# Generated kernels between the convolutions may name in their metadata one whose padding or cast they took over.
+_BETWEEN = ("kgen", "pointwise", "pooling", "reduce")
+_NOT_ARITHMETIC = ("reformat", "constant", "noop", "shape", "signal", "wait")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: its name, the type that it computes in (`other` where not told), whether it is a convolution."""
+
+    name: str
+    precision: str
+    convolution: bool
+
+
+def engine_layers(
+    trt: Any, engine: bytes, shapes: dict[str, tuple[Shape, Shape, Shape]], log: Any
+) -> list[Layer] | None:
+    """The layers that the engine inspector lists, at the profile's usual shapes, without which it tells no formats.
+
+    None where this machine cannot load the engine.
+    """
+    loaded = trt.Runtime(log).deserialize_cuda_engine(engine)
+    if loaded is None:
+        return None
+    inspector = loaded.create_engine_inspector()
+    context = loaded.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+    for name, (_, usual, _) in shapes.items():
+        context.set_input_shape(name, usual)
+    inspector.execution_context = context
+    return read_layers(json.loads(inspector.get_engine_information(trt.LayerInformationFormat.JSON)))
+
+
+def read_layers(information: dict[str, Any]) -> list[Layer]:
+    """The layers in the engine inspector's JSON."""
+    layers = []
+    for entry in information.get("Layers", []):
+        if isinstance(entry, str):  # the engine was built without layer details
+            layers.append(Layer(entry, "other", bool(re.search(r"/Conv(Transpose)?(_\d+)?\b", entry))))
+            continue
+        kind, name = str(entry.get("LayerType", "")), str(entry.get("Name", ""))
+        if any(word in kind.lower() for word in _NOT_ARITHMETIC) or name.startswith("Reformatting"):
+            continue
+        layers.append(Layer(name, _type(entry), _is_convolution(kind, name, str(entry.get("Metadata", "")))))
+    return layers
+
+
+def _is_convolution(kind: str, name: str, metadata: str) -> bool:
+    # fused layers have kinds of their own; metadata names the ONNX nodes they were made from
+    if any(word in kind.lower() for word in _BETWEEN):
+        return False
+    return "conv" in kind.lower() or bool(re.search(r"/Conv(Transpose)?(_\d+)?\b", f"{name} {metadata}"))
+
+
+def _type(entry: dict[str, Any]) -> str:
+    """The type of a layer's weights, else of its first input: what it multiplies. Its output may be of a wider type."""
+    weights = entry.get("Weights")
+    told = [weights.get("Type")] if isinstance(weights, dict) else []
+    for tensor in (*entry.get("Inputs", []), *entry.get("Outputs", [])):
+        told.append(tensor.get("Datatype") or tensor.get("Format/Datatype"))
+    for text in told:
+        words = set(re.findall(r"[a-z]+\d*", str(text).lower()))
+        for name, spellings in _TYPES:
+            if words & set(spellings):
+                return name
+    return "other"
+
+
+def network_layers(trt: Any, network: Any) -> list[Layer]:
+    """The layers of a parsed network, which a strongly typed build must keep in their types."""
+    names = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
+    convolutions = (trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION)
+    arithmetic = (*convolutions, *(getattr(trt.LayerType, n) for n in ("MATRIX_MULTIPLY", "POOLING", "NORMALIZATION")))
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    return [
+        Layer(layer.name, names.get(layer.get_input(0).dtype.name, "other"), layer.type in convolutions)
+        for layer in layers
+        if layer.type in arithmetic
+    ]
+
+
+def precisions(layers: list[Layer]) -> tuple[dict[str, int], dict[str, int]]:
+    """How many layers compute in each type: of all, and of the convolutions."""
+    return (
+        dict(Counter(layer.precision for layer in layers)),
+        dict(Counter(layer.precision for layer in layers if layer.convolution)),
+    )
+
+
+def check_label(what: str, precision: str, convolutions: dict[str, int], float32_allowed: int = 0) -> None:
+    """Refuse an engine called float16 whose convolutions are not.
+
+    float32_allowed: convolutions that the bundle's float16 stage keeps in float32. An inspector that tells no type at
+    all refutes nothing; the report then says `other`. Raises ParityError.
+    """
+    if precision != "float16" or not convolutions:
+        return
+    told = ", ".join(f"{name} × {count}" for name, count in sorted(convolutions.items()))
+    untold = set(convolutions) == {"other"}
+    if not untold and (not convolutions.get("float16") or convolutions.get("float32", 0) > float32_allowed):
+        raise ParityError(f"{what}: the engine called float16 computes its convolutions in {told}; refusing to keep it")

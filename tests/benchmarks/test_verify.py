@@ -23,6 +23,7 @@ from infdet_deploy.benchmarks.report import Verification, module_rows, stage_row
 from infdet_deploy.errors import BundleError
 from infdet_deploy.runtime.bundle import STAGES, load_bundle
 from infdet_deploy.runtime.golden import load_golden
+from infdet_deploy.runtime.manifest import write_manifest
 from tests.benchmarks.faults import change_graph, overflow_weight, rehash
 from tests.conftest import COMMAND
 
@@ -100,7 +101,7 @@ def test_self_test_finds_a_changed_stage_and_refuses_a_bundle_without_a_clip(bun
     (bundle_copy / "golden.npz").unlink()
     manifest = json.loads((bundle_copy / "manifest.json").read_text())
     del manifest["files"]["golden.npz"]
-    (bundle_copy / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(bundle_copy, manifest)
     refused = command("verify", bundle_copy, "--self-test")
     assert refused.returncode == 1
     assert "holds no golden.npz" in refused.stderr

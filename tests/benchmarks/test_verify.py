@@ -18,12 +18,12 @@ from infdet_deploy.benchmarks.bisect import Bisection, ModuleErrors
 from infdet_deploy.benchmarks.end_to_end import EndToEnd, end_to_end, sample_clips
 from infdet_deploy.benchmarks.latency import Contender
 from infdet_deploy.benchmarks.page import render
-from infdet_deploy.benchmarks.parity import StageParity, golden_references
+from infdet_deploy.benchmarks.parity import StageParity, golden_references, stage_parity
 from infdet_deploy.benchmarks.report import Verification, module_rows, stage_rows
 from infdet_deploy.errors import BundleError
 from infdet_deploy.runtime.bundle import STAGES, load_bundle
 from infdet_deploy.runtime.golden import load_golden
-from tests.benchmarks.faults import change_graph, overflow_weight, rehash
+from tests.benchmarks.faults import change_graph, overflow_weight, rehash, set_pads
 from tests.conftest import COMMAND
 
 STAGE_KEYS = {
@@ -104,6 +104,21 @@ def test_self_test_finds_a_changed_stage_and_refuses_a_bundle_without_a_clip(bun
     refused = command("verify", bundle_copy, "--self-test")
     assert refused.returncode == 1
     assert "holds no golden.npz" in refused.stderr
+
+
+def test_a_stage_that_cannot_run_is_a_row_and_no_traceback(bundle_copy):
+    node = "flow_tower/Mixed_5b/b1b/Conv"
+    change_graph(bundle_copy, "flow_tower.float32.onnx", lambda g: set_pads(g, node, [1, 1, 1, 1, 1, 2]))
+    bundle = load_bundle(bundle_copy)
+    references = golden_references(bundle)
+    wrong = [row for row in stage_parity(bundle, references) if not row.passed]
+    assert {(row.stage, row.precision) for row in wrong} == {("flow_tower", "float32")}
+    assert all(row.error and "\n" not in row.error and np.isnan(row.max_abs) for row in wrong)
+    contenders = [Contender(row.backend, "float32") for row in wrong]
+    for row in end_to_end(bundle, contenders, sample_clips(references)):
+        assert not row.passed
+        assert row.error
+        assert "\n" not in row.error
 
 
 @pytest.mark.parametrize(

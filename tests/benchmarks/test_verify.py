@@ -23,7 +23,7 @@ from infdet_deploy.benchmarks.report import Verification, module_rows, stage_row
 from infdet_deploy.errors import BundleError
 from infdet_deploy.runtime.bundle import STAGES, load_bundle
 from infdet_deploy.runtime.golden import load_golden
-from tests.benchmarks.faults import change_graph, overflow_weight, rehash, set_pads
+from tests.benchmarks.faults import change_graph, poison_bias, rehash, set_pads
 from tests.conftest import COMMAND
 
 STAGE_KEYS = {
@@ -80,7 +80,7 @@ def test_self_test_without_torch_onnx_and_safetensors(tiny_bundle, tmp_path):
 
 
 def test_self_test_finds_a_changed_stage_and_refuses_a_bundle_without_a_clip(bundle_copy, command):
-    change_graph(bundle_copy, "head.float16.onnx", lambda g: overflow_weight(g, "head/classifiers/0/hidden/Gemm"))
+    change_graph(bundle_copy, "head.float16.onnx", lambda g: poison_bias(g, "output.bias"))
     result = command("verify", bundle_copy, "--self-test", "--json")
     assert result.returncode == 1
     report = json.loads(result.stdout)

@@ -54,6 +54,7 @@ def test_the_golden_clip_is_what_the_network_gives(tiny_bundle, tiny_network):
     assert (tiny_bundle / "golden.npz").stat().st_size < 1_000_000
 
 
+@pytest.mark.slow
 def test_self_test_without_torch_onnx_and_safetensors(tiny_bundle, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\nfor name in ('torch', 'onnx', 'safetensors', 'cv2', 'matplotlib'):\n    sys.modules[name] = None\n"
@@ -79,6 +80,7 @@ def test_self_test_without_torch_onnx_and_safetensors(tiny_bundle, tmp_path):
     assert "verify (without --self-test) needs the package torch" in without.stderr
 
 
+@pytest.mark.slow
 def test_self_test_finds_a_changed_stage_and_refuses_a_bundle_without_a_clip(bundle_copy, command):
     change_graph(bundle_copy, "head.float16.onnx", lambda g: poison_bias(g, "output.bias"))
     result = command("verify", bundle_copy, "--self-test", "--json")
@@ -163,6 +165,7 @@ def test_end_to_end_by_hand(tiny_bundle):
     assert not row.passed
 
 
+@pytest.mark.slow
 def test_data_gives_map_and_its_change(tmp_path, tiny_bundle, command):
     from tests.video.recordings import moving_scene, write_video
 

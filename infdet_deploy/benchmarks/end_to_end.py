@@ -9,7 +9,7 @@ import numpy as np
 
 from infdet_deploy.agreement import Errors, Tolerances, compare
 from infdet_deploy.benchmarks.latency import REAL_TIME_FPS, Contender
-from infdet_deploy.benchmarks.parity import DetectionChanges, compare_detections
+from infdet_deploy.benchmarks.parity import DetectionChanges, compare_detections, why
 from infdet_deploy.errors import InfdetError
 from infdet_deploy.runtime.bundle import Bundle
 from infdet_deploy.runtime.detections import Detection
@@ -148,13 +148,13 @@ def end_to_end(
         wanted.append(detections_of(bundle, clip.scores, len(clip.frames), clip.fps))
         if clip.annotation is not None:
             annotations.append(clip.annotation)
-        for detector, tally in zip(detectors, tallies, strict=True):
+        for entry, detector, tally in zip(contenders, detectors, tallies, strict=True):
             if detector is None or tally.error:
                 continue
             try:
                 scores = detector.scores(clip.frames)
-            except InfdetError as error:
-                tally.error = str(error)
+            except Exception as error:  # as in parity
+                tally.error = why(entry, error)
                 continue
             found = detector.detections(scores, len(clip.frames), clip.fps)
             change = compare_detections(wanted[-1], found)

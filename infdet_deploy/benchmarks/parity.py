@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from infdet_deploy.agreement import CHECK_FRAMES, Errors, Tolerances, compare
 from infdet_deploy.benchmarks.latency import Contender
-from infdet_deploy.errors import BackendError, BundleError, missing_package
+from infdet_deploy.errors import BackendError, BundleError, InfdetError, missing_package
 from infdet_deploy.runtime.backends.base import BACKENDS, available, ready, stage_format, takes
 from infdet_deploy.runtime.bundle import WEIGHTS, Bundle
 from infdet_deploy.runtime.detections import Detection
@@ -154,16 +154,30 @@ def stage_parity(
 def _run(
     bundle: Bundle, stage: str, entry: Contender, references: Sequence[Tensors]
 ) -> Iterator[tuple[Tensors, Errors, str]]:
+    nothing = Errors(nan, nan, nan, nan, 0)
     try:
         runner = open_bundle_stage(bundle, stage, entry.backend, entry.precision)
     except BackendError as error:
         for tensors in references:
-            yield tensors, Errors(nan, nan, nan, nan, 0), str(error)
+            yield tensors, nothing, str(error)
         return
     (output,) = runner.outputs
     for tensors in references:
-        yield tensors, compare(runner.run(_feeds(tensors[stage], runner.inputs))[output], tensors[stage][output]), ""
+        try:
+            found = runner.run(_feeds(tensors[stage], runner.inputs))[output]
+        except Exception as error:  # each backend has errors of its own for a graph that fails as it runs
+            yield tensors, nothing, why(entry, error)
+            continue
+        yield tensors, compare(found, tensors[stage][output]), ""
     runner.close()
+
+
+def why(entry: Contender, error: Exception) -> str:
+    """Why a contender failed, in one line."""
+    if isinstance(error, InfdetError):
+        return str(error)
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return f"{entry.backend} {entry.precision} cannot run: {lines[0]}"
 
 
 def _feeds(tensors: Mapping, names: tuple[str, ...]) -> dict:

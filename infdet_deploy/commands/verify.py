@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infdet_deploy.console import progress, say
-from infdet_deploy.errors import UsageError
+from infdet_deploy.errors import InfdetError, UsageError
 
 if TYPE_CHECKING:
     from infdet_deploy.agreement import Tolerances
@@ -142,5 +142,8 @@ def _bisections(
                 say(f"not taken apart: {stage} on {backend} {precision}; --bisect is for the single ONNX stages")
                 continue
             tensors = by_length[frames][stage]
-            found.append(bisect(bundle, network, stage, backend, precision, tensors, tolerances))
+            try:
+                found.append(bisect(bundle, network, stage, backend, precision, tensors, tolerances))
+            except InfdetError as error:
+                say(f"not taken apart: {error}")
     return found

@@ -18,13 +18,13 @@ from infdet_deploy.benchmarks.bisect import Bisection, ModuleErrors
 from infdet_deploy.benchmarks.end_to_end import EndToEnd, end_to_end, sample_clips
 from infdet_deploy.benchmarks.latency import Contender
 from infdet_deploy.benchmarks.page import render
-from infdet_deploy.benchmarks.parity import StageParity, golden_references
+from infdet_deploy.benchmarks.parity import StageParity, golden_references, stage_parity
 from infdet_deploy.benchmarks.report import Verification, module_rows, stage_rows
 from infdet_deploy.errors import BundleError
 from infdet_deploy.runtime.bundle import STAGES, load_bundle
 from infdet_deploy.runtime.golden import load_golden
 from infdet_deploy.runtime.manifest import write_manifest
-from tests.benchmarks.faults import change_graph, overflow_weight, rehash
+from tests.benchmarks.faults import change_graph, poison_bias, rehash, set_pads
 from tests.conftest import COMMAND
 
 STAGE_KEYS = {
@@ -55,6 +55,7 @@ def test_the_golden_clip_is_what_the_network_gives(tiny_bundle, tiny_network):
     assert (tiny_bundle / "golden.npz").stat().st_size < 1_000_000
 
 
+@pytest.mark.slow
 def test_self_test_without_torch_onnx_and_safetensors(tiny_bundle, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\nfor name in ('torch', 'onnx', 'safetensors', 'cv2', 'matplotlib'):\n    sys.modules[name] = None\n"
@@ -80,8 +81,9 @@ def test_self_test_without_torch_onnx_and_safetensors(tiny_bundle, tmp_path):
     assert "verify (without --self-test) needs the package torch" in without.stderr
 
 
+@pytest.mark.slow
 def test_self_test_finds_a_changed_stage_and_refuses_a_bundle_without_a_clip(bundle_copy, command):
-    change_graph(bundle_copy, "head.float16.onnx", lambda g: overflow_weight(g, "head/classifiers/0/hidden/Gemm"))
+    change_graph(bundle_copy, "head.float16.onnx", lambda g: poison_bias(g, "output.bias"))
     result = command("verify", bundle_copy, "--self-test", "--json")
     assert result.returncode == 1
     report = json.loads(result.stdout)
@@ -105,6 +107,21 @@ def test_self_test_finds_a_changed_stage_and_refuses_a_bundle_without_a_clip(bun
     refused = command("verify", bundle_copy, "--self-test")
     assert refused.returncode == 1
     assert "holds no golden.npz" in refused.stderr
+
+
+def test_a_stage_that_cannot_run_is_a_row_and_no_traceback(bundle_copy):
+    node = "flow_tower/Mixed_5b/b1b/Conv"
+    change_graph(bundle_copy, "flow_tower.float32.onnx", lambda g: set_pads(g, node, [1, 1, 1, 1, 1, 2]))
+    bundle = load_bundle(bundle_copy)
+    references = golden_references(bundle)
+    wrong = [row for row in stage_parity(bundle, references) if not row.passed]
+    assert {(row.stage, row.precision) for row in wrong} == {("flow_tower", "float32")}
+    assert all(row.error and "\n" not in row.error and np.isnan(row.max_abs) for row in wrong)
+    contenders = [Contender(row.backend, "float32") for row in wrong]
+    for row in end_to_end(bundle, contenders, sample_clips(references)):
+        assert not row.passed
+        assert row.error
+        assert "\n" not in row.error
 
 
 @pytest.mark.parametrize(
@@ -149,6 +166,7 @@ def test_end_to_end_by_hand(tiny_bundle):
     assert not row.passed
 
 
+@pytest.mark.slow
 def test_data_gives_map_and_its_change(tmp_path, tiny_bundle, command):
     from tests.video.recordings import moving_scene, write_video
 

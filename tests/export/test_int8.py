@@ -233,6 +233,10 @@ def test_the_gate_with_annotations():
     worse = judge(reference, results("hug", None, "drop", "drop"), clips, ("drop", "hug"), 1.0)
     assert (worse["map_int8"], worse["missed"], worse["extra"], worse["passed"]) == (0.75, 1, 0, False)
     assert judge(reference, results("hug", None, "drop", "drop"), clips, ("drop", "hug"), 25.0)["passed"]
+    moved = [(scores + 0.04, found) for scores, found in reference]
+    far = judge(reference, moved, clips, ("drop", "hug"), 1.0)
+    assert far["score_shift"] == pytest.approx(0.04, abs=1e-6)
+    assert not far["passed"]
 
 
 def test_the_gate_without_annotations():

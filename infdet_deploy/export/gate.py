@@ -30,8 +30,9 @@ def run_clips(detector: Detector, judged: Judged) -> Results:
 
 
 def judge(reference: Results, ours: Results, judged: Judged, classes: Sequence[str], max_drop: float) -> dict[str, Any]:
-    """Compare int8 (`ours`) with float32, JSON-ready; `passed` says whether the gate holds. No score may move by more than
-    0.03, and:
+    """Compare int8 (`ours`) with float32, JSON-ready; `passed` says whether the gate holds.
+
+    No score may move by more than 0.03, beside what `max_drop` says.
 
     max_drop: points (hundredths) of mAP@0.5 that may be lost, THUMOS'14 protocol, where every clip is annotated; else
     the percentage of float32's detections that may be missed or come in addition, one of them in any case.

@@ -118,6 +118,6 @@ def _lost(result: dict[str, Any], backend: str, max_map_drop: float) -> str:
     if "map_int8" in result:
         what += f", mAP@0.5 {100 * result['map_int8']:.2f} instead of {100 * result['map_float32']:.2f}"
     return (
-        f"{what} on {result['clips']} clips, allowed {SCORES_WITHIN:g} and {max_map_drop:g} points; nothing was written: "
-        "export without --int8, or allow more with --max-map-drop"
+        f"{what} on {result['clips']} clips, allowed {SCORES_WITHIN:g} and {max_map_drop:g} points; "
+        "nothing was written: export without --int8, or allow more with --max-map-drop"
     )

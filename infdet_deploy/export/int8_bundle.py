@@ -10,7 +10,7 @@ import onnx
 from infdet_deploy.agreement import tolerance
 from infdet_deploy.errors import ParityError
 from infdet_deploy.export.calibration import Calibration, stage_tensors
-from infdet_deploy.export.gate import judge, run_clips
+from infdet_deploy.export.gate import SCORES_WITHIN, judge, run_clips
 from infdet_deploy.export.int8 import plan
 from infdet_deploy.export.onnx import check_precision, count_precisions
 from infdet_deploy.export.sensitivity import Int8Stage, sensitivity
@@ -111,10 +111,13 @@ def _calibrate(
 
 
 def _lost(result: dict[str, Any], backend: str, max_map_drop: float) -> str:
-    what = f"int8 on {backend} misses {result['missed']} of float32's detections and has {result['extra']} more"
+    what = (
+        f"int8 on {backend} moves scores by up to {result['score_shift']:.3f}, misses {result['missed']} of float32's "
+        f"detections and has {result['extra']} more"
+    )
     if "map_int8" in result:
         what += f", mAP@0.5 {100 * result['map_int8']:.2f} instead of {100 * result['map_float32']:.2f}"
     return (
-        f"{what} on {result['clips']} clips, allowed {max_map_drop:g} points; nothing was written: "
-        "export without --int8, or allow more with --max-map-drop"
+        f"{what} on {result['clips']} clips, allowed {SCORES_WITHIN:g} and {max_map_drop:g} points; "
+        "nothing was written: export without --int8, or allow more with --max-map-drop"
     )

@@ -238,7 +238,8 @@ import infdet_deploy.engines, infdet_deploy.runtime, infdet_deploy.video
 
 names = [f"infdet_deploy.{n}" for n in ("agreement", "annotations", "config", "console", "doctor", "errors", "files",
          "machine", "metrics", "snippets", "cli", "commands.bundles", "commands.engines", "commands.training",
-         "benchmarks.latency", "benchmarks.parity", "datasets.check", "datasets.convert", "commands.evaluation", "commands.scorers",
+         "benchmarks.latency", "benchmarks.parity", "datasets.check", "datasets.convert", "commands.evaluation",
+         "commands.scorers",
          "evaluation.breakdown", "evaluation.thresholds", "evaluation.pictures", "evaluation.flow_picture")]
 for package in (infdet_deploy.engines, infdet_deploy.runtime, infdet_deploy.video):
     names += [m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]

@@ -234,16 +234,17 @@ class Block:
             raise ImportError(name)
 
 sys.meta_path.insert(0, Block())
-import infdet_deploy.runtime, infdet_deploy.video
+import infdet_deploy.engines, infdet_deploy.runtime, infdet_deploy.video
 
 names = [f"infdet_deploy.{n}" for n in ("agreement", "annotations", "config", "console", "doctor", "errors", "files",
-         "machine", "metrics", "snippets", "cli", "commands.bundles", "commands.training", "benchmarks.latency",
-         "benchmarks.parity", "datasets.check", "datasets.convert", "commands.evaluation", "commands.scorers",
+         "machine", "metrics", "snippets", "cli", "commands.bundles", "commands.engines", "commands.training",
+         "benchmarks.latency", "benchmarks.parity", "datasets.check", "datasets.convert", "commands.evaluation",
+         "commands.scorers",
          "evaluation.breakdown", "evaluation.thresholds", "evaluation.pictures", "evaluation.flow_picture")]
-for package in (infdet_deploy.runtime, infdet_deploy.video):
+for package in (infdet_deploy.engines, infdet_deploy.runtime, infdet_deploy.video):
     names += [m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
 for name in names:
-    if not name.endswith((".torchscript", ".onnxruntime")):
+    if not name.endswith((".torchscript", ".onnxruntime", ".tensorrt")):
         importlib.import_module(name)
 print(len(names))
 """

@@ -52,6 +52,7 @@ def test_scores_are_those_of_openvino(bundle, tiny_clip):
     assert not double.streams
 
 
+@pytest.mark.slow
 def test_chunked_clips_stay_within_the_profile(bundle, tiny_clip):
     clip = tiny_clip(148)
     with Detector(bundle) as reference, Detector(bundle, "tensorrt", chunk_snippets=1) as ours:

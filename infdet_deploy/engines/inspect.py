@@ -89,15 +89,23 @@ def _type(entry: dict[str, Any]) -> str:
 
 
 def network_layers(trt: Any, network: Any) -> list[Layer]:
-    """The layers of a parsed network, which a strongly typed build must keep in their types."""
+    """The layers of a parsed network, which a strongly typed build must keep in their types.
+
+    A convolution of what has just been dequantised counts as int8: that is what the builder makes of the two.
+    """
     names = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
     convolutions = (trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION)
     arithmetic = (*convolutions, *(getattr(trt.LayerType, n) for n in ("MATRIX_MULTIPLY", "POOLING", "NORMALIZATION")))
     layers = [network.get_layer(i) for i in range(network.num_layers)]
+    dequantised = {layer.get_output(0).name for layer in layers if layer.type == trt.LayerType.DEQUANTIZE}
+
+    def computed(layer: Any) -> str:
+        tensor = layer.get_input(0)
+        int8 = layer.type in convolutions and tensor.name in dequantised
+        return "int8" if int8 else names.get(tensor.dtype.name, "other")
+
     return [
-        Layer(layer.name, names.get(layer.get_input(0).dtype.name, "other"), layer.type in convolutions)
-        for layer in layers
-        if layer.type in arithmetic
+        Layer(layer.name, computed(layer), layer.type in convolutions) for layer in layers if layer.type in arithmetic
     ]
 
 

@@ -53,6 +53,8 @@ class FenStage(nn.Module):
         self.conv1.weight = nn.Parameter(fen.conv1.weight.unflatten(1, (2, 3)).sum(2))
         self.layers = nn.ModuleList(_Block(b) for b in (fen.layer1, fen.layer2, fen.layer3, fen.layer4))
         self.deconvs = nn.ModuleList((fen.deconv4, fen.deconv3, fen.deconv2))
+        for deconv in self.deconvs:
+            deconv.register_parameter("bias", None)  # the instance norm after it takes every constant away
         self.flow_pred = fen.flow_pred
         self.stride, self.dtype = stride, dtype
         self.to(dtype)

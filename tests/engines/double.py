@@ -162,7 +162,7 @@ class DataType(enum.Enum):
 
 
 class LayerType(enum.Enum):
-    CONVOLUTION, DECONVOLUTION, MATRIX_MULTIPLY, POOLING, NORMALIZATION, OTHER = range(6)
+    CONVOLUTION, DECONVOLUTION, MATRIX_MULTIPLY, POOLING, NORMALIZATION, DEQUANTIZE, OTHER = range(7)
 
 
 _NUMPY = {DataType.FLOAT: np.float32, DataType.HALF: np.float16, DataType.INT64: np.int64, DataType.UINT8: np.uint8}
@@ -176,7 +176,7 @@ _ONNX = {
 }
 _LAYERS = {
     "Conv": LayerType.CONVOLUTION, "ConvTranspose": LayerType.DECONVOLUTION, "MatMul": LayerType.MATRIX_MULTIPLY,
-    "Gemm": LayerType.MATRIX_MULTIPLY, "MaxPool": LayerType.POOLING, "AveragePool": LayerType.POOLING,
+    "DequantizeLinear": LayerType.DEQUANTIZE, "Gemm": LayerType.MATRIX_MULTIPLY, "MaxPool": LayerType.POOLING, "AveragePool": LayerType.POOLING,
 }  # fmt: skip
 
 

@@ -208,6 +208,6 @@ def test_without_the_package(tiny_bundle):
         pytest.skip("TensorRT is installed here")
     with pytest.raises(InfdetError, match=r"backend tensorrt needs the package tensorrt: pip install"):
         open_stage("tensorrt", tiny_bundle / "fen.float32.onnx", "float32", ("frames",), ("flow",))
-    with pytest.raises(UsageError, match="tensorrt takes float32, float16, not int8"):
-        open_stage("tensorrt", tiny_bundle / "fen.float32.onnx", "int8", ("frames",), ("flow",))
+    with pytest.raises(UsageError, match="tensorrt takes float32, bfloat16, float16, int8, not float8"):
+        open_stage("tensorrt", tiny_bundle / "fen.float32.onnx", "float8", ("frames",), ("flow",))
     assert "tensorrt" not in {c.backend for c in contenders(load_bundle(tiny_bundle), "all")}

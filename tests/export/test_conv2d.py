@@ -22,6 +22,7 @@ from infdet_deploy.runtime.backends.base import available, open_stage
 from infdet_deploy.runtime.bundle import STAGES, Bundle, load_bundle
 from infdet_deploy.runtime.pipeline import Detector
 from infdet_deploy.video.sample import sample_frames
+from tests.engines.judge import built_for_rtx
 
 FRAMES = (16, 20, 44, 100)
 TOWERS = ("infrared_tower", "flow_tower")
@@ -260,3 +261,13 @@ def test_a_rank_that_cannot_be_told_is_refused(tmp_path):
     graph = helper.make_graph([node], "a", inputs, [value("y", onnx.TensorProto.FLOAT, None)])
     onnx.save(helper.make_model(graph), str(file))
     assert operators_3d(file) == ["a/Reshape"]
+
+
+@pytest.mark.parametrize("arch", ["sm75", "sm86", "sm89"])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("name", TOWERS)
+def test_tensorrt_rtx_builds_them(towers_2d, name, precision, arch):
+    manifest = json.loads((towers_2d / "manifest.json").read_text())
+    file = towers_2d / f"{name}.{precision}.onnx"
+    built = built_for_rtx(file, manifest["stages"][name]["inputs"], arch)  # float32 on Turing too, unlike the 3D ones
+    assert built.convolutions == {precision: 57}

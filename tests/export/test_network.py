@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from infdet_deploy.agreement import compare
-from infdet_deploy.errors import UsageError
+from infdet_deploy.errors import BackendError, UsageError
 from infdet_deploy.export.bundle import eager_tensors, export_bundle
 from infdet_deploy.export.onnx import count_precisions
 from infdet_deploy.export.stages import build_stage, float32_operators
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
-from infdet_deploy.runtime.bundle import NETWORK, load_bundle
+from infdet_deploy.runtime.bundle import NETWORK, STAGES, load_bundle
 from infdet_deploy.runtime.pipeline import Detector, open_bundle_stage
 from infdet_deploy.video.sample import sample_frames
+from tests.engines.judge import built_for_rtx
 
 
 def small(**changes: object):
@@ -90,5 +91,16 @@ def test_bfloat16_runs_where_it_is_taken(bundle, network):
     for name, found in features.items():
         error = compare(found, expected["head"][name]).relative_l2
         assert 1e-4 < error < 5e-2  # rounding of eight bits shows; no more than it
-    with pytest.raises(UsageError, match="onnxruntime takes float32, float16, not bfloat16"):
+    with pytest.raises(UsageError, match="onnxruntime takes float32, float16, int8, not bfloat16"):
         Detector(bundle, "onnxruntime", "bfloat16")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("stage", [*STAGES, NETWORK])
+def test_tensorrt_rtx_builds_each(bundle, stage, precision):
+    if (stage in ("fen", NETWORK)) and precision == "bfloat16":
+        with pytest.raises(BackendError, match=r"fen/deconvs/0/ConvTranspose"):  # it has none in bfloat16
+            built_for_rtx(bundle.stage_file(stage, precision), bundle.manifest["stages"][stage]["inputs"])
+        return
+    built = built_for_rtx(bundle.stage_file(stage, precision), bundle.manifest["stages"][stage]["inputs"])
+    assert built.convolutions == {precision: {"fen": 16, "head": 8, NETWORK: 138}.get(stage, 57)}

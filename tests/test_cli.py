@@ -219,7 +219,10 @@ def test_complexity_json():
 def test_doctor_json():
     report = json.loads(command("doctor", "--json").stdout)
     assert report["machine"]["cores"] >= 1
-    assert report["backends"]["openvino"] == {"available": True, "precisions": ["float32", "float16"]}
+    assert report["backends"]["openvino"] == {
+        "available": True,
+        "precisions": ["float32", "bfloat16", "float16", "int8"],
+    }
     for package in report["packages"].values():
         assert (package["version"] is None) == (package["install"] is not None)
 

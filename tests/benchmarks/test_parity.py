@@ -28,7 +28,7 @@ def test_changed_detections_by_hand():
     assert changes.score_shift == pytest.approx(0.05)
 
 
-@pytest.mark.parametrize("fault", [0.01, float("nan"), float("inf")])
+@pytest.mark.parametrize("fault", [0.01, float("nan")])
 def test_verify_finds_a_stage_of_other_weights(bundle_copy, command, fault):
     onnx = pytest.importorskip("onnx")
 

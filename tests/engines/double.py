@@ -176,7 +176,8 @@ _ONNX = {
 }
 _LAYERS = {
     "Conv": LayerType.CONVOLUTION, "ConvTranspose": LayerType.DECONVOLUTION, "MatMul": LayerType.MATRIX_MULTIPLY,
-    "DequantizeLinear": LayerType.DEQUANTIZE, "Gemm": LayerType.MATRIX_MULTIPLY, "MaxPool": LayerType.POOLING, "AveragePool": LayerType.POOLING,
+    "DequantizeLinear": LayerType.DEQUANTIZE,
+    "Gemm": LayerType.MATRIX_MULTIPLY, "MaxPool": LayerType.POOLING, "AveragePool": LayerType.POOLING,
 }  # fmt: skip
 
 
@@ -234,6 +235,7 @@ class OnnxParser:
         for node in model.graph.node:
             found = values.get(node.input[0]) if node.input else None
             tensor = types.SimpleNamespace(
+                name=node.input[0] if node.input else "",
                 dtype=_ONNX.get(found.elem_type if found else 1, DataType.FLOAT),
                 shape=tuple(d.dim_value or -1 for d in found.shape.dim) if found else (),
             )
@@ -242,6 +244,7 @@ class OnnxParser:
                     name=node.name,
                     type=_LAYERS.get(node.op_type, LayerType.OTHER),
                     get_input=lambda index, tensor=tensor: tensor,
+                    get_output=lambda index, name=node.output[0]: types.SimpleNamespace(name=name),
                 )
             )
         for value in model.graph.input:

@@ -314,5 +314,5 @@ def test_a_bundle_with_int8(tmp_path, network):
 def test_tensorrt_rtx_builds_the_signed_file(network, int8, name):
     inputs = [dataclasses.asdict(tensor) for tensor in stage_specs(network)[name].inputs]
     built = built_for_rtx(int8 / f"{name}.onnxruntime.onnx", inputs)
-    # The head's are over time alone: the parser puts a dimension between Q/DQ and them, and they count as what they hold.
+    # The head's are over time alone: the parser puts a reshape between them and Q/DQ, so they do not count as int8.
     assert built.convolutions.get("int8", 0) == {"fen": 14, "head": 0}.get(name, 57)

@@ -27,6 +27,6 @@ def test_a_tolerance_in_the_place_of_the_tables():
     changed = parse_tolerances(["float16=2e-3", "int8.scores=0.5"])
     assert [changed.stage(form, "float16") for form in ("onnx", "torchscript")] == [2e-3, 2e-3]
     assert changed.scores("float16") == Tolerances().scores("float16") == 5e-3
-    assert (changed.stage("onnx", "int8"), changed.scores("int8")) == (1e-1, 0.5)
+    assert (changed.stage("onnx", "int8"), changed.scores("int8")) == (5e-2, 0.5)
     assert changed.table()["bfloat16"] == {"onnx": 1e-1, "torchscript": 1e-1, "scores": 3e-2}
     assert not changed.stage("onnx", "float8") >= 0.0  # none is known: nothing passes

@@ -75,7 +75,7 @@ def test_gradients_of_the_whole_graph(network):
 
     float32 cannot tell more with random weights: where rounding decides a maximum or a ReLU, gradients jump.
     """
-    found = [errors_at(network, frames, snippets) for frames, snippets in ((140, 3), (172, 5), (204, 7))]
+    found = [errors_at(network, frames, snippets) for frames, snippets in ((140, 3), (156, 5), (172, 7))]
     ours, whole = (max(part) for part in zip(*found, strict=True))
     assert ours <= 2 * whole + 1e-4
 

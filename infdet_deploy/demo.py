@@ -13,7 +13,7 @@ from infdet_deploy.files import write_json
 from infdet_deploy.metrics import evaluate
 from infdet_deploy.model.weights import load_network, random_network
 from infdet_deploy.picture import draw_clip
-from infdet_deploy.runtime.detections import default_rule
+from infdet_deploy.runtime.detections import compare_detections, default_rule
 from infdet_deploy.runtime.pipeline import Detector
 from infdet_deploy.training.checkpoint import BEST, RUN
 from infdet_deploy.training.dataset import load_dataset
@@ -80,7 +80,7 @@ def run(out: Path, sample: Path | None) -> None:
             ScoredInstance(clip, d.label, d.start_s, d.end_s, d.score) for clip in clips for d in detections[clip]
         ]
         result = evaluate(list(clips.values()), scored, "thumos14", bundle.classes)
-        changes = [parity.compare_detections(reference[clip], detections[clip]) for clip in clips]
+        changes = [compare_detections(reference[clip], detections[clip]) for clip in clips]
         print(
             f"  trained, {name:<20}{result['map']['0.5']:.3f}   (IoU 0.1: {result['map']['0.1']:.3f}; "
             f"against float32: {sum(c.missed for c in changes)} missed, {sum(c.extra for c in changes)} extra, "

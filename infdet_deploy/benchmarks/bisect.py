@@ -16,7 +16,7 @@ import numpy as np
 
 from infdet_deploy.agreement import Errors, Tolerances, compare
 from infdet_deploy.errors import BackendError, InfdetError, ParityError, UsageError
-from infdet_deploy.runtime.backends.base import BACKENDS, available, open_stage, stage_format
+from infdet_deploy.runtime.backends.base import BACKENDS, BUILT_AHEAD, available, open_stage, stage_format
 from infdet_deploy.runtime.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -93,10 +93,10 @@ def bisect(
     from infdet_deploy.benchmarks.cutting import Graph
 
     form = stage_format(backend)
-    if form != "onnx":
-        raise UsageError(f"--bisect takes ONNX stages apart; {backend} runs {form}")
+    if form != "onnx" or backend in BUILT_AHEAD:
+        raise UsageError(f"--bisect takes ONNX stages apart, which {backend} does not run as they are")
     allowed = (tolerances or Tolerances()).stage(form, precision)
-    ours = Graph(bundle.stage_file(stage, precision, form))
+    ours = Graph(bundle.stage_file(stage, precision, bundle.form_for(stage, precision, backend, form)))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         theirs = _reference_graph(bundle, network, stage, tensors, folder)
@@ -196,7 +196,7 @@ def _reference_values(
     (output,) = graph.outputs
     names = sorted({*pairs.values(), output})
     for backend in filter(available, BACKENDS):
-        if stage_format(backend) != "onnx":
+        if stage_format(backend) != "onnx" or backend in BUILT_AHEAD:
             continue
         try:
             found = _Runner(backend, "float32", folder, dict(tensors)).whole(graph, names)

@@ -9,10 +9,10 @@ import numpy as np
 
 from infdet_deploy.agreement import Errors, Tolerances, compare
 from infdet_deploy.benchmarks.latency import REAL_TIME_FPS, Contender
-from infdet_deploy.benchmarks.parity import DetectionChanges, compare_detections, why
+from infdet_deploy.benchmarks.parity import why
 from infdet_deploy.errors import InfdetError
 from infdet_deploy.runtime.bundle import Bundle
-from infdet_deploy.runtime.detections import Detection
+from infdet_deploy.runtime.detections import Detection, DetectionChanges, compare_detections
 from infdet_deploy.runtime.golden import Tensors
 from infdet_deploy.runtime.pipeline import Detector, detections_of
 

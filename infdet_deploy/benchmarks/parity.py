@@ -10,7 +10,6 @@ from infdet_deploy.benchmarks.latency import Contender
 from infdet_deploy.errors import BackendError, BundleError, InfdetError, missing_package
 from infdet_deploy.runtime.backends.base import BACKENDS, available, ready, stage_format, takes
 from infdet_deploy.runtime.bundle import WEIGHTS, Bundle
-from infdet_deploy.runtime.detections import Detection
 from infdet_deploy.runtime.golden import Tensors, load_golden, stage_tensors
 from infdet_deploy.runtime.pipeline import open_bundle_stage
 
@@ -41,37 +40,6 @@ class StageParity:
     @property
     def passed(self) -> bool:
         return not self.nonfinite and self.relative_l2 <= self.tolerance
-
-
-@dataclass(frozen=True)
-class DetectionChanges:
-    """What changed between two detection lists of the same clips.
-
-    matched: pairs of the same class that overlap; missed, extra: without a partner; boundary_shift_s, score_shift: the
-    largest among the pairs.
-    """
-
-    matched: int
-    missed: int
-    extra: int
-    boundary_shift_s: float
-    score_shift: float
-
-
-def compare_detections(reference: list[Detection], ours: list[Detection]) -> DetectionChanges:
-    """Pair the detections of one clip, best overlap first come, and measure how far the pairs are apart."""
-    free = list(ours)
-    boundary, score, matched = 0.0, 0.0, 0
-    for one in reference:
-        overlapping = [o for o in free if o.label == one.label and o.start_s < one.end_s and one.start_s < o.end_s]
-        if not overlapping:
-            continue
-        other = min(overlapping, key=lambda o: abs(o.start_s - one.start_s) + abs(o.end_s - one.end_s))
-        free.remove(other)
-        matched += 1
-        boundary = max(boundary, abs(other.start_s - one.start_s), abs(other.end_s - one.end_s))
-        score = max(score, abs(other.score - one.score))
-    return DetectionChanges(matched, len(reference) - matched, len(free), boundary, score)
 
 
 def entries(bundle: Bundle) -> list[Contender]:

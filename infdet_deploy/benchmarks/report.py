@@ -38,7 +38,7 @@ class Verification:
 
     @property
     def passed(self) -> bool:
-        return all(row.passed for row in self.rows)
+        return bool(self.stages) and all(row.passed for row in self.rows)
 
     @property
     def errors(self) -> list[str]:

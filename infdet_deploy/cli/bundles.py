@@ -38,11 +38,12 @@ def export(
         bool, typer.Option("--int8", help="Also write every stage as int8 ONNX; needs --calibrate.")
     ] = False,
     calibrate: Annotated[
-        Path | None, typer.Option(help="Data set or folder of recordings that int8 is calibrated and judged on.")
+        Path | None,
+        typer.Option(help="Data set or recordings that int8 is calibrated and judged on, for --fp16 too."),
     ] = None,
     max_map_drop: Annotated[
-        float, typer.Option(min=0, help="Points of mAP@0.5 that int8 may lose on those recordings.")
-    ] = 1.0,
+        float | None, typer.Option(min=0, help="Points of mAP@0.5 that int8 may lose on those recordings [default: 1].")
+    ] = None,
     json_output: JsonFlag = False,
 ) -> None:
     """Export a trained network as a bundle: ONNX and TorchScript stages, each compared with the network first."""
@@ -58,12 +59,12 @@ def export(
         return
     rows = [
         [stage, precision]
-        + [f"{entry[form]:.1e}" if form in entry else "–" for form in ("onnx", "torchscript")]
+        + [f"{entry[form]:.1e}" if form in entry else "–" for form in ("onnx", "openvino", "torchscript")]
         + [_operators(entry["operators"])]
         for precision, stages in manifest["parity"].items()
         for stage, entry in stages.items()
     ]
-    columns = ["stage", "precision", "ONNX rel. L2", "TorchScript rel. L2", "convolutions and products compute in"]
+    columns = ["stage", "precision", "ONNX", "for OpenVINO", "TorchScript", "convolutions and products compute in"]
     table(str(path), columns, rows, "Relative L2 against the eager network, the worst of the check clips.")
     for backend, result in manifest.get("int8", {}).get("detections", {}).items():
         print(f"int8 on {backend}: {_judgement(result)}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from infdet_deploy.commands.training import RUNS
 from infdet_deploy.console import progress, say
-from infdet_deploy.errors import InfdetError, UsageError, VideoError, one_line
+from infdet_deploy.errors import InfdetError, UsageError, VideoError, missing_package, one_line
 
 if TYPE_CHECKING:
     from infdet_deploy.runtime.bundle import Bundle
@@ -22,17 +22,23 @@ def export(
     joined: bool = False,
     conv2d: bool = False,
     calibrate: Path | None = None,
-    max_map_drop: float = 1.0,
+    max_map_drop: float | None = None,
 ) -> "Bundle":
     """Export a run (the newest where none is named) in float32 and `precisions`, and give the bundle back, checked.
 
     calibrate: the recordings for int8 and for float16's ranges; max_map_drop: points of mAP@0.5 that int8 may lose
-    there.
+    there, 1 by default.
     """
+    from infdet_deploy.runtime.backends.base import available
+
     if "int8" in precisions and calibrate is None:
         raise UsageError(
             "--int8 needs --calibrate DIR: a data set, or a folder of recordings like those that it will run on"
         )
+    if "int8" in precisions and not available("onnxruntime"):
+        raise missing_package("onnxruntime", "onnxruntime", "--int8")
+    if max_map_drop is not None and "int8" not in precisions:
+        raise UsageError("--max-map-drop is for --int8; add it, or leave --max-map-drop out")
     if calibrate is not None and not {"int8", "float16"} & set(precisions):
         raise UsageError("--calibrate is for --int8 and --fp16; add one, or leave --calibrate out")
     from infdet_deploy.export.bundle import export_bundle
@@ -56,7 +62,8 @@ def export(
     with progress("export") as update:
         export_bundle(
             network, out, rule, ("float32", *precisions), frame_mode=mode, source=run.name, joined=joined,
-            conv2d=conv2d, calibration=clips, max_map_drop=max_map_drop, on_progress=update,
+            conv2d=conv2d, calibration=clips, max_map_drop=1.0 if max_map_drop is None else max_map_drop,
+            on_progress=update,
         )  # fmt: skip
     return load_bundle(out)
 

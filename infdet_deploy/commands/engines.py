@@ -50,7 +50,8 @@ def build(
     )
     bundle = load_bundle(path)
     wanted = bundle.precisions if precision == "all" else tuple(precision.split(","))
-    stages = [(stage, p) for p in wanted for stage in bundle.stages]
+    held = bundle.manifest["stages"]  # `network` too, in the precisions that it has
+    stages = [(s, p) for p in wanted for s in held if s in bundle.stages or p in held[s]["files"].get("onnx", {})]
     for stage, p in stages:
         bundle.stage_file(stage, p)  # refused before the first build
     builder = _builder(target, bundle.path.name, architectures)

@@ -130,7 +130,7 @@ def _bisections(
 ) -> "list[Bisection]":
     """Every stage that failed and can be taken apart, on the shortest clip that it failed on."""
     from infdet_deploy.benchmarks.bisect import bisect
-    from infdet_deploy.runtime.backends.base import stage_format
+    from infdet_deploy.runtime.backends.base import BUILT_AHEAD, stage_format
 
     by_length = {len(tensors["network"]["frames"]): tensors for tensors in references}
     failed = {(r.stage, r.backend, r.precision): r.frames for r in reversed(stages) if not r.passed}
@@ -138,7 +138,7 @@ def _bisections(
     with progress("bisect") as update:
         for index, ((stage, backend, precision), frames) in enumerate(reversed(failed.items())):
             update(index, len(failed), f"{backend} {stage} {precision}")
-            if stage not in bundle.stages or stage_format(backend) != "onnx":
+            if stage not in bundle.stages or stage_format(backend) != "onnx" or backend in BUILT_AHEAD:
                 say(f"not taken apart: {stage} on {backend} {precision}; --bisect is for the single ONNX stages")
                 continue
             tensors = by_length[frames][stage]

@@ -122,7 +122,8 @@ def _refuse_3d(trt: Any, network: Any, onnx: Path) -> None:
     deep = [layer for layer in convolutions if len(layer.get_input(0).shape) == 5]
     if deep:
         raise UsageError(
-            f"{onnx.name} has {len(deep)} 3D convolutions, which a DLA does not compute; build without --dla"
+            f"{onnx.name} has {len(deep)} 3D convolutions, which a DLA does not compute; export with "
+            "--conv2d, or build without --dla"
         )
 
 

@@ -100,9 +100,9 @@ def export_bundle(
     stages: dict[str, dict[str, Any]] = {n: {**dataclasses.asdict(specs[n]), "files": {}} for n in specs}
     ranges: dict[str, dict[str, float]] = {}
     if "float16" in precisions:
-        clips = () if calibration is None else calibration.windows
+        clips = () if calibration is None else (*calibration.windows, *calibration.held_out)
         feeds = [_feeds(specs, tensors) for tensors in (*checks, *(eager_tensors(network, clip) for clip in clips))]
-        for name in specs:
+        for name in (name for name in specs if name != NETWORK):
             ranges[name] = measure(build_stage(name, network, torch.float32), (feed[name] for feed in feeds))
     parity: dict[str, dict[str, Any]] = {precision: {} for precision in precisions}
     with whole_folder(out) as folder:

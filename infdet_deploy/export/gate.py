@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from infdet_deploy.annotations import Clip, ScoredInstance
-from infdet_deploy.benchmarks.parity import compare_detections
 from infdet_deploy.metrics import evaluate
-from infdet_deploy.runtime.detections import Detection
+from infdet_deploy.runtime.detections import Detection, compare_detections
 from infdet_deploy.runtime.pipeline import Detector
 from infdet_deploy.video import Video
 

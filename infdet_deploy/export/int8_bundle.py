@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from infdet_deploy.agreement import tolerance
-from infdet_deploy.errors import ParityError
+from infdet_deploy.errors import ParityError, UsageError
 from infdet_deploy.export.calibration import Calibration, stage_tensors
 from infdet_deploy.export.gate import SCORES_WITHIN, judge, run_clips
 from infdet_deploy.export.int8 import plan
@@ -105,6 +105,10 @@ def _calibrate(
     for name, spec in specs.items():
         report(f"{name} int8, layer by layer")
         calibrated = plan(onnx.load(str(folder / f"{name}.float32.onnx")), feeds[name])
+        if not calibrated.layers:
+            raise UsageError(
+                f"int8: {name} has no convolution that could be int8 (this fusion has none); export without --int8"
+            )
         errors = sensitivity(calibrated, probes[name], spec.outputs[0].name)
         tensors = [*measured[name], *(check[name] for check in checks)]
         stages[name] = Int8Stage(calibrated, tuple(errors), tensors), errors
@@ -118,7 +122,13 @@ def _lost(result: dict[str, Any], backend: str, max_map_drop: float) -> str:
     )
     if "map_int8" in result:
         what += f", mAP@0.5 {100 * result['map_int8']:.2f} instead of {100 * result['map_float32']:.2f}"
+    if result["score_shift"] > SCORES_WITHIN:
+        return (
+            f"int8 on {backend} moves a score by {result['score_shift']:.3f} on {result['clips']} clips, allowed "
+            f"{SCORES_WITHIN:g}; nothing was written: calibrate on more clips, or export without --int8"
+        )
+    unit = "points" if "map_int8" in result else "% of the detections"
     return (
-        f"{what} on {result['clips']} clips, allowed {SCORES_WITHIN:g} and {max_map_drop:g} points; "
-        "nothing was written: export without --int8, or allow more with --max-map-drop"
+        f"{what} on {result['clips']} clips, allowed {max_map_drop:g} {unit}; nothing was written: "
+        "export without --int8, or allow more with --max-map-drop"
     )

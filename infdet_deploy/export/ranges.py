@@ -1,5 +1,6 @@
 """How large a stage's values become, and where that forbids float16."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -21,7 +22,8 @@ def measure(stage: nn.Module, feeds: Iterable[tuple[Tensor, ...]]) -> dict[str, 
 
     def watch(name: str, module: nn.Module) -> Any:
         def hook(_: nn.Module, __: Any, output: Tensor) -> None:
-            found[name] = max(found[name], float(output.abs().max()))
+            largest = float(output.abs().max())
+            found[name] = max(found[name], largest if math.isfinite(largest) else math.inf)
 
         found[name] = max(float(weight.abs().max()) for weight in module.parameters(recurse=False))
         return module.register_forward_hook(hook)

@@ -97,6 +97,10 @@ class Bundle:
         held = [set(self.manifest["stages"][stage]["files"].get(form, {})) for stage in self.stages]
         return tuple(precision for precision in PRECISIONS if all(precision in files for files in held))
 
+    def form_for(self, stage: str, precision: str, backend: str, form: str) -> str:
+        """The format of the file that a backend runs: one made for it, called like it, before the format it reads."""
+        return backend if precision in self.manifest["stages"][stage]["files"].get(backend, {}) else form
+
     def stage_file(self, stage: str, precision: str, form: str = "onnx") -> Path:
         """The file of one stage; raises UsageError when the bundle does not hold that precision or format."""
         files = self.manifest["stages"][stage]["files"].get(form, {})
@@ -191,7 +195,8 @@ def _check_content(bundle: Bundle) -> None:
     for stage in bundle.stages:
         if stage not in manifest["stages"]:
             raise BundleError(f"{path}: stage '{stage}' is missing from the manifest; export again")
-        _check_stage(path, stage, manifest["stages"][stage], set(manifest["files"]))
+    for stage, entry in manifest["stages"].items():
+        _check_stage(path, stage, entry, set(manifest["files"]))
     if len(bundle.rule.thresholds) != len(bundle.classes):
         raise BundleError(f"{path}: {len(bundle.classes)} classes but {len(bundle.rule.thresholds)} thresholds")
 

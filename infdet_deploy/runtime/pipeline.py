@@ -28,8 +28,7 @@ Timings = dict[str, float]
 def open_bundle_stage(bundle: Bundle, stage: str, backend: str, precision: str) -> Backend:
     """Compile one stage of a bundle; raises UsageError or BackendError when that is not possible."""
     spec = bundle.manifest["stages"][stage]
-    own = precision in spec["files"].get(backend, {})  # a file made for this backend goes before the format's
-    path = bundle.stage_file(stage, precision, backend if own else stage_format(backend))
+    path = bundle.stage_file(stage, precision, bundle.form_for(stage, precision, backend, stage_format(backend)))
     inputs, outputs = (tuple(tensor["name"] for tensor in spec[end]) for end in ("inputs", "outputs"))
     return open_stage(backend, path, precision, inputs, outputs)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from infdet_deploy.agreement import compare
-from infdet_deploy.benchmarks.parity import StageParity, compare_detections
+from infdet_deploy.benchmarks.parity import StageParity
 from infdet_deploy.runtime.bundle import STAGES
-from infdet_deploy.runtime.detections import Detection
+from infdet_deploy.runtime.detections import Detection, compare_detections
 from tests.benchmarks.faults import change_graph
 
 

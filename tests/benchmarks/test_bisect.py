@@ -102,7 +102,7 @@ def test_a_right_stage_has_no_culprit_and_tolerances_count(tiny_bundle, network,
 
 
 def test_torchscript_is_refused(tiny_bundle, network, tensors):
-    with pytest.raises(UsageError, match="takes ONNX stages apart; torchscript runs torchscript"):
+    with pytest.raises(UsageError, match="takes ONNX stages apart, which torchscript does not run"):
         bisect(load_bundle(tiny_bundle), network, "fen", "torchscript", "float32", tensors["fen"])
 
 

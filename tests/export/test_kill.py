@@ -1,5 +1,6 @@
 """Exports that are killed at any moment leave the old bundle or the whole new one, and nothing that stays."""
 
+import contextlib
 import multiprocessing
 import os
 import random
@@ -74,11 +75,13 @@ def test_forty_kills_leave_the_old_bundle_or_the_new_one(tmp_path):
         # A third of them in the short last step, in which the manifest is written and the folder gets its name.
         if starts % 3:
             if not ours.poll(rng.uniform(0, until_last_s)):
-                os.kill(child, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it may just have ended
+                    os.kill(child, signal.SIGKILL)
         else:
             assert ours.recv() == "last step"
             if not ours.poll(rng.uniform(0, last_s)):
-                os.kill(child, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it may just have ended
+                    os.kill(child, signal.SIGKILL)
         answer = ours.recv()
         status = ours.recv() if answer == "last step" else answer
         found = load_bundle(out).manifest["source"]

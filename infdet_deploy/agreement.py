@@ -36,11 +36,14 @@ class Errors(NamedTuple):
     nonfinite: int
 
 
+NOT_COMPARED = Errors(nan, nan, nan, nan, 0)  # where there is nothing to compare: passes no tolerance
+
+
 def compare(ours: np.ndarray, reference: np.ndarray) -> Errors:
     """Compare two arrays in float64; NaN, which passes no tolerance, for another shape or a NaN."""
     nonfinite = int(np.count_nonzero(~np.isfinite(ours)))
     if ours.shape != reference.shape:
-        return Errors(nan, nan, nan, nan, nonfinite)
+        return NOT_COMPARED._replace(nonfinite=nonfinite)
     a, b = ours.astype(np.float64).ravel(), reference.astype(np.float64).ravel()
     with np.errstate(invalid="ignore", over="ignore"):
         norm_a, norm_b = max(float(np.linalg.norm(a)), 1e-30), max(float(np.linalg.norm(b)), 1e-30)

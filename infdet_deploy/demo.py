@@ -3,12 +3,13 @@
 import time
 from pathlib import Path
 
-from infdet_deploy.annotations import Clip, ScoredInstance, read_annotations
+from infdet_deploy.annotations import Clip, read_annotations
 from infdet_deploy.benchmarks import parity
 from infdet_deploy.commands import bundles, training
 from infdet_deploy.config import read_json
 from infdet_deploy.console import say
 from infdet_deploy.errors import InfdetError
+from infdet_deploy.evaluation.thresholds import scored_instances
 from infdet_deploy.files import write_json
 from infdet_deploy.metrics import evaluate
 from infdet_deploy.model.weights import load_network, random_network
@@ -76,9 +77,7 @@ def run(out: Path, sample: Path | None) -> None:
     print(f"  untrained, eager            {untrained['map']['0.5']:.3f}")
     reference = found["openvino float32"]
     for name, detections in found.items():
-        scored = [
-            ScoredInstance(clip, d.label, d.start_s, d.end_s, d.score) for clip in clips for d in detections[clip]
-        ]
+        scored = scored_instances((clip, detections[clip]) for clip in clips)
         result = evaluate(list(clips.values()), scored, "thumos14", bundle.classes)
         changes = [compare_detections(reference[clip], detections[clip]) for clip in clips]
         print(

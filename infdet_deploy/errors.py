@@ -63,6 +63,11 @@ _EXTRAS = {
 }  # fmt: skip
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def one_line(error: BaseException) -> str | None:
     """What to tell a user about an error from outside the program, in one line; None for a fault of the program."""
     if isinstance(error, InfdetError):

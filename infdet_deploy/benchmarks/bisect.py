@@ -8,13 +8,12 @@ used only if what it gives equals the eager network.
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from infdet_deploy.agreement import Errors, Tolerances, compare
+from infdet_deploy.agreement import NOT_COMPARED, Errors, Tolerances, compare
 from infdet_deploy.errors import BackendError, InfdetError, ParityError, UsageError
 from infdet_deploy.runtime.backends.base import BACKENDS, BUILT_AHEAD, available, open_stage, stage_format
 from infdet_deploy.runtime.bundle import Bundle
@@ -76,6 +75,11 @@ class Bisection:
         return f"{where}: every module within tolerance"
 
 
+def runs_onnx(backend: str) -> bool:
+    """Whether a backend runs ONNX files as they are, so that parts of one can be run."""
+    return stage_format(backend) == "onnx" and backend not in BUILT_AHEAD
+
+
 def bisect(
     bundle: Bundle,
     network: "InfDetNet",
@@ -93,7 +97,7 @@ def bisect(
     from infdet_deploy.benchmarks.cutting import Graph
 
     form = stage_format(backend)
-    if form != "onnx" or backend in BUILT_AHEAD:
+    if not runs_onnx(backend):
         raise UsageError(f"--bisect takes ONNX stages apart, which {backend} does not run as they are")
     allowed = (tolerances or Tolerances()).stage(form, precision)
     ours = Graph(bundle.stage_file(stage, precision, bundle.form_for(stage, precision, backend, form)))
@@ -127,7 +131,7 @@ def _modules(graph: "Graph", reference: Arrays, runner: "_Runner", allowed: floa
 def _worst(values: Arrays, reference: Arrays, names: tuple[str, ...]) -> Errors:
     """The errors of the worst of these tensors; NaN where one is missing."""
     if not set(names) <= set(values):
-        return Errors(nan, nan, nan, nan, 0)
+        return NOT_COMPARED
     errors = [compare(values[name], reference[name]) for name in names]
     return max(errors, key=lambda e: (e.nonfinite, e.relative_l2 != e.relative_l2, e.relative_l2))
 
@@ -196,7 +200,7 @@ def _reference_values(
     (output,) = graph.outputs
     names = sorted({*pairs.values(), output})
     for backend in filter(available, BACKENDS):
-        if stage_format(backend) != "onnx" or backend in BUILT_AHEAD:
+        if not runs_onnx(backend):
             continue
         try:
             found = _Runner(backend, "float32", folder, dict(tensors)).whole(graph, names)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from infdet_deploy.agreement import Errors, Tolerances, compare
+from infdet_deploy.agreement import NOT_COMPARED, Tolerances, compare
 from infdet_deploy.benchmarks.latency import REAL_TIME_FPS, Contender
 from infdet_deploy.benchmarks.parity import why
 from infdet_deploy.errors import InfdetError
@@ -184,13 +184,12 @@ def _row(
 ) -> EndToEnd:
     total = sum(map(len, wanted))
     if tally.error:
-        nothing = Errors(nan, nan, nan, nan, 0)
         return EndToEnd(
-            entry.backend, entry.precision, len(expected), *nothing, tolerance, total, 0, total, 0, nan, nan,
+            entry.backend, entry.precision, len(expected), *NOT_COMPARED, tolerance, total, 0, total, 0, nan, nan,
             reference_map=reference_map, error=tally.error,
         )  # fmt: skip
     if any(ours.shape != theirs.shape for ours, theirs in zip(tally.scores, expected, strict=True)):
-        errors = Errors(nan, nan, nan, nan, 0)
+        errors = NOT_COMPARED
     else:
         errors = compare(np.concatenate(tally.scores), np.concatenate(expected))
     return EndToEnd(
@@ -215,12 +214,8 @@ def _map(annotations: "list[Clip]", found: list[list[Detection]], bundle: Bundle
     """mAP by IoU of the clips' detections; None without annotated instances, and for recognition."""
     if bundle.task == "recognition" or not any(clip.instances for clip in annotations):
         return None
-    from infdet_deploy.annotations import ScoredInstance
+    from infdet_deploy.evaluation.thresholds import scored_instances
     from infdet_deploy.metrics import evaluate
 
-    scored = [
-        ScoredInstance(clip.name, d.label, d.start_s, d.end_s, d.score)
-        for clip, detections in zip(annotations, found, strict=True)
-        for d in detections
-    ]
+    scored = scored_instances(zip((clip.name for clip in annotations), found, strict=True))
     return evaluate(annotations, scored, "thumos14", bundle.classes)["map"]

@@ -1,13 +1,12 @@
 """How far a bundle's stages are from the network they were made from, stage by stage, backend by backend."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import nan
 from typing import TYPE_CHECKING
 
-from infdet_deploy.agreement import CHECK_FRAMES, Errors, Tolerances, compare
+from infdet_deploy.agreement import CHECK_FRAMES, NOT_COMPARED, Errors, Tolerances, compare
 from infdet_deploy.benchmarks.latency import Contender
-from infdet_deploy.errors import BackendError, BundleError, InfdetError, missing_package
+from infdet_deploy.errors import BackendError, BundleError, InfdetError, first_line, missing_package
 from infdet_deploy.runtime.backends.base import BACKENDS, available, ready, stage_format, takes
 from infdet_deploy.runtime.bundle import WEIGHTS, Bundle
 from infdet_deploy.runtime.golden import Tensors, load_golden, stage_tensors
@@ -114,27 +113,26 @@ def stage_parity(
                     raise BundleError(
                         f"{bundle.path}: stage '{stage}' is not one that verify knows; update infdet-deploy"
                     )
-            for tensors, errors, why in _run(bundle, stage, entry, references):
+            for tensors, errors, failure in _run(bundle, stage, entry, references):
                 length = len(tensors["network"]["frames"])
-                yield StageParity(stage, entry.backend, entry.precision, length, *errors, allowed, why)
+                yield StageParity(stage, entry.backend, entry.precision, length, *errors, allowed, failure)
 
 
 def _run(
     bundle: Bundle, stage: str, entry: Contender, references: Sequence[Tensors]
 ) -> Iterator[tuple[Tensors, Errors, str]]:
-    nothing = Errors(nan, nan, nan, nan, 0)
     try:
         runner = open_bundle_stage(bundle, stage, entry.backend, entry.precision)
     except BackendError as error:
         for tensors in references:
-            yield tensors, nothing, str(error)
+            yield tensors, NOT_COMPARED, str(error)
         return
     (output,) = runner.outputs
     for tensors in references:
         try:
-            found = runner.run(_feeds(tensors[stage], runner.inputs))[output]
+            found = runner.run({name: tensors[stage][name] for name in runner.inputs})[output]
         except Exception as error:  # each backend has errors of its own for a graph that fails as it runs
-            yield tensors, nothing, why(entry, error)
+            yield tensors, NOT_COMPARED, why(entry, error)
             continue
         yield tensors, compare(found, tensors[stage][output]), ""
     runner.close()
@@ -144,12 +142,7 @@ def why(entry: Contender, error: Exception) -> str:
     """Why a contender failed, in one line."""
     if isinstance(error, InfdetError):
         return str(error)
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return f"{entry.backend} {entry.precision} cannot run: {lines[0]}"
-
-
-def _feeds(tensors: Mapping, names: tuple[str, ...]) -> dict:
-    return {name: tensors[name] for name in names}
+    return f"{entry.backend} {entry.precision} cannot run: {first_line(error)}"
 
 
 def verify(bundle: Bundle, frames: tuple[int, ...] = CHECK_FRAMES) -> Iterator[StageParity]:

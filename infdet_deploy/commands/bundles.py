@@ -114,13 +114,18 @@ def bench(
     if bundle is not None and preset_name is not None:
         raise UsageError("give either a bundle or --preset, not both")
     if bundle is None and preset_name is None:
-        here = sorted(Path.cwd().glob("*.infdet"), key=lambda p: p.stat().st_mtime_ns)
-        bundle = here[-1].relative_to(Path.cwd()) if here else None
+        bundle = newest_bundle()
         say(f"measuring {bundle}, the newest bundle here" if bundle else "no bundle here")
     loaded = load_bundle(bundle) if bundle is not None else random_bundle(preset_name or "infdet")
     entries = contenders(loaded, backends, precisions)
     with progress("bench") as update:
         return measure(loaded, entries, frames, runs, update)
+
+
+def newest_bundle() -> Path | None:
+    """The bundle in this folder that was written last, None where there is none."""
+    here = sorted(Path.cwd().glob("*.infdet"), key=lambda path: path.stat().st_mtime_ns)
+    return here[-1].relative_to(Path.cwd()) if here else None
 
 
 def random_bundle(preset_name: str) -> "Bundle":

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infdet_deploy.commands.bundles import newest_bundle
 from infdet_deploy.console import progress, say
 from infdet_deploy.errors import InfdetError, UsageError
 
@@ -41,7 +42,7 @@ def verify(
         raise UsageError(f"--subset {subset} chooses clips of a data set; add --data DIR")
     if html is not None and html.is_dir():
         raise UsageError(f"--html {html} is a folder; give the name of the page, such as {html / 'verify.html'}")
-    loaded = load_bundle(bundle or newest_bundle())
+    loaded = load_bundle(bundle or _newest())
     result = _verify(loaded, data, subset, bisect, self_test, tolerances)
     if html is not None:
         from infdet_deploy.benchmarks.page import write_page
@@ -50,12 +51,10 @@ def verify(
     return result
 
 
-def newest_bundle() -> Path:
-    """The bundle here that was written last; UsageError where there is none."""
-    here = sorted(Path.cwd().glob("*.infdet"), key=lambda path: path.stat().st_mtime_ns)
-    if not here:
+def _newest() -> Path:
+    found = newest_bundle()
+    if found is None:
         raise UsageError("no bundle NAME.infdet in this folder; name one, or write one with infdet-deploy export")
-    found = here[-1].relative_to(Path.cwd())
     say(f"verifying {found}, the newest bundle here")
     return found
 
@@ -129,8 +128,7 @@ def _bisections(
     tolerances: "Tolerances",
 ) -> "list[Bisection]":
     """Every stage that failed and can be taken apart, on the shortest clip that it failed on."""
-    from infdet_deploy.benchmarks.bisect import bisect
-    from infdet_deploy.runtime.backends.base import BUILT_AHEAD, stage_format
+    from infdet_deploy.benchmarks.bisect import bisect, runs_onnx
 
     by_length = {len(tensors["network"]["frames"]): tensors for tensors in references}
     failed = {(r.stage, r.backend, r.precision): r.frames for r in reversed(stages) if not r.passed}
@@ -138,7 +136,7 @@ def _bisections(
     with progress("bisect") as update:
         for index, ((stage, backend, precision), frames) in enumerate(reversed(failed.items())):
             update(index, len(failed), f"{backend} {stage} {precision}")
-            if stage not in bundle.stages or stage_format(backend) != "onnx" or backend in BUILT_AHEAD:
+            if stage not in bundle.stages or not runs_onnx(backend):
                 say(f"not taken apart: {stage} on {backend} {precision}; --bisect is for the single ONNX stages")
                 continue
             tensors = by_length[frames][stage]

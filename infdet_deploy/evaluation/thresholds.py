@@ -1,6 +1,6 @@
 """Whole clips with a network's scores, and the thresholds that suit them; the same for any way to run a network."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,11 +30,12 @@ class ScoredClip:
 
 def detections(clips: Sequence[ScoredClip], classes: Sequence[str], rule: DetectionRule) -> list[ScoredInstance]:
     """The detections of all clips, as `metrics` takes them."""
-    return [
-        ScoredInstance(clip.annotation.name, found.label, found.start_s, found.end_s, found.score)
-        for clip in clips
-        for found in clip.detect(classes, rule)
-    ]
+    return scored_instances((clip.annotation.name, clip.detect(classes, rule)) for clip in clips)
+
+
+def scored_instances(found: Iterable[tuple[str, Sequence[Detection]]]) -> list[ScoredInstance]:
+    """Names of clips with their detections, as `metrics` takes them."""
+    return [ScoredInstance(name, d.label, d.start_s, d.end_s, d.score) for name, clip in found for d in clip]
 
 
 def fit_thresholds(

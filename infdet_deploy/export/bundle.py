@@ -208,17 +208,15 @@ class _StageWriter:
         """
         if precision != "float16":
             return ENDPOINTS[:1]
-        large = too_large(self.ranges)
-        first = first_endpoint(self.ranges) if self.name.endswith("_tower") else ENDPOINTS[0]
-        if large and (first is None or not self.name.endswith("_tower")):
+        large, tower = too_large(self.ranges), self.name.endswith("_tower")
+        first = first_endpoint(self.ranges) if tower else None if large else ENDPOINTS[0]
+        if first is None:
             worst = max(large, key=lambda name: self.ranges[name])
             raise ParityError(
                 f"{self.name} float16: {worst} gives values up to {self.ranges[worst]:.3g}, float16 ends at "
                 f"{FLOAT16_MAX:.0f}; nothing was written; export without --fp16"
             )
-        assert first is not None
-        later = [b for b in TOWER_BEGINS if ENDPOINTS.index(b) > ENDPOINTS.index(first)]
-        return (first, *(later if self.name.endswith("_tower") else ()))
+        return (first, *(b for b in TOWER_BEGINS if tower and ENDPOINTS.index(b) > ENDPOINTS.index(first)))
 
     def _write(
         self, stage: torch.nn.Module, precision: str, formats: tuple[str, ...], kept: int

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from infdet_deploy.annotations import Clip, ScoredInstance
+from infdet_deploy.annotations import Clip
+from infdet_deploy.evaluation.thresholds import scored_instances
 from infdet_deploy.metrics import evaluate
 from infdet_deploy.runtime.detections import Detection, compare_detections
 from infdet_deploy.runtime.pipeline import Detector
@@ -54,9 +55,5 @@ def judge(reference: Results, ours: Results, judged: Judged, classes: Sequence[s
 
 def _map(results: Results, judged: Judged, classes: Sequence[str]) -> float:
     clips = [clip for _, clip in judged if clip is not None]
-    scored = [
-        ScoredInstance(clip.name, found.label, found.start_s, found.end_s, found.score)
-        for clip, (_, detections) in zip(clips, results, strict=True)
-        for found in detections
-    ]
+    scored = scored_instances((clip.name, found) for clip, (_, found) in zip(clips, results, strict=True))
     return evaluate(clips, scored, "thumos14", classes, (IOU,))["map"][f"{IOU:g}"]

@@ -12,7 +12,7 @@ from infdet_deploy.errors import ParityError, UsageError
 from infdet_deploy.export.calibration import Calibration, stage_tensors
 from infdet_deploy.export.gate import SCORES_WITHIN, judge, run_clips
 from infdet_deploy.export.int8 import plan
-from infdet_deploy.export.onnx import check_precision, count_precisions
+from infdet_deploy.export.onnx import check_precision
 from infdet_deploy.export.sensitivity import Int8Stage, sensitivity
 from infdet_deploy.export.stages import StageSpec
 from infdet_deploy.runtime.backends.base import open_stage
@@ -65,7 +65,7 @@ def add_int8(
                 report(f"{name} int8 {backend}")
                 file = folder / f"{name}.int8{'' if form == 'onnx' else f'.{form}'}.onnx"
                 details[name][form] = stage.write(backend, file, allowed)
-                heavy = sum(count_precisions(folder / f"{name}.float32.onnx").values())
+                heavy = sum(manifest["parity"]["float32"][name]["operators"].values())
                 floats = heavy - len(stage.plan.layers) + len(stage.kept[backend])
                 details[name]["operators"] = check_precision(name, file, "int8", floats)
                 details[name]["float32_layers"][form] = stage.kept[backend]
@@ -116,18 +116,16 @@ def _calibrate(
 
 
 def _lost(result: dict[str, Any], backend: str, max_map_drop: float) -> str:
-    what = (
-        f"int8 on {backend} moves scores by up to {result['score_shift']:.3f}, misses {result['missed']} of float32's "
-        f"detections and has {result['extra']} more"
-    )
-    if "map_int8" in result:
-        what += f", mAP@0.5 {100 * result['map_int8']:.2f} instead of {100 * result['map_float32']:.2f}"
     if result["score_shift"] > SCORES_WITHIN:
         return (
             f"int8 on {backend} moves a score by {result['score_shift']:.3f} on {result['clips']} clips, allowed "
             f"{SCORES_WITHIN:g}; nothing was written: calibrate on more clips, or export without --int8"
         )
-    unit = "points" if "map_int8" in result else "% of the detections"
+    what = f"int8 on {backend} misses {result['missed']} of float32's detections and has {result['extra']} more"
+    unit = "% of the detections"
+    if "map_int8" in result:
+        what += f", mAP@0.5 {100 * result['map_int8']:.2f} instead of {100 * result['map_float32']:.2f}"
+        unit = "points"
     return (
         f"{what} on {result['clips']} clips, allowed {max_map_drop:g} {unit}; nothing was written: "
         "export without --int8, or allow more with --max-map-drop"

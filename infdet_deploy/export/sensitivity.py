@@ -1,6 +1,6 @@
 """Which layers of a stage bear 8 bits: the error of each alone, and as few as must be kept in float32."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,14 +77,10 @@ class Int8Stage:
 
     def _try(self, backend: str, file: Path, count: int) -> float:
         kept = self.kept[backend] = list(self.order[:count])
-        onnx.save(insert(self.plan, _without(self.plan.layers, kept), UNSIGNED[backend]), str(file))
+        onnx.save(insert(self.plan, set(self.plan.layers) - set(kept), UNSIGNED[backend]), str(file))
         inputs = tuple(value.name for value in self.plan.model.graph.input)
         (output,) = (value.name for value in self.plan.model.graph.output)
         runner = open_stage(backend, file, "int8", inputs, (output,))
         error = _worst(lambda feed: runner.run(feed)[output], self.measured, output)
         runner.close()
         return error
-
-
-def _without(layers: Sequence[str], kept: Collection[str]) -> set[str]:
-    return set(layers) - set(kept)

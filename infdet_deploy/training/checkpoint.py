@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from infdet_deploy.config import read_json
-from infdet_deploy.errors import InfdetError, TrainingError
+from infdet_deploy.errors import InfdetError, TrainingError, first_line
 from infdet_deploy.files import whole_file
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import save_network
@@ -81,8 +81,7 @@ def load_state(folder: Path, state: TrainingState) -> None:
                 torch.cuda.set_rng_state(tensors[f"random.cuda.{index}"], index)
         state.scaler.load_state_dict(scaler)
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise TrainingError(f"{path}: not the state of this training run: {reason}") from None
+        raise TrainingError(f"{path}: not the state of this training run: {first_line(error)}") from None
     state.values.clear()
     state.values.update(values)
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from infdet_deploy.errors import BackendError, InfdetError, UsageError, missing_package
+from infdet_deploy.errors import BackendError, InfdetError, UsageError, first_line, missing_package
 
 # name → (package to look for, what `pip install infdet-deploy[…]` brings it, precisions it can compute in)
 BACKENDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -77,5 +77,4 @@ def open_stage(backend: str, path: Path, precision: str, inputs: tuple[str, ...]
     except InfdetError:
         raise
     except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise BackendError(f"{backend} refuses {path.name}: {reason[0]}") from error
+        raise BackendError(f"{backend} refuses {path.name}: {first_line(error)}") from error

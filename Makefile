@@ -9,7 +9,7 @@ demo: .venv/ready
 	$(BIN)/infdet-deploy demo --out demo $(if $(SAMPLE),--sample "$(SAMPLE)")
 
 test: .venv/ready
-	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/ready
 	$(BIN)/ruff check .

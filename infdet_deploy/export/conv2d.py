@@ -18,35 +18,31 @@ if TYPE_CHECKING:
     from infdet_deploy.export.stages import FoldedMixed, FoldedTower, FoldedUnit
 
 
-def temporal_taps(x: Tensor, kernel: int, stride: int = 1) -> list[Tensor]:
+def temporal_taps(x: Tensor, kernel: int, stride: int = 1, outside: float = 0.0) -> list[Tensor]:
     """What each of `kernel` taps sees of x [T, C, H, W]: [⌈T/stride⌉, C, H, W], the earliest frames first.
 
     T is a multiple of the stride, or odd under the kernel 2 and stride 2 of the last pool; there this is SAME padding.
-    Only here does a frame meet its neighbours in time. A clip has zeros around it; whoever has the frames before it
-    would put them in the zeros' place.
+    Only here does a frame meet its neighbours in time. `outside` lies around the clip; whoever has the frames before
+    it would put them in its place.
     """
     before = (kernel - stride) // 2
-    padded = F.pad(x, (0, 0, 0, 0, 0, 0, before, kernel - 1 - before))
+    padded = F.pad(x, (0, 0, 0, 0, 0, 0, before, kernel - 1 - before), value=outside)
     # Ends counted from the back are constants in the graph, whatever T is.
     return [padded[tap : tap + 1 - kernel or None : stride] for tap in range(kernel)]
 
 
 class Unit2d(nn.Module):
-    """Convolution [T, C, H, W] → [⌈T/stride⌉, D, H/stride, W/stride] with its BatchNorm folded in, ReLU."""
+    """Convolution [T, C, H, W] → [T, D, H, W] with its BatchNorm folded in, ReLU."""
 
     def __init__(self, unit: "FoldedUnit") -> None:
         super().__init__()
         weight = unit.weight
-        self.kernel, self.stride = weight.shape[2], unit.stride[0]
+        self.kernel = weight.shape[2]
         self.weight = nn.Parameter(weight.transpose(1, 2).flatten(1, 2))  # [D, C, k, h, w] → [D, k·C, h, w]
         self.bias = unit.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        # The stride leaves out frames before the copies are joined: half as much to copy as after.
-        taps = temporal_taps(x, self.kernel, self.stride) if self.kernel > 1 else [x]
-        joined = torch.cat(taps, dim=1)
-        if self.stride == 2:  # the stem, padded in space as in time
-            return F.relu(F.conv2d(F.pad(joined, (2, 3, 2, 3)), self.weight, self.bias, stride=2))
+        joined = torch.cat(temporal_taps(x, self.kernel), dim=1) if self.kernel > 1 else x
         return F.relu(F.conv2d(joined, self.weight, self.bias, padding=self.kernel // 2))
 
 
@@ -72,15 +68,17 @@ class Mixed2d(nn.Module):
 
 
 class Tower2d(nn.Module):
-    """A folded tower's twin: [T, C, S, S] float32 → features [T', d] float32, with the same `dtype` and `begin`."""
+    """A folded tower's twin: [T, C, S, S] → features [T', d] float32, with the same `dtype` and `begin`."""
 
     def __init__(self, tower: "FoldedTower") -> None:
         super().__init__()
         self.dtype, self.begin = tower.dtype, tower.begin
         for name, child in tower.named_children():
-            self.add_module(name, Mixed2d(child) if name.startswith("Mixed") else Unit2d(child))  # type: ignore[arg-type]
+            made = Mixed2d(child) if name.startswith("Mixed") else Unit2d(child) if name == "Conv3d_2c_3x3" else child  # type: ignore[arg-type]
+            self.add_module(name, made)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.float() if self.begin != ENDPOINTS[0] else x
         for name in ENDPOINTS:
             if name == self.begin:
                 x = x.to(self.dtype)

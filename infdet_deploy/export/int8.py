@@ -18,10 +18,11 @@ from onnx import helper, numpy_helper
 
 LEVELS = 127  # symmetric int8: −127…127 times the scale
 _CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1}  # where a weight has its output channels
-_PASSING = ("MaxPool", "Concat")
-# Too little work to be worth it, or too fine for 8 bits: attention energies, mixtures, the flow's last layer. And the
-# FEN's first layer: its input joins two signed tensors, and OpenVINO 2026 loses the zero point of such a one.
-_FLOAT32 = re.compile(r"/(query|key|flow_pred)/|/classifiers/\d+/|^fen/conv1/")
+_PASSING = ("MaxPool", "Concat", "DepthToSpace", "Unsqueeze", "Transpose")
+# Operators that give a byte of the input as they took it, or a constant in its place.
+_HANDING_ON = ("Cast", "Slice", "Concat", "Pad", "Unsqueeze", "Reshape", "Transpose", "Gather")
+# Too little work to be worth it, or too fine for 8 bits: attention energies, mixtures, the flow's last layer.
+_FLOAT32 = re.compile(r"/(query|key|flow_pred)/|/classifiers/\d+/")
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ def plan(model: onnx.ModelProto, feeds: Iterable[Mapping[str, np.ndarray]]) -> P
     positive: set[str] = set()
     for group in groups:
         largest = max(max(-lowest[tensor], highest[tensor]) for tensor in group)
+        if any(_are_bytes(model, tensor) for tensor in group):
+            largest = 255.0  # other recordings may be brighter, and every grey level is then exact
         scales |= dict.fromkeys(group, largest / LEVELS or 1.0)
         if all(lowest[tensor] >= 0 for tensor in group):
             positive |= set(group)
@@ -90,8 +93,21 @@ def _follows_relu(model: onnx.ModelProto, tensor: str) -> bool:
         if node is None or node.op_type not in ("Relu", *_PASSING):
             return False
         if node.op_type != "Relu":
-            todo += node.input
+            todo += _data(node)
     return True
+
+
+def _data(node: onnx.NodeProto) -> list[str]:
+    """The tensors that a passing node takes; what else it takes says how."""
+    return list(node.input) if node.op_type == "Concat" else list(node.input[:1])
+
+
+def _are_bytes(model: onnx.ModelProto, tensor: str) -> bool:
+    """Whether a tensor holds bytes of the graph's input, only rearranged."""
+    makers = _makers(model)
+    while tensor in makers and makers[tensor].op_type in _HANDING_ON:
+        tensor = makers[tensor].input[0]
+    return any(v.name == tensor and v.type.tensor_type.elem_type == onnx.TensorProto.UINT8 for v in model.graph.input)
 
 
 def _edges(model: onnx.ModelProto, chosen: Collection[str]) -> dict[tuple[str, str], onnx.NodeProto]:
@@ -103,7 +119,7 @@ def _edges(model: onnx.ModelProto, chosen: Collection[str]) -> dict[tuple[str, s
         tensor = todo.pop()
         node = makers.get(tensor)
         if node is not None and node.op_type in _PASSING and _follows_relu(model, tensor):
-            new = [name for name in node.input if (node.name, name) not in edges]
+            new = [name for name in _data(node) if (node.name, name) not in edges]
             edges |= {(node.name, name): node for name in new}
             todo += new
     return edges

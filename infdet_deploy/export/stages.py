@@ -1,8 +1,9 @@
 """The network cut into its deployable stages: raw grey bytes in, scores out, everything between inside the graphs.
 
-Each stage is a plain module made from a trained network's own layers, rewritten where the algebra is exact:
-BatchNorm folded into its convolution, the three equal grey channels into one, mixture kernels into constants, SAME
-padding into fixed padding (T is a multiple of 4, the size of 32, so it is the same for every clip). Weights and
+Each stage is a plain module made from a trained network's own layers, rewritten where the algebra is exact: BatchNorm
+folded into its convolution, the three equal grey channels into one, their scaling into the first weights, the flow's
+enlargement into the flow tower's first layer (`stem.py`), mixture kernels into constants, SAME padding into fixed
+padding (T is a multiple of 4, the size of 32, so it is the same for every clip). Weights and
 arithmetic are in `dtype`; what would overflow or lose digits in float16 stays float32: instance norm, the attention's
 energies and softmax, super-event filters, sigmoids. Tensors that cross from stage to stage are float32.
 """
@@ -15,13 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infdet_deploy.export.conv2d import Tower2d
+from infdet_deploy.export.conv2d import Tower2d, Unit2d
 from infdet_deploy.export.head import HeadStage, SingleHeadStage
+from infdet_deploy.export.stem import GREY, EnlargingStem, FlatStem, enlargement, spans
 from infdet_deploy.model.classifier import SuperEvent
 from infdet_deploy.model.fen import FlowEstimationNetwork, ResidualBlock, instance_norm, neighbour_pairs
 from infdet_deploy.model.fusion import Attention
 from infdet_deploy.model.i3d import ENDPOINTS, I3D, POOLS, Mixed, Unit3d
-from infdet_deploy.model.network import InfDetNet, append_zero_flow, enlarge_flow, to_grey
+from infdet_deploy.model.network import InfDetNet, append_zero_flow
 from infdet_deploy.runtime.bundle import NETWORK, STAGES_OF
 from infdet_deploy.snippets import valid_length
 
@@ -49,8 +51,11 @@ class FenStage(nn.Module):
     def __init__(self, fen: FlowEstimationNetwork, stride: int, dtype: torch.dtype) -> None:
         super().__init__()
         fen = copy.deepcopy(fen)
-        self.conv1 = nn.Conv2d(2, fen.conv1.out_channels, 7, stride=2, padding=3, bias=False)
-        self.conv1.weight = nn.Parameter(fen.conv1.weight.unflatten(1, (2, 3)).sum(2))
+        weight = fen.conv1.weight.unflatten(1, (2, 3)).sum(2)
+        self.conv1 = nn.Conv2d(2, len(weight), 7, stride=2)
+        self.conv1.weight = nn.Parameter(weight / GREY)
+        # The instance norm takes it away again; until then values without it would be large, and float16 coarse.
+        self.conv1.bias = nn.Parameter(-weight.sum((1, 2, 3)))
         self.layers = nn.ModuleList(_Block(b) for b in (fen.layer1, fen.layer2, fen.layer3, fen.layer4))
         self.deconvs = nn.ModuleList((fen.deconv4, fen.deconv3, fen.deconv2))
         for deconv in self.deconvs:
@@ -60,7 +65,7 @@ class FenStage(nn.Module):
         self.to(dtype)
 
     def forward(self, frames: Tensor) -> Tensor:
-        x = neighbour_pairs(to_grey(frames), self.stride).to(self.dtype)
+        x = F.pad(neighbour_pairs(frames.to(self.dtype), self.stride), (3, 3, 3, 3), value=GREY)
         x = F.max_pool2d(F.relu(_norm32(self.conv1(x))), 3, stride=2, padding=1)
         for layer in self.layers:
             x = layer(x)
@@ -81,11 +86,8 @@ class FoldedUnit(nn.Module):
         weight = conv.weight * scale[:, None, None, None, None]
         self.weight = nn.Parameter(weight.sum(1, keepdim=True) if grey else weight)
         self.bias = nn.Parameter(bn.bias - bn.running_mean * scale)
-        self.stride = conv.stride
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.stride[0] == 2:  # the stem: 7 wide over an even length pads 2 before and 3 after
-            return F.relu(F.conv3d(F.pad(x, (2, 3) * 3), self.weight, self.bias, stride=2))
         return F.relu(F.conv3d(x, self.weight, self.bias, padding=self.weight.shape[2] // 2))
 
 
@@ -104,31 +106,41 @@ class FoldedMixed(nn.Module):
 
 
 class FoldedTower(nn.Module):
-    """[T, C, S, S] float32 → features [T', d] float32; endpoints before `begin` are float32, the others in `dtype`."""
+    """[T, C, S, S] → features [T', d] float32; endpoints before `begin` are float32, the others in `dtype`.
 
-    def __init__(self, tower: I3D, grey: bool, dtype: torch.dtype, begin: str) -> None:
+    stem: the first layer, see `stem.py`. Up to the first convolution over time after it, time is the batch axis.
+    """
+
+    def __init__(self, tower: I3D, stem: nn.Module, dtype: torch.dtype, begin: str) -> None:
         super().__init__()
         self.dtype, self.begin = dtype, begin
         for name, child in tower.named_children():
             if isinstance(child, Mixed):
                 self.add_module(name, FoldedMixed(child))
             elif isinstance(child, Unit3d):
-                self.add_module(name, FoldedUnit(child, grey and "1a" in name))
+                flat = {"Conv3d_1a_7x7": lambda _: stem, "Conv3d_2b_1x1": Unit2d}.get(name, lambda unit: unit)
+                self.add_module(name, flat(FoldedUnit(child)))
             if ENDPOINTS.index(name) >= ENDPOINTS.index(begin):
                 getattr(self, name).to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.transpose(0, 1)[None]
+        x = x.float() if self.begin != ENDPOINTS[0] else x
         for name in ENDPOINTS:
             if name == self.begin:
                 x = x.to(self.dtype)
-            if name in POOLS:
-                # Even lengths need padding at the end only, which is what rounding the output up does. An odd length
-                # meets only the last pool, 2 wide, where the same holds.
-                kernel, stride = POOLS[name]
-                x = F.max_pool3d(x, kernel, stride, ceil_mode=True)
-            else:
+            if name == "Conv3d_2c_3x3":
+                # [T, C, H, W] → [1, C, T, H, W], by way of channels last, where no number has to move
+                x = x.permute(0, 2, 3, 1)[None].permute(0, 4, 1, 2, 3)
+            if name not in POOLS:
                 x = getattr(self, name)(x)
+                continue
+            # Even lengths need padding at the end only, which is what rounding the output up does. An odd length meets
+            # only the last pool, 2 wide, where the same holds.
+            kernel, stride = POOLS[name]
+            if x.ndim == 4:
+                x = F.max_pool2d(x, kernel[1:], stride[1:], ceil_mode=True)
+            else:
+                x = F.max_pool3d(x, kernel, stride, ceil_mode=True)
         # The mean over space in float32: 98 float16 addends would lose digits.
         x = F.avg_pool3d(x.float(), (2, x.shape[-2], x.shape[-1]), stride=1)
         return x.flatten(2)[0].transpose(0, 1)
@@ -139,25 +151,28 @@ class InfraredTowerStage(nn.Module):
 
     def __init__(self, tower: I3D, dtype: torch.dtype, begin: str = ENDPOINTS[0], conv2d: bool = False) -> None:
         super().__init__()
-        folded = FoldedTower(tower, True, dtype, begin)
+        unit = FoldedUnit(tower.Conv3d_1a_7x7, grey=True)
+        folded = FoldedTower(tower, FlatStem.of_bytes(unit.weight, unit.bias), dtype, begin)
         self.tower = Tower2d(folded) if conv2d else folded
 
     def forward(self, frames: Tensor) -> Tensor:
-        return self.tower(to_grey(frames)[:, None])
+        return self.tower(frames[:, None])
 
 
 class FlowTowerStage(nn.Module):
-    """flow float32 [T, c, h, w], T a multiple of 4 → features float32 [T', d]."""
+    """flow float32 [T, c, h, h], T a multiple of 4 → features float32 [T', d]. stride: the frames' size over h."""
 
     def __init__(
-        self, tower: I3D, stride: int, dtype: torch.dtype, begin: str = ENDPOINTS[0], conv2d: bool = False
+        self, tower: I3D, stride: int, size: int, dtype: torch.dtype, begin: str = ENDPOINTS[0], conv2d: bool = False
     ) -> None:
         super().__init__()
-        folded = FoldedTower(tower, False, dtype, begin)
-        self.tower, self.stride = Tower2d(folded) if conv2d else folded, stride
+        unit = FoldedUnit(tower.Conv3d_1a_7x7)
+        stem = EnlargingStem(unit.weight, unit.bias, stride, size) if stride > 1 else FlatStem(unit.weight, unit.bias)
+        folded = FoldedTower(tower, stem, dtype, begin)
+        self.tower = Tower2d(folded) if conv2d else folded
 
     def forward(self, flow: Tensor) -> Tensor:
-        return self.tower(enlarge_flow(flow, self.stride))
+        return self.tower(flow)
 
 
 class NetworkStage(nn.Module):
@@ -246,7 +261,8 @@ def build_stage(
             stage = InfraredTowerStage(network.infrared_tower, dtype, begin, conv2d)
         elif name == "flow_tower":
             assert network.flow_tower is not None
-            stage = FlowTowerStage(network.flow_tower, network.config.flow_stride, dtype, begin, conv2d)
+            config = network.config
+            stage = FlowTowerStage(network.flow_tower, config.flow_stride, config.flow_size, dtype, begin, conv2d)
         else:
             head = HeadStage if network.config.streams == "both" else SingleHeadStage
             stage = head(network, dtype)
@@ -265,4 +281,8 @@ def float32_operators(name: str, network: InfDetNet, begins: Mapping[str, str] =
         attentions = sum(isinstance(module, Attention) for module in network.fusion.modules())
         return attentions + 4 * sum(isinstance(m, SuperEvent) for m in network.classifier.modules())
     before = ENDPOINTS[: ENDPOINTS.index(begins.get(name, ENDPOINTS[0]))]
-    return sum(0 if name in POOLS else 6 if name.startswith("Mixed") else 1 for name in before)
+    convolutions = dict.fromkeys(POOLS, 0) | {e: 6 for e in ENDPOINTS if e.startswith("Mixed")}
+    config = network.config
+    if name == "flow_tower" and config.flow_stride > 1:
+        convolutions["Conv3d_1a_7x7"] = len(spans(enlargement(config.flow_size, config.flow_stride))) ** 2
+    return sum(convolutions.get(endpoint, 1) for endpoint in before)

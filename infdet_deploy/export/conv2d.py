@@ -68,7 +68,7 @@ class Mixed2d(nn.Module):
 
 
 class Tower2d(nn.Module):
-    """A folded tower's twin: [T, C, S, S] → features [T', d] float32, with the same `dtype` and `begin`."""
+    """A folded tower's twin: [T, C, S, S] float32 → features [T', d] float32, with the same `dtype` and `begin`."""
 
     def __init__(self, tower: "FoldedTower") -> None:
         super().__init__()
@@ -78,7 +78,6 @@ class Tower2d(nn.Module):
             self.add_module(name, made)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.float() if self.begin != ENDPOINTS[0] else x
         for name in ENDPOINTS:
             if name == self.begin:
                 x = x.to(self.dtype)

@@ -106,7 +106,7 @@ class FoldedMixed(nn.Module):
 
 
 class FoldedTower(nn.Module):
-    """[T, C, S, S] → features [T', d] float32; endpoints before `begin` are float32, the others in `dtype`.
+    """[T, C, S, S] float32 → features [T', d] float32; endpoints before `begin` are float32, the others in `dtype`.
 
     stem: the first layer, see `stem.py`. Up to the first convolution over time after it, time is the batch axis.
     """
@@ -124,7 +124,6 @@ class FoldedTower(nn.Module):
                 getattr(self, name).to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.float() if self.begin != ENDPOINTS[0] else x
         for name in ENDPOINTS:
             if name == self.begin:
                 x = x.to(self.dtype)
@@ -156,7 +155,7 @@ class InfraredTowerStage(nn.Module):
         self.tower = Tower2d(folded) if conv2d else folded
 
     def forward(self, frames: Tensor) -> Tensor:
-        return self.tower(frames[:, None])
+        return self.tower(frames.float()[:, None])
 
 
 class FlowTowerStage(nn.Module):

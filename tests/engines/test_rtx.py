@@ -36,7 +36,7 @@ def test_every_stage_parses_and_builds(tiny_bundle, stage, precision, arch):
         return
     built = build_apart("tensorrt_rtx", onnx, shapes, options)
     assert len(built.engine) > 100_000
-    assert built.convolutions == {precision: {"fen": 16, "head": 8}.get(stage, 57)}
+    assert built.convolutions == {precision: {"fen": 16, "head": 8, "flow_tower": 56 + 16}.get(stage, 57)}
     assert not built.inspected  # that takes a GPU
 
 

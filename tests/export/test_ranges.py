@@ -41,7 +41,8 @@ def test_ranges_are_the_largest_outputs_and_weights(network):
     assert list(ranges)[:3] == ["Conv3d_1a_7x7", "Conv3d_2b_1x1", "Conv3d_2c_3x3"]
     assert len(ranges) == 57
     with torch.inference_mode():
-        first = [float(stage.tower.Conv3d_1a_7x7((c.float() / 255 * 2 - 1)[None, None]).max()) for c in clips]
+        first = [float(stage.tower.Conv3d_1a_7x7(c.float()[:, None]).max()) for c in clips]
+        first.append(float(stage.tower.Conv3d_1a_7x7.bias.abs().max()))
     assert ranges["Conv3d_1a_7x7"] == pytest.approx(max(first))
     assert not stage.tower.Conv3d_1a_7x7._forward_hooks
     with torch.no_grad():

@@ -76,6 +76,15 @@ class SourceStats:
     error: str | None = None
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What `open_source` was asked for: frames waiting at most, seconds that make a gap, when pictures are at fault."""
+
+    queue_frames: int
+    gap_s: float
+    health: HealthRule
+
+
 class Source:
     """Frames of one camera, stream or file; made by `open_source`, read by one thread, to be closed.
 
@@ -85,7 +94,7 @@ class Source:
         stats: what became of it so far; changed by another thread while frames come.
     """
 
-    def __init__(self, address: Address, supervisor: Supervisor, name: str, lossless: bool, limits: "_Limits") -> None:
+    def __init__(self, address: Address, supervisor: Supervisor, name: str, lossless: bool, limits: Limits) -> None:
         self.name = name
         self.url = address.shown
         self.stats = SourceStats(fps=supervisor.request.fps)
@@ -107,6 +116,11 @@ class Source:
     def fps(self) -> float | None:
         """Frames per second, measured or nominal; None until known."""
         return self.stats.fps
+
+    @property
+    def pid(self) -> int | None:
+        """The decoding child's process id; None while there is none."""
+        return self._supervisor.pid
 
     @property
     def ended(self) -> bool:
@@ -198,13 +212,6 @@ class Source:
             self.stats.fps = (len(self._times) - 1) / (self._times[-1] - self._times[0])
 
 
-@dataclass(frozen=True)
-class _Limits:
-    queue_frames: int
-    gap_s: float
-    health: HealthRule
-
-
 def open_source(
     url: str,
     size: int,
@@ -251,7 +258,7 @@ def open_source(
     address = Address.of(url)
     supervisor = Supervisor(address.request(size, mode, fps, paced=pace == "own"), supervision)
     lossless = address.is_file and pace == "fast"
-    source = Source(address, supervisor, name or address.name, lossless, _Limits(queue_frames, gap_s, health))
+    source = Source(address, supervisor, name or address.name, lossless, Limits(queue_frames, gap_s, health))
     if address.is_file:
         _first_frame(source, supervision)
     return source

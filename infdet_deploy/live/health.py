@@ -1,0 +1,67 @@
+"""Whether a source's pictures show anything: frozen, black and saturated pictures, noticed by one look at each."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Levels are counted on every so many pixels each way; pictures smaller than the second number are counted whole.
+_STEP = 4
+_SMALL = 32
+
+
+@dataclass(frozen=True)
+class HealthRule:
+    """When a picture is at fault, and how long it must be before the source is said to be.
+
+    Attributes:
+        frozen_s: every picture equals the one before it for longer than this.
+        uniform_s: pictures are black or saturated for longer than this.
+        black_level: highest level, 0–255, of a black pixel.
+        black_share: share of black pixels from which a picture is black.
+        saturated_level: lowest level of a saturated pixel.
+        saturated_share: share of saturated pixels from which a picture is saturated.
+    """
+
+    frozen_s: float = 10.0
+    uniform_s: float = 2.0
+    black_level: int = 16
+    black_share: float = 0.98
+    saturated_level: int = 250
+    saturated_share: float = 0.5
+
+
+class Health:
+    """The state of one source, followed from picture to picture."""
+
+    def __init__(self, rule: HealthRule) -> None:
+        self._rule = rule
+        self._condition = "ok"
+        self._since = 0.0
+        self._last = 0.0
+
+    def update(self, picture: NDArray[np.uint8], same: bool, shown: float) -> str:
+        """`ok`, `frozen`, `black` or `saturated`.
+
+        Args:
+            picture: uint8 [H,W].
+            same: it equals the picture before it, as the camera gave them.
+            shown: when it was shown, in seconds.
+        """
+        condition = self._look(picture, same)
+        if condition != self._condition or shown < self._since:
+            # A frozen picture has been there since the frame before.
+            self._condition, self._since = condition, self._last if condition == "frozen" else shown
+        self._last = shown
+        lasted_s = shown - self._since
+        limit_s = self._rule.frozen_s if condition == "frozen" else self._rule.uniform_s
+        return condition if condition != "ok" and lasted_s > limit_s else "ok"
+
+    def _look(self, picture: NDArray[np.uint8], same: bool) -> str:
+        rule = self._rule
+        sample = picture if min(picture.shape) < _SMALL else picture[::_STEP, ::_STEP]
+        if np.count_nonzero(sample <= rule.black_level) >= rule.black_share * sample.size:
+            return "black"
+        if np.count_nonzero(sample >= rule.saturated_level) >= rule.saturated_share * sample.size:
+            return "saturated"
+        return "frozen" if same else "ok"

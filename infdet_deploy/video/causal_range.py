@@ -1,0 +1,92 @@
+"""16-bit counts of a running camera → grey levels, by a range that knows the past only.
+
+The offline mapping (`thermal.to_8bit`) takes one range from the whole clip, the future included. This one does the same
+with what has been seen so far, in three rules:
+
+1. The range's target is the percentiles of all pixels so far, a frame's weight halving every `half_life_s` seconds.
+2. The range follows its target slowly, each end by at most `rate_per_s` of the range's width a second, so that nothing
+   that enters the picture makes the background flicker.
+3. Where most pixels have lain outside the range for `restart_s` seconds (the camera changed its gain, its cap came
+   off), following would take too long: the range begins anew with the present frame.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infdet_deploy.video.thermal import HIGH_PERCENTILE, LOW_PERCENTILE, count_values
+
+# Frames further apart than this count as so far apart: after an outage the scene is the same more often than not.
+_LONGEST_STEP_S = 1.0
+
+
+class CausalRange:
+    """The range of counts of one camera, updated frame by frame.
+
+    Attributes:
+        ends: the counts that become 0 and 255; None before the first frame.
+    """
+
+    def __init__(
+        self,
+        half_life_s: float = 60.0,
+        rate_per_s: float = 0.05,
+        restart_s: float = 2.0,
+        ends: tuple[float, float] | None = None,
+    ) -> None:
+        """Begin with no past; `ends`: a range to begin from, that of the same camera before it was interrupted."""
+        self.ends = ends
+        self._half_life_s = half_life_s
+        self._rate_per_s = rate_per_s
+        self._restart_s = restart_s
+        self._histogram: NDArray[np.float64] | None = None
+        self._time_s = 0.0
+        self._outside_s = 0.0
+
+    def update(self, frame: NDArray[np.uint16], time_s: float) -> None:
+        """Learn from one more frame, uint16 [H,W], shown at `time_s` seconds on any clock."""
+        counts = count_values(frame)
+        step_s = min(max(time_s - self._time_s, 0.0), _LONGEST_STEP_S) if self._histogram is not None else 0.0
+        self._time_s = time_s
+        self._outside_s = self._outside_s + step_s if self._mostly_outside(counts) else 0.0
+        if self._histogram is None:
+            self._histogram = counts.astype(np.float64)
+        elif self._outside_s > self._restart_s:
+            self._histogram[:] = counts
+            self.ends, self._outside_s = None, 0.0
+        else:
+            self._histogram *= 0.5 ** (step_s / self._half_life_s)
+            self._histogram += counts
+        self.ends = self._follow(_percentiles(self._histogram), step_s)
+
+    def apply(self, frame: NDArray[np.uint16]) -> NDArray[np.uint8]:
+        """Grey levels of counts by the range as it is now: uint16 of any shape → uint8, values outside clipped."""
+        assert self.ends is not None, "update comes first"
+        low, high = self.ends
+        if high <= low:
+            return np.zeros(frame.shape, np.uint8)
+        levels = (frame.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
+        return np.clip(np.floor(levels + np.float32(0.5)), 0, 255).astype(np.uint8)
+
+    def _mostly_outside(self, counts: NDArray[np.int64]) -> bool:
+        if self.ends is None:
+            return False
+        low, high = self.ends
+        inside = counts[int(np.ceil(low)) : int(high) + 1].sum()
+        return bool(inside * 2 < counts.sum())
+
+    def _follow(self, target: tuple[float, float], step_s: float) -> tuple[float, float]:
+        if self.ends is None or self.ends[0] == self.ends[1]:
+            return target
+        low, high = self.ends
+        most = self._rate_per_s * step_s * (high - low)
+        return float(np.clip(target[0], low - most, low + most)), float(np.clip(target[1], high - most, high + most))
+
+
+def _percentiles(histogram: NDArray[np.float64]) -> tuple[float, float]:
+    """The counts at both percentiles; where they are one, the lowest and the highest count that occurs."""
+    seen = np.cumsum(histogram)
+    low, high = (int(np.searchsorted(seen, seen[-1] * p / 100)) for p in (LOW_PERCENTILE, HIGH_PERCENTILE))
+    if low == high:
+        present = np.flatnonzero(histogram > 0)
+        low, high = int(present[0]), int(present[-1])
+    return float(low), float(high)

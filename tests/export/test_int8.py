@@ -279,7 +279,7 @@ def test_the_command_refuses_int8_without_clips(command):
 
 @pytest.mark.slow
 def test_a_bundle_with_int8(tmp_path, network):
-    from infdet_deploy.benchmarks.parity import verify
+    from infdet_deploy.benchmarks.parity import sample_references, stage_parity
     from infdet_deploy.runtime.bundle import load_bundle
 
     clips = tmp_path / "clips"
@@ -295,11 +295,15 @@ def test_a_bundle_with_int8(tmp_path, network):
     manifest = json.loads((out / "manifest.json").read_text())
     for stage, entry in manifest["parity"]["int8"].items():
         assert max(entry["onnx"], entry["openvino"]) <= 5e-2
-        assert entry["operators"]["int8"] >= 1
+        heavy = sum(manifest["parity"]["float32"][stage]["operators"].values())
+        for form, operators in (("onnx", entry["operators"]), ("openvino", entry["operators_openvino"])):
+            kept = len(entry["float32_layers"][form])
+            assert operators["int8"] == INT8_LAYERS.get(stage, 57) - kept
+            assert sum(operators.values()) == heavy
         assert set(entry["float32_layers"]["onnx"]) <= set(entry["sensitivity"])
         assert manifest["stages"][stage]["files"]["openvino"] == {"int8": f"{stage}.int8.openvino.onnx"}
     assert all(result["passed"] for result in manifest["int8"]["detections"].values())
-    checked = [result for result in verify(bundle) if result.precision == "int8"]
+    checked = [row for row in stage_parity(bundle, sample_references(network)) if row.precision == "int8"]
     assert len(checked) == 4 * 2 * 3
     assert all(result.passed for result in checked)
     frames = sample_frames(100, 64, seed=99)

@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 from infdet_deploy.agreement import CHECK_FRAMES, compare
 from infdet_deploy.annotations import Clip, Instance
+from infdet_deploy.datasets.folder import holds_annotations
 from infdet_deploy.errors import ParityError, UsageError
 from infdet_deploy.export.bundle import eager_tensors, export_bundle
 from infdet_deploy.export.calibration import FRAMES, WINDOW, read_calibration
@@ -260,6 +261,25 @@ def test_the_clips_that_are_read(tmp_path):
     assert [len(w) for w in found.held_out] == [48]  # the second clip
     assert {w.shape[1:] for w in found.windows} == {(64, 64)}
     assert [(v.name, len(v.frames), clip) for v, clip in found.judged][:2] == [("0", 250, None), ("1", 50, None)]
+
+
+def test_a_readme_beside_recordings_annotates_nothing(tmp_path):
+    write_video(tmp_path / "a.mkv", sample_frames(50, 96), "ffv1", "gray")
+    (tmp_path / "README.txt").write_text("Corridor, night\nfrom 22 to 23\n")
+    (tmp_path / "README.json").write_text('{"camera": {"name": "north"}, "fps": 25}')
+    assert not holds_annotations(tmp_path)
+    assert read_calibration(tmp_path, 64, "resize", ("hug",)).judged[0][1] is None
+    for name, text in (
+        ("hug_test.txt", "a 0.5 1.5\n"),
+        ("labels.json", '{"database": {}}'),
+        ("labels.json", '{"a": {"actions": []}}'),
+        ("labels.json", "[]"),
+        ("labels.json", '{"database": '),
+        ("annotations.json", "{}"),
+    ):
+        (tmp_path / name).write_text(text)
+        assert holds_annotations(tmp_path), text
+        (tmp_path / name).unlink()
 
 
 def test_refused_without_clips(tmp_path, network):

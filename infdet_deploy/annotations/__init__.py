@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from infdet_deploy.annotations.class_files import read_class_files, read_class_ids, write_class_files
 from infdet_deploy.annotations.detections import read_detections, write_detections_activitynet
@@ -33,14 +34,15 @@ def read_annotations(
     classes: Sequence[str] = INFDET_CLASSES,
     fps: FrameRate | None = None,
     report: Report = refuse,
+    content: Any = None,
 ) -> tuple[Clip, ...]:
     """Read a folder of THUMOS text files, or an ActivityNet, InfDet or Label Studio JSON file.
 
     subset: keep only clips of this subset, named as the file names it (for text files the suffix `test`, `val` or
     `train`). classes: names for the class indices of InfDet JSON. fps: frame rate of a clip by its name, which only
-    Label Studio's files need. report: called with each error; entries that cannot be used are then left out. Clips
-    come in order of first appearance, class files by name; instances within a clip keep their file's order, which the
-    THUMOS'14 evaluation depends on.
+    Label Studio's files need. report: called with each error; entries that cannot be used are then left out. content:
+    what `load_json` gave for the file, where that has been done already. Clips come in order of first appearance, class
+    files by name; instances within a clip keep their file's order, which the THUMOS'14 evaluation depends on.
 
     Raises AnnotationError naming file and line: for a missing file, an empty folder, malformed rows, numbers that are
     not finite, end ≤ start, an unknown class index, a clip that comes twice, and a subset without any clip.
@@ -48,7 +50,7 @@ def read_annotations(
     if (path := Path(path)).is_dir():
         clips = read_class_files(path, report)
     else:
-        root = load_json(path, report)
+        root = load_json(path, report) if content is None else content
         if isinstance(root, list):
             clips = clips_from_label_studio(path, root, fps or (lambda name: None), report)
         else:

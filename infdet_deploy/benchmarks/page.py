@@ -65,6 +65,7 @@ def render(found: Verification) -> str:
         parts += ["<h2>Mean average precision (THUMOS'14)</h2>", _map_chart(found, colours)]
         parts.append(_table(*map_table(found.end_to_end), "In brackets the change from the network."))
     parts += [f'<p class="bad">{escape(error)}</p>' for error in found.errors]
+    parts += [f'<p class="note">{escape(note)}</p>' for note in found.notes]
     for one in found.bisections or ():
         parts += [f"<h2>{escape(one.summary)}</h2>", _module_chart(one)]
         parts.append(_table(MODULE_COLUMNS, module_rows(one, every=True), module_note(one)))

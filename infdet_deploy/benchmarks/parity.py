@@ -41,19 +41,20 @@ class StageParity:
         return not self.nonfinite and self.relative_l2 <= self.tolerance
 
 
-def entries(bundle: Bundle) -> list[Contender]:
+def entries(bundle: Bundle) -> tuple[list[Contender], list[Contender]]:
     """Every backend of this machine in every precision that it can compute in and every stage is held in.
 
-    A backend that is built ahead counts where it has been built.
+    Those that can be run, and those left out, since they are built ahead and no engine lies here for this device.
     """
-    found = []
+    found: list[Contender] = []
+    left_out: list[Contender] = []
     for backend in filter(available, BACKENDS):
         form = stage_format(backend)
         for precision in filter(lambda held: takes(backend, held), bundle.precisions_as(form)):
             files = (bundle.stage_file(stage, precision, form) for stage in bundle.stages)
-            if all(ready(backend, file, precision) for file in files):
-                found.append(Contender(backend, precision))
-    return found
+            runs = all(ready(backend, file, precision) for file in files)
+            (found if runs else left_out).append(Contender(backend, precision))
+    return found, left_out
 
 
 def load_reference(bundle: Bundle) -> "InfDetNet":
@@ -95,14 +96,18 @@ def golden_references(bundle: Bundle) -> list[Tensors]:
 
 
 def stage_parity(
-    bundle: Bundle, references: Sequence[Tensors], tolerances: Tolerances | None = None
+    bundle: Bundle,
+    references: Sequence[Tensors],
+    tolerances: Tolerances | None = None,
+    contenders: Sequence[Contender] | None = None,
 ) -> Iterator[StageParity]:
-    """Compare every stage of the manifest in every entry, on every clip of `references`.
+    """Compare every stage of the manifest in every contender, on every clip of `references`.
 
+    contenders: those that `entries` finds where None.
     A backend that refuses a stage gives rows with `error`. Raises BundleError for a stage that no reference knows.
     """
     tolerances = tolerances or Tolerances()
-    for entry in entries(bundle):
+    for entry in entries(bundle)[0] if contenders is None else contenders:
         form = stage_format(entry.backend)
         allowed = tolerances.stage(form, entry.precision)
         for stage in bundle.manifest["stages"]:

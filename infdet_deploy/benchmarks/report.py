@@ -9,6 +9,7 @@ import numpy as np
 from infdet_deploy.agreement import Tolerances
 from infdet_deploy.benchmarks.bisect import Bisection
 from infdet_deploy.benchmarks.end_to_end import EndToEnd
+from infdet_deploy.benchmarks.latency import Contender
 from infdet_deploy.benchmarks.parity import StageParity
 from infdet_deploy.runtime.bundle import Bundle
 
@@ -18,7 +19,8 @@ class Verification:
     """Everything that `verify` found.
 
     against: `network` or `golden clip`. data: the data set whose clips went from end to end, None for seeded clips.
-    shown_scores: the reference's scores of `shown_clip`, the longest of these, float32 [T', C].
+    shown_scores: the reference's scores of `shown_clip`, the longest of these, float32 [T', C]. left_out: what was not
+    compared for want of a built engine.
     """
 
     bundle: Bundle
@@ -30,6 +32,7 @@ class Verification:
     bisections: tuple[Bisection, ...] | None
     shown_clip: str
     shown_scores: np.ndarray
+    left_out: tuple[Contender, ...] = ()
 
     @property
     def rows(self) -> list[StageParity | EndToEnd]:
@@ -45,6 +48,18 @@ class Verification:
         """Why backends could not run, a line each."""
         return list(dict.fromkeys(row.error for row in self.rows if row.error))
 
+    @property
+    def notes(self) -> list[str]:
+        """Which backends were left out, and what to do, a line each."""
+        precisions: dict[str, list[str]] = {}
+        for entry in self.left_out:
+            precisions.setdefault(entry.backend, []).append(entry.precision)
+        return [
+            f"{backend} left out in {', '.join(held)}: no engine here for this device; infdet-deploy build "
+            f"{self.bundle.path.name} --target {backend} --precision {','.join(held)}"
+            for backend, held in precisions.items()
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """JSON-ready; NaN and infinity are left to the writer."""
         report: dict[str, Any] = {
@@ -59,6 +74,7 @@ class Verification:
                 | {"map_change": row.map_change, "passed": row.passed}
                 for row in self.end_to_end
             ],
+            "left_out": [asdict(entry) for entry in self.left_out],
         }
         if self.bisections is not None:
             report["bisect"] = [

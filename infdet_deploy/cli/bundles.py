@@ -60,7 +60,7 @@ def export(
     rows = [
         [stage, precision]
         + [f"{entry[form]:.1e}" if form in entry else "–" for form in ("onnx", "openvino", "torchscript")]
-        + [_operators(entry["operators"])]
+        + [_computes_in(entry)]
         for precision, stages in manifest["parity"].items()
         for stage, entry in stages.items()
     ]
@@ -76,6 +76,12 @@ def _judgement(result: dict[str, Any]) -> str:
     if "map_int8" in result:
         what = f"mAP@0.5 {100 * result['map_int8']:.2f}, float32 {100 * result['map_float32']:.2f}; {what}"
     return what
+
+
+def _computes_in(entry: dict[str, Any]) -> str:
+    """A stage's operators by type, those of the file for OpenVINO too where they are others."""
+    text, openvino = _operators(entry["operators"]), _operators(entry.get("operators_openvino", entry["operators"]))
+    return text if openvino == text else f"{text}; for OpenVINO {openvino}"
 
 
 def _operators(counts: dict[str, int]) -> str:

@@ -99,7 +99,7 @@ def _print_plan(plan: dict[str, Any]) -> None:
         rows.append([name, str(about["clips"]), minutes, *instances, str(about["to_prepare"])])
     table(plan["data"], ["subset", "clips", "minutes", *plan["classes"], "to prepare"], rows)
     if plan["validation_share"]:
-        print(f"validates on {plan['validation_share']:.0%} of the training clips")
+        print(f"validates on {plan['validation_share']:.0%} of the training clips, which are counted apart")
     epochs = "" if plan["epochs"] is None else f" ({plan['epochs']:.1f} epochs)"
     what = "whole clips" if plan["whole_clips"] else "windows"
     print(f"parameters: {plan['parameters']['trained']:,} trained, {plan['parameters']['frozen']:,} frozen")

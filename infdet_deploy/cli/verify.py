@@ -48,8 +48,8 @@ def verify(
         table(f"\nFrom frames to detections ({clips})", report.END_COLUMNS, ends, report.END_NOTE)
         if any(row.reference_map for row in result.end_to_end):
             table("\nmAP (THUMOS'14)", *report.map_table(result.end_to_end))
-        for error in result.errors:
-            print(error)
+        for line in (*result.errors, *result.notes):
+            print(line)
         for one in result.bisections or ():
             table(f"\n{one.summary}", report.MODULE_COLUMNS, report.module_rows(one), report.module_note(one))
         if result.bisections == ():

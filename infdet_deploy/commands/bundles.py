@@ -13,6 +13,9 @@ from infdet_deploy.errors import InfdetError, UsageError, VideoError, missing_pa
 
 if TYPE_CHECKING:
     from infdet_deploy.runtime.bundle import Bundle
+    from infdet_deploy.video import Video
+
+FPS_FACTOR = 1.5  # a recording's frame rate may differ by this factor from the training clips' without a note
 
 
 def export(
@@ -63,7 +66,7 @@ def export(
         export_bundle(
             network, out, rule, ("float32", *precisions), frame_mode=mode, source=run.name, joined=joined,
             conv2d=conv2d, calibration=clips, max_map_drop=1.0 if max_map_drop is None else max_map_drop,
-            on_progress=update,
+            fps=extra.get("fps"), on_progress=update,
         )  # fmt: skip
     return load_bundle(out)
 
@@ -83,6 +86,7 @@ def detect(
             except VideoError as error:
                 results.append({"video": path.stem, "path": str(path), "error": str(error)})
                 continue
+            _compare_rates(video, detector.bundle.fps)
             scores = detector.scores(video.frames)
             found = detector.detections(scores, len(video.frames), video.fps)
             result = {
@@ -102,6 +106,15 @@ def detect(
                 result["picture"] = str(file)
             results.append(result)
     return results
+
+
+def _compare_rates(video: "Video", trained: float | None) -> None:
+    """A note where motion looks much faster or slower than what the network was trained on."""
+    if trained is not None and not 1 / FPS_FACTOR <= video.fps / trained <= FPS_FACTOR:
+        say(
+            f"{video.name}: {video.fps:g} frames/s, but the network was trained at {trained:g}: expect worse "
+            "detections; record at that rate, or give the right one with --fps"
+        )
 
 
 def bench(

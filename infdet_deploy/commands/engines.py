@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from infdet_deploy.console import progress
 from infdet_deploy.errors import BackendError, InfdetError, UsageError, missing_package
+from infdet_deploy.runtime.bundle import NETWORK
 
 if TYPE_CHECKING:
     from infdet_deploy.engines.options import BuildOptions
@@ -110,9 +111,7 @@ def _build(bundle: "Bundle", stage: str, precision: str, builder: _Builder, opti
         gpu = "".join(c if c.isalnum() else "-" for c in builder.gpu)
         timing = None if options.arch else folder / f"timing.{builder.version}.{gpu}.cache"
         shapes = profile(bundle.manifest["stages"][stage]["inputs"], options)
-        parity = bundle.manifest.get("parity", {}).get(precision, {}).get(stage, {})
-        # a tower may keep its first layers in float32; what else the head keeps are products, not convolutions
-        allowed = parity.get("operators", {}).get("float32", 0) if "float32_before" in parity else 0
+        allowed = _float32_allowed(bundle, stage, precision)
         try:
             built = build_apart(TARGETS[builder.target], onnx, shapes, options, timing)
             check_label(f"{stage} on {builder.gpu}", precision, built.convolutions, allowed)
@@ -124,12 +123,21 @@ def _build(bundle: "Bundle", stage: str, precision: str, builder: _Builder, opti
     return {
         "engine": str(cache.engine_file(folder, stage, precision, key)),
         "reused": reused,
-        "build_s": record.build_s,
         "engine_bytes": record.engine_bytes,
-        "inspected": record.inspected,
-        "layers": record.layers,
-        "convolutions": record.convolutions,
+        **record.report(),
     }
+
+
+def _float32_allowed(bundle: "Bundle", stage: str, precision: str) -> int:
+    """How many of a stage's convolutions may be float32 although it is called by another precision.
+
+    A float16 tower may keep its first layers so, an int8 stage any; what else the head keeps are products. `network`
+    keeps what its stages do.
+    """
+    parity = bundle.manifest.get("parity", {}).get(precision, {})
+    parts = [parity.get(part, {}) for part in (bundle.stages if stage == NETWORK else (stage,))]
+    keep = (part for part in parts if precision == "int8" or "float32_before" in part)
+    return sum(part.get("operators", {}).get("float32", 0) for part in keep)
 
 
 def _frames(text: str) -> tuple[int, int, int]:

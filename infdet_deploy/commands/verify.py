@@ -78,16 +78,17 @@ def _verify(
         assert network is not None
         total, clips, name = _dataset_clips(network, bundle, data, subset)
 
+    contenders, left_out = parity.entries(bundle)
     stages: list[StageParity] = []
     with progress("verify") as update:
-        for row in parity.stage_parity(bundle, references, tolerances):
+        for row in parity.stage_parity(bundle, references, tolerances, contenders):
             stages.append(row)
             update(len(stages), len(stages) + 1, f"{row.backend} {row.stage} {row.precision}")
     longest: list[ReferenceClip] = []
     with progress("verify") as update:
         ends = end_to_end(
             bundle,
-            parity.entries(bundle),
+            contenders,
             _remember(clips, longest),
             tolerances,
             lambda i, clip: update(i, total, clip),
@@ -98,8 +99,9 @@ def _verify(
         found = tuple(_bisections(bundle, network, references, stages, tolerances))
     against = "golden clip" if self_test else "network"
     return Verification(
-        bundle, against, name, tolerances, tuple(stages), tuple(ends), found, longest[0].name, longest[0].scores
-    )
+        bundle, against, name, tolerances, tuple(stages), tuple(ends), found, longest[0].name, longest[0].scores,
+        tuple(left_out),
+    )  # fmt: skip
 
 
 def _remember(clips: Any, longest: "list[ReferenceClip]") -> Any:

@@ -15,12 +15,13 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from infdet_deploy.annotations import INFDET_CLASSES, Clip, read_annotations, read_class_ids
 from infdet_deploy.annotations.class_files import CLASS_LIST
-from infdet_deploy.annotations.parsing import Report, empty_subset, load_json, refuse
+from infdet_deploy.annotations.parsing import Report, empty_subset, load_json, read_text, refuse
 from infdet_deploy.datasets.trimmed import SUBSETS, is_sorted_by_class, read_class_folders
 from infdet_deploy.errors import AnnotationError, VideoError
 from infdet_deploy.snippets import MIN_FRAMES
@@ -112,13 +113,49 @@ def open_dataset(
     root = path if path.is_dir() else path.parent
     media = media_in(root)
 
-    known = tuple(classes) if classes is not None else _listed(source)
+    content = load_json(source, report) if source.is_file() else None
+    known = tuple(classes) if classes is not None else _listed(source, content)
     seen = DataSet(root, source, (), (), media)
-    clips = read_annotations(source, None, known or INFDET_CLASSES, lambda name: fps or seen.frame_rate(name), report)
+    clips = read_annotations(
+        source, None, known or INFDET_CLASSES, lambda name: fps or seen.frame_rate(name), report, content
+    )
     if known is None:
         labels = {one.label for clip in clips for one in clip.instances}
         known = INFDET_CLASSES if labels <= set(INFDET_CLASSES) else tuple(sorted(labels))
     return DataSet(root, source, clips, known, {c.name: media[c.name] for c in clips if c.name in media})
+
+
+def holds_annotations(folder: Path) -> bool:
+    """Whether a folder, or its subfolder `annotations/`, has a file that annotates; a README or notes do not.
+
+    That is `annotations.json`, JSON in one of the forms that are read or too broken to tell, and text with a line of a
+    class file.
+    """
+    parts = (folder, folder / "annotations")
+    return any(_annotates(file) for part in parts for ending in ("json", "txt") for file in part.glob(f"*.{ending}"))
+
+
+def _annotates(file: Path) -> bool:
+    if file.name in (ANNOTATIONS, CLASS_LIST):
+        return file.name == ANNOTATIONS
+    if file.suffix == ".txt":
+        rows = (line.split() for line in read_text(file).splitlines())
+        return any(len(row) == 3 and all(map(_is_number, row[1:])) for row in rows)
+    try:
+        content = load_json(file, lambda error: None)
+    except AnnotationError:
+        return True
+    if not isinstance(content, dict):
+        return isinstance(content, list)  # Label Studio's
+    return "database" in content or any(isinstance(entry, dict) and "actions" in entry for entry in content.values())
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def canonical_subset(subset: str | None) -> str | None:
@@ -151,11 +188,10 @@ def _annotations(path: Path) -> Path | None:
     )
 
 
-def _listed(source: Path) -> tuple[str, ...] | None:
+def _listed(source: Path, content: Any) -> tuple[str, ...] | None:
     """Class names as the annotations list them, None where they do not."""
     if source.is_dir():
         return tuple(read_class_ids(source).values()) if (source / CLASS_LIST).exists() else None
-    content = load_json(source, lambda error: None)
     listed = content.get("classes") if isinstance(content, dict) and "database" in content else None
     if listed is None:
         return None

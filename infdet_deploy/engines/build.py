@@ -4,30 +4,39 @@ The graphs say in which type every operator computes, so engines are strongly ty
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from infdet_deploy.engines.inspect import engine_layers, network_layers, precisions
+from infdet_deploy.engines.inspect import convolution_kinds, engine_layers, network_layers, precisions
 from infdet_deploy.engines.options import BuildOptions, Shape
 from infdet_deploy.errors import BackendError, UsageError
 from infdet_deploy.files import whole_file
 
 
 @dataclass(frozen=True)
-class Built:
-    """An engine and what its builder tells of it.
+class BuildReport:
+    """What a builder tells of an engine.
 
     layers: how many layers compute in each type, as the engine says (`inspected`) or, where there is no GPU to load it
     on, as the parsed network says. convolutions: the same of convolutions alone.
     """
 
-    engine: bytes
-    version: str
     build_s: float
     inspected: bool
     layers: dict[str, int]
     convolutions: dict[str, int]
+
+    def report(self) -> dict[str, Any]:
+        """These four fields by name."""
+        return {field.name: getattr(self, field.name) for field in fields(BuildReport)}
+
+
+@dataclass(frozen=True)
+class Built(BuildReport):
+    """An engine and what its builder tells of it."""
+
+    engine: bytes
 
 
 def build_engine(
@@ -72,7 +81,7 @@ def build_engine(
     seconds = time.perf_counter() - start
     layers = engine_layers(trt, engine, shapes, log) if not options.arch else None
     counts = precisions(layers if layers is not None else network_layers(trt, network))
-    return Built(engine, trt.__version__, seconds, layers is not None, *counts)
+    return Built(seconds, layers is not None, *counts, engine)
 
 
 def _parse(trt: Any, network: Any, onnx: Path, log: Any) -> None:
@@ -116,7 +125,7 @@ def _architecture(trt: Any, arch: str) -> Any:
 
 
 def _refuse_3d(trt: Any, network: Any, onnx: Path) -> None:
-    kinds = (trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION)
+    kinds = convolution_kinds(trt)
     convolutions = [layer for layer in map(network.get_layer, range(network.num_layers)) if layer.type in kinds]
     # input [batch, channels, depth, height, width]
     deep = [layer for layer in convolutions if len(layer.get_input(0).shape) == 5]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from infdet_deploy.config import from_dict
-from infdet_deploy.engines.build import Built
+from infdet_deploy.engines.build import BuildReport, Built
 from infdet_deploy.engines.options import BuildOptions
 from infdet_deploy.errors import BackendError, ConfigError
 from infdet_deploy.files import sha256, whole_file, write_json
@@ -42,7 +42,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Record:
+class Record(BuildReport):
     """The JSON beside an engine."""
 
     format: int
@@ -51,10 +51,6 @@ class Record:
     key: Key
     engine_bytes: int
     engine_sha256: str
-    build_s: float
-    inspected: bool
-    layers: dict[str, int]
-    convolutions: dict[str, int]
 
 
 def engine_folder(bundle: Path) -> Path:
@@ -82,8 +78,8 @@ def store(folder: Path, stage: str, precision: str, key: Key, built: Built) -> R
         temporary.write_bytes(built.engine)
     digest = hashlib.sha256(built.engine).hexdigest()
     entry = Record(
-        FORMAT, stage, precision, key, len(built.engine), digest, built.build_s, built.inspected, built.layers,
-        built.convolutions,
+        **built.report(), format=FORMAT, stage=stage, precision=precision, key=key, engine_bytes=len(built.engine),
+        engine_sha256=digest,
     )  # fmt: skip
     write_json(record, asdict(entry))
     return entry

@@ -1,4 +1,4 @@
-"""What an engine really computes in, layer by layer, and whether it may be called float16."""
+"""What an engine really computes in, layer by layer, and whether it may be called by its precision."""
 
 import json
 import re
@@ -88,13 +88,18 @@ def _type(entry: dict[str, Any]) -> str:
     return "other"
 
 
+def convolution_kinds(trt: Any) -> tuple[Any, ...]:
+    """What a parsed network calls a convolution."""
+    return trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION
+
+
 def network_layers(trt: Any, network: Any) -> list[Layer]:
     """The layers of a parsed network, which a strongly typed build must keep in their types.
 
     A convolution of what has just been dequantised counts as int8: that is what the builder makes of the two.
     """
     names = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
-    convolutions = (trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION)
+    convolutions = convolution_kinds(trt)
     arithmetic = (*convolutions, *(getattr(trt.LayerType, n) for n in ("MATRIX_MULTIPLY", "POOLING", "NORMALIZATION")))
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     dequantised = {layer.get_output(0).name for layer in layers if layer.type == trt.LayerType.DEQUANTIZE}
@@ -118,14 +123,17 @@ def precisions(layers: list[Layer]) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def check_label(what: str, precision: str, convolutions: dict[str, int], float32_allowed: int = 0) -> None:
-    """Refuse an engine called float16 whose convolutions are not.
+    """Refuse an engine called float16 or bfloat16 whose convolutions are not, or called int8 of which none is.
 
-    float32_allowed: convolutions that the bundle's float16 stage keeps in float32. An inspector that tells no type at
-    all refutes nothing; the report then says `other`. Raises ParityError.
+    float32_allowed: convolutions that the bundle's stage keeps in float32. In int8 more may be, since TensorRT has no
+    int8 kernel for some shapes; the report says how many. An inspector that tells no type at all refutes nothing; the
+    report then says `other`. Raises ParityError.
     """
-    if precision != "float16" or not convolutions:
+    if precision == "float32" or not convolutions or set(convolutions) == {"other"}:
         return
-    told = ", ".join(f"{name} × {count}" for name, count in sorted(convolutions.items()))
-    untold = set(convolutions) == {"other"}
-    if not untold and (not convolutions.get("float16") or convolutions.get("float32", 0) > float32_allowed):
-        raise ParityError(f"{what}: the engine called float16 computes its convolutions in {told}; refusing to keep it")
+    none, more = not convolutions.get(precision), convolutions.get("float32", 0) > float32_allowed
+    if (none and more) if precision == "int8" else (none or more):
+        told = ", ".join(f"{name} × {count}" for name, count in sorted(convolutions.items()))
+        raise ParityError(
+            f"{what}: the engine called {precision} computes its convolutions in {told}; refusing to keep it"
+        )

@@ -70,6 +70,7 @@ def export_bundle(
     conv2d: bool = False,
     calibration: "Calibration | None" = None,
     max_map_drop: float = 1.0,
+    fps: float | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> Path:
     """Export `network` as the folder `out`.
@@ -77,7 +78,8 @@ def export_bundle(
     rule: how scores become detections; default_rule() where None. joined: also write the stage `network`, all others in
     one graph, which holds every weight a second time; not in int8. conv2d: stages without 3D operators, which compute
     the same. calibration, max_map_drop: the clips that int8 is calibrated and judged on, and float16's ranges are
-    measured on as well; the points of mAP@0.5 that int8 may lose there.
+    measured on as well; the points of mAP@0.5 that int8 may lose there. fps: frames per second of what the network was
+    trained on, where that is known.
 
     Raises ParityError when a stage, on any backend that this machine has, is not within its tolerance of the network,
     does not compute in its precision, or has a 3D operator that it must not have; then nothing is written; UsageError
@@ -132,7 +134,8 @@ def export_bundle(
             "made_by": {p: _version(p) for p in ("infdet-deploy", "torch", "onnx", "onnxscript", "numpy")},
             "operators": "2d" if conv2d else "3d",
             "model": network.config.to_json(),
-            "preprocessing": {"size": size, "mode": frame_mode, "dtype": "uint8", "channels": 1},
+            "preprocessing": {"size": size, "mode": frame_mode, "dtype": "uint8", "channels": 1}
+            | ({} if fps is None else {"fps": fps}),
             "classes": list(network.config.classes),
             "rule": to_dict(rule or default_rule(network.config.classes)),
             "frames_per_snippet": FRAMES_PER_SNIPPET,

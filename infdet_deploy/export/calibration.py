@@ -9,7 +9,7 @@ import numpy as np
 
 from infdet_deploy.annotations import Clip
 from infdet_deploy.datasets import open_dataset
-from infdet_deploy.datasets.folder import media_in
+from infdet_deploy.datasets.folder import holds_annotations, media_in
 from infdet_deploy.errors import UsageError
 from infdet_deploy.runtime.backends.base import Backend
 from infdet_deploy.snippets import MIN_FRAMES, valid_length
@@ -46,10 +46,9 @@ def read_calibration(folder: Path, size: int, mode: Mode, classes: Sequence[str]
     """
     if not folder.is_dir():
         raise UsageError(f"--calibrate {folder}: no such folder; expected a data set or a folder of recordings")
-    annotated = any([*part.glob("*.json"), *part.glob("*.txt")] for part in (folder, folder / "annotations"))
     media = media_in(folder)
     judged: list[tuple[Video, Clip | None]]
-    if annotated or not media:
+    if holds_annotations(folder) or not media:
         data = open_dataset(folder)
         clips = [clip for clip in data.subset("training") or data.clips if clip.name in data.media]
         chosen = _spread(clips)

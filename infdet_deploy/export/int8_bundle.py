@@ -45,7 +45,7 @@ def add_int8(
     report("calibrating")
     stages = _calibrate(folder, specs, calibration, checks, report)
     details: dict[str, Any] = {
-        name: {"sensitivity": errors, "float32_layers": {}, "operators": {}} for name, (_, errors) in stages.items()
+        name: {"sensitivity": errors, "float32_layers": {}} for name, (_, errors) in stages.items()
     }
     manifest["parity"]["int8"] = details
     manifest["int8"] = {
@@ -67,7 +67,8 @@ def add_int8(
                 details[name][form] = stage.write(backend, file, allowed)
                 heavy = sum(manifest["parity"]["float32"][name]["operators"].values())
                 floats = heavy - len(stage.plan.layers) + len(stage.kept[backend])
-                details[name]["operators"] = check_precision(name, file, "int8", floats)
+                operators = "operators" if form == "onnx" else f"operators_{form}"
+                details[name][operators] = check_precision(name, file, "int8", floats)
                 details[name]["float32_layers"][form] = stage.kept[backend]
                 manifest["stages"][name]["files"].setdefault(form, {})["int8"] = file.name
             with Detector(Bundle(folder, manifest), backend, "int8") as detector:

@@ -81,6 +81,11 @@ class Bundle:
         return self.manifest["preprocessing"]["mode"]
 
     @property
+    def fps(self) -> float | None:
+        """Frames per second of the clips that the network was trained on; None where that is not known."""
+        return self.manifest["preprocessing"].get("fps")
+
+    @property
     def rule(self) -> DetectionRule:
         try:
             return from_dict(DetectionRule, self.manifest["rule"], "rule")
@@ -186,6 +191,8 @@ def _check_content(bundle: Bundle) -> None:
     size, mode = preprocessing["size"], preprocessing["mode"]
     if type(size) is not int or not 32 <= size <= 4096 or mode not in ("resize", "crop"):
         raise damaged(path, f"preprocessing is {preprocessing}")
+    if bundle.fps is not None and not (type(bundle.fps) in (int, float) and bundle.fps > 0):
+        raise damaged(path, f"preprocessing has fps {bundle.fps}, expected a number above 0")
     if not isinstance(bundle.name, str) or bundle.task not in ("detection", "recognition"):
         raise damaged(path, f"name is {bundle.name}, task is {bundle.task}")
     if not isinstance(manifest["classes"], list) or not all(isinstance(c, str) and c for c in bundle.classes):

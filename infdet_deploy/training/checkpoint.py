@@ -109,9 +109,12 @@ def save_trained(
     thresholds: Sequence[float],
     mean_duration_s: Sequence[float],
     frame_mode: str,
+    fps: float,
 ) -> None:
-    """Write a network with what turning its scores into detections needs."""
-    extra = {"thresholds": list(thresholds), "mean_duration_s": list(mean_duration_s), "frame_mode": frame_mode}
+    """Write a network with what turning its scores into detections needs; fps: the training clips' usual rate."""
+    extra = {
+        "thresholds": list(thresholds), "mean_duration_s": list(mean_duration_s), "frame_mode": frame_mode, "fps": fps
+    }  # fmt: skip
     save_network(path, network, model, extra)
 
 

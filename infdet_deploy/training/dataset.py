@@ -53,15 +53,20 @@ def load_dataset(
     TrainingError for clips without times where the network's task is detection.
     """
     data = data if isinstance(data, DataSet) else open_dataset(data)
+    return prepared_clips(data, fit_clips(data, subset, model), model, on_progress, workers)
+
+
+def fit_clips(data: DataSet, subset: str | None, model: ModelConfig) -> tuple[Clip, ...]:
+    """The clips of one subset, all fit for the network and its task; errors of `load_dataset` but of broken videos."""
     clips = data.usable(subset, model.classes)
     if model.task == "recognition":
-        clips = tuple(trimmed(clip) for clip in clips)
-    elif any(clip.label for clip in clips):
+        return tuple(trimmed(clip) for clip in clips)
+    if any(clip.label for clip in clips):
         raise TrainingError(
             f"{data.root}: clips here are sorted by class and have no times; train with --task recognition, or give "
             "annotations with times"
         )
-    return prepared_clips(data, clips, model, on_progress, workers)
+    return clips
 
 
 def prepared_clips(
@@ -93,7 +98,8 @@ def labelled(clip: Clip, found: Prepared, model: ModelConfig) -> PreparedClip:
 class Parts:
     """Clips to learn from, to choose the checkpoint by, and to judge it at the end.
 
-    mean_s: mean length of each class's instances outside the test clips, in seconds.
+    mean_s: mean length of each class's instances outside the test clips, in seconds. fps: the median frame rate of the
+    training clips, in which 25 stands for those that tell none.
     """
 
     training: list[PreparedClip]
@@ -101,26 +107,43 @@ class Parts:
     test: list[PreparedClip]
     mean_s: tuple[float, ...]
 
+    @property
+    def fps(self) -> float:
+        return round(float(np.median([len(clip.frames) / clip.duration_s for clip in self.training])), 3)
+
 
 def load_parts(
     data: DataSet | Path | str, model: ModelConfig, config: TrainConfig, on_progress: Callable[[int, int], None]
 ) -> Parts:
-    """The subsets that the configuration names; clips are held out of training where none are there to validate with.
-
-    Raises TrainingError for a class without an instance to learn from; errors of `load_dataset` and `hold_out`.
-    """
+    """The clips of `divide`, prepared; errors of `divide` and `prepare_clips`."""
     data = data if isinstance(data, DataSet) else open_dataset(data)
-    training, validation = load_dataset(data, config.train_subset, model, on_progress), []
-    mean_durations_s(training, model.classes)  # every class can be learned
+    training, validation, test = (
+        prepared_clips(data, clips, model, on_progress) if clips else [] for clips in divide(data, model, config)
+    )
+    return Parts(training, validation, test, mean_durations_s([*training, *validation], model.classes))
+
+
+def divide(data: DataSet, model: ModelConfig, config: TrainConfig) -> tuple[list[Clip], list[Clip], list[Clip]]:
+    """The clips to train on, to validate with and to judge at the end, as annotated.
+
+    They are the subsets that the configuration names; clips are held out of training where none are there to validate
+    with. Raises TrainingError for a class without an instance to learn from; errors of `fit_clips` and `hold_out`.
+    """
+    training, validation = list(fit_clips(data, config.train_subset, model)), []
+    shown = {label for clip in training for label in _labels(clip)}
+    for label in model.classes:
+        if label not in shown:
+            raise _nothing_of(label, len(training))
     if _shows_something(data, config.validation_subset):
-        validation = load_dataset(data, config.validation_subset, model, on_progress)
+        validation = list(fit_clips(data, config.validation_subset, model))
     else:
         training, validation = hold_out(training, config.validation_share)
-    mean_s = mean_durations_s([*training, *validation], model.classes)
-    shown = _shows_something(data, config.test_subset)
-    return Parts(
-        training, validation, load_dataset(data, config.test_subset, model, on_progress) if shown else [], mean_s
-    )
+    judged = fit_clips(data, config.test_subset, model) if _shows_something(data, config.test_subset) else ()
+    return training, validation, list(judged)
+
+
+def _nothing_of(label: str, clips: int) -> TrainingError:
+    return TrainingError(f"no instance of class '{label}' in {clips} training clips; leave the class out")
 
 
 def _shows_something(data: DataSet, subset: str) -> bool:
@@ -128,7 +151,7 @@ def _shows_something(data: DataSet, subset: str) -> bool:
     return any(clip.instances or clip.label for clip in data.subset(subset))
 
 
-def hold_out(clips: Sequence[PreparedClip], share: float) -> tuple[list[PreparedClip], list[PreparedClip]]:
+def hold_out(clips: Sequence[Clip], share: float) -> tuple[list[Clip], list[Clip]]:
     """Split into clips to train on and clips to validate with, of which each class has about the same share.
 
     A clip counts for the class of its first instance, or its only one; one without any is never held out, nor the last
@@ -136,15 +159,15 @@ def hold_out(clips: Sequence[PreparedClip], share: float) -> tuple[list[Prepared
     """
     shown = Counter(label for clip in clips for label in _labels(clip))
     seen: Counter[str] = Counter()
-    held: list[PreparedClip] = []
+    held: list[Clip] = []
 
-    def take(clip: PreparedClip) -> None:
+    def take(clip: Clip) -> None:
         held.append(clip)
         shown.subtract(_labels(clip))
 
     free = [clip for clip in clips if _labels(clip)]
     for clip in free:
-        label = clip.annotation.label or clip.annotation.instances[0].label
+        label = clip.label or clip.instances[0].label
         seen[label] += 1
         due = int(seen[label] * share + 0.5) > int((seen[label] - 1) * share + 0.5)
         if due and all(shown[name] > 1 for name in _labels(clip)):
@@ -161,8 +184,8 @@ def hold_out(clips: Sequence[PreparedClip], share: float) -> tuple[list[Prepared
     return [clip for clip in clips if clip.name not in names], held
 
 
-def _labels(clip: PreparedClip) -> set[str]:
-    return {one.label for one in clip.annotation.instances} | ({clip.annotation.label} - {""})
+def _labels(clip: Clip) -> set[str]:
+    return {one.label for one in clip.instances} | ({clip.label} - {""})
 
 
 def snippet_labels(
@@ -189,6 +212,6 @@ def mean_durations_s(clips: Sequence[PreparedClip], classes: Sequence[str]) -> t
         found = [i.end_s - i.start_s for clip in clips for i in clip.annotation.instances if i.label == label]
         found += whole
         if not found:
-            raise TrainingError(f"no instance of class '{label}' in {len(clips)} training clips; leave the class out")
+            raise _nothing_of(label, len(clips))
         means.append(float(np.mean(found)))
     return tuple(means)

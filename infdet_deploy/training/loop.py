@@ -90,8 +90,7 @@ def train(
         raise TrainingError("the initial network has another configuration than the one to train")
     described = {"format": 1, "model": model.to_json(), "training": config.to_json(), "data": str(data.resolve())}
     with joined(config.device) as world, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        if config.batch % world.size:
-            raise TrainingError(f"a batch of {config.batch} cannot be shared by {world.size} processes")
+        world.check_batch(config.batch)
         if resume:
             checkpoint.check_run(out, described)
         elif (out / checkpoint.RUN).exists():
@@ -177,7 +176,7 @@ class _Run:
             rule = DetectionRule(default_thresholds(self.model.classes), self.parts.mean_s)
             metrics = judge(averaged, self.parts.validation, rule, self.config.device)
             values["history"].append({"step": values["step"], **metrics})
-            kept = (rule.thresholds, self.parts.mean_s, FRAME_MODE)
+            kept = (rule.thresholds, self.parts.mean_s, FRAME_MODE, self.parts.fps)
             checkpoint.save_trained(self.out / checkpoint.LAST, averaged, self.model, *kept)
             values["worse"] += 1
             if values["best"] is None or rank(metrics) > values["best"]:
@@ -200,7 +199,7 @@ class _Run:
             network, history = arrange(load_network(best)[0], self.config), values["history"]
             fitted = thresholds(network, [*parts.training, *parts.validation], parts.mean_s, self.config)
             for path, trained in ((best, network), (last, state.averaged)):
-                checkpoint.save_trained(path, trained, self.model, fitted, parts.mean_s, FRAME_MODE)
+                checkpoint.save_trained(path, trained, self.model, fitted, parts.mean_s, FRAME_MODE, parts.fps)
             metrics = next(entry for entry in history if rank(entry) == values["best"])
             test = (
                 judge(network, parts.test, DetectionRule(fitted, parts.mean_s), self.config.device)

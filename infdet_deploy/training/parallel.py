@@ -38,6 +38,11 @@ class World:
         each = batch // self.size
         return range(self.rank * each, (self.rank + 1) * each)
 
+    def check_batch(self, batch: int) -> None:
+        """Raise TrainingError for a batch that the processes cannot share evenly."""
+        if batch % self.size:
+            raise TrainingError(f"a batch of {batch} cannot be shared by {self.size} processes")
+
     def wait(self) -> None:
         """Until all processes are here."""
         if self.size > 1:

@@ -10,13 +10,12 @@ import torch
 
 from infdet_deploy.annotations import Clip
 from infdet_deploy.datasets import DataSet
-from infdet_deploy.errors import TrainingError
 from infdet_deploy.machine import peak_memory_bytes
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.training.arrangement import precision
 from infdet_deploy.training.checkpoint import TrainingState
-from infdet_deploy.training.dataset import PreparedClip, labelled
+from infdet_deploy.training.dataset import PreparedClip, divide, labelled
 from infdet_deploy.training.parallel import World
 from infdet_deploy.training.prepare import Prepared, cache_file, read_cache
 from infdet_deploy.training.settings import TrainConfig
@@ -38,14 +37,14 @@ def plan(
     mode, else windows; None where lengths are unknown. `seconds_per_step`, `hours` (of all steps, without validation)
     and `peak_memory_mb` (of this process, with the libraries; on CUDA that of the device) are measured.
 
-    Raises TrainingError where the training subset has no clip, or a clip no frames.
+    Clips held out to validate with count there. Raises what `train` would: errors of `divide`, and TrainingError for
+    a batch that the processes cannot share.
     """
     world = world or World()
-    training = data.subset(config.train_subset)
-    if not training:
-        raise TrainingError(f"{data.annotations}: no clip of subset '{config.train_subset}' to train on")
-    subsets = (config.train_subset, config.validation_subset, config.test_subset)
-    caches = {clip.name: _cached(data, clip, model) for name in subsets for clip in data.subset(name)}
+    world.check_batch(config.batch)
+    parts = divide(data, model, config)
+    training, subsets = parts[0], (config.train_subset, config.validation_subset, config.test_subset)
+    caches = {clip.name: read_cache(cache_file(data, clip, model)) for clips in parts for clip in clips}
     lengths = [_frames(data, clip, caches[clip.name]) for clip in training]
     epochs = None
     if config.chunk_snippets:
@@ -63,7 +62,7 @@ def plan(
     return {
         "data": str(data.root),
         "classes": list(model.classes),
-        "subsets": {name: _about(data.subset(name), caches, model.classes) for name in subsets},
+        "subsets": {name: _about(clips, caches, model.classes) for name, clips in zip(subsets, parts, strict=True)},
         "validation_share": 0.0 if data.subset(config.validation_subset) else config.validation_share,
         "parameters": {"trained": trained, "frozen": sum(p.numel() for p in state.network.parameters()) - trained},
         "steps": config.steps,
@@ -92,12 +91,6 @@ def _about(clips: Sequence[Clip], caches: dict[str, Prepared | None], classes: S
         "instances": {label: shown[label] for label in classes},
         "to_prepare": sum(caches[clip.name] is None for clip in clips),
     }
-
-
-def _cached(data: DataSet, clip: Clip, model: ModelConfig) -> Prepared | None:
-    if clip.name not in data.media:
-        raise TrainingError(f"{data.root}: clip '{clip.name}' has no frames; expected videos/{clip.name}.mp4")
-    return read_cache(cache_file(data, clip, model))
 
 
 def _frames(data: DataSet, clip: Clip, cache: Prepared | None) -> int | None:

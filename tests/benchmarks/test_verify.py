@@ -181,7 +181,7 @@ def test_data_gives_map_and_its_change(tmp_path, tiny_bundle, command):
     result = command("verify", tiny_bundle, "--data", data, "--json", "--html", "page.html")
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
-    assert set(report) == {"bundle", "passed", "against", "data", "tolerances", "stages", "end_to_end"}
+    assert set(report) == {"bundle", "passed", "against", "data", "tolerances", "stages", "end_to_end", "left_out"}
     assert report["data"] == f"{data}, testing"
     assert all(set(row) == STAGE_KEYS for row in report["stages"])
     for row in report["end_to_end"]:

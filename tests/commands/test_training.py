@@ -58,12 +58,24 @@ def test_a_run_goes_on_with_its_own_settings(data, weights, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def without(data, out, label):
+    """The data set less the training clips of a class, which it still lists."""
+    content = json.loads((data / "annotations.json").read_text())
+    for name, entry in list(content["database"].items()):
+        if entry["subset"] == "training" and any(one["label"] == label for one in entry["annotations"]):
+            del content["database"][name]
+    out.mkdir()
+    (out / "annotations.json").write_text(json.dumps(content))
+    (out / "videos").symlink_to(data / "videos")
+    return out
+
+
 def test_a_dry_run_writes_nothing(data, weights, tmp_path, monkeypatch):
     before = sorted(path for path in data.rglob("*"))
     monkeypatch.chdir(tmp_path)
     plan = training.dry_run(data, "tiny", weights, {}, {**QUICK, "freeze_towers": True})
     assert {name: about["clips"] for name, about in plan["subsets"].items()} == {
-        "training": 6, "validation": 0, "testing": 3,
+        "training": 5, "validation": 1, "testing": 3,
     }  # fmt: skip
     network = load_network(weights)[0]
     towers = sum(p.numel() for tower in network.towers() for p in tower.parameters())
@@ -74,6 +86,8 @@ def test_a_dry_run_writes_nothing(data, weights, tmp_path, monkeypatch):
     assert plan["hours"] == pytest.approx(plan["seconds_per_step"] * 2 / 3600)
     assert sorted(path for path in data.rglob("*")) == before
     assert not list(tmp_path.iterdir())
+    with pytest.raises(TrainingError, match="no instance of class 'hug' in 4 training clips"):
+        training.dry_run(without(data, tmp_path / "five", "hug"), "tiny", None, {}, QUICK)
     with pytest.raises(UsageError, match="--dry-run makes no data"):
         training.dry_run(None, "tiny", None, {}, {})
 

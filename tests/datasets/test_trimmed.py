@@ -62,7 +62,7 @@ def test_the_report_counts_clips_of_each_class(data):
 def test_every_snippet_has_the_label_of_its_clip(data):
     clips = load_dataset(data, "training", MODEL)
     assert [clip.labels.tolist() for clip in clips] == [[[1, 0]] * 2] * 2 + [[[0, 1]] * 2] * 2
-    kept, held = hold_out(clips, 0.5)
+    kept, held = hold_out([clip.annotation for clip in clips], 0.5)
     assert [clip.name for clip in held] == ["train-sit-1", "train-wave-1"]
     assert [clip.name for clip in kept] == ["train-sit-2", "train-wave-2"]
 

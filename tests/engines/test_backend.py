@@ -8,7 +8,10 @@ import pytest
 
 from infdet_deploy.benchmarks.latency import contenders
 from infdet_deploy.benchmarks.parity import verify
+from infdet_deploy.commands.verify import verify as verify_command
+from infdet_deploy.engines import cache
 from infdet_deploy.errors import BackendError, InfdetError, UsageError
+from infdet_deploy.files import sha256
 from infdet_deploy.runtime.backends.base import available, open_stage, ready
 from infdet_deploy.runtime.bundle import STAGES, load_bundle
 from infdet_deploy.runtime.pipeline import Detector, open_bundle_stage
@@ -201,6 +204,22 @@ def test_verify_compares_what_was_built(bundle, monkeypatch):
     results = [r for r in verify(bundle, frames=(44,)) if r.backend == "tensorrt"]
     assert [(r.stage, r.precision) for r in results] == [(s, "float32") for s in STAGES]
     assert all(r.passed for r in results)
+
+
+def test_verify_says_what_was_not_built(bundle, monkeypatch):
+    monkeypatch.setattr("infdet_deploy.benchmarks.parity.available", lambda name: name == "tensorrt")
+    hashed = []
+    monkeypatch.setattr(cache, "sha256", lambda path: hashed.append(path.name) or sha256(path))
+    found = verify_command(bundle.path, None, None, False, True, (), None)
+    assert {(row.backend, row.precision) for row in found.stages} == {("tensorrt", "float32")}
+    assert found.passed
+    assert found.to_json()["left_out"] == [{"backend": "tensorrt", "precision": "float16"}]
+    assert found.notes == [
+        "tensorrt left out in float16: no engine here for this device; infdet-deploy build copy.infdet --target "
+        "tensorrt --precision float16"
+    ]
+    # to find out what is built, to open it stage by stage, and from end to end
+    assert hashed.count("fen.float32.onnx") == 3
 
 
 def test_without_the_package(tiny_bundle):

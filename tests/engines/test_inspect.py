@@ -61,3 +61,15 @@ def test_the_label():
     for convolutions in ({"float32": 57}, {"float16": 55, "float32": 2}, {"other": 50, "float32": 1}):
         with pytest.raises(ParityError, match="tower: the engine called float16 computes its convolutions in"):
             check_label("tower", "float16", convolutions, float32_allowed=1)
+
+
+def test_the_label_of_bfloat16_and_int8():
+    check_label("fen", "bfloat16", {"bfloat16": 16})
+    for convolutions in ({"float32": 16}, {"float16": 16}, {"bfloat16": 15, "float32": 1}):
+        with pytest.raises(ParityError, match="fen: the engine called bfloat16 computes its convolutions in"):
+            check_label("fen", "bfloat16", convolutions)
+    check_label("tower", "int8", {"int8": 57})
+    check_label("tower", "int8", {"int8": 50, "float32": 7}, float32_allowed=2)  # shapes without an int8 kernel
+    check_label("head", "int8", {"float32": 8}, float32_allowed=15)
+    with pytest.raises(ParityError, match=r"tower: the engine called int8 computes its convolutions in float32 × 57"):
+        check_label("tower", "int8", {"float32": 57}, float32_allowed=2)

@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 from infdet_deploy.agreement import CHECK_FRAMES, compare
 from infdet_deploy.annotations import Clip, Instance
+from infdet_deploy.datasets.folder import holds_annotations
 from infdet_deploy.errors import ParityError, UsageError
 from infdet_deploy.export.bundle import eager_tensors, export_bundle
 from infdet_deploy.export.calibration import FRAMES, WINDOW, read_calibration
@@ -262,6 +263,25 @@ def test_the_clips_that_are_read(tmp_path):
     assert [(v.name, len(v.frames), clip) for v, clip in found.judged][:2] == [("0", 250, None), ("1", 50, None)]
 
 
+def test_a_readme_beside_recordings_annotates_nothing(tmp_path):
+    write_video(tmp_path / "a.mkv", sample_frames(50, 96), "ffv1", "gray")
+    (tmp_path / "README.txt").write_text("Corridor, night\nfrom 22 to 23\n")
+    (tmp_path / "README.json").write_text('{"camera": {"name": "north"}, "fps": 25}')
+    assert not holds_annotations(tmp_path)
+    assert read_calibration(tmp_path, 64, "resize", ("hug",)).judged[0][1] is None
+    for name, text in (
+        ("hug_test.txt", "a 0.5 1.5\n"),
+        ("labels.json", '{"database": {}}'),
+        ("labels.json", '{"a": {"actions": []}}'),
+        ("labels.json", "[]"),
+        ("labels.json", '{"database": '),
+        ("annotations.json", "{}"),
+    ):
+        (tmp_path / name).write_text(text)
+        assert holds_annotations(tmp_path), text
+        (tmp_path / name).unlink()
+
+
 def test_refused_without_clips(tmp_path, network):
     with pytest.raises(UsageError, match="no such folder"):
         read_calibration(tmp_path / "none", 64, "resize", ())
@@ -279,7 +299,7 @@ def test_the_command_refuses_int8_without_clips(command):
 
 @pytest.mark.slow
 def test_a_bundle_with_int8(tmp_path, network):
-    from infdet_deploy.benchmarks.parity import verify
+    from infdet_deploy.benchmarks.parity import sample_references, stage_parity
     from infdet_deploy.runtime.bundle import load_bundle
 
     clips = tmp_path / "clips"
@@ -295,11 +315,15 @@ def test_a_bundle_with_int8(tmp_path, network):
     manifest = json.loads((out / "manifest.json").read_text())
     for stage, entry in manifest["parity"]["int8"].items():
         assert max(entry["onnx"], entry["openvino"]) <= 5e-2
-        assert entry["operators"]["int8"] >= 1
+        heavy = sum(manifest["parity"]["float32"][stage]["operators"].values())
+        for form, operators in (("onnx", entry["operators"]), ("openvino", entry["operators_openvino"])):
+            kept = len(entry["float32_layers"][form])
+            assert operators["int8"] == INT8_LAYERS.get(stage, 57) - kept
+            assert sum(operators.values()) == heavy
         assert set(entry["float32_layers"]["onnx"]) <= set(entry["sensitivity"])
         assert manifest["stages"][stage]["files"]["openvino"] == {"int8": f"{stage}.int8.openvino.onnx"}
     assert all(result["passed"] for result in manifest["int8"]["detections"].values())
-    checked = [result for result in verify(bundle) if result.precision == "int8"]
+    checked = [row for row in stage_parity(bundle, sample_references(network)) if row.precision == "int8"]
     assert len(checked) == 4 * 2 * 3
     assert all(result.passed for result in checked)
     frames = sample_frames(100, 64, seed=99)

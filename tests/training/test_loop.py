@@ -15,7 +15,7 @@ from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network, random_network
 from infdet_deploy.runtime.detections import DetectionRule, default_thresholds
 from infdet_deploy.training import checkpoint, evaluation, loop
-from infdet_deploy.training.dataset import PreparedClip, hold_out, load_dataset, snippet_labels
+from infdet_deploy.training.dataset import PreparedClip, hold_out, load_dataset, load_parts, snippet_labels
 from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.windows import Windows
 
@@ -63,8 +63,9 @@ def test_run_folder(data, straight):
         "thresholds": list(result.thresholds),
         "mean_duration_s": list(result.mean_duration_s),
         "frame_mode": "resize",
+        "fps": 8.0,
     }
-    validation = hold_out(load_dataset(data, "training", MODEL), CONFIG.validation_share)[1]
+    validation = load_parts(data, MODEL, CONFIG, lambda done, total: None).validation
     rule = DetectionRule(default_thresholds(MODEL.classes), result.mean_duration_s)
     found = evaluation.evaluate_network(network, validation, rule)
     assert found["loss"] == pytest.approx(result.metrics["loss"], rel=1e-4)
@@ -206,7 +207,7 @@ def test_damaged_state(data, straight, tmp_path):
 
 def test_validation_clips_come_from_every_class():
     clips = [
-        dataclasses.replace(_clip(16, (Instance(label, 0.5, 1.5),)), name=f"{label}{number}")
+        Clip(f"{label}{number}", 2.0, None, (Instance(label, 0.5, 1.5),))
         for number in range(15)
         for label in MODEL.classes
     ]
@@ -218,7 +219,7 @@ def test_validation_clips_come_from_every_class():
         ["drop0", "fight0", "hug0"],
         ["drop1"],
     ]
-    empty = dataclasses.replace(clips[0], annotation=dataclasses.replace(clips[0].annotation, instances=()))
+    empty = dataclasses.replace(clips[0], instances=())
     with pytest.raises(TrainingError, match="4 training clips: none can be kept to validate with"):
         hold_out([*clips[:3], empty], 0.5)  # each is the only one of its class
 

@@ -68,12 +68,11 @@ def _speed(report: Mapping[str, Any], rows: list[dict[str, Any]]) -> Table:
     columns = [
         "contender",
         "frames/s",
-        "median ms",
+        "median",
         "95 % interval",
         "spread",
         "p90",
         "p99",
-        "max",
         "real time",
         "cameras",
     ]
@@ -84,14 +83,17 @@ def _speed(report: Mapping[str, Any], rows: list[dict[str, Any]]) -> Table:
         cells = [
             row["contender"], _short(row["frames_per_s"]["median"]), _short(ms["median"]),
             f"{_short(ms['low'])}–{_short(ms['high'])}", f"{100 * ms['spread']:.1f} %",
-            *(_short(ms[key]) for key in ("p90", "p99", "max")), f"{row['real_time_factor']:.1f}×", str(row["cameras"]),
+            *(_short(ms[key]) for key in ("p90", "p99")), f"{row['real_time_factor']:.1f}×", str(row["cameras"]),
         ]  # fmt: skip
         body.append([*cells, *([_or_none(row["against_eager"], lambda v: f"{v:.2f}×")] if compared else [])])
-    note = "From uint8 frames in memory to detections. Spread: half the quartiles' distance, over the median."
+    note = (
+        "Milliseconds from uint8 frames in memory to detections.\n"
+        "Spread: half the quartiles' distance, over the median."
+    )
     coverage = min(row["latency_ms"]["coverage"] for row in rows)
     if coverage < 0.95:
         note += f"\n{report['runs']} runs are few: the interval covers the median with {100 * coverage:.0f} % only."
-    return Table(headline(report), [*columns, *(["vs eager"] if compared else [])], body, note)
+    return Table(headline(report), [*columns, *(["× eager"] if compared else [])], body, note)
 
 
 def _stages(report: Mapping[str, Any], rows: list[dict[str, Any]]) -> Table:
@@ -111,7 +113,7 @@ def _stages(report: Mapping[str, Any], rows: list[dict[str, Any]]) -> Table:
 
 def _cost(report: Mapping[str, Any], rows: list[dict[str, Any]]) -> Table:
     columns = [
-        "contender", "features", "scores", "match/miss/extra", "load s", "start s", "peak MB", "of floor", "towers",
+        "contender", "features", "scores", "detections", "load s", "start s", "peak MB", "of floor", "towers",
         "J/frame",
     ]  # fmt: skip
     body = []
@@ -133,8 +135,9 @@ def _cost(report: Mapping[str, Any], rows: list[dict[str, Any]]) -> Table:
             ]
         )
     note = (
-        f"Features (relative L2), scores (largest difference), detections against {report['reference']}. Start: loading "
-        "and first result.\nOf floor: the least time that work and bytes take at this machine's peaks, over the median."
+        "Features (relative L2), scores (largest difference), detections (matched/missed/extra): against "
+        f"{report['reference']}.\n"
+        "Start: loading and first result. Of floor: the least time for work and bytes at this machine's peaks ÷ median."
     )
     return Table("Accuracy, start, memory, floor, energy", columns, body, note)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from infdet_deploy.annotations import Clip, read_annotations
 from infdet_deploy.benchmarks import parity
-from infdet_deploy.commands import bundles, training
+from infdet_deploy.commands import bench, bundles, training
 from infdet_deploy.config import read_json
-from infdet_deploy.console import say
+from infdet_deploy.console import finite, say
 from infdet_deploy.errors import InfdetError
 from infdet_deploy.evaluation.thresholds import scored_instances
 from infdet_deploy.files import write_json
@@ -58,8 +58,8 @@ def run(out: Path, sample: Path | None) -> None:
         with Detector(bundle, backend, precision) as detector:
             found[f"{backend} {precision}"] = {name: detector.detect(data / "videos" / f"{name}.mp4") for name in clips}
     _step(5, "measuring speed", begun)
-    report = bundles.bench(bundle_path, None, 100, 20, backends="openvino,onnxruntime", precisions="all")
-    write_json(out / "bench.json", report)
+    report = bench.bench(bundle_path, None, 100, 20, backends="openvino,onnxruntime", precisions="all")
+    write_json(out / "bench.json", finite(report))
 
     _step(6, "detecting and drawing", begun)
     pictures = []
@@ -70,7 +70,7 @@ def run(out: Path, sample: Path | None) -> None:
         if sample is not None:
             pictures.append(_draw(detector, sample, out, None, "demo network"))
     if sample is not None:
-        with Detector(bundles.random_bundle("infdet")) as detector:
+        with Detector(bench.random_bundle("infdet")) as detector:
             pictures.append(_draw(detector, sample, out, None, "paper-size network, random weights"))
 
     print(f"\nmAP@0.5 on {len(clips)} test clips, which training has not seen (THUMOS'14)")
@@ -86,7 +86,7 @@ def run(out: Path, sample: Path | None) -> None:
             f"boundaries within {max(c.boundary_shift_s for c in changes):.2f} s)"
         )
     print(f"largest relative L2 of a stage: float32 {worst['float32']:.1e}, float16 {worst['float16']:.1e}")
-    for row in report["contenders"]:
+    for row in (row for row in report["contenders"] if not row["error"]):
         speed, factor = row["frames_per_s"]["median"], row["real_time_factor"]
         print(f"{row['backend']} {row['precision']}: {speed:.0f} frames/s, {factor:.1f} times real time")
     for picture in pictures:

@@ -242,6 +242,7 @@ import infdet_deploy.engines, infdet_deploy.runtime, infdet_deploy.video
 names = [f"infdet_deploy.{n}" for n in ("agreement", "annotations", "config", "console", "doctor", "errors", "files",
          "machine", "metrics", "snippets", "cli", "commands.bundles", "commands.engines", "commands.training",
          "benchmarks.latency", "benchmarks.parity", "datasets.check", "datasets.convert", "commands.evaluation",
+         "benchmarks.speed_page", "benchmarks.comparison", "benchmarks.roofline", "commands.bench",
          "commands.scorers",
          "evaluation.breakdown", "evaluation.thresholds", "evaluation.pictures", "evaluation.flow_picture")]
 for package in (infdet_deploy.engines, infdet_deploy.runtime, infdet_deploy.video):

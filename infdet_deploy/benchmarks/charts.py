@@ -42,14 +42,14 @@ def dot_chart(rows: Sequence[tuple[str, Sequence[Dot]]], legend: Sequence[tuple[
     for power in range(low, high + 1, max(1, (high - low) // 10)):
         at = x(10.0**power)
         name = "0" if zero and power == low else f"1e{power}"
-        parts.append(_line(at, _TOP - 4, at, bottom, "#ddd") + _text(at, bottom + 14, name, "middle"))
+        parts.append(segment(at, _TOP - 4, at, bottom, "#ddd") + text(at, bottom + 14, name, "middle"))
     for index, (name, dots) in enumerate(rows):
         y = _TOP + step * (index + 0.5)
-        parts.append(_line(_LEFT, y, WIDTH - _RIGHT, y, "#eee") + _text(_LEFT - 8, y + 4, name, "end"))
+        parts.append(segment(_LEFT, y, WIDTH - _RIGHT, y, "#eee") + text(_LEFT - 8, y + 4, name, "end"))
         for place, dot in enumerate(dots):
             dy = y + (place - (len(dots) - 1) / 2) * min(4.0, 14 / max(len(dots), 1))
             if dot.limit is not None and _positive(dot.limit):
-                parts.append(_line(x(dot.limit), y - 8, x(dot.limit), y + 8, dot.colour, 'stroke-dasharray="2 2"'))
+                parts.append(segment(x(dot.limit), y - 8, x(dot.limit), y + 8, dot.colour, 'stroke-dasharray="2 2"'))
             wrong = dot.limit is not None and not dot.value <= dot.limit
             fill = "white" if dot.hollow else dot.colour
             stroke = 'stroke="#c00" stroke-width="2.5"' if wrong and not dot.hollow else f'stroke="{dot.colour}"'
@@ -57,8 +57,8 @@ def dot_chart(rows: Sequence[tuple[str, Sequence[Dot]]], legend: Sequence[tuple[
                 f'<circle cx="{x(dot.value):.1f}" cy="{dy:.1f}" r="4" fill="{fill}" {stroke}>'
                 f"<title>{escape(dot.title)}</title></circle>"
             )
-    parts.append(_text((_LEFT + WIDTH) / 2, bottom + 32, axis, "middle"))
-    return _svg(bottom + 40, parts, legend)
+    parts.append(text((_LEFT + WIDTH) / 2, bottom + 32, axis, "middle"))
+    return svg(bottom + 40, parts, legend)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def line_chart(lines: Sequence[Line], legend: Sequence[tuple[str, str]], axis: s
     parts = []
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         y = bottom - tick * height
-        parts.append(_line(left, y, WIDTH - _RIGHT, y, "#ddd") + _text(left - 6, y + 4, f"{tick:g}", "end"))
+        parts.append(segment(left, y, WIDTH - _RIGHT, y, "#ddd") + text(left - 6, y + 4, f"{tick:g}", "end"))
     for line in lines:
         points = " ".join(
             f"{left + index / max(last, 1) * (WIDTH - left - _RIGHT):.1f},{bottom - value * height:.1f}"
@@ -86,8 +86,8 @@ def line_chart(lines: Sequence[Line], legend: Sequence[tuple[str, str]], axis: s
         )
         dash = ' stroke-dasharray="6 4"' if line.dashed else ""
         parts.append(f'<polyline points="{points}" fill="none" stroke="{line.colour}" stroke-width="2"{dash}/>')
-    parts.append(_text((left + WIDTH) / 2, bottom + 18, axis, "middle"))
-    return _svg(bottom + 26, parts, legend)
+    parts.append(text((left + WIDTH) / 2, bottom + 18, axis, "middle"))
+    return svg(bottom + 26, parts, legend)
 
 
 def bar_chart(groups: Sequence[tuple[str, Sequence[float]]], legend: Sequence[tuple[str, str]], axis: str) -> str:
@@ -97,7 +97,7 @@ def bar_chart(groups: Sequence[tuple[str, Sequence[float]]], legend: Sequence[tu
     parts = []
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         y = bottom - tick * height
-        parts.append(_line(left, y, WIDTH - _RIGHT, y, "#ddd") + _text(left - 6, y + 4, f"{tick:g}", "end"))
+        parts.append(segment(left, y, WIDTH - _RIGHT, y, "#ddd") + text(left - 6, y + 4, f"{tick:g}", "end"))
     room = (WIDTH - left - _RIGHT) / max(len(groups), 1)
     for index, (name, values) in enumerate(groups):
         width = 0.8 * room / max(len(values), 1)
@@ -107,24 +107,24 @@ def bar_chart(groups: Sequence[tuple[str, Sequence[float]]], legend: Sequence[tu
                 f'<rect x="{at:.1f}" y="{bottom - value * height:.1f}" width="{width * 0.9:.1f}" '
                 f'height="{value * height:.1f}" fill="{colour}"><title>{escape(label)}: {value:.3f}</title></rect>'
             )
-        parts.append(_text(left + (index + 0.5) * room, bottom + 14, name, "middle"))
-    parts.append(_text((left + WIDTH) / 2, bottom + 32, axis, "middle"))
-    return _svg(bottom + 40, parts, legend)
+        parts.append(text(left + (index + 0.5) * room, bottom + 14, name, "middle"))
+    parts.append(text((left + WIDTH) / 2, bottom + 32, axis, "middle"))
+    return svg(bottom + 40, parts, legend)
 
 
 def _positive(value: float) -> bool:
     return isfinite(value) and value > 0
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str, more: str = "") -> str:
+def segment(x1: float, y1: float, x2: float, y2: float, colour: str, more: str = "") -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" {more}/>'
 
 
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+def text(x: float, y: float, words: str, anchor: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
-def _svg(height: float, parts: list[str], legend: Sequence[tuple[str, str]]) -> str:
+def svg(height: float, parts: list[str], legend: Sequence[tuple[str, str]]) -> str:
     """The legend's lines, and the chart below them."""
     at, line, keys = 50.0, 0, []
     for name, colour in legend:
@@ -133,7 +133,7 @@ def _svg(height: float, parts: list[str], legend: Sequence[tuple[str, str]]) -> 
             at, line = 50.0, line + 1
         y = 4 + 18 * line
         key = f'<rect x="{at:.0f}" y="{y}" width="10" height="10" fill="{colour}"/>'
-        keys.append(key + _text(at + 14, y + 9, name, "start"))
+        keys.append(key + text(at + 14, y + 9, name, "start"))
         at += room
     body = f'<g transform="translate(0 {18 * line})">{"".join(parts)}</g>'
     return f'<svg viewBox="0 0 {WIDTH} {height + 18 * line:.0f}" role="img">{"".join(keys)}{body}</svg>'

@@ -1,33 +1,40 @@
 """How fast a bundle runs: whole-clip latency of every contender, in alternation, nothing dropped."""
 
-import platform
+import contextlib
+import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-from infdet_deploy import __version__
-from infdet_deploy.errors import UsageError
-from infdet_deploy.machine import cpu_count, peak_memory_bytes, processor_name
+from infdet_deploy.benchmarks.energy import ProcessorEnergy, gpu_energy
+from infdet_deploy.benchmarks.workers import FPS, SETTLE_S, Job, Ready, Run, Worker
+from infdet_deploy.errors import BackendError, UsageError
 from infdet_deploy.runtime.backends.base import BACKENDS, available, ready, stage_format, takes
 from infdet_deploy.runtime.bundle import Bundle
-from infdet_deploy.runtime.pipeline import Detector
 from infdet_deploy.snippets import MIN_FRAMES
 from infdet_deploy.video.sample import sample_frames
 
-WARM_UP_RUNS = 2
+WARM_UP_RUNS = 2  # the run that gives the first result, and one more
 PAPER_FRAMES_PER_S = 290.0  # the paper, IV-C: 100-frame dummy video, mean of 100 runs, four V100
-REAL_TIME_FPS = 25.0
+REAL_TIME_FPS = FPS
+
+
+EAGER = "eager"  # the original network in eager PyTorch, as a contender
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One backend computing in one precision."""
+    """One backend computing in one precision; backend `eager`: the original network, see `benchmarks/eager.py`."""
 
     backend: str
     precision: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.backend} {self.precision}"
 
 
 def contenders(bundle: Bundle, backends: str = "openvino", precisions: str = "all") -> list[Contender]:
@@ -54,69 +61,87 @@ def contenders(bundle: Bundle, backends: str = "openvino", precisions: str = "al
     return found
 
 
-def measure(
-    bundle: Bundle, entries: list[Contender], frames: int, runs: int, on_run: Callable[[int, int], None] | None = None
-) -> dict[str, Any]:
-    """Time `runs` whole clips of `frames` frames per contender, one run of each in turn.
+@dataclass
+class Timed:
+    """What was measured of one contender.
 
-    A run goes from uint8 frames in memory to detections. Returns a JSON-ready report: `contenders` with `latency_ms`
-    and `frames_per_s` (median, p10, p90, p99, min, max; for latencies large is slow) and `stages_ms` (medians).
+    ready: None where it did not load. runs: the timed ones, in their order. peak_memory_bytes: of its process. joules:
+    of all timed runs together, by `processor` and `gpu`, where the machine tells. error: why it did not finish, in one
+    line.
+    """
+
+    contender: Contender
+    ready: Ready | None = None
+    runs: list[Run] = field(default_factory=list)
+    peak_memory_bytes: int = 0
+    joules: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+
+
+def measure(
+    bundle: Bundle,
+    entries: Sequence[Contender],
+    frames: int,
+    runs: int,
+    on_run: Callable[[int, int, str], None] | None = None,
+    preset: str | None = None,
+    target: Callable[..., None] | None = None,
+) -> list[Timed]:
+    """Time `runs` whole clips of `frames` frames per contender, one run of each in turn, each in its own process.
+
+    A run goes from uint8 frames in memory to detections. A contender that fails or dies has `error`; the others go on.
+    preset: whose random weights the contender `eager` takes where the bundle holds none. target: what the processes
+    run in place of `workers.serve`, for tests. Raises UsageError for a clip that is too short and for no runs.
     """
     if frames < MIN_FRAMES:
         raise UsageError(f"--frames is {frames}; a clip needs at least {MIN_FRAMES}")
     if runs < 1:
         raise UsageError(f"--runs is {runs}; at least 1 is needed")
-    clip = sample_frames(frames, bundle.size)
-    detectors = [Detector(bundle, c.backend, c.precision) for c in entries]
-    latency: list[list[float]] = [[] for _ in entries]
-    stages: list[list[dict[str, float]]] = [[] for _ in entries]
-    total = (WARM_UP_RUNS + runs) * len(entries)
-    for run in range(-WARM_UP_RUNS, runs):
-        for index, detector in enumerate(detectors):
-            seconds: dict[str, float] = {}
-            start = time.perf_counter()
-            scores = detector.scores(clip, seconds)
-            scored = time.perf_counter()
-            detector.detections(scores, frames, REAL_TIME_FPS)
-            end = time.perf_counter()
-            if run >= 0:
-                latency[index].append(end - start)
-                stages[index].append(seconds | {"detections": end - scored})
-            if on_run:
-                on_run((run + WARM_UP_RUNS) * len(entries) + index + 1, total)
-    for detector in detectors:
-        detector.close()
-    rows = []
-    for entry, times, parts in zip(entries, latency, stages, strict=True):
-        ms = np.array(times) * 1000
-        rate = frames / np.array(times)
-        rows.append(
-            {
-                "backend": entry.backend,
-                "precision": entry.precision,
-                "frames_per_s": _spread(rate),
-                "latency_ms": _spread(ms),
-                "stages_ms": {
-                    name: float(np.median([p[name] for p in parts]) * 1000) for name in (*bundle.stages, "detections")
-                },
-                "real_time_factor": float(np.median(rate) / REAL_TIME_FPS),
-            }
-        )
-    return {
-        "bundle": bundle.name,
-        "network": bundle.manifest["model"],
-        "frames": frames,
-        "runs": runs,
-        "warm_up_runs": WARM_UP_RUNS,
-        "device": processor_name(),
-        "cores": cpu_count(),
-        "versions": {"infdet-deploy": __version__, "python": platform.python_version()},
-        "peak_memory_mb": peak_memory_bytes() / 2**20,
-        "paper": {"frames_per_s": PAPER_FRAMES_PER_S, "device": "4 x V100, Xeon E5 2.2 GHz"},
-        "contenders": rows,
-    }
+    found = [Timed(entry) for entry in entries]
+    total, done = (WARM_UP_RUNS + runs) * len(entries), 0
 
+    def advance(entry: Contender) -> None:
+        nonlocal done
+        done += 1
+        if on_run:
+            on_run(done, total, entry.name)
 
-def _spread(values: np.ndarray) -> dict[str, float]:
-    points = {"min": 0, "p10": 10, "median": 50, "p90": 90, "p99": 99, "max": 100}
-    return {name: float(np.percentile(values, point)) for name, point in points.items()}
+    meter, gpu = ProcessorEnergy(), gpu_energy() if any(e.backend == "tensorrt" for e in entries) else None
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as children:
+        clip = Path(folder) / "clip.npy"
+        np.save(clip, sample_frames(frames, bundle.size))
+        workers: list[Worker | None] = []
+        for one in found:
+            entry = one.contender
+            worker = Worker(entry.name, Job(bundle, entry.backend, entry.precision, clip, preset), target)
+            children.callback(worker.close)
+            workers.append(worker)
+            try:  # one after another, so that each has the machine to itself while it loads
+                one.ready = worker.ready()
+            except BackendError as error:
+                one.error, workers[-1] = str(error), None
+            advance(entry)
+        for run in range(1 - WARM_UP_RUNS, runs):
+            for index, one in enumerate(found):
+                worker_of = workers[index]
+                if worker_of is not None:
+                    time.sleep(SETTLE_S)
+                    before, gpu_before = meter.read(), gpu() if gpu else 0.0
+                    try:
+                        result = worker_of.run()
+                    except BackendError as error:
+                        one.error, workers[index] = str(error), None
+                    else:
+                        if run >= 0:
+                            one.runs.append(result)
+                            if meter.available:
+                                used = meter.joules(before, meter.read())
+                                one.joules["processor"] = one.joules.get("processor", 0.0) + used
+                            if gpu and one.contender.backend == "tensorrt":
+                                one.joules["gpu"] = one.joules.get("gpu", 0.0) + gpu() - gpu_before
+                advance(one.contender)
+        for one, worker_of in zip(found, workers, strict=True):
+            if worker_of is not None:
+                with contextlib.suppress(BackendError):
+                    one.peak_memory_bytes = worker_of.peak_memory_bytes()
+    return found

@@ -1,13 +1,13 @@
 """What `verify` found as one HTML page, with its charts inside: no script, no font, no file beside it."""
 
 import platform
-from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 from infdet_deploy import __version__
 from infdet_deploy.benchmarks.bisect import Bisection
 from infdet_deploy.benchmarks.charts import COLOURS, Dot, Line, bar_chart, dot_chart, line_chart
+from infdet_deploy.benchmarks.html import document, table
 from infdet_deploy.benchmarks.report import (
     END_COLUMNS,
     END_NOTE,
@@ -23,17 +23,6 @@ from infdet_deploy.benchmarks.report import (
 )
 from infdet_deploy.files import whole_file
 from infdet_deploy.machine import cpu_count, processor_name
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 960px; margin: 2em auto; padding: 0 1em; color: #222 }
-h1 { font-size: 1.5em; margin-bottom: 0 } h2 { font-size: 1.15em; margin-top: 2em }
-table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100% }
-th { text-align: left; border-bottom: 2px solid #999 } th, td { padding: 2px 8px 2px 0; white-space: nowrap }
-tr + tr td { border-top: 1px solid #eee } tr.wrong td { background: #fdecea }
-.verdict { font-weight: 600 } .ok { color: #00713d } .bad { color: #b00020 }
-p.note { color: #555; font-size: 13px } svg { width: 100%; font: 12px system-ui, sans-serif } svg text { fill: #333 }
-.wide { overflow-x: auto }
-"""
 
 
 def write_page(path: Path, found: Verification) -> None:
@@ -56,25 +45,21 @@ def render(found: Verification) -> str:
         f"{platform.python_version()}. Bundle made by {escape(made)}.</p>",
         "<h2>Stage by stage</h2>",
         _stage_chart(found, colours),
-        _table(STAGE_COLUMNS, stage_rows(found.stages), STAGE_NOTE),
+        table(STAGE_COLUMNS, stage_rows(found.stages), STAGE_NOTE),
         f"<h2>From frames to detections</h2><p>{escape(found.data or 'seeded clips')}</p>",
         _score_chart(found, colours),
-        _table(END_COLUMNS, end_rows(found.end_to_end), END_NOTE),
+        table(END_COLUMNS, end_rows(found.end_to_end), END_NOTE),
     ]
     if any(row.reference_map for row in found.end_to_end):
         parts += ["<h2>Mean average precision (THUMOS'14)</h2>", _map_chart(found, colours)]
-        parts.append(_table(*map_table(found.end_to_end), "In brackets the change from the network."))
+        parts.append(table(*map_table(found.end_to_end), "In brackets the change from the network."))
     parts += [f'<p class="bad">{escape(error)}</p>' for error in found.errors]
     parts += [f'<p class="note">{escape(note)}</p>' for note in found.notes]
     for one in found.bisections or ():
         parts += [f"<h2>{escape(one.summary)}</h2>", _module_chart(one)]
-        parts.append(_table(MODULE_COLUMNS, module_rows(one, every=True), module_note(one)))
+        parts.append(table(MODULE_COLUMNS, module_rows(one, every=True), module_note(one)))
     parts += ["<h2>Tolerances</h2>", _tolerances(found)]
-    title = f"verify {name}"
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
-        f"</head><body>\n{chr(10).join(parts)}\n</body></html>\n"
-    )
+    return document(f"verify {found.bundle.path}", parts)
 
 
 def _colours(found: Verification) -> dict[tuple[str, str], str]:
@@ -135,19 +120,8 @@ def _module_chart(one: Bisection) -> str:
 
 
 def _tolerances(found: Verification) -> str:
-    table = found.tolerances.table()
-    columns = list(next(iter(table.values())))
-    rows = [[precision, *(f"{row[column]:.0e}" for column in columns)] for precision, row in table.items()]
+    allowed = found.tolerances.table()
+    columns = list(next(iter(allowed.values())))
+    rows = [[precision, *(f"{row[column]:.0e}" for column in columns)] for precision, row in allowed.items()]
     heads = ["precision", *(f"{c}, rel. L2" if c != "scores" else "scores, max abs" for c in columns)]
-    return _table(heads, rows, "")
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], note: str) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    judged = columns[-1] == "verdict"
-    body = []
-    for row in rows:
-        wrong = ' class="wrong"' if judged and row[-1] not in ("ok", "victim") else ""
-        body.append(f"<tr{wrong}>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>")
-    below = f'<p class="note">{escape(note)}</p>' if note else ""
-    return f'<div class="wide"><table><tr>{head}</tr>{"".join(body)}</table></div>{below}'
+    return table(heads, rows, "")

@@ -1,4 +1,4 @@
-"""`export`, `build`, `detect`, `bench`, `check` and `sign`."""
+"""`export`, `build`, `detect`, `check` and `sign`."""
 
 import sys
 from pathlib import Path
@@ -170,61 +170,6 @@ def detect(
         print(f"infdet-deploy: {error}", file=sys.stderr)
     if failed:
         raise typer.Exit(1)
-
-
-@app.command()
-def bench(
-    bundle: Annotated[
-        Path | None, typer.Argument(help="A bundle [default: newest here, else the paper's network].")
-    ] = None,
-    preset: Annotated[str | None, typer.Option(help="Measure a preset with seeded random weights instead.")] = None,
-    frames: Annotated[int, typer.Option(help="Frames of the clip.")] = 100,
-    runs: Annotated[int, typer.Option(help="Timed runs of every contender.")] = 100,
-    backends: Annotated[str, typer.Option(help="Comma-separated backends, or all.")] = "openvino",
-    precision: Annotated[str, typer.Option(help="Comma-separated precisions, or all.")] = "all",
-    json_output: JsonFlag = False,
-) -> None:
-    """Measure speed: whole clips from frames to detections, contenders in alternation, nothing dropped."""
-    from infdet_deploy.commands import bundles
-
-    report = bundles.bench(bundle, preset, frames, runs, backends, precision)
-    if json_output:
-        print_json(report)
-        return
-    rows = []
-    for row in report["contenders"]:
-        ms, stages = row["latency_ms"], row["stages_ms"]
-        rows.append(
-            [f"{row['backend']} {row['precision']}", f"{row['frames_per_s']['median']:.1f}"]
-            + [f"{ms[key]:.1f}" for key in ("median", "p90", "p99", "max")]
-            + [
-                f"{stages[key]:.1f}" if key in stages else "–"
-                for key in ("fen", "infrared_tower", "flow_tower", "head")
-            ]
-            + [f"{row['real_time_factor']:.1f}×"]
-        )
-    columns = [
-        "contender",
-        "frames/s",
-        "median ms",
-        "p90",
-        "p99",
-        "max",
-        "fen",
-        "infrared",
-        "flow",
-        "head",
-        "real time",
-    ]
-    paper = report["paper"]
-    table(
-        f"{report['bundle']}: {report['frames']} frames, {report['runs']} runs, "
-        f"{report['device']}, {report['cores']} cores",
-        columns,
-        rows,
-        f"The paper's figure: {paper['frames_per_s']:.0f} frames/s on {paper['device']}. Real time is 25 frames/s. "
-        f"Peak memory {report['peak_memory_mb']:.0f} MB.",
-    )
 
 
 @app.command()

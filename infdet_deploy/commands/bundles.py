@@ -1,15 +1,12 @@
 """From a checkpoint to a bundle, and what is done with bundles."""
 
 import dataclasses
-import multiprocessing
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infdet_deploy.commands.training import RUNS
 from infdet_deploy.console import progress, say
-from infdet_deploy.errors import InfdetError, UsageError, VideoError, missing_package, one_line
+from infdet_deploy.errors import UsageError, VideoError, missing_package
 
 if TYPE_CHECKING:
     from infdet_deploy.runtime.bundle import Bundle
@@ -117,69 +114,7 @@ def _compare_rates(video: "Video", trained: float | None) -> None:
         )
 
 
-def bench(
-    bundle: Path | None, preset_name: str | None, frames: int, runs: int, backends: str, precisions: str
-) -> dict[str, Any]:
-    """Measure a bundle: the one named, a preset's with random weights, the newest here, or the paper-size network."""
-    from infdet_deploy.benchmarks.latency import contenders, measure
-    from infdet_deploy.runtime.bundle import load_bundle
-
-    if bundle is not None and preset_name is not None:
-        raise UsageError("give either a bundle or --preset, not both")
-    if bundle is None and preset_name is None:
-        bundle = newest_bundle()
-        say(f"measuring {bundle}, the newest bundle here" if bundle else "no bundle here")
-    loaded = load_bundle(bundle) if bundle is not None else random_bundle(preset_name or "infdet")
-    entries = contenders(loaded, backends, precisions)
-    with progress("bench") as update:
-        return measure(loaded, entries, frames, runs, update)
-
-
 def newest_bundle() -> Path | None:
     """The bundle in this folder that was written last, None where there is none."""
     here = sorted(Path.cwd().glob("*.infdet"), key=lambda path: path.stat().st_mtime_ns)
     return here[-1].relative_to(Path.cwd()) if here else None
-
-
-def random_bundle(preset_name: str) -> "Bundle":
-    """A preset's network with seeded random weights as a bundle, exported once into the user's cache."""
-    from infdet_deploy.model.presets import preset
-    from infdet_deploy.runtime.bundle import load_bundle
-
-    preset(preset_name)
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infdet-deploy"
-    path = root / f"{preset_name}-random-1.infdet"
-    if path.is_dir():
-        try:
-            bundle = load_bundle(path)
-            say(f"measuring the network of preset {preset_name} with seeded random weights, from {path}")
-            return bundle
-        except InfdetError as error:
-            say(f"exporting again: {error}")
-    say(f"exporting the network of preset {preset_name} with seeded random weights, once, into {path}")
-    # In a process of its own, so that the memory that export takes is not counted as the runtime's.
-    worker = multiprocessing.get_context("spawn").Process(target=_export_random, args=(preset_name, path))
-    worker.start()
-    worker.join()
-    if worker.exitcode:
-        raise InfdetError(f"could not export preset {preset_name} into {path}; the lines above say why")
-    return load_bundle(path)
-
-
-def _export_random(preset_name: str, path: Path) -> None:
-    try:
-        from infdet_deploy.export.bundle import export_bundle
-        from infdet_deploy.model.presets import preset
-        from infdet_deploy.model.weights import random_network
-
-        with progress("export") as update:
-            export_bundle(
-                random_network(preset(preset_name)), path, precisions=("float32",), formats=("onnx",),
-                source="seeded random weights", include_weights=False, on_progress=update,
-            )  # fmt: skip
-    except Exception as error:
-        line = one_line(error)
-        if line is None:
-            raise
-        say(f"infdet-deploy: {line}")
-        sys.exit(1)

@@ -18,6 +18,7 @@ from infdet_deploy.export.onnx import check_2d, check_precision, export_onnx
 from infdet_deploy.export.ranges import FLOAT16_MAX, first_endpoint, measure, too_large
 from infdet_deploy.export.stages import TOWER_BEGINS, StageSpec, build_stage, float32_operators, stage_specs
 from infdet_deploy.export.torchscript import export_torchscript
+from infdet_deploy.export.work import stage_work
 from infdet_deploy.files import sha256, whole_folder
 from infdet_deploy.model.i3d import ENDPOINTS
 from infdet_deploy.model.network import InfDetNet, to_grey
@@ -123,6 +124,8 @@ def export_bundle(
                 for form, file in files.items():
                     stages[name]["files"].setdefault(form, {})[precision] = file
                 done += len(formats)
+        for name, work in stage_work(folder, stages, specs, network.config).items():
+            stages[name] |= work
         if include_weights:
             save_network(folder / WEIGHTS, network, network.config)
         golden = sample_frames(GOLDEN_FRAMES, size, seed=GOLDEN_SEED)

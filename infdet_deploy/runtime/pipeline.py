@@ -86,10 +86,13 @@ class Detector:
         At most 3 frames at the end are dropped, so that T is a multiple of 4. `timings`, where given, gains the
         seconds spent in each stage.
         """
-        feeds = self.features(frames, timings)
+        return self.scores_of(self.features(frames, timings), len(frames), timings)
+
+    def scores_of(self, features: dict[str, np.ndarray], frames: int, timings: Timings | None = None) -> np.ndarray:
+        """What `features` gave for a clip of `frames` frames → its scores, as `scores` gives them."""
         with _clock(timings, "head"):
-            feeds["length"] = np.array([valid_length(len(frames))], np.int64)
-            scores = self.stages["head"].run(feeds)["scores"]
+            length = np.array([valid_length(frames)], np.int64)
+            scores = self.stages["head"].run(features | {"length": length})["scores"]
         if not np.isfinite(scores).all():
             raise InfdetError(f"{self.backend} {self.precision} gave scores that are not numbers; try float32")
         return scores

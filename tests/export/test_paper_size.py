@@ -13,22 +13,20 @@ STAGE_NAMES = {"fen", "infrared_tower", "flow_tower", "head", "detections"}
 
 
 def test_bench_and_detect_with_seeded_random_weights(command, tmp_path):
-    result = command("bench", "--preset", "infdet", "--frames", 100, "--runs", 1, "--json")
+    result = command("bench", "--preset", "infdet", "--frames", 100, "--runs", 1, "--precision", "float32", "--json")
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
-    assert report["peak_memory_mb"] < 4096
     assert report["frames"] == 100
     assert report["runs"] == 1
     assert report["network"]["channel_divisor"] == 1
     (row,) = report["contenders"]
-    assert set(row) == {"backend", "precision", "frames_per_s", "latency_ms", "stages_ms", "real_time_factor"}
+    assert row["peak_memory_mb"] < 4096
     assert (row["backend"], row["precision"]) == ("openvino", "float32")
-    assert set(row["latency_ms"]) == {"min", "p10", "median", "p90", "p99", "max"}
     assert set(row["stages_ms"]) == STAGE_NAMES
     assert row["frames_per_s"]["median"] == pytest.approx(100_000 / row["latency_ms"]["median"], rel=1e-6)
     assert sum(row["stages_ms"].values()) == pytest.approx(row["latency_ms"]["median"], rel=0.02)
 
-    bundle = tmp_path / "cache" / "infdet-deploy" / "infdet-random-1.infdet"
+    bundle = tmp_path / "cache" / "infdet-deploy" / "infdet-random-2.infdet"
     manifest = json.loads((bundle / "manifest.json").read_text())
     assert all(entry["onnx"] <= 1e-4 for entry in manifest["parity"]["float32"].values())
     if not RECORDING.is_file():

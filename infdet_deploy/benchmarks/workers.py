@@ -1,0 +1,189 @@
+"""Contenders in processes of their own: only the one that is asked computes, the others wait on a pipe.
+
+Each process so shows its own peak memory, and no library's threads meet another's. All belong to the process group of
+the parent, wait without spinning, and end with it.
+"""
+
+import contextlib
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infdet_deploy.errors import BackendError, first_line, one_line
+from infdet_deploy.machine import peak_memory_bytes
+from infdet_deploy.runtime.bundle import Bundle
+from infdet_deploy.runtime.detections import Detection
+from infdet_deploy.runtime.pipeline import Detector, detections_of
+
+FPS = 25.0
+# PyTorch's threads look for more work for some milliseconds before they sleep; the next contender starts after that.
+SETTLE_S = 0.02
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process is to run. clip: a .npy file, uint8 [T, S, S], which preparing the input leaves out of its memory.
+
+    backend: one of the runtime's, or `eager`; preset: whose seeded random weights `eager` takes where the bundle holds
+    none.
+    """
+
+    bundle: Bundle
+    backend: str
+    precision: str
+    clip: Path
+    preset: str | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a contender finds in the clip. features: by name, float32 [T', d]; scores: float32 [T', C]."""
+
+    features: dict[str, np.ndarray]
+    scores: np.ndarray
+    detections: list[Detection]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Seconds of one run: from frames to detections, and of every stage."""
+
+    latency_s: float
+    stages_s: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """load_s: from the bundle on disk to compiled stages; first_s: the first run, which many a library prepares in."""
+
+    load_s: float
+    first_s: float
+    answer: Answer
+
+
+Scores = Callable[[np.ndarray, dict[str, float]], tuple[dict[str, np.ndarray], np.ndarray]]
+
+
+class Worker:
+    """A contender in its process. Every method raises BackendError, in one line, when the process fails or dies."""
+
+    def __init__(self, name: str, job: Job, target: Callable[..., None] | None = None) -> None:
+        self.name = name
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=target or serve, args=(theirs, job), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def ready(self) -> Ready:
+        """Wait until the contender is loaded and has given its first result."""
+        return self._receive()
+
+    def run(self) -> Run:
+        """One run of the whole clip."""
+        return self._ask("run")
+
+    def peak_memory_bytes(self) -> int:
+        """The most memory that the process has held: interpreter, libraries, weights, clip and activations."""
+        return self._ask("peak memory")
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        with contextlib.suppress(OSError):
+            self._pipe.close()
+        self._process.join(1)
+        if self._process.is_alive():
+            self._process.terminate()
+            self._process.join(5)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+    def _ask(self, what: str) -> Any:
+        try:
+            self._pipe.send(what)
+        except OSError:
+            raise self._died() from None
+        return self._receive()
+
+    def _receive(self) -> Any:
+        try:
+            answer = self._pipe.recv()
+        except (EOFError, OSError):
+            raise self._died() from None
+        if isinstance(answer, str):
+            raise BackendError(f"{self.name}: {answer}")
+        return answer
+
+    def _died(self) -> BackendError:
+        self._process.join(5)
+        code = self._process.exitcode
+        how = "no exit status" if code is None else f"exit status {code}"
+        if code is not None and code < 0:
+            how = signal.Signals(-code).name
+        memory = "; the system may have had no memory left" if how == "SIGKILL" else ""
+        return BackendError(f"{self.name} died ({how}){memory}")
+
+
+def serve(pipe: Connection, job: Job) -> None:
+    """The child: load, run once, then do what the pipe asks until it ends. Answers are objects, errors are texts."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of Ctrl-C too, and ends its children
+    try:
+        with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+            _serve(pipe, job)
+    except Exception as error:  # each library has errors of its own
+        text = one_line(error) or first_line(error)
+        with contextlib.suppress(OSError):
+            pipe.send(" ".join(text.split()))
+
+
+def _serve(pipe: Connection, job: Job) -> None:
+    frames = np.load(job.clip)
+    start = time.perf_counter()
+    score = _open(job)
+    loaded = time.perf_counter()
+    features, scores = score(frames, {})
+    found = detections_of(job.bundle, scores, len(frames), FPS)
+    first_s = time.perf_counter() - loaded
+    pipe.send(Ready(loaded - start, first_s, Answer(dict(features), scores, found)))
+    while True:
+        what = pipe.recv()
+        if what == "run":
+            pipe.send(_timed(job.bundle, score, frames))
+        else:
+            pipe.send(peak_memory_bytes())
+
+
+def _timed(bundle: Bundle, score: Scores, frames: np.ndarray) -> Run:
+    seconds: dict[str, float] = {}
+    start = time.perf_counter()
+    _, scores = score(frames, seconds)
+    scored = time.perf_counter()
+    detections_of(bundle, scores, len(frames), FPS)
+    end = time.perf_counter()
+    return Run(end - start, seconds | {"detections": end - scored})
+
+
+def _open(job: Job) -> Scores:
+    """The contender, loaded, as a function from frames to features and scores that also gives the seconds a stage."""
+    if job.backend == "eager":
+        from infdet_deploy.benchmarks import eager
+        from infdet_deploy.runtime.bundle import WEIGHTS
+
+        weights = job.bundle.path / WEIGHTS
+        network = eager.reference_network(weights if weights.is_file() else None, job.preset)
+        return lambda frames, seconds: eager.run(network, frames[: len(frames) // 4 * 4], seconds)
+    detector = Detector(job.bundle, job.backend, job.precision)
+
+    def score(frames: np.ndarray, seconds: dict[str, float]) -> tuple[Mapping[str, np.ndarray], np.ndarray]:
+        features = detector.features(frames, seconds)
+        return features, detector.scores_of(features, len(frames), seconds)
+
+    return score  # type: ignore[return-value]

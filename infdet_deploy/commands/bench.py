@@ -1,0 +1,150 @@
+"""`bench`: what to measure when arguments are left out, and the calls behind it."""
+
+import importlib.util
+import multiprocessing
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infdet_deploy.commands.bundles import newest_bundle
+from infdet_deploy.console import progress, say
+from infdet_deploy.errors import InfdetError, UsageError, missing_package, one_line
+
+if TYPE_CHECKING:
+    from infdet_deploy.runtime.bundle import Bundle
+
+RANDOM_PRECISIONS = ("float32", "bfloat16", "float16", "int8")
+ALL_RANDOM = ("float32", "bfloat16", "int8")  # what `all` means for a preset; float16 is for GPUs
+
+
+def bench(
+    bundle: Path | None,
+    preset_name: str | None,
+    frames: int,
+    runs: int,
+    backends: str,
+    precisions: str,
+    against: str | None = None,
+    compare: Path | None = None,
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Measure a bundle: the one named, a preset's with random weights, the newest here, or the paper-size network.
+
+    against: `eager` for the original network as one more contender; compare: an earlier report; out: a folder for the
+    report's files. Gives the report, JSON-ready. Raises UsageError for a request that is wrong.
+    """
+    from infdet_deploy.benchmarks.comparison import compare_reports, read_report
+    from infdet_deploy.benchmarks.latency import EAGER, Contender, contenders, measure
+    from infdet_deploy.benchmarks.preparation import measure_preparation
+    from infdet_deploy.benchmarks.roofline import better, measure_peaks, stage_work
+    from infdet_deploy.benchmarks.speed import build_report
+    from infdet_deploy.runtime.bundle import load_bundle
+    from infdet_deploy.snippets import MIN_FRAMES
+
+    if bundle is not None and preset_name is not None:
+        raise UsageError("give either a bundle or --preset, not both")
+    if frames < MIN_FRAMES:
+        raise UsageError(f"--frames is {frames}; a clip needs at least {MIN_FRAMES}")
+    if runs < 1:
+        raise UsageError(f"--runs is {runs}; at least 1 is needed")
+    if against not in (None, EAGER):
+        raise UsageError(f"--against {against}: expected eager, the original network in eager PyTorch")
+    if out is not None and out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; give a folder for report.json, report.md and report.html")
+    old = read_report(compare) if compare is not None else None
+    if bundle is None and preset_name is None:
+        bundle = newest_bundle()
+        say(f"measuring {bundle}, the newest bundle here" if bundle else "no bundle here")
+    if bundle is None:
+        preset_name = preset_name or "infdet"
+        loaded = random_bundle(preset_name, precisions)
+    else:
+        loaded = load_bundle(bundle)
+    if against and bundle is not None:
+        _check_weights(loaded)
+    if against and importlib.util.find_spec("torch") is None:
+        raise missing_package("torch", "export", "--against eager")
+    entries = contenders(loaded, backends, precisions)
+    if against:
+        entries.append(Contender(EAGER, "float32"))
+    mode: Any = "crop" if loaded.frame_mode == "crop" else "resize"
+    preparation = measure_preparation(frames, loaded.size, mode)
+    rated = stage_work(loaded, frames) is not None
+    peaks = measure_peaks() if rated else None
+    with progress("bench") as update:
+        found = measure(loaded, entries, frames, runs, update, preset_name)
+    if peaks is not None:
+        peaks = better(peaks, measure_peaks())  # before and after: others may use the machine meanwhile
+    report = build_report(loaded, found, frames, runs, preparation, peaks)
+    if old is not None:
+        report["comparison"] = compare_reports(old, report)
+    if out is not None:
+        from infdet_deploy.benchmarks.speed_page import write_report
+
+        write_report(out, report)
+    return report
+
+
+def _check_weights(bundle: "Bundle") -> None:
+    from infdet_deploy.errors import BundleError
+    from infdet_deploy.runtime.bundle import WEIGHTS
+
+    if not (bundle.path / WEIGHTS).is_file():
+        raise BundleError(
+            f"{bundle.path} holds no {WEIGHTS}, which --against eager builds the original network from; export it with "
+            "weights, or leave --against out"
+        )
+
+
+def random_bundle(preset_name: str, precisions: str = "float32") -> "Bundle":
+    """A preset's network with seeded random weights as a bundle in the user's cache; precisions (comma-separated, or
+    `all`) that are not there yet are exported into it. int8 needs onnxruntime; `all` leaves it out without."""
+    from infdet_deploy.model.presets import preset
+    from infdet_deploy.runtime.backends.base import available
+    from infdet_deploy.runtime.bundle import load_bundle
+
+    preset(preset_name)
+    wanted = tuple(p for p in ALL_RANDOM if p != "int8" or available("onnxruntime"))
+    if precisions != "all":
+        wanted = tuple(precisions.split(","))
+        for precision in wanted:
+            if precision not in RANDOM_PRECISIONS:
+                raise UsageError(f"no precision '{precision}'; precisions are {', '.join(RANDOM_PRECISIONS)}, or all")
+        if "int8" in wanted and not available("onnxruntime"):
+            raise missing_package("onnxruntime", "onnxruntime", "int8 of a preset")
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infdet-deploy"
+    path = root / f"{preset_name}-random-2.infdet"
+    if path.is_dir():
+        try:
+            bundle = load_bundle(path)
+        except InfdetError as error:
+            say(f"exporting again: {error}")
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            if set(wanted) <= set(bundle.precisions):
+                say(f"measuring the network of preset {preset_name} with seeded random weights, from {path}")
+                return bundle
+    say(f"exporting the network of preset {preset_name} with seeded random weights ({', '.join(wanted)}) into {path}")
+    # In a process of its own, whose memory and threads end with it.
+    worker = multiprocessing.get_context("spawn").Process(target=_export_random, args=(preset_name, path, wanted))
+    worker.start()
+    worker.join()
+    if worker.exitcode:
+        raise InfdetError(f"could not export preset {preset_name} into {path}; the lines above say why")
+    return load_bundle(path)
+
+
+def _export_random(preset_name: str, path: Path, precisions: tuple[str, ...]) -> None:
+    try:
+        from infdet_deploy.export.random_bundle import export_random
+
+        with progress("export") as update:
+            export_random(preset_name, path, precisions, update)
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        say(f"infdet-deploy: {line}")
+        sys.exit(1)

@@ -19,7 +19,7 @@ def head(features, first, length):
 
 
 def play(window, scores, fps=25.0, at_once=1):
-    """Push scores as if they were features, a snippet or more at a time; what was found, with the snippet it came at."""
+    """Push scores as if they were features; what was found, each with the number of snippets pushed by then."""
     found = []
     for begin in range(0, len(scores), at_once):
         part = scores[begin : begin + at_once]

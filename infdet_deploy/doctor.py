@@ -24,6 +24,8 @@ PACKAGES = {
     "cptv": ("thermal", ".cptv thermal recordings"),
     "tifffile": ("thermal", "16-bit TIFF stacks"),
     "matplotlib": ("plot", "pictures of detections"),
+    "paho-mqtt": ("live", "events of `watch` over MQTT"),
+    "prometheus-client": ("live", "metrics of `watch`"),
     "model-signing": ("sign", "signing bundles, checking signatures"),
 }
 _CPU_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm", "bf16")

@@ -9,13 +9,15 @@ from infdet_deploy.cli import bundles  # isort: split
 
 from infdet_deploy.cli import bench  # isort: split
 
+from infdet_deploy.cli import live  # isort: split
+
 from infdet_deploy.cli import verify  # isort: split
 
 from infdet_deploy.cli import datasets, evaluation, weights
 from infdet_deploy.cli.app import app
 from infdet_deploy.errors import InfdetError, one_line
 
-__all__ = ["app", "bench", "bundles", "datasets", "evaluation", "main", "training", "verify", "weights"]
+__all__ = ["app", "bench", "bundles", "datasets", "evaluation", "live", "main", "training", "verify", "weights"]
 
 
 def main() -> None:

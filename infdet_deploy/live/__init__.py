@@ -1,4 +1,4 @@
-"""Live sources: pictures from cameras and streams that never give up."""
+"""Live detection: cameras that never give up in, events out."""
 
 from infdet_deploy.live.source import Frame, Source, SourceStats, open_source
 

@@ -96,19 +96,19 @@ def detect(scores: Any, classes: Sequence[str], rule: DetectionRule, snippets_pe
         raise InfdetError(f"snippets per second is {snippets_per_second!r}, expected a positive number")
     sps, detections = float(snippets_per_second), []
     for index, label in enumerate(classes):
-        for start, end in _runs(scores[:, index] > rule.thresholds[index]):
-            for first, last, at in _parts(start, end, rule.mean_duration_s[index], rule.split_long, sps):
+        for start, end in runs(scores[:, index] > rule.thresholds[index]):
+            for first, last, at in parts(start, end, rule.mean_duration_s[index], rule.split_long, sps):
                 detections.append(Detection(label, first / sps, last / sps, float(scores[at, index])))
     return detections
 
 
-def _runs(above: np.ndarray) -> list[tuple[int, int]]:
+def runs(above: np.ndarray) -> list[tuple[int, int]]:
     """Half-open index ranges of the stretches of True in a bool array [T']."""
     edges = np.flatnonzero(np.diff(above, prepend=False, append=False))
     return [(int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _parts(start: int, end: int, mean_s: float, split_long: bool, sps: float) -> list[tuple[int, int, int]]:
+def parts(start: int, end: int, mean_s: float, split_long: bool, sps: float) -> list[tuple[int, int, int]]:
     """What a run becomes: (start, end, snippet whose score counts), none, one or two of them."""
     duration_s = (end - start) / sps
     if duration_s < mean_s / 2:
@@ -117,10 +117,10 @@ def _parts(start: int, end: int, mean_s: float, split_long: bool, sps: float) ->
     if not (split_long and duration_s > 2 * mean_s):
         return [(start, end, middle)]
     cut = end - int(mean_s * sps / 2)
-    parts = [(start, cut, middle)]
+    found = [(start, cut, middle)]
     if cut + 1 < end:
-        parts.append((cut + 1, end, (cut + 1 + end) // 2))
-    return parts
+        found.append((cut + 1, end, (cut + 1 + end) // 2))
+    return found
 
 
 @dataclass(frozen=True)

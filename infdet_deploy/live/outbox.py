@@ -1,0 +1,128 @@
+"""Events on disk until every sink has taken them: nothing is lost when a server is down or the power goes.
+
+An event is in the outbox, whole, before any sink sees it, and leaves a sink's queue only when that sink says that it
+has it. A process that is killed between the two sends it again, with the same id.
+"""
+
+import json
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+from infdet_deploy.console import say
+from infdet_deploy.errors import InfdetError, UsageError
+
+_HELD = 10_000  # events kept in memory while the disk refuses them
+
+
+class Outbox:
+    """One file, a queue for each sink, oldest first. Calls from any thread.
+
+    sinks: names of the sinks that take events from now on.
+    Raises UsageError when another process has the file, InfdetError when it cannot be used.
+    """
+
+    def __init__(self, path: Path | str, sinks: tuple[str, ...]) -> None:
+        self.path, self.sinks = Path(path), sinks
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._held: list[dict[str, Any]] = []
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("BEGIN EXCLUSIVE")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS events (number INTEGER PRIMARY KEY, id TEXT UNIQUE, event TEXT)"
+            )
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS waiting (sink TEXT, number INTEGER, PRIMARY KEY (sink, number))"
+            )
+            self._db.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                raise UsageError(f"{path} is in use by another `watch`; give this one its own --queue FILE") from None
+            raise InfdetError(f"{path}: {error}; name a file that can be written with --queue") from None
+        except sqlite3.DatabaseError as error:
+            raise InfdetError(f"{path} is not a queue of events ({error}); name another file with --queue") from None
+
+    def put(self, event: dict[str, Any]) -> None:
+        """Keep an event for every sink. Where the disk refuses it, memory holds it until the disk takes it."""
+        with self._changed:
+            self._held = [*self._held, event][-_HELD:]
+            self._save()
+            self._changed.notify_all()
+
+    def _save(self) -> None:
+        try:
+            while self._held:
+                event = self._held[0]
+                self._db.execute("BEGIN")
+                cursor = self._db.execute(
+                    "INSERT OR IGNORE INTO events (id, event) VALUES (?, ?)", (event["id"], json.dumps(event))
+                )
+                if cursor.rowcount:
+                    rows = [(sink, cursor.lastrowid) for sink in self.sinks]
+                    self._db.executemany("INSERT INTO waiting VALUES (?, ?)", rows)
+                self._db.execute("COMMIT")
+                self._held.pop(0)
+        except sqlite3.Error as error:
+            self._undo()
+            say(f"{self.path}: {error}; {len(self._held)} events wait in memory")
+
+    def _undo(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def next(self, sink: str, timeout: float) -> tuple[int, dict[str, Any]] | None:
+        """The oldest event that a sink has not taken, with its number; None where none comes within `timeout` s."""
+        with self._changed:
+            found = self._oldest(sink)
+            if found is None:
+                self._changed.wait(timeout)
+                if self._held:
+                    self._save()
+                found = self._oldest(sink)
+            return found
+
+    def _oldest(self, sink: str) -> tuple[int, dict[str, Any]] | None:
+        row = self._db.execute(
+            "SELECT number, event FROM waiting JOIN events USING (number) WHERE sink = ? ORDER BY number LIMIT 1",
+            (sink,),
+        ).fetchone()
+        return None if row is None else (row[0], json.loads(row[1]))
+
+    def done(self, sink: str, number: int) -> None:
+        """A sink has taken an event; one that every sink has taken is forgotten."""
+        with self._changed:
+            try:
+                self._db.execute("BEGIN")
+                self._db.execute("DELETE FROM waiting WHERE sink = ? AND number = ?", (sink, number))
+                self._db.execute(
+                    "DELETE FROM events WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM waiting WHERE number = ?1)",
+                    (number,),
+                )
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                self._undo()
+                raise
+
+    def waiting(self) -> dict[str, int]:
+        """How many events wait for each sink; those of sinks that this process does not have are among them."""
+        with self._lock:
+            counts = dict(self._db.execute("SELECT sink, COUNT(*) FROM waiting GROUP BY sink").fetchall())
+            return {sink: counts.get(sink, 0) + len(self._held) for sink in self.sinks} | {
+                sink: count for sink, count in counts.items() if sink not in self.sinks
+            }
+
+    def wake(self) -> None:
+        """Let everyone who waits in `next` look again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()

@@ -1,0 +1,154 @@
+"""A short video of every event, from some seconds before it to some after. Bounded in memory and on disk."""
+
+import contextlib
+import queue
+import re
+import threading
+import time
+from collections import deque
+from datetime import UTC, datetime
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from infdet_deploy.console import say
+from infdet_deploy.errors import first_line
+from infdet_deploy.files import whole_file
+from infdet_deploy.live.events import Event
+
+BEFORE_S = AFTER_S = 3.0
+RING_S, RING_BYTES = 120.0, 64 << 20  # of one camera's frames that are kept, whichever is less
+MAX_GB = 10.0
+_SUFFIX = ".event.mp4"  # what is removed to make room: nothing else in the folder is touched
+_QUEUED = 8  # clips that wait to be written
+_MILLISECOND = Fraction(1, 1000)
+_ABANDONED_S = 600.0  # a temporary file of this age is not being written any more
+
+Frames = list[tuple[float, np.ndarray]]
+
+
+def clip_name(event: Event) -> str:
+    """File name of an event's clip: camera, start in UTC, class and the id's beginning."""
+    start = datetime.fromtimestamp(event.start, UTC).strftime("%Y%m%dT%H%M%SZ")
+    return "_".join((_plain(event.camera), start, _plain(event.label), event.id[:8])) + _SUFFIX
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9-]+", "-", text).strip("-") or "x"
+
+
+class ClipSaver:
+    """Writes clips into a folder, in a thread of its own; the oldest clips make room for new ones.
+
+    saved, lost: how many clips were written, and how many were not.
+    """
+
+    def __init__(self, folder: Path | str, max_gb: float = MAX_GB) -> None:
+        self.folder, self.max_bytes = Path(folder), int(max_gb * 1e9)
+        self.saved = self.lost = 0
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for left in self.folder.glob(f".*{Path(_SUFFIX).suffix}"):
+            with contextlib.suppress(OSError):
+                if time.time() - left.stat().st_mtime > _ABANDONED_S:
+                    left.unlink()
+        self._queue: queue.Queue[tuple[str, Frames] | None] = queue.Queue(_QUEUED)
+        self._thread = threading.Thread(target=self._run, name="clips", daemon=True)
+        self._thread.start()
+
+    def put(self, name: str, frames: Frames) -> None:
+        """Have a clip written; it is lost, and counted, when too many wait."""
+        try:
+            self._queue.put_nowait((name, frames))
+        except queue.Full:
+            self.lost += 1
+            say(f"clip {name} is lost: the disk or the processor is too slow")
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            name, frames = item
+            try:
+                write_clip(self.folder / name, frames)
+                self.saved += 1
+                self._make_room()
+            except Exception as error:
+                self.lost += 1
+                say(f"clip {name} is lost: {first_line(error)}")
+
+    def _make_room(self) -> None:
+        clips = []
+        for path in self.folder.glob(f"*{_SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError):
+                status = path.stat()
+                clips.append((status.st_mtime_ns, status.st_size, path))
+        total = sum(size for _, size, _ in clips)
+        for _, size, path in sorted(clips):
+            if total <= self.max_bytes:
+                return
+            path.unlink(missing_ok=True)
+            total -= size
+
+    def close(self, deadline: float) -> None:
+        """Write what waits until `deadline` (time.monotonic())."""
+        with contextlib.suppress(queue.Full):
+            self._queue.put(None, timeout=max(0.0, deadline - time.monotonic()))
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+
+
+class ClipRing:
+    """The latest frames of one camera, and the events whose clips wait for frames to come. Used by one thread."""
+
+    def __init__(self, saver: ClipSaver, before_s: float = BEFORE_S, after_s: float = AFTER_S) -> None:
+        self._saver, self._before_s, self._after_s = saver, before_s, after_s
+        self._frames: deque[tuple[float, np.ndarray]] = deque()
+        self._bytes = 0
+        self._waiting: list[tuple[str, float, float]] = []
+
+    def add(self, shown: float, picture: np.ndarray) -> None:
+        """A frame: uint8 [S, S], shown at Unix seconds `shown`."""
+        self._frames.append((shown, picture))
+        self._bytes += picture.nbytes
+        while self._bytes > RING_BYTES or shown - self._frames[0][0] > RING_S:
+            self._bytes -= self._frames.popleft()[1].nbytes
+        if self._waiting and any(shown >= stop for *_, stop in self._waiting):
+            self._save(shown)
+
+    def want(self, event: Event) -> None:
+        """Save this event's clip (its name is `event.clip`) as soon as all of its frames are there."""
+        assert event.clip is not None
+        self._waiting.append((event.clip, event.start - self._before_s, event.end + self._after_s))
+        if self._frames:
+            self._save(self._frames[-1][0])
+
+    def finish(self) -> None:
+        """No frame will come for now: save what is there."""
+        self._save(float("inf"))
+
+    def _save(self, now: float) -> None:
+        for name, start, stop in [one for one in self._waiting if one[2] <= now]:
+            frames = [(shown, picture) for shown, picture in self._frames if start <= shown <= stop]
+            if frames:
+                self._saver.put(name, frames)
+            else:
+                self._saver.lost += 1
+        self._waiting = [one for one in self._waiting if one[2] > now]
+
+
+def write_clip(path: Path, frames: Frames) -> None:
+    """Frames with their times as an MP4 file, whole or not at all. They are as the network sees them: square, grey."""
+    import av
+
+    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    with whole_file(path) as temporary, av.open(str(temporary), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        assert isinstance(stream, av.VideoStream)
+        stream.height, stream.width = frames[0][1].shape
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = _MILLISECOND
+        last = -1
+        for shown, picture in frames:
+            frame = av.VideoFrame.from_ndarray(picture, format="gray").reformat(format="yuv420p")
+            last = frame.pts = max(last + 1, round((shown - frames[0][0]) * 1000))
+            frame.time_base = _MILLISECOND
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())

@@ -1,0 +1,161 @@
+"""Events to an MQTT broker, found by Home Assistant without configuration.
+
+| topic | payload | |
+|---|---|---|
+| PREFIX/CAMERA/event | the event, with `event_type`, its class | QoS 1, not retained |
+| PREFIX/CAMERA/availability | `online`, or `offline` while the camera is down | QoS 1, retained |
+| PREFIX/CLIENT/availability | `online`; `offline` at the end, by last will where the process dies | QoS 1, retained |
+| homeassistant/event/PREFIX_CAMERA/action/config | discovery: an event entity, one type a class | QoS 1, retained |
+| homeassistant/binary_sensor/PREFIX_CAMERA/active/config | discovery: on for 30 s after every event | QoS 1, retained |
+"""
+
+import json
+import os
+import re
+import threading
+import urllib.parse
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from infdet_deploy import __version__
+from infdet_deploy.errors import InfdetError, UsageError, missing_package
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client
+
+TIMEOUT_S = 10.0
+PASSWORD = "INFDET_MQTT_PASSWORD"
+_DISCOVERY = "homeassistant"
+_ACTIVE_S = 30  # how long the binary sensor stays on
+
+
+class Mqtt:
+    """`mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT][/PREFIX]`, prefix `infdet` by default; mqtts is TLS, port 8883.
+
+    The password may be in the environment as INFDET_MQTT_PASSWORD instead. Connects in the background, again and again.
+    Raises UsageError for an address that is not one, InfdetError where paho-mqtt is not installed.
+    """
+
+    def __init__(self, url: str, cameras: Sequence[str], classes: Sequence[str], bundle: str) -> None:
+        parts = urllib.parse.urlsplit(url)
+        try:
+            port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
+        except ValueError:
+            port = 0
+        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or not port:
+            raise UsageError(f"--mqtt is '{url}'; expected mqtt://[USER[:PASSWORD]@]HOST[:PORT][/PREFIX] or mqtts://…")
+        self.prefix = parts.path.strip("/") or "infdet"
+        if re.search(r"[+#\s]", self.prefix):
+            raise UsageError(f"--mqtt: '{self.prefix}' cannot begin a topic; leave out +, # and blanks")
+        self.name = f"mqtt {parts.scheme}://{parts.hostname}:{port}/{self.prefix}"
+        self._classes, self._bundle = tuple(classes), bundle
+        self._cameras = {camera: topic_name(camera) for camera in cameras}
+        if len(set(self._cameras.values())) < len(self._cameras):
+            raise UsageError(f"--mqtt: cameras {', '.join(self._cameras)} have the same topic; name them apart")
+        # The same cameras, the same client: a broker then ends the connection that a dead process left.
+        identity = uuid.uuid5(uuid.NAMESPACE_URL, "\n".join((self.prefix, *sorted(self._cameras)))).hex[:12]
+        self._alive = f"{self.prefix}/client-{identity}/availability"
+        self._online = dict.fromkeys(self._cameras, True)
+        self._connected = threading.Event()
+        self._client = self._open(parts, port, f"infdet-{identity}")
+
+    def _open(self, parts: urllib.parse.SplitResult, port: int, client_id: str) -> "Client":
+        try:
+            from paho.mqtt.client import Client
+            from paho.mqtt.enums import CallbackAPIVersion
+        except ImportError:
+            raise missing_package("paho-mqtt", "live", "--mqtt") from None
+        client = Client(CallbackAPIVersion.VERSION2, client_id=client_id)
+        password = urllib.parse.unquote(parts.password) if parts.password else os.environ.get(PASSWORD)
+        if parts.username:
+            client.username_pw_set(urllib.parse.unquote(parts.username), password)
+        if parts.scheme == "mqtts":
+            client.tls_set()
+        client.will_set(self._alive, "offline", qos=1, retain=True)
+        client.reconnect_delay_set(1, 60)
+        client.on_connect = self._on_connect
+        client.on_disconnect = lambda *_: self._connected.clear()
+        client.connect_async(parts.hostname or "", port, keepalive=30)
+        client.loop_start()
+        return client
+
+    def _on_connect(self, client: "Client", _: Any, __: Any, reason: Any, ___: Any) -> None:
+        if reason.is_failure:
+            self._refused = str(reason)
+            return
+        for topic, payload in discovery(self.prefix, self._cameras, self._classes, self._bundle, self._alive).items():
+            client.publish(topic, json.dumps(payload), qos=1, retain=True)
+        client.publish(self._alive, "online", qos=1, retain=True)
+        for camera, online in self._online.items():
+            self._say_available(camera, online)
+        self._connected.set()
+
+    _refused = ""
+
+    def deliver(self, event: dict[str, Any]) -> None:
+        if not self._connected.is_set():
+            raise InfdetError(f"not connected{f' ({self._refused})' if self._refused else ''}")
+        topic = f"{self.prefix}/{self._cameras.get(event['camera'], topic_name(event['camera']))}/event"
+        sent = self._client.publish(topic, json.dumps({"event_type": event["class"], **event}), qos=1)
+        sent.wait_for_publish(TIMEOUT_S)
+        if not sent.is_published():
+            raise InfdetError(f"the broker did not confirm the event within {TIMEOUT_S:.0f} s")
+
+    def camera_is(self, camera: str, online: bool) -> None:
+        """Tell whether a camera gives pictures; told again after a reconnect."""
+        if self._online.get(camera) != online:
+            self._online[camera] = online
+            if self._connected.is_set():
+                self._say_available(camera, online)
+
+    def _say_available(self, camera: str, online: bool) -> None:
+        topic = f"{self.prefix}/{self._cameras[camera]}/availability"
+        self._client.publish(topic, "online" if online else "offline", qos=1, retain=True)
+
+    def close(self) -> None:
+        if self._connected.is_set():
+            self._client.publish(self._alive, "offline", qos=1, retain=True).wait_for_publish(1.0)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+def topic_name(camera: str) -> str:
+    """A camera's name as a level of a topic, and as a part of Home Assistant's ids."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", camera).strip("_") or "camera"
+
+
+def discovery(
+    prefix: str, cameras: dict[str, str], classes: Sequence[str], bundle: str, alive: str
+) -> dict[str, dict[str, Any]]:
+    """Home Assistant's configuration of every camera: topic → payload. cameras: name → level of the topic."""
+    found: dict[str, dict[str, Any]] = {}
+    for camera, level in cameras.items():
+        node = f"{prefix.replace('/', '_')}_{level}"
+        common = {
+            "state_topic": f"{prefix}/{level}/event",
+            "availability": [{"topic": alive}, {"topic": f"{prefix}/{level}/availability"}],
+            "availability_mode": "all",
+            "device": {
+                "identifiers": [node],
+                "name": camera,
+                "manufacturer": "infdet-deploy",
+                "model": bundle,
+                "sw_version": __version__,
+            },
+        }
+        found[f"{_DISCOVERY}/event/{node}/action/config"] = {
+            "name": "Action",
+            "unique_id": f"{node}_action",
+            "event_types": list(classes),
+            **common,
+        }
+        found[f"{_DISCOVERY}/binary_sensor/{node}/active/config"] = {
+            "name": "Active",
+            "unique_id": f"{node}_active",
+            "value_template": "ON",
+            "off_delay": _ACTIVE_S,
+            "json_attributes_topic": f"{prefix}/{level}/event",
+            **common,
+        }
+    return found

@@ -1,0 +1,61 @@
+"""Events to a web address: one POST an event, with its id as the key by which a receiver knows what it has."""
+
+import base64
+import json
+import os
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Any
+
+from infdet_deploy.errors import InfdetError, UsageError
+
+TIMEOUT_S = 10.0
+TOKEN = "INFDET_WEBHOOK_TOKEN"
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None  # a redirected POST becomes a GET, which delivers nothing
+
+
+class Webhook:
+    """POST application/json to `url`; any status of 200 to 299 means that the event is there.
+
+    A name and password in the address, or the environment's INFDET_WEBHOOK_TOKEN, go into the Authorization header.
+    Raises UsageError for an address that is not one.
+    """
+
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(f"--webhook is '{url}'; expected http://HOST[:PORT]/PATH or https://…")
+        host = parts.netloc.rpartition("@")[2]
+        self.url = urllib.parse.urlunsplit(parts._replace(netloc=host))
+        self.name, self._timeout_s = f"webhook {self.url}", timeout_s
+        self._headers = {"Content-Type": "application/json", "User-Agent": "infdet-deploy"}
+        if parts.username is not None:
+            pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
+            self._headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+        elif token := os.environ.get(TOKEN):
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._opener = urllib.request.build_opener(_NoRedirect)
+
+    def deliver(self, event: dict[str, Any]) -> None:
+        headers = self._headers | {"Idempotency-Key": event["id"]}
+        request = urllib.request.Request(self.url, json.dumps(event).encode(), headers, method="POST")
+        try:
+            with self._opener.open(request, timeout=self._timeout_s) as response:
+                status = response.status
+        except urllib.error.HTTPError as error:
+            where = error.headers.get("Location")
+            error.close()
+            hint = f"; redirected to {where}: give that address" if where else ""
+            raise InfdetError(f"answered {error.code} {error.reason}{hint}") from None
+        except urllib.error.URLError as error:
+            raise InfdetError(f"not reached ({error.reason})") from None
+        if not 200 <= status < 300:
+            raise InfdetError(f"answered {status}")
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,111 @@
+"""A camera's thread: frames to events, gaps, failures, stop, health."""
+
+import json
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+
+from infdet_deploy.live.camera import Camera
+from infdet_deploy.live.metrics import Metrics, MetricsServer
+from infdet_deploy.live.window import Window
+from infdet_deploy.runtime.detections import DetectionRule
+from tests.live.fakes import FakeSource, FakeStream, frames, head
+
+
+def camera(source, emit, stream=FakeStream):
+    rule = DetectionRule((0.5,), (0.0,))
+    return Camera(source, stream, lambda: Window(head, ("bright",), rule, 10, 2), emit, "b")
+
+
+def run(source, stream=FakeStream):
+    events = []
+    one = camera(source, events.append, stream)
+    one.start()
+    assert one.join(20)
+    assert source.closed
+    return one, events
+
+
+def test_brightness_of_frames_becomes_one_event_a_run():
+    """Frames count up to 255 and begin anew: snippets 16 to 31 of 32 are bright, and again."""
+    one, events = run(FakeSource(frames(600)))
+    spans = [(round(e.start - 1000, 2), round(e.end - 1000, 2)) for e in events]
+    assert spans == [(5.12, 10.24), (15.36, 20.48)]
+    assert len({e.id for e in events}) == 2
+    assert one.processed == 600
+    assert one.events == {"bright": 2}
+    told = events[0].to_json()
+    assert told["class"] == "bright"
+    assert told["decision_delay_s"] == pytest.approx(events[0].emitted - events[0].end, abs=1e-3)
+
+
+def test_a_gap_ends_a_stretch():
+    _, events = run(FakeSource(frames(300, gaps=[200])))
+    spans = [(round(e.start - 1000, 2), round(e.end - 1000, 2)) for e in events]
+    # 200 frames have 24 features; the stretch after the gap begins bright
+    assert spans == [(5.12, 24 * 8 / 25), (pytest.approx(18.0), pytest.approx(18 + 56 / 25))]
+
+
+def test_a_stop_decides_what_has_been_seen():
+    events = []
+    source = FakeSource(frames(200), ends=False)
+    one = camera(source, events.append)
+    one.start()
+    while one.processed < 200:
+        pass
+    assert events == []
+    one.stop()
+    assert one.join(10)
+    assert [round(e.end - 1000, 2) for e in events] == [round(24 * 8 / 25, 2)]
+
+
+def test_a_failing_network_ends_a_stretch_and_no_more():
+    class Failing(FakeStream):
+        calls = 0
+
+        def push(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
+            Failing.calls += 1
+            if Failing.calls == 3:
+                raise RuntimeError("no memory")
+            return super().push(pictures)
+
+    one, events = run(FakeSource(frames(300)), Failing)
+    assert one.failures == 1
+    assert one.processed == 292
+    assert len(events) == 1
+
+
+def test_metrics_and_health():
+    events = []
+    one, _ = run(FakeSource(frames(600)))
+    pytest.importorskip("prometheus_client")
+    metrics = Metrics([one], ("bright", "dark"), lambda: {"log": 4}, lambda: {"log": 2})
+    server = MetricsServer(metrics, [one], 0, "127.0.0.1")
+    try:
+        live = camera(FakeSource([]), events.append)
+        metrics.observe(__import__("infdet_deploy.live.events", fromlist=["Event"]).Event(
+            "i", "hall", "bright", 0.9, 1.0, 2.0, 5.5, "b"))  # fmt: skip
+        text = urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics").read().decode()
+        for line in (
+            'infdet_frames_total{camera="hall"} 600.0',
+            'infdet_frames_processed_total{camera="hall"} 600.0',
+            'infdet_frames_dropped_total{camera="hall"} 3.0',
+            'infdet_state{camera="hall",state="ok"} 1.0',
+            'infdet_events_total{camera="hall",class="bright"} 2.0',
+            'infdet_events_waiting{sink="log"} 4.0',
+            'infdet_delivery_failures_total{sink="log"} 2.0',
+            'infdet_decision_delay_seconds_bucket{camera="hall",le="3.0"} 0.0',
+            'infdet_decision_delay_seconds_bucket{camera="hall",le="5.0"} 1.0',
+        ):
+            assert line in text.splitlines()
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://127.0.0.1:{server.port}/healthz")
+        assert refused.value.code == 503
+        assert json.loads(refused.value.read())["problems"] == {"hall": "its thread has ended"}
+        one.source.stats.state = "ended"
+        assert urllib.request.urlopen(f"http://127.0.0.1:{server.port}/healthz").status == 200
+        assert live.lag_s is None
+    finally:
+        server.close()

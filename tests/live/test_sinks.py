@@ -1,0 +1,262 @@
+"""Sinks: lines cut anywhere, servers that fail, clips whole and few; every event arrives, with its id."""
+
+import collections
+import contextlib
+import http.server
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from infdet_deploy.errors import UsageError
+from infdet_deploy.live.delivery import Delivery
+from infdet_deploy.live.events import Event
+from infdet_deploy.live.outbox import Outbox
+from infdet_deploy.live.sinks.clips import ClipRing, ClipSaver, clip_name, write_clip
+from infdet_deploy.live.sinks.lines import LinesFile, line_of
+from infdet_deploy.live.sinks.mqtt import Mqtt, discovery
+from infdet_deploy.live.sinks.webhook import Webhook
+from tests.live.fakes import EVENT
+
+
+def events(count):
+    return [EVENT | {"id": f"e{index}"} for index in range(count)]
+
+
+def until(true, timeout=20.0):
+    deadline = time.monotonic() + timeout
+    while not true():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)
+
+
+def test_a_line_cut_at_any_byte_is_repaired(tmp_path):
+    first, second, third = events(3)
+    whole = line_of(first) + line_of(second)
+    path = tmp_path / "log.jsonl"
+    for cut in range(len(line_of(first)), len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        log = LinesFile(path)
+        log.deliver(second)  # sent again after the kill
+        log.deliver(third)
+        assert path.read_bytes() == whole + line_of(third)
+
+
+def test_outbox_keeps_events_over_a_restart_and_one_process_has_it(tmp_path):
+    box = Outbox(tmp_path / "q", ("a", "b"))
+    for event in (*events(3), events(1)[0]):
+        box.put(event)
+    with pytest.raises(UsageError, match="in use by another"):
+        Outbox(tmp_path / "q", ("a",))
+    number, event = box.next("a", 0)
+    assert event["id"] == "e0"
+    box.done("a", number)
+    box.close()
+    box = Outbox(tmp_path / "q", ("a", "b"))
+    assert box.waiting() == {"a": 2, "b": 3}
+    assert box.next("b", 0)[1]["id"] == "e0"
+    box.close()
+
+
+@contextlib.contextmanager
+def server(answers):
+    """A web server that answers with these statuses in turn, 200 afterwards; `hang` says nothing. Yields its posts."""
+    posts, left = [], collections.deque(answers)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            answer = left.popleft() if left else 200
+            posts.append((answer, body["id"], self.headers["Idempotency-Key"]))
+            if answer == "hang":
+                time.sleep(1.0)
+                return
+            self.send_response(answer)
+            self.send_header("Location", "/elsewhere")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{web.server_address[1]}/hook", posts
+    finally:
+        web.shutdown()
+        web.server_close()
+
+
+def test_a_webhook_that_fails_gets_every_event(tmp_path):
+    with server([500, 200, "hang", 302, 503, 404]) as (url, posts):
+        log, hook = LinesFile(tmp_path / "log"), Webhook(url, timeout_s=0.3)
+        box = Outbox(tmp_path / "q", (log.name, hook.name))
+        deliveries = [Delivery(box, sink, first_wait_s=0.02) for sink in (log, hook)]
+        for event in events(4):
+            box.put(event)
+        until(lambda: not any(box.waiting().values()))
+        for delivery in deliveries:
+            delivery.begin_close()
+        assert all([delivery.close(time.monotonic() + 5) for delivery in deliveries])
+        box.close()
+    assert [one for status, one, _ in posts if status == 200] == ["e0", "e1", "e2", "e3"]
+    assert all(key == one for _, one, key in posts)
+    assert [json.loads(line)["id"] for line in (tmp_path / "log").read_text().splitlines()] == ["e0", "e1", "e2", "e3"]
+    assert deliveries[1].failures == 5
+
+
+def test_a_dead_server_leaves_events_for_the_next_start(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    hook = Webhook(f"http://127.0.0.1:{port}/")
+    box = Outbox(tmp_path / "q", (hook.name,))
+    delivery = Delivery(box, hook, first_wait_s=0.02)
+    for event in events(3):
+        box.put(event)
+    until(lambda: delivery.failures)
+    delivery.begin_close()
+    assert delivery.close(time.monotonic() + 5)
+    assert box.waiting() == {hook.name: 3}
+    box.close()
+
+
+@pytest.mark.parametrize("url", ["ftp://a/b", "http://", "hello"])
+def test_addresses_that_are_none(url):
+    with pytest.raises(UsageError, match="--webhook is"):
+        Webhook(url)
+    with pytest.raises(UsageError, match="--mqtt is"):
+        Mqtt(url, ["a"], ["b"], "c")
+
+
+WRITER = """
+import sys
+from infdet_deploy.live.outbox import Outbox
+from infdet_deploy.live.sinks.lines import LinesFile
+from infdet_deploy.live.delivery import Delivery
+log = LinesFile(sys.argv[1] + "/log")
+box = Outbox(sys.argv[1] + "/q", (log.name,))
+Delivery(box, log)
+print("ready", flush=True)
+for index in range(int(sys.argv[2]), 10**6):
+    box.put({"id": f"e{index}", "text": "x" * 300})
+    print(index, flush=True)
+"""
+
+
+def test_killed_at_any_moment_every_event_is_in_the_log_once(tmp_path):
+    rng, put = np.random.default_rng(0), 0
+    for _ in range(6):
+        line = [sys.executable, "-c", WRITER, str(tmp_path), str(put)]
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(rng.uniform(0.02, 0.2))
+        process.send_signal(signal.SIGKILL)
+        numbers = process.stdout.read().split("\n")[:-1]
+        process.wait()
+        put = int(numbers[-1]) + 1 if numbers else put
+    log = LinesFile(tmp_path / "log")
+    box = Outbox(tmp_path / "q", (log.name,))
+    delivery = Delivery(box, log)
+    until(lambda: not any(box.waiting().values()))
+    delivery.begin_close()
+    delivery.close(time.monotonic() + 5)
+    box.close()
+    ids = [json.loads(one)["id"] for one in (tmp_path / "log").read_text().splitlines()]
+    assert len(ids) == len(set(ids))
+    assert set(ids) >= {f"e{index}" for index in range(put)}
+
+
+def event(number=0, start=1000.0, end=1002.0):
+    made = Event(f"{number:08d}-x", "hall", "fight", 0.9, start, end, end + 5, "b")
+    return Event(**(vars(made) | {"clip": clip_name(made)}))
+
+
+def test_a_clip_has_its_seconds_and_the_oldest_make_room(tmp_path):
+    av = pytest.importorskip("av")
+    saver = ClipSaver(tmp_path, max_gb=1e-5)
+    (tmp_path / "mine.mp4").write_bytes(bytes(50_000))
+    ring = ClipRing(saver, before_s=1, after_s=1)
+    rng = np.random.default_rng(0)
+    for index in range(100):
+        ring.add(1000 + index / 25, rng.integers(0, 255, (64, 64), np.uint8))
+        if index == 60:
+            ring.want(event(0, 1001.0, 1002.0))
+    ring.finish()
+    until(lambda: saver.saved == 1)
+    ring.want(event(1, 1000.0, 1003.0))
+    ring.finish()
+    saver.close(time.monotonic() + 10)
+    assert (saver.saved, saver.lost) == (2, 0)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert "mine.mp4" in left
+    assert sum((tmp_path / name).stat().st_size for name in left - {"mine.mp4"}) <= 10_000
+    write_clip(tmp_path / "a.event.mp4", [(1000 + i / 10, np.full((64, 64), 90, np.uint8)) for i in range(31)])
+    with av.open(str(tmp_path / "a.event.mp4")) as container:
+        shown = list(container.decode(video=0))
+        assert len(shown) == 31
+        assert shown[-1].time == pytest.approx(3.0, abs=2e-3)
+        assert abs(int(shown[3].to_ndarray(format="gray")[5, 5]) - 90) <= 3
+
+
+def test_discovery_of_a_camera():
+    found = discovery("infdet", {"Front door": "Front_door"}, ("drop", "fight"), "b", "infdet/x/availability")
+    entity = found["homeassistant/event/infdet_Front_door/action/config"]
+    assert entity["event_types"] == ["drop", "fight"]
+    assert entity["state_topic"] == "infdet/Front_door/event"
+    assert found["homeassistant/binary_sensor/infdet_Front_door/active/config"]["off_delay"] == 30
+
+
+@pytest.fixture
+def broker(tmp_path):
+    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        pytest.skip("mosquitto is not installed")
+    pytest.importorskip("paho.mqtt.client")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "m.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    process = subprocess.Popen([program, "-c", str(tmp_path / "m.conf")], stderr=subprocess.DEVNULL)
+    yield port
+    process.terminate()
+    process.wait()
+
+
+def test_mqtt_delivers_and_tells_availability(broker):
+    from paho.mqtt.client import Client
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    seen, ready = [], threading.Event()
+    listener = Client(CallbackAPIVersion.VERSION2)
+    listener.on_message = lambda _, __, m: seen.append((m.topic, m.payload.decode()))
+    listener.on_subscribe = lambda *_: ready.set()
+    for _ in range(200):
+        with contextlib.suppress(OSError):
+            listener.connect("127.0.0.1", broker)
+            break
+        time.sleep(0.02)
+    listener.subscribe("#", qos=1)
+    listener.loop_start()
+    assert ready.wait(10)
+    sink = Mqtt(f"mqtt://127.0.0.1:{broker}", ["hall"], ("drop", "fight"), "b")
+    until(sink._connected.is_set)
+    for one in (EVENT, EVENT):
+        sink.deliver(one)
+    sink.camera_is("hall", False)
+    until(lambda: ("infdet/hall/availability", "offline") in seen)
+    told = [json.loads(payload) for topic, payload in seen if topic == "infdet/hall/event"]
+    assert [(one["id"], one["event_type"]) for one in told] == [("a1", "fight")] * 2
+    assert json.loads(dict(seen)["homeassistant/event/infdet_hall/action/config"])["event_types"] == ["drop", "fight"]
+    sink.close()
+    until(lambda: seen[-1] == (sink._alive, "offline"))
+    listener.disconnect()
+    listener.loop_stop()

@@ -24,13 +24,13 @@ def missing() -> str:
     return "nlohmann/json.hpp is not installed (Debian: nlohmann-json3-dev)" if compiled.returncode else ""
 
 
-def configure_and_build(build: Path, *options: str, target: str = "all") -> None:
+def configure_and_build(build: Path) -> None:
     from openvino.utils import get_cmake_path
 
     openvino = f"-DOpenVINO_DIR={get_cmake_path()}"
     for line in (
-        ["cmake", "-S", str(SOURCE), "-B", str(build), openvino, "-DINFDET_WERROR=ON", *options],
-        ["cmake", "--build", str(build), "--target", target],
+        ["cmake", "-S", str(SOURCE), "-B", str(build), openvino, "-DINFDET_WERROR=ON"],
+        ["cmake", "--build", str(build)],
     ):
         done = subprocess.run(line, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -38,13 +38,10 @@ def configure_and_build(build: Path, *options: str, target: str = "all") -> None
 
 @pytest.fixture(scope="session")
 def cpp_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The build folder with the shared library in it."""
+    """The build folder with the libraries and example programs in it."""
     if reason := missing():
         pytest.skip(reason)
-    options = ("-DINFDET_EXAMPLES=OFF", "-DINFDET_TESTS=OFF")
-    return made_once(
-        tmp_path_factory, "cpp_build", lambda out: configure_and_build(out, *options, target="infdet_shared")
-    )
+    return made_once(tmp_path_factory, "cpp_build", configure_and_build)
 
 
 @pytest.fixture(scope="session")

@@ -173,7 +173,9 @@ def test_wrong_arguments(native, model, tiny_bundle, tiny_clip):
             ARGUMENT, "pixels, expected|memory", native.call, "infdet_detect", model, clip.ctypes.data, *shape, FPS,
             found, count,
         )  # fmt: skip
-    refused(ARGUMENT, "no backend 'tensorflow'; this build has openvino", native.open, tiny_bundle, backend="tensorflow")
+    refused(
+        ARGUMENT, "no backend 'tensorflow'; this build has openvino", native.open, tiny_bundle, backend="tensorflow"
+    )
     refused(ARGUMENT, "has no int8 onnx of fen; it has float16, float32", native.open, tiny_bundle, precision="int8")
     for chunk in (0, -1, 5000):
         refused(ARGUMENT, "chunk_snippets is", native.open, tiny_bundle, chunk_snippets=chunk)

@@ -1,0 +1,38 @@
+// The header of a YUV4MPEG2 stream, which ffmpeg writes with `-pix_fmt gray -f yuv4mpegpipe -`:
+// "YUV4MPEG2 W640 H480 F25:1 Cmono". Each frame is "FRAME", a new line, and its bytes.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <sstream>
+#include <string>
+
+namespace infdet {
+
+struct Y4mHeader {
+  uint32_t width = 0, height = 0; // pixels, 1 to 32768
+  double fps = 0;
+};
+
+// The first line, without its end; nothing where it is no header of grey 8-bit frames.
+inline std::optional<Y4mHeader> parse_y4m_header(const std::string &line) {
+  std::istringstream words(line);
+  std::string word, colours;
+  if (!(words >> word) || word != "YUV4MPEG2") return std::nullopt;
+  Y4mHeader header;
+  while (words >> word) {
+    std::istringstream value(word.substr(1));
+    uint32_t frames = 0, seconds = 0;
+    char colon = 0;
+    if (word[0] == 'W') value >> header.width;
+    if (word[0] == 'H') value >> header.height;
+    if (word[0] == 'C') value >> colours;
+    if (word[0] == 'F' && value >> frames >> colon >> seconds && colon == ':' && seconds)
+      header.fps = static_cast<double>(frames) / seconds;
+  }
+  const bool sized = header.width && header.height && header.width <= 32768 && header.height <= 32768;
+  if (!sized || header.fps <= 0 || colours != "mono") return std::nullopt;
+  return header;
+}
+
+} // namespace infdet

@@ -1,0 +1,124 @@
+// C++ on top of infdet.h: objects that close themselves, and infdet::Error where C has a status.
+//
+//   infdet::Model model("tiny-1.infdet");
+//   for (const infdet::Detection &found : model.detect(frames.data(), 500, 480, 640, 25.0))
+//     std::cout << found.label << ' ' << found.start_s << '\n';
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "infdet.h"
+
+namespace infdet {
+
+// A call that failed; what() is the library's line.
+class Error : public std::runtime_error {
+public:
+  Error(infdet_status status, const std::string &text) : std::runtime_error(text), status_(status) {}
+  infdet_status status() const { return status_; }
+
+private:
+  infdet_status status_;
+};
+
+inline void check(infdet_status status) {
+  if (status != INFDET_OK) throw Error(status, infdet_last_error());
+}
+
+// One action: times in seconds from the first frame; score 0 to 1.
+struct Detection {
+  std::string label;
+  double start_s, end_s, score;
+};
+
+class Stream;
+
+// A bundle ready to run. Many threads may use one at once.
+class Model {
+public:
+  explicit Model(const std::string &bundle, const infdet_options &options = infdet_default_options()) {
+    check(infdet_open(bundle.c_str(), &options, &handle_));
+  }
+  Model(Model &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  Model &operator=(Model &&other) noexcept {
+    std::swap(handle_, other.handle_);
+    return *this;
+  }
+  ~Model() { infdet_close(handle_); }
+
+  infdet_info info() const {
+    infdet_info info{};
+    info.struct_size = sizeof info;
+    check(infdet_describe(handle_, &info));
+    return info;
+  }
+
+  std::string class_name(int32_t index) const {
+    const char *name = infdet_class_name(handle_, index);
+    if (!name) throw Error(INFDET_ERROR_ARGUMENT, infdet_last_error());
+    return name;
+  }
+
+  // frames: uint8 [count, height, width]; fps: frames a second. By class, then time.
+  std::vector<Detection> detect(const uint8_t *frames, size_t count, size_t height, size_t width, double fps) const {
+    infdet_detection *found = nullptr;
+    size_t found_count = 0;
+    check(infdet_detect(handle_, frames, count, height, width, fps, &found, &found_count));
+    struct Owner {
+      infdet_detection *array;
+      ~Owner() { infdet_free_detections(array); }
+    } owner{found};
+    std::vector<Detection> result;
+    for (size_t i = 0; i < found_count; ++i) result.push_back(named(found[i]));
+    return result;
+  }
+
+  const infdet_model *handle() const { return handle_; }
+
+private:
+  friend class Stream;
+  Detection named(const infdet_detection &found) const {
+    return {class_name(found.class_index), found.start_s, found.end_s, found.score};
+  }
+  infdet_model *handle_ = nullptr;
+};
+
+// Frames as they come. The model must outlive the stream.
+class Stream {
+public:
+  Stream(const Model &model, double fps) : model_(&model) { check(infdet_open_stream(model.handle(), fps, &handle_)); }
+  Stream(Stream &&other) noexcept : model_(other.model_), handle_(std::exchange(other.handle_, nullptr)) {}
+  Stream &operator=(Stream &&other) noexcept {
+    std::swap(model_, other.model_);
+    std::swap(handle_, other.handle_);
+    return *this;
+  }
+  ~Stream() { infdet_close_stream(handle_); }
+
+  // frames: uint8 [count, height, width], of one size in the whole stream.
+  void push(const uint8_t *frames, size_t count, size_t height, size_t width) {
+    check(infdet_push(handle_, frames, count, height, width));
+  }
+
+  void flush() { check(infdet_flush(handle_)); }
+
+  // The next detection; none before the flush and after the last one.
+  std::optional<Detection> poll() {
+    infdet_detection found;
+    infdet_status status = infdet_poll(handle_, &found);
+    if (status == INFDET_NOTHING) return std::nullopt;
+    check(status);
+    return model_->named(found);
+  }
+
+private:
+  const Model *model_;
+  infdet_stream *handle_ = nullptr;
+};
+
+} // namespace infdet

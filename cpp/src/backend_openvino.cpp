@@ -1,0 +1,75 @@
+// OpenVINO on the CPU.
+#include <mutex>
+
+#include <openvino/openvino.hpp>
+
+#include "backend.h"
+
+namespace infdet::detail {
+namespace {
+
+ov::element::Type type_of(Type type) {
+  return type == Type::uint8 ? ov::element::u8 : type == Type::int64 ? ov::element::i64 : ov::element::f32;
+}
+
+class OpenVinoStage : public Stage {
+public:
+  OpenVinoStage(std::shared_ptr<ov::Core> core, ov::CompiledModel compiled, std::string output)
+      : core_(std::move(core)), compiled_(std::move(compiled)), output_(std::move(output)) {}
+
+  Output run(const std::vector<Feed> &feeds) override {
+    ov::InferRequest request = take();
+    for (const Feed &feed : feeds)
+      request.set_tensor(feed.name, ov::Tensor(type_of(feed.type), ov::Shape(feed.shape), const_cast<void *>(feed.data)));
+    request.infer();
+    const ov::Tensor result = request.get_tensor(output_);
+    const float *values = result.data<const float>();
+    Output output{result.get_shape(), {values, values + result.get_size()}};
+    give_back(std::move(request)); // one that failed is not used again
+    return output;
+  }
+
+private:
+  ov::InferRequest take() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (free_.empty()) return compiled_.create_infer_request();
+    ov::InferRequest request = std::move(free_.back());
+    free_.pop_back();
+    return request;
+  }
+
+  void give_back(ov::InferRequest request) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    free_.push_back(std::move(request));
+  }
+
+  std::shared_ptr<ov::Core> core_; // holds the plugin that the rest is code of, so it goes last
+  ov::CompiledModel compiled_;
+  const std::string output_;
+  std::mutex mutex_;
+  std::vector<ov::InferRequest> free_; // as many as threads ever ran at once
+};
+
+// One for all stages that are open, since each reads the list of plugins and loads them.
+std::shared_ptr<ov::Core> shared_core() {
+  static std::mutex &mutex = *new std::mutex;
+  static std::weak_ptr<ov::Core> &held = *new std::weak_ptr<ov::Core>;
+  std::lock_guard<std::mutex> lock(mutex);
+  std::shared_ptr<ov::Core> core = held.lock();
+  if (!core) held = core = std::make_shared<ov::Core>();
+  return core;
+}
+
+} // namespace
+
+std::unique_ptr<Stage> open_openvino(const StageRequest &request) {
+  std::shared_ptr<ov::Core> core = shared_core();
+  // Left to itself OpenVINO computes all of a graph in bfloat16 where the CPU has it. Each operator is to compute in
+  // the type that the graph gives it.
+  ov::AnyMap properties{ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
+                        ov::hint::inference_precision(ov::element::f32)};
+  if (request.threads) properties.insert(ov::inference_num_threads(request.threads));
+  return std::make_unique<OpenVinoStage>(core, core->compile_model(request.file, "CPU", properties), request.output);
+}
+
+} // namespace infdet::detail

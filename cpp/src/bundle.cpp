@@ -1,0 +1,196 @@
+#include "bundle.h"
+
+#include <cmath>
+#include <set>
+#include <sys/stat.h>
+
+#include "bundle_files.h"
+#include "manifest.h"
+
+namespace infdet::detail {
+namespace {
+
+using nlohmann::json;
+using Strings = std::vector<std::string>;
+
+const std::map<std::string, Strings> kStagesOf = {
+    {"both", {"fen", "infrared_tower", "flow_tower", "head"}},
+    {"infrared", {"infrared_tower", "head"}},
+    {"flow", {"fen", "flow_tower", "head"}},
+};
+
+// The members of an object, each named in the error where it is missing or of the wrong kind.
+class Reader {
+public:
+  Reader(const std::string &path, const json &object, std::string where) : path_(path), where_(std::move(where)) {
+    if (!object.is_object()) wrong("", "an object");
+    object_ = &object;
+  }
+
+  const json &member(const std::string &key) const {
+    auto found = object_->find(key);
+    if (found == object_->end()) throw damaged(path_, where_ + ": key '" + key + "' is missing");
+    return *found;
+  }
+  Reader object(const std::string &key) const { return Reader(path_, member(key), where_ + "." + key); }
+  std::string text(const std::string &key) const {
+    if (!member(key).is_string()) wrong(key, "a text");
+    return member(key).get<std::string>();
+  }
+  std::string text(const std::string &key, const std::string &otherwise) const {
+    return object_->contains(key) ? text(key) : otherwise;
+  }
+  const json &list(const std::string &key) const {
+    if (!member(key).is_array()) wrong(key, "a list");
+    return member(key);
+  }
+  std::vector<double> numbers(const std::string &key) const {
+    std::vector<double> values;
+    for (const json &value : list(key)) {
+      if (!value.is_number()) wrong(key, "a list of numbers");
+      values.push_back(value.get<double>());
+    }
+    return values;
+  }
+  const json &all() const { return *object_; }
+
+  [[noreturn]] void wrong(const std::string &key, const std::string &expected) const {
+    throw damaged(path_, where_ + (key.empty() ? "" : "." + key) + " is not " + expected);
+  }
+
+private:
+  const std::string &path_;
+  std::string where_;
+  const json *object_ = nullptr;
+};
+
+DetectionRule rule_of(const std::string &path, const Reader &manifest) {
+  Reader entry = manifest.object("rule");
+  for (const auto &[key, _] : entry.all().items())
+    if (key != "thresholds" && key != "mean_duration_s" && key != "split_long")
+      throw damaged(path, "rule: unknown key '" + key + "'");
+  DetectionRule rule{entry.numbers("thresholds"), entry.numbers("mean_duration_s"), false};
+  if (entry.all().contains("split_long")) {
+    if (!entry.member("split_long").is_boolean()) entry.wrong("split_long", "true or false");
+    rule.split_long = entry.member("split_long").get<bool>();
+  }
+  if (rule.thresholds.size() != rule.mean_duration_s.size())
+    throw damaged(path, "rule has " + std::to_string(rule.thresholds.size()) + " thresholds but " +
+                            std::to_string(rule.mean_duration_s.size()) + " mean durations");
+  for (double value : rule.thresholds)
+    if (!(value >= 0 && value <= 1)) throw damaged(path, "rule: a threshold is not a number from 0 to 1");
+  for (double value : rule.mean_duration_s)
+    if (!(std::isfinite(value) && value >= 0)) throw damaged(path, "rule: a mean duration is not seconds, 0 or more");
+  return rule;
+}
+
+Strings classes_of(const std::string &path, const Reader &manifest) {
+  Strings classes;
+  for (const json &name : manifest.list("classes")) {
+    if (!name.is_string() || name.get<std::string>().empty()) manifest.wrong("classes", "a list of names");
+    classes.push_back(name.get<std::string>());
+  }
+  if (classes.empty() || std::set<std::string>(classes.begin(), classes.end()).size() != classes.size())
+    throw damaged(path, "classes: expected at least one and no name twice");
+  return classes;
+}
+
+Strings tensor_names(const Reader &stage, const std::string &end) {
+  Strings names;
+  for (const json &tensor : stage.list(end)) {
+    if (!tensor.is_object() || !tensor.contains("name") || !tensor["name"].is_string())
+      stage.wrong(end, "a list of tensors with names");
+    names.push_back(tensor["name"].get<std::string>());
+  }
+  return names;
+}
+
+StageEntry stage_entry(const std::string &path, const std::string &stage, const Reader &entry, const json &listed) {
+  StageEntry result{tensor_names(entry, "inputs"), tensor_names(entry, "outputs"), {}};
+  Reader forms = entry.object("files");
+  for (const auto &[form, _] : forms.all().items()) {
+    Reader files = forms.object(form);
+    for (const auto &[precision, value] : files.all().items()) {
+      std::string name = files.text(precision);
+      std::string what = brief(stage + " " + precision + " " + form + " is '" + name + "'");
+      if (!listed.contains(name))
+        throw Error(INFDET_ERROR_BUNDLE, path + ": " + what + ", which the manifest does not list");
+      // the ending is what has it looked into for external data
+      bool onnx = name.size() >= 5 && name.compare(name.size() - 5, 5, ".onnx") == 0;
+      if (form == "onnx" && !onnx)
+        throw Error(INFDET_ERROR_BUNDLE, path + ": " + what + ", expected a name that ends in .onnx");
+      result.files[form][precision] = name;
+    }
+  }
+  return result;
+}
+
+Bundle bundle_of(const std::string &path, const json &content) {
+  Reader manifest(path, content, "manifest");
+  Bundle bundle;
+  bundle.path = path;
+  bundle.name = manifest.text("name");
+  Reader preprocessing = manifest.object("preprocessing");
+  const json &size = preprocessing.member("size");
+  std::string mode = preprocessing.text("mode");
+  if (!size.is_number_integer() || size < 32 || size > 4096 || (mode != "resize" && mode != "crop"))
+    throw damaged(path, "preprocessing is " + preprocessing.all().dump(-1, ' ', true));
+  bundle.size = size.get<int>();
+  bundle.mode = mode == "crop" ? FrameMode::crop : FrameMode::resize;
+  Reader model = manifest.object("model");
+  std::string task = model.text("task", "detection"), streams = model.text("streams", "both");
+  if (task != "detection" && task != "recognition") throw damaged(path, "task is " + task);
+  bundle.recognition = task == "recognition";
+  if (!kStagesOf.count(streams)) throw damaged(path, "streams is " + streams);
+  bundle.stages = kStagesOf.at(streams);
+  bundle.classes = classes_of(path, manifest);
+  Reader stages = manifest.object("stages"), files = manifest.object("files");
+  for (const std::string &stage : bundle.stages)
+    if (!stages.all().contains(stage))
+      throw Error(INFDET_ERROR_BUNDLE, path + ": stage '" + stage + "' is missing from the manifest; export again");
+  for (const auto &[stage, _] : stages.all().items())
+    bundle.entries[stage] = stage_entry(path, stage, stages.object(stage), files.all());
+  bundle.rule = rule_of(path, manifest);
+  if (bundle.rule.thresholds.size() != bundle.classes.size())
+    throw Error(INFDET_ERROR_BUNDLE, path + ": " + std::to_string(bundle.classes.size()) + " classes but " +
+                                         std::to_string(bundle.rule.thresholds.size()) + " thresholds");
+  return bundle;
+}
+
+} // namespace
+
+std::string Bundle::stage_file(const std::string &stage, const std::string &precision,
+                               const std::string &backend) const {
+  const auto &forms = entries.at(stage).files;
+  for (const std::string &form : {backend, std::string("onnx")}) {
+    auto files = forms.find(form);
+    if (files != forms.end() && files->second.count(precision)) return path + "/" + files->second.at(precision);
+  }
+  std::string have;
+  if (forms.count("onnx"))
+    for (const auto &[held, _] : forms.at("onnx")) have += (have.empty() ? "" : ", ") + held;
+  throw Error(INFDET_ERROR_ARGUMENT, path + " has no " + brief(precision) + " onnx of " + stage + "; it has " +
+                                         (have.empty() ? "none" : brief(have)));
+}
+
+Bundle read_bundle_text(const std::string &path, const std::string &text) {
+  json manifest = parse_manifest(path, text);
+  Bundle bundle = bundle_of(path, manifest);
+  check_listing(path, manifest["files"]);
+  return bundle;
+}
+
+Bundle load_bundle(const std::string &given) {
+  std::string path = given;
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  struct stat found;
+  if (stat(path.c_str(), &found) || !S_ISDIR(found.st_mode))
+    throw Error(INFDET_ERROR_BUNDLE,
+                "no such bundle: " + brief(path, 1000) + " (a folder NAME.infdet that infdet-deploy export writes)");
+  json manifest = read_manifest(path);
+  Bundle bundle = bundle_of(path, manifest);
+  check_files(path, manifest["files"]);
+  return bundle;
+}
+
+} // namespace infdet::detail

@@ -1,0 +1,279 @@
+// The C boundary: arguments checked, handles looked up, exceptions turned into a status and a text.
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <string>
+
+#include "error.h"
+#include "handles.h"
+#include "infdet.h"
+#include "model.h"
+#include "resize.h"
+#include "stream.h"
+
+#ifndef INFDET_VERSION
+#define INFDET_VERSION "0.0.0"
+#endif
+
+namespace {
+
+using namespace infdet::detail;
+
+thread_local char last_error[1024] = ""; // fixed, so that keeping a text cannot fail
+
+infdet_status failed(infdet_status status, const char *text) noexcept {
+  std::strncpy(last_error, text, sizeof last_error - 1);
+  return status;
+}
+
+// Run the body of a call; nothing it throws gets past.
+template <class Body> infdet_status guarded(Body &&body) noexcept {
+  try {
+    body();
+    return INFDET_OK;
+  } catch (const Error &error) {
+    return failed(error.status, error.what());
+  } catch (const std::bad_alloc &) {
+    return failed(INFDET_ERROR_MEMORY, "no memory left");
+  } catch (const std::length_error &) {
+    return failed(INFDET_ERROR_MEMORY, "more than memory can hold");
+  } catch (const std::exception &error) {
+    return failed(INFDET_ERROR_INTERNAL, error.what());
+  } catch (...) {
+    return failed(INFDET_ERROR_INTERNAL, "unknown failure");
+  }
+}
+
+void need(const void *pointer, const char *name) {
+  if (!pointer) throw Error(INFDET_ERROR_ARGUMENT, std::string(name) + " is null");
+}
+
+// A stream and the lock that makes calls on it wait for one another.
+struct SharedStream {
+  Stream stream;
+  std::mutex mutex;
+  SharedStream(std::shared_ptr<const Model> model, double fps) : stream(std::move(model), fps) {}
+};
+
+// Never destroyed, so that a program that exits without closing does not race with its own threads.
+Handles<Model> &models() {
+  static auto &table = *new Handles<Model>(1);
+  return table;
+}
+Handles<SharedStream> &streams() {
+  static auto &table = *new Handles<SharedStream>(2);
+  return table;
+}
+
+// Arrays of infdet_detect that the program holds, by their address.
+std::mutex &arrays_mutex() {
+  static auto &mutex = *new std::mutex;
+  return mutex;
+}
+std::unordered_map<infdet_detection *, std::unique_ptr<infdet_detection[]>> &arrays() {
+  static auto &table = *new std::unordered_map<infdet_detection *, std::unique_ptr<infdet_detection[]>>;
+  return table;
+}
+
+template <class Object> std::shared_ptr<Object> opened(std::shared_ptr<Object> object, const char *kind) {
+  if (!object) throw Error(INFDET_ERROR_HANDLE, std::string("this ") + kind + " is closed, or none that was opened");
+  return object;
+}
+
+std::shared_ptr<Model> model_of(const infdet_model *handle) {
+  need(handle, "model");
+  return opened(models().find(handle), "model");
+}
+
+std::shared_ptr<SharedStream> stream_of(const infdet_stream *handle) {
+  need(handle, "stream");
+  return opened(streams().find(handle), "stream");
+}
+
+// The options as this library knows them, from a program that may know fewer or more.
+infdet_options known_options(const infdet_options *given) {
+  infdet_options options;
+  infdet_init_options(&options, sizeof options);
+  if (!given) return options;
+  const size_t size = given->struct_size;
+  if (size < sizeof given->struct_size || size > 4096)
+    throw Error(INFDET_ERROR_ARGUMENT, "options are not filled in; begin with infdet_default_options()");
+  const char *bytes = reinterpret_cast<const char *>(given);
+  for (size_t i = sizeof options; i < size; ++i)
+    if (bytes[i]) throw Error(INFDET_ERROR_ARGUMENT, "options of a newer version are set; update libinfdet");
+  std::memcpy(&options, given, std::min(size, sizeof options));
+  return options;
+}
+
+Options checked(const infdet_options &given) {
+  need(given.backend, "options.backend");
+  need(given.precision, "options.precision");
+  if (given.chunk_snippets < 1 || given.chunk_snippets > 4096)
+    throw Error(INFDET_ERROR_ARGUMENT,
+                "options.chunk_snippets is " + std::to_string(given.chunk_snippets) + ", expected 1 to 4096");
+  if (given.threads < 0 || given.threads > 4096)
+    throw Error(INFDET_ERROR_ARGUMENT, "options.threads is " + std::to_string(given.threads) + ", expected 0 to 4096");
+  return {given.backend, given.precision, static_cast<size_t>(given.chunk_snippets), given.threads};
+}
+
+void check_side(size_t pixels, const char *name, size_t most) {
+  if (!pixels || pixels > most)
+    throw Error(INFDET_ERROR_ARGUMENT,
+                std::string(name) + " is " + std::to_string(pixels) + " pixels, expected 1 to " + std::to_string(most));
+}
+
+} // namespace
+
+uint32_t infdet_abi_version(void) { return INFDET_ABI_VERSION; }
+
+const char *infdet_version(void) { return INFDET_VERSION; }
+
+const char *infdet_last_error(void) { return last_error; }
+
+infdet_status infdet_init_options(infdet_options *options, size_t struct_size) {
+  return guarded([&] {
+    need(options, "options");
+    if (struct_size < sizeof options->struct_size || struct_size > 4096)
+      throw Error(INFDET_ERROR_ARGUMENT, "struct_size is not sizeof(infdet_options)");
+    const infdet_options defaults{struct_size, "openvino", "float32", 32, 0};
+    std::memset(options, 0, struct_size);
+    std::memcpy(options, &defaults, std::min(struct_size, sizeof defaults));
+  });
+}
+
+infdet_status infdet_open(const char *bundle, const infdet_options *options, infdet_model **model) {
+  return guarded([&] {
+    need(bundle, "bundle");
+    need(model, "model");
+    auto opened = std::make_shared<Model>(bundle, checked(known_options(options)));
+    *model = static_cast<infdet_model *>(const_cast<void *>(models().add(std::move(opened))));
+  });
+}
+
+infdet_status infdet_close(infdet_model *model) {
+  return guarded([&] {
+    if (model) opened(models().remove(model), "model");
+  });
+}
+
+infdet_status infdet_describe(const infdet_model *handle, infdet_info *info) {
+  return guarded([&] {
+    auto model = model_of(handle);
+    need(info, "info");
+    const size_t size = info->struct_size;
+    if (size < sizeof size || size > 4096)
+      throw Error(INFDET_ERROR_ARGUMENT, "info.struct_size is not sizeof(infdet_info)");
+    const infdet_info found{size, model->bundle.size, static_cast<int32_t>(model->bundle.classes.size()),
+                            static_cast<int32_t>(kMinFrames), model->bundle.recognition};
+    std::memset(info, 0, size);
+    std::memcpy(info, &found, std::min(size, sizeof found));
+  });
+}
+
+const char *infdet_class_name(const infdet_model *handle, int32_t class_index) {
+  const char *name = nullptr;
+  guarded([&] {
+    auto model = model_of(handle);
+    const auto &classes = model->bundle.classes;
+    if (class_index < 0 || static_cast<size_t>(class_index) >= classes.size())
+      throw Error(INFDET_ERROR_ARGUMENT, "no class " + std::to_string(class_index) + "; there are " +
+                                             std::to_string(classes.size()) + ", counted from 0");
+    name = classes[static_cast<size_t>(class_index)].c_str();
+  });
+  return name;
+}
+
+infdet_status infdet_detect(const infdet_model *handle, const uint8_t *frames, size_t count, size_t height,
+                            size_t width, double fps, infdet_detection **found, size_t *found_count) {
+  return guarded([&] {
+    auto model = model_of(handle);
+    need(frames, "frames");
+    need(found, "found");
+    need(found_count, "found_count");
+    Stream stream(model, fps);
+    stream.push(frames, count, height, width);
+    stream.flush();
+    std::vector<infdet_detection> detections;
+    while (auto next = stream.poll()) detections.push_back(*next);
+    infdet_detection *array = nullptr;
+    if (!detections.empty()) {
+      auto owned = std::make_unique<infdet_detection[]>(detections.size());
+      std::copy(detections.begin(), detections.end(), owned.get());
+      array = owned.get();
+      std::lock_guard<std::mutex> lock(arrays_mutex());
+      arrays()[array] = std::move(owned);
+    }
+    *found = array;
+    *found_count = detections.size();
+  });
+}
+
+infdet_status infdet_free_detections(infdet_detection *found) {
+  return guarded([&] {
+    std::lock_guard<std::mutex> lock(arrays_mutex());
+    if (found && !arrays().erase(found))
+      throw Error(INFDET_ERROR_ARGUMENT, "found is no array of infdet_detect, or was given back before");
+  });
+}
+
+infdet_status infdet_open_stream(const infdet_model *handle, double fps, infdet_stream **stream) {
+  return guarded([&] {
+    auto model = model_of(handle);
+    need(stream, "stream");
+    auto opened = std::make_shared<SharedStream>(model, fps);
+    *stream = static_cast<infdet_stream *>(const_cast<void *>(streams().add(std::move(opened))));
+  });
+}
+
+infdet_status infdet_push(infdet_stream *handle, const uint8_t *frames, size_t count, size_t height, size_t width) {
+  return guarded([&] {
+    auto shared = stream_of(handle);
+    need(frames, "frames");
+    std::lock_guard<std::mutex> lock(shared->mutex);
+    shared->stream.push(frames, count, height, width);
+  });
+}
+
+infdet_status infdet_flush(infdet_stream *handle) {
+  return guarded([&] {
+    auto shared = stream_of(handle);
+    std::lock_guard<std::mutex> lock(shared->mutex);
+    shared->stream.flush();
+  });
+}
+
+infdet_status infdet_poll(infdet_stream *handle, infdet_detection *detection) {
+  bool nothing = false;
+  infdet_status status = guarded([&] {
+    auto shared = stream_of(handle);
+    need(detection, "detection");
+    std::lock_guard<std::mutex> lock(shared->mutex);
+    auto next = shared->stream.poll();
+    nothing = !next;
+    if (next) *detection = *next;
+  });
+  return nothing ? INFDET_NOTHING : status;
+}
+
+infdet_status infdet_close_stream(infdet_stream *stream) {
+  return guarded([&] {
+    if (stream) opened(streams().remove(stream), "stream");
+  });
+}
+
+infdet_status infdet_resize(const uint8_t *frames, size_t count, size_t height, size_t width, size_t size,
+                            const char *mode, uint8_t *resized) {
+  return guarded([&] {
+    need(frames, "frames");
+    need(mode, "mode");
+    need(resized, "resized");
+    check_side(height, "height", kMaxSide);
+    check_side(width, "width", kMaxSide);
+    check_side(size, "size", 4096);
+    const std::string text = mode;
+    if (text != "resize" && text != "crop")
+      throw Error(INFDET_ERROR_ARGUMENT, "mode is '" + brief(text) + "', expected resize or crop");
+    Resizer resizer(height, width, size, text == "crop" ? FrameMode::crop : FrameMode::resize);
+    for (size_t i = 0; i < count; ++i) resizer.apply(frames + i * height * width, resized + i * size * size);
+  });
+}

@@ -1,0 +1,92 @@
+// An ONNX file is a protobuf message. Tensors can lie in any of its graphs; each says where its data are:
+// 1. A message is a sequence of fields: a key (number * 8 + wire type, a varint), then the value.
+// 2. Wire type 0 is a varint, 1 is 8 bytes, 5 is 4 bytes; 2 is a length and as many bytes: text, numbers, or a message.
+// 3. A tensor with external data has external_data (field 13) or a data_location (field 14) other than 0.
+// Only keys and lengths are read, so the weights themselves are never touched.
+#include "external_data.h"
+
+#include <stdexcept>
+#include <vector>
+
+namespace infdet::detail {
+namespace {
+
+enum Kind { kModel, kTraining, kFunction, kGraph, kNode, kAttribute, kSparseTensor, kTensor, kOther };
+enum Wire { kVarint = 0, kEightBytes = 1, kBytes = 2, kFourBytes = 5 };
+
+// The kind of message that a field holds, for those that lead to tensors.
+Kind inside(Kind kind, uint64_t field) {
+  switch (kind) {
+  case kModel: return field == 7 ? kGraph : field == 20 ? kTraining : field == 25 ? kFunction : kOther;
+  case kTraining: return field == 1 || field == 2 ? kGraph : kOther;
+  case kFunction: return field == 7 ? kNode : field == 11 ? kAttribute : kOther;
+  case kGraph: return field == 1 ? kNode : field == 5 ? kTensor : field == 15 ? kSparseTensor : kOther;
+  case kNode: return field == 5 ? kAttribute : kOther;
+  case kAttribute:
+    return field == 5 || field == 10    ? kTensor
+           : field == 6 || field == 11  ? kGraph
+           : field == 22 || field == 23 ? kSparseTensor
+                                        : kOther;
+  case kSparseTensor: return field == 1 || field == 2 ? kTensor : kOther;
+  default: return kOther;
+  }
+}
+
+[[noreturn]] void refuse(const char *why, uint64_t at) {
+  throw std::invalid_argument(std::string(why) + " at byte " + std::to_string(at));
+}
+
+// The number at `at`, which moves behind it.
+uint64_t varint(Bytes &data, uint64_t &at, uint64_t stop) {
+  uint64_t value = 0;
+  for (int shift = 0; at < stop && shift < 70; shift += 7) {
+    uint8_t byte = data.at(at++);
+    if (shift == 63 && byte > 1) refuse("a number too large", at);
+    value |= static_cast<uint64_t>(byte & 127) << shift;
+    if (byte < 128) return value;
+  }
+  refuse("a number that does not end", at);
+}
+
+struct Message {
+  Kind kind;
+  uint64_t start, stop;
+};
+
+} // namespace
+
+bool has_external_data(Bytes &model) {
+  if (!model.size()) throw std::invalid_argument("it is empty");
+  bool graphs = false;
+  std::vector<Message> ahead{{kModel, 0, model.size()}};
+  while (!ahead.empty()) {
+    auto [kind, at, stop] = ahead.back();
+    ahead.pop_back();
+    while (at < stop) {
+      uint64_t key = varint(model, at, stop);
+      if (key < 8 || key >> 32) refuse("a key that no field has", at); // readers keep 32 bits and see another field
+      uint64_t field = key >> 3, wire = key & 7, number = 0, length = 0;
+      if (wire == kVarint)
+        number = varint(model, at, stop);
+      else if (wire == kBytes)
+        length = varint(model, at, stop);
+      else if (wire == kEightBytes || wire == kFourBytes)
+        length = wire == kEightBytes ? 8 : 4;
+      else
+        refuse("an unknown wire type", at);
+      if (length > stop - at) refuse("a value longer than what holds it", at);
+      if (kind == kTensor && (field == 13 || (field == 14 && (wire != kVarint || number)))) return true;
+      Kind inner = inside(kind, field);
+      if (inner != kOther) {
+        if (wire != kBytes) refuse("a field of the wrong type", at);
+        ahead.push_back({inner, at, at + length});
+        graphs = graphs || inner == kGraph;
+      }
+      at += length;
+    }
+  }
+  if (!graphs) throw std::invalid_argument("it holds no graph");
+  return false;
+}
+
+} // namespace infdet::detail

@@ -1,0 +1,132 @@
+#include "stream.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "error.h"
+
+namespace infdet::detail {
+namespace {
+
+// A feature sees 107 frames, 108 through the flow tower: at most 46 before its own 16 and 46 after. Rounded up to whole
+// snippets, this many frames beside a chunk make its features those of the whole clip.
+constexpr size_t kHaloFrames = 56;
+constexpr size_t kStep = 4; // clips are cut to a multiple of it
+
+constexpr double kMinFps = 1e-6, kMaxFps = 1e6;
+
+// The number of features that a tower gives for `frames` frames.
+size_t feature_length(size_t frames) { return (frames + kFramesPerSnippet - 1) / kFramesPerSnippet - 1; }
+
+double checked_fps(double fps) {
+  if (!(fps >= kMinFps && fps <= kMaxFps))
+    throw Error(INFDET_ERROR_ARGUMENT,
+                "fps is " + std::to_string(fps) + ", expected frames a second, from 0.000001 to 1000000");
+  return fps;
+}
+
+std::string size_text(size_t width, size_t height) { return std::to_string(width) + "x" + std::to_string(height); }
+
+} // namespace
+
+Stream::Stream(std::shared_ptr<const Model> model, double fps)
+    : model_(std::move(model)), fps_(checked_fps(fps)),
+      frame_bytes_(static_cast<size_t>(model_->bundle.size) * static_cast<size_t>(model_->bundle.size)) {}
+
+void Stream::check_open() const {
+  if (state_ == State::flushed)
+    throw Error(INFDET_ERROR_STATE, "the stream was flushed; open another one for more frames");
+  if (state_ == State::failed) throw Error(INFDET_ERROR_STATE, "the stream failed before; open another one");
+}
+
+void Stream::push(const uint8_t *frames, size_t count, size_t height, size_t width) {
+  check_open();
+  if (!height || !width || height > kMaxSide || width > kMaxSide)
+    throw Error(INFDET_ERROR_ARGUMENT, "frames are " + size_text(width, height) + " pixels, expected 1 to " +
+                                           std::to_string(kMaxSide) + " each way");
+  if (count > SIZE_MAX / (height * width)) throw Error(INFDET_ERROR_ARGUMENT, "more frames than memory can hold");
+  if (!resizer_) {
+    resizer_.emplace(height, width, static_cast<size_t>(model_->bundle.size), model_->bundle.mode);
+    height_ = height, width_ = width;
+  } else if (height != height_ || width != width_) {
+    throw Error(INFDET_ERROR_FRAMES, "a frame is " + size_text(width, height) + ", those before were " +
+                                         size_text(width_, height_) + "; open another stream for another size");
+  }
+  state_ = State::failed; // unless all goes well
+  size_t held = window_.size() / frame_bytes_;
+  size_t most = model_->chunk_snippets * kFramesPerSnippet + 2 * kHaloFrames + 2 * kStep;
+  if (count > 1) window_.reserve(std::min(held + count + 1, std::max(held, most)) * frame_bytes_);
+  for (size_t i = 0; i < count; ++i) add(frames + i * height * width);
+  state_ = State::open;
+}
+
+void Stream::add(const uint8_t *frame) {
+  window_.resize(window_.size() + frame_bytes_);
+  resizer_->apply(frame, window_.data() + window_.size() - frame_bytes_);
+  ++received_;
+  // A clip that turns out not to be longer than one chunk with both halos is computed whole.
+  const size_t snippets = model_->chunk_snippets;
+  const size_t whole = snippets * kFramesPerSnippet + 2 * kHaloFrames;
+  const size_t stop = (snippet_ + snippets + 1) * kFramesPerSnippet + kHaloFrames;
+  if (received_ < std::max(whole, stop) + kStep) return;
+  compute(snippets, stop, false);
+  const size_t next = snippet_ * kFramesPerSnippet;
+  const size_t needed_from = next > kHaloFrames ? next - kHaloFrames : 0;
+  window_.erase(window_.begin(), window_.begin() + static_cast<std::ptrdiff_t>((needed_from - dropped_) * frame_bytes_));
+  dropped_ = needed_from;
+}
+
+// Features of the next `snippets` snippets, from frames up to `stop`.
+void Stream::compute(size_t snippets, size_t stop, bool ends) {
+  const size_t own = snippet_ * kFramesPerSnippet;
+  const size_t start = own > kHaloFrames ? own - kHaloFrames : 0;
+  const size_t first = snippet_ - start / kFramesPerSnippet;
+  const FrameRange range{window_.data() + (start - dropped_) * frame_bytes_, stop - start, ends};
+  model_->features(range, first, first + snippets, infrared_, flow_);
+  snippet_ += snippets;
+}
+
+void Stream::flush() {
+  check_open();
+  if (received_ < kMinFrames)
+    throw Error(INFDET_ERROR_FRAMES, "clip has " + std::to_string(received_) + " frames; at least " +
+                                         std::to_string(kMinFrames) + " are needed");
+  state_ = State::failed; // unless all goes well
+  finish();
+  state_ = State::flushed;
+}
+
+void Stream::finish() {
+  const size_t frames = received_ / kStep * kStep, total = feature_length(frames);
+  const size_t chunk = model_->chunk_snippets;
+  const bool whole = frames <= chunk * kFramesPerSnippet + 2 * kHaloFrames;
+  window_.resize((frames - dropped_ + 1) * frame_bytes_);
+  // there is no next frame: any will do, its flow is replaced
+  std::copy_n(window_.end() - static_cast<std::ptrdiff_t>(2 * frame_bytes_), frame_bytes_,
+              window_.end() - static_cast<std::ptrdiff_t>(frame_bytes_));
+  while (snippet_ < total) {
+    size_t snippets = whole ? total : std::min(chunk, total - snippet_);
+    size_t stop = std::min((snippet_ + snippets + 1) * kFramesPerSnippet + kHaloFrames, frames);
+    compute(snippets, stop, stop == frames);
+  }
+  std::vector<uint8_t>().swap(window_);
+  const size_t classes = model_->bundle.classes.size();
+  const std::vector<float> scores = model_->scores(infrared_, flow_, received_);
+  const double duration_s = static_cast<double>(received_) / fps_;
+  if (model_->bundle.recognition) {
+    found_ = {recognise(scores, classes, duration_s)};
+    return;
+  }
+  const double snippets_per_second = static_cast<double>(received_ / kFramesPerSnippet) / duration_s;
+  const auto found = detect(scores, classes, model_->bundle.rule, snippets_per_second);
+  found_.assign(found.begin(), found.end());
+}
+
+std::optional<infdet_detection> Stream::poll() {
+  if (found_.empty()) return std::nullopt;
+  infdet_detection next = found_.front();
+  found_.pop_front();
+  return next;
+}
+
+} // namespace infdet::detail

@@ -75,10 +75,11 @@ def export_bundle(
 ) -> Path:
     """Export `network` as the folder `out`.
 
-    rule: how scores become detections; default_rule() where None. joined: also write the stage `network`, all others in
-    one graph, which holds every weight a second time; not in int8. conv2d: stages without 3D operators, which compute
-    the same. stream: also write the towers as steps over a clip that is still arriving, as ONNX. calibration, max_map_drop: the clips that int8 is calibrated and judged on, and float16's ranges are
-    measured on as well; the points of mAP@0.5 that int8 may lose there.
+    rule: how scores become detections; default_rule() where None. joined: also write the stage `network`, all others
+    in one graph, which holds every weight a second time; not in int8. conv2d: stages without 3D operators, which
+    compute the same. stream: also write the towers as steps over a clip that is still arriving, as ONNX. calibration,
+    max_map_drop: the clips that int8 is calibrated and judged on, and float16's ranges are measured on as well; the
+    points of mAP@0.5 that int8 may lose there.
 
     Raises ParityError when a stage, on any backend that this machine has, is not within its tolerance of the network,
     does not compute in its precision, or has a 3D operator that it must not have; then nothing is written; UsageError

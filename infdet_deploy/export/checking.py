@@ -1,4 +1,4 @@
-"""What every exported file has to pass before it is kept: the network's numbers, on every backend that reads it here."""
+"""What every exported file has to pass before it is kept: the network's numbers, on the backends that read it here."""
 
 from collections.abc import Callable, Iterable
 

@@ -124,10 +124,7 @@ class Tower2d(nn.Module):
         for name in ENDPOINTS:
             if name == self.begin:
                 x = x.to(self.dtype)
-            if name in POOLS:
-                x = max_pool(x, *POOLS[name], layer=name, time=time)
-            else:
-                x = getattr(self, name)(x, time)
+            x = max_pool(x, *POOLS[name], layer=name, time=time) if name in POOLS else getattr(self, name)(x, time)
         # The mean over space and of two neighbours in float32: 98 float16 addends would lose digits.
         x = F.avg_pool2d(x.float(), x.shape[-2:]).flatten(1)
         first, second = time.pairs("mean", x)

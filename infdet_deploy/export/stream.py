@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from infdet_deploy.export.conv2d import Mixed2d, Tower2d
-from infdet_deploy.model.i3d import ENDPOINTS, POOLS
 from infdet_deploy.export.stages import StageSpec, TensorSpec, build_stage
+from infdet_deploy.model.i3d import ENDPOINTS, POOLS
 from infdet_deploy.model.network import InfDetNet, enlarge_flow, to_grey
 
 

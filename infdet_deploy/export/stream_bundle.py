@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import cycle
 from math import prod
 from pathlib import Path
@@ -59,17 +60,10 @@ def add_stream(
             check_2d(name, file)
             kept = float32_operators(tower, network, begins[precision])
             operators = check_precision(name, file, precision, kept)
-
-            def errors(backend: str, file: Path = file, precision: str = precision) -> Iterator[float]:
-                runner = open_step(backend, file, precision, spec)
-                for (fed, features), check in zip(clips, checks, strict=True):
-                    length = len(next(iter(check[tower].values())))
-                    ours = stepped(TowerSteps(runner, entry, stream), fed, length)
-                    yield compare(ours, features).relative_l2
-                runner.close()
-
+            errors = partial(_errors, file, precision, spec, entry, stream, clips)
             manifest["parity"][precision][name] = {
-                "operators": operators, "onnx": worst_error(name, precision, "onnx", errors)
+                "operators": operators,
+                "onnx": worst_error(name, precision, "onnx", errors),
             }
             entry["files"]["onnx"][precision] = file.name
     manifest["stream"] = stream
@@ -93,6 +87,22 @@ def open_step(backend: str, file: Path, precision: str, spec: StageSpec) -> Back
     return open_stage(backend, file, precision, inputs, outputs)
 
 
+def _errors(
+    file: Path,
+    precision: str,
+    spec: StageSpec,
+    entry: dict[str, Any],
+    stream: dict[str, Any],
+    clips: Sequence[tuple[np.ndarray, np.ndarray]],
+    backend: str,
+) -> Iterator[float]:
+    """The relative L2 of each clip's features, stepped on a backend; clips: as `_shifted` gives them."""
+    runner = open_step(backend, file, precision, spec)
+    for x, features in clips:
+        yield compare(stepped(TowerSteps(runner, entry, stream), x, len(x)), features).relative_l2
+    runner.close()
+
+
 def _shifted(tensors: Tensors, lag: int) -> tuple[np.ndarray, np.ndarray]:
     """A tower's input as it is fed in steps, `lag` frames behind, and its features. What lies outside the clip, the
     flow of its last frame as well, is anything but zero."""
@@ -103,7 +113,8 @@ def _shifted(tensors: Tensors, lag: int) -> tuple[np.ndarray, np.ndarray]:
 
 def stepped(tower: TowerSteps, x: np.ndarray, length: int, steps: Sequence[int] = CHECK_STEPS) -> np.ndarray:
     """The features of a clip of `length` frames whose input x is fed in steps of these frames, in turn."""
-    rows, at = [], 0
+    rows: list[np.ndarray] = []
+    at = 0
     for frames in cycle(steps):
         if tower.rest(length) <= 0:
             return np.concatenate(rows)

@@ -1,7 +1,7 @@
 """Features of a clip that is still arriving: those of the whole clip, no frame computed twice. No torch.
 
 `StreamModel` is compiled once; each of its `FeatureStream`s follows one clip and holds its state. What the towers'
-steps are is told in docs/streaming.md.
+steps are is told in `export/stream.py`.
 """
 
 import threading
@@ -81,12 +81,15 @@ class StreamModel:
         stream = self.bundle.stream
         if stream is None:
             raise BundleError(
-                f"{self.bundle.path} holds no towers that take a clip in steps; export it with --stream"
+                f"{self.bundle.path} holds no towers that take a clip in steps; export it again with "
+                "export_bundle(…, stream=True)"
             )
         if step_frames < 1 or step_frames % stream["step_frames"]:
             raise UsageError(f"step_frames is {step_frames}, expected a multiple of {stream['step_frames']}")
         if stage_format(backend) != "onnx":
-            raise UsageError(f"{backend} does not run the towers as steps, which are ONNX; take openvino or onnxruntime")
+            raise UsageError(
+                f"{backend} does not run the towers as steps, which are ONNX; take openvino or onnxruntime"
+            )
         self.lock = threading.Lock()
         self.stages: dict[str, Backend] = {}
         for stage in self.bundle.stages:

@@ -71,7 +71,8 @@ def open_stage(
 ) -> Backend:
     """Compile the stage at `path`.
 
-    shapes: of inputs, where they never vary; a backend that is faster for one shape then takes no other. Raises UsageError for an unknown backend and BackendError when it is not installed or refuses the graph.
+    shapes: of inputs, where they never vary; a backend that is faster for one shape then takes no other. Raises
+    UsageError for an unknown backend and BackendError when it is not installed or refuses the graph.
     """
     if backend not in BACKENDS:
         raise UsageError(f"no backend '{backend}'; backends are {', '.join(BACKENDS)}")

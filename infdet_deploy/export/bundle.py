@@ -2,7 +2,7 @@
 
 import dataclasses
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from infdet_deploy import __version__
-from infdet_deploy.agreement import CHECK_FRAMES, compare, tolerance
+from infdet_deploy.agreement import CHECK_FRAMES, compare
 from infdet_deploy.config import to_dict
 from infdet_deploy.errors import ParityError, UsageError
+from infdet_deploy.export.checking import worst_error
 from infdet_deploy.export.golden import GOLDEN_FRAMES, GOLDEN_SEED, write_golden
 from infdet_deploy.export.onnx import check_2d, check_precision, export_onnx
 from infdet_deploy.export.ranges import FLOAT16_MAX, first_endpoint, measure, too_large
@@ -23,7 +24,7 @@ from infdet_deploy.files import sha256, whole_folder
 from infdet_deploy.model.i3d import ENDPOINTS
 from infdet_deploy.model.network import InfDetNet, to_grey
 from infdet_deploy.model.weights import save_network
-from infdet_deploy.runtime.backends.base import BACKENDS, BUILT_AHEAD, available, open_stage, stage_format, takes
+from infdet_deploy.runtime.backends.base import open_stage
 from infdet_deploy.runtime.bundle import NETWORK, WEIGHTS
 from infdet_deploy.runtime.detections import DetectionRule, default_rule
 from infdet_deploy.runtime.golden import with_network
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from infdet_deploy.export.calibration import Calibration
 
 EXAMPLE_FRAMES = 32
-_FLAGS = {"float16": "--fp16", "bfloat16": "--bf16"}
 
 
 def eager_tensors(network: InfDetNet, frames: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
@@ -69,6 +69,7 @@ def export_bundle(
     include_weights: bool = True,
     joined: bool = False,
     conv2d: bool = False,
+    stream: bool = False,
     calibration: "Calibration | None" = None,
     max_map_drop: float = 1.0,
     fps: float | None = None,
@@ -78,13 +79,15 @@ def export_bundle(
 
     rule: how scores become detections; default_rule() where None. joined: also write the stage `network`, all others in
     one graph, which holds every weight a second time; not in int8. conv2d: stages without 3D operators, which compute
-    the same. calibration, max_map_drop: the clips that int8 is calibrated and judged on, and float16's ranges are
-    measured on as well; the points of mAP@0.5 that int8 may lose there. fps: frames per second of what the network was
-    trained on, where that is known.
+    the same. stream: also write the towers as steps over a clip that is still arriving, as ONNX. calibration,
+    max_map_drop: the clips that int8 is calibrated and judged on, and float16's ranges are measured on as well; the
+    points of mAP@0.5 that int8 may lose there. fps: frames per second of what the network was trained on, where that is
+    known.
 
     Raises ParityError when a stage, on any backend that this machine has, is not within its tolerance of the network,
     does not compute in its precision, or has a 3D operator that it must not have; then nothing is written; UsageError
-    for a network without FEN that needs flow, and for int8 without float32 ONNX or without clips.
+    for a network without FEN that needs flow, for int8 without float32 ONNX or without clips, and for steps without
+    ONNX.
     """
     if network.config.has_flow and not network.config.has_fen:
         raise UsageError(
@@ -94,6 +97,8 @@ def export_bundle(
     int8 = "int8" in precisions
     if int8 and (calibration is None or "float32" not in precisions or "onnx" not in formats):
         raise UsageError("int8 is made from float32 ONNX with clips to calibrate on; give all three")
+    if stream and "onnx" not in formats:
+        raise UsageError("towers that take a clip in steps are ONNX; add that format")
     precisions = tuple(precision for precision in precisions if precision != "int8")
     specs = {name: spec for name, spec in stage_specs(network).items() if joined or name != NETWORK}
     size = network.config.size
@@ -107,10 +112,11 @@ def export_bundle(
         feeds = [_feeds(specs, tensors) for tensors in (*checks, *(eager_tensors(network, clip) for clip in clips))]
         for name in (name for name in specs if name != NETWORK):
             ranges[name] = measure(build_stage(name, network, torch.float32), (feed[name] for feed in feeds))
+    all_begins: dict[str, dict[str, str]] = {}
     parity: dict[str, dict[str, Any]] = {precision: {} for precision in precisions}
     with whole_folder(out) as folder:
         for precision in precisions:
-            begins: dict[str, str] = {}
+            begins = all_begins[precision] = {}
             for name in specs:
 
                 def report(form: str, done: int = done, what: str = f"{name} {precision}") -> None:
@@ -147,12 +153,17 @@ def export_bundle(
             "ranges": {n: {m: float(f"{v:.3g}") for m, v in found.items()} for n, found in ranges.items()},
             "parity": parity,
         }
+
+        def tell(what: str) -> None:
+            if on_progress:
+                on_progress(done, steps, what)
+
+        if stream:
+            from infdet_deploy.export.stream_bundle import add_stream
+
+            add_stream(folder, manifest, network, all_begins, checks, tell)
         if int8 and calibration is not None:
             from infdet_deploy.export.int8_bundle import add_int8
-
-            def tell(what: str) -> None:
-                if on_progress:
-                    on_progress(done, steps, what)
 
             stages_alone = {name: spec for name, spec in specs.items() if name != NETWORK}
             add_int8(folder, manifest, stages_alone, calibration, checks, max_map_drop, tell)
@@ -248,24 +259,12 @@ class _StageWriter:
 
         Raises ParityError when it is out of tolerance.
         """
-        name, (output,) = self.name, (o.name for o in self.spec.outputs)
-        allowed, worst = tolerance(form, precision), 0.0
-        able = [b for b in BACKENDS if stage_format(b) == form and takes(b, precision) and b not in BUILT_AHEAD]
-        backends = list(filter(available, able))
-        if not backends:
-            raise ParityError(
-                f"no backend here runs {precision} {form}, so nothing says that {name} is right; nothing was written"
-            )
-        for backend in backends:
-            runner = open_stage(backend, file, precision, tuple(i.name for i in self.spec.inputs), (output,))
-            errors = [compare(runner.run(t[name])[output], t[name][output]).relative_l2 for t in self.checks]
+        inputs, (output,) = (tuple(tensor.name for tensor in end) for end in (self.spec.inputs, self.spec.outputs))
+
+        def errors(backend: str) -> Iterator[float]:
+            runner = open_stage(backend, file, precision, inputs, (output,))
+            for tensors in (check[self.name] for check in self.checks):
+                yield compare(runner.run(tensors)[output], tensors[output]).relative_l2
             runner.close()
-            for error in errors:
-                if not error <= allowed:  # a NaN is not
-                    instead = f"; export without {_FLAGS[precision]}" if precision in _FLAGS else ""
-                    raise ParityError(
-                        f"{name} {precision} {form}: relative L2 {error:.2e} from the network on {backend}, "
-                        f"allowed {allowed:.0e}; nothing was written{instead}"
-                    )
-            worst = max(worst, *errors)
-        return worst
+
+        return worst_error(self.name, precision, form, errors)

@@ -6,13 +6,14 @@ import warnings
 from collections import Counter
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
 
 from infdet_deploy.errors import ParityError
-from infdet_deploy.export.stages import StageSpec
+from infdet_deploy.export.stages import StageSpec, TensorSpec
 
 OPSET = 20  # taken by OpenVINO, ONNX Runtime and TensorRT 10 and 11
 _ONNX_TYPES = {
@@ -24,10 +25,19 @@ _INTEGERS = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
 _HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
-def export_onnx(name: str, stage: nn.Module, spec: StageSpec, example: tuple[Tensor, ...], path: Path) -> None:
-    """Write stage `name` to `path`. Node names start with the stage and carry the module's path."""
-    axes = {"T": 4 * torch.export.Dim("n", min=4), "T+1": torch.export.Dim("n", min=2), "T'": torch.export.Dim("s")}
-    shapes = tuple({axis: axes[d] for axis, d in enumerate(i.shape) if isinstance(d, str)} for i in spec.inputs)
+def export_onnx(
+    name: str, stage: nn.Module, spec: StageSpec, example: tuple[Tensor | tuple[Tensor, ...], ...], path: Path
+) -> None:
+    """Write stage `name` to `path`. Node names start with the stage and carry the module's path.
+
+    example: the stage's arguments, which are spec's inputs in their order, some of them together in a tuple.
+    """
+    inputs = iter(spec.inputs)
+    # As the arguments: a tensor each, or several in a tuple.
+    shapes = tuple(
+        tuple(_varying(next(inputs)) for _ in part) if isinstance(part, tuple) else _varying(next(inputs))
+        for part in example
+    )
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.inference_mode():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -46,6 +56,18 @@ def export_onnx(name: str, stage: nn.Module, spec: StageSpec, example: tuple[Ten
     _tidy(model, name, spec)
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
+
+
+def _varying(tensor: TensorSpec) -> dict[int, Any]:
+    """The dimensions of an input that vary, by axis."""
+    steps = torch.export.Dim("n", min=1)
+    axes = {"T": 4 * torch.export.Dim("n", min=4), "T+1": torch.export.Dim("n", min=2), "T'": torch.export.Dim("s")}
+
+    def dimension(name: str) -> Any:
+        start, _, more = name.partition("+")
+        return axes[name] if name in axes else {"8n": 8 * steps}[start] + int(more or 0)
+
+    return {axis: dimension(size) for axis, size in enumerate(tensor.shape) if isinstance(size, str)}
 
 
 def _tidy(model: onnx.ModelProto, stage: str, spec: StageSpec) -> None:

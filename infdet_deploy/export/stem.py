@@ -19,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infdet_deploy.export.conv2d import temporal_taps
+from infdet_deploy.export.conv2d import WHOLE_CLIP, Time
 
 KERNEL, STRIDE, BEFORE = 7, 2, 2  # the stem in time, height and width; it is padded 2 before and 3 after
+LAYER = "Conv3d_1a_7x7"
 AFTER = KERNEL - STRIDE - BEFORE
 GREY = 127.5  # the grey level that the network takes as 0
 
@@ -31,6 +32,8 @@ class FlatStem(nn.Module):
 
     outside: what lies around the clip, in time as in space.
     """
+
+    kernel, stride = KERNEL, STRIDE
 
     def __init__(self, weight: Tensor, bias: Tensor, outside: float = 0.0) -> None:
         super().__init__()
@@ -43,8 +46,8 @@ class FlatStem(nn.Module):
         """The stem for grey levels 0…255 as they are; `weight` and `bias` are for those scaled to −1…1."""
         return cls(weight / GREY, bias - weight.sum((1, 2, 3, 4)), GREY)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.cat(temporal_taps(x, KERNEL, STRIDE, self.outside), dim=1)
+    def forward(self, x: Tensor, time: Time = WHOLE_CLIP) -> Tensor:
+        x = torch.cat(time.taps(LAYER, x, KERNEL, STRIDE, self.outside), dim=1)
         x = F.pad(x, (BEFORE, AFTER, BEFORE, AFTER), value=self.outside)
         return F.relu(F.conv2d(x, self.weight, self.bias, stride=STRIDE))
 
@@ -61,6 +64,8 @@ class EnlargingStem(nn.Module):
     weight [D, c, 7, 7, 7], bias [D]; size: h.
     """
 
+    kernel, stride = KERNEL, STRIDE
+
     def __init__(self, weight: Tensor, bias: Tensor, factor: int, size: int) -> None:
         super().__init__()
         self.phases = factor // STRIDE  # outputs for each pixel of the flow, in each direction
@@ -74,8 +79,8 @@ class EnlargingStem(nn.Module):
                 self.weights.append(nn.Parameter(kernel.flatten(0, 2).to(weight.dtype)))
         self.bias = nn.Parameter(bias.repeat_interleave(self.phases**2))
 
-    def forward(self, flow: Tensor) -> Tensor:
-        x, weights, parts = torch.cat(temporal_taps(flow, KERNEL, STRIDE), dim=1), iter(self.weights), []
+    def forward(self, flow: Tensor, time: Time = WHOLE_CLIP) -> Tensor:
+        x, weights, parts = torch.cat(time.taps(LAYER, flow, KERNEL, STRIDE), dim=1), iter(self.weights), []
         for rows in self.slices:
             line = [F.relu(F.conv2d(x[:, :, rows, columns], next(weights), self.bias)) for columns in self.slices]
             parts.append(torch.cat(line, dim=3))

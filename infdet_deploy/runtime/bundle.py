@@ -6,8 +6,9 @@
 3. `model`: the network's configuration; `preprocessing`: how frames become the network's input.
 4. `classes` and `rule`: class names, thresholds, mean durations (seconds).
 5. `stages`: for every stage its tensors and, per precision and format, its file.
-6. `parity`: how far each exported stage was from the network when it was written.
-7. `files`: size and SHA-256 of every other file of the folder, which has no folders in it.
+6. `stream`: the towers as steps, where the bundle holds them, with tensors and files as in `stages`.
+7. `parity`: how far each exported stage was from the network when it was written.
+8. `files`: size and SHA-256 of every other file of the folder, which has no folders in it.
 """
 
 import os
@@ -38,6 +39,11 @@ STAGES = ("fen", "infrared_tower", "flow_tower", "head")
 NETWORK = "network"  # all stages joined in one graph, where the bundle holds it
 # The stages of a network with these streams, in the order in which data passes them.
 STAGES_OF = {"both": STAGES, "infrared": ("infrared_tower", "head"), "flow": ("fen", "flow_tower", "head")}
+
+
+def stream_stage(tower: str) -> str:
+    """The name of a tower as steps: `infrared_tower_stream`."""
+    return f"{tower}_stream"
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,16 @@ class Bundle:
             raise damaged(self.path, error) from None
 
     @property
+    def stream(self) -> dict[str, Any] | None:
+        """What the manifest says of the towers as steps; None for a bundle exported without `--stream`."""
+        return self.manifest.get("stream")
+
+    def entry(self, stage: str) -> dict[str, Any]:
+        """A stage's tensors and files; of a tower as steps as well."""
+        stages = self.manifest["stages"]
+        return stages[stage] if stage in stages or self.stream is None else self.stream["stages"][stage]
+
+    @property
     def precisions(self) -> tuple[str, ...]:
         """Precisions that every stage is held in, as ONNX."""
         return self.precisions_as("onnx")
@@ -104,11 +120,11 @@ class Bundle:
 
     def form_for(self, stage: str, precision: str, backend: str, form: str) -> str:
         """The format of the file that a backend runs: one made for it, called like it, before the format it reads."""
-        return backend if precision in self.manifest["stages"][stage]["files"].get(backend, {}) else form
+        return backend if precision in self.entry(stage)["files"].get(backend, {}) else form
 
     def stage_file(self, stage: str, precision: str, form: str = "onnx") -> Path:
         """The file of one stage; raises UsageError when the bundle does not hold that precision or format."""
-        files = self.manifest["stages"][stage]["files"].get(form, {})
+        files = self.entry(stage)["files"].get(form, {})
         if precision not in files:
             have = ", ".join(files) or "none"
             raise UsageError(f"{self.path} has no {precision} {form} of {stage}; it has {have}")
@@ -202,10 +218,24 @@ def _check_content(bundle: Bundle) -> None:
     for stage in bundle.stages:
         if stage not in manifest["stages"]:
             raise BundleError(f"{path}: stage '{stage}' is missing from the manifest; export again")
-    for stage, entry in manifest["stages"].items():
+    stream = bundle.stream or {"stages": {}}
+    for stage, entry in (*manifest["stages"].items(), *stream["stages"].items()):
         _check_stage(path, stage, entry, set(manifest["files"]))
+    if bundle.stream is not None:
+        _check_stream(bundle, bundle.stream)
     if len(bundle.rule.thresholds) != len(bundle.classes):
         raise BundleError(f"{path}: {len(bundle.classes)} classes but {len(bundle.rule.thresholds)} thresholds")
+
+
+def _check_stream(bundle: Bundle, stream: dict[str, Any]) -> None:
+    numbers = [stream[name] for name in ("step_frames", "delay_frames", "features_lag", "history_frames")]
+    if not all(type(number) is int and 0 < number < 1000 for number in numbers):
+        raise damaged(bundle.path, f"the numbers of frames in stream are {numbers}")
+    for tower in (stage for stage in bundle.stages if stage.endswith("_tower")):
+        entry = stream["stages"][stream_stage(tower)]
+        for tensor in entry["inputs"][2:]:
+            if tensor["dtype"] != "float32" or not all(type(size) is int and size > 0 for size in tensor["shape"]):
+                raise damaged(bundle.path, f"state {tensor['name']} of {stream_stage(tower)} is {tensor}")
 
 
 def _check_stage(path: Path, stage: str, entry: dict[str, Any], listed: set[str]) -> None:

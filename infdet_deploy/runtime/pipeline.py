@@ -1,7 +1,7 @@
 """From frames to detections with a bundle's compiled stages. No torch."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,17 @@ HALO_FRAMES = 56
 Timings = dict[str, float]
 
 
-def open_bundle_stage(bundle: Bundle, stage: str, backend: str, precision: str) -> Backend:
-    """Compile one stage of a bundle; raises UsageError or BackendError when that is not possible."""
-    spec = bundle.manifest["stages"][stage]
+def open_bundle_stage(
+    bundle: Bundle, stage: str, backend: str, precision: str, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> Backend:
+    """Compile one stage of a bundle; raises UsageError or BackendError when that is not possible.
+
+    shapes: as for `open_stage`.
+    """
+    spec = bundle.entry(stage)
     path = bundle.stage_file(stage, precision, bundle.form_for(stage, precision, backend, stage_format(backend)))
     inputs, outputs = (tuple(tensor["name"] for tensor in spec[end]) for end in ("inputs", "outputs"))
-    return open_stage(backend, path, precision, inputs, outputs)
+    return open_stage(backend, path, precision, inputs, outputs, shapes)
 
 
 class Detector:

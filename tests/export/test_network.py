@@ -103,4 +103,6 @@ def test_tensorrt_rtx_builds_each(bundle, stage, precision):
             built_for_rtx(bundle.stage_file(stage, precision), bundle.manifest["stages"][stage]["inputs"])
         return
     built = built_for_rtx(bundle.stage_file(stage, precision), bundle.manifest["stages"][stage]["inputs"])
-    assert built.convolutions == {precision: {"fen": 16, "head": 8, "flow_tower": 56 + 25, NETWORK: 137 + 25}.get(stage, 57)}
+    assert built.convolutions == {
+        precision: {"fen": 16, "head": 8, "flow_tower": 56 + 25, NETWORK: 137 + 25}.get(stage, 57)
+    }

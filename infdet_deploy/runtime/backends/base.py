@@ -19,6 +19,8 @@ BACKENDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 # Backends that compile nothing when a stage is opened: they run what `infdet-deploy build` has built beforehand.
 BUILT_AHEAD = ("tensorrt",)
+# Backends that are faster where they know the shapes of all inputs as they compile.
+FIXED_SHAPES = ("openvino",)
 
 
 class Backend(Protocol):
@@ -59,10 +61,18 @@ def ready(name: str, path: Path, precision: str) -> bool:
         return False
 
 
-def open_stage(backend: str, path: Path, precision: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Backend:
+def open_stage(
+    backend: str,
+    path: Path,
+    precision: str,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Backend:
     """Compile the stage at `path`.
 
-    Raises UsageError for an unknown backend and BackendError when it is not installed or refuses the graph.
+    shapes: of inputs, where they never vary; a backend that is faster for one shape then takes no other. Raises
+    UsageError for an unknown backend and BackendError when it is not installed or refuses the graph.
     """
     if backend not in BACKENDS:
         raise UsageError(f"no backend '{backend}'; backends are {', '.join(BACKENDS)}")
@@ -73,7 +83,8 @@ def open_stage(backend: str, path: Path, precision: str, inputs: tuple[str, ...]
         raise missing_package(package, extra, f"backend {backend}")
     try:
         module = importlib.import_module(f"infdet_deploy.runtime.backends.{backend}")
-        return module.open_stage(path, precision, inputs, outputs)
+        fixed = {"shapes": shapes} if shapes and backend in FIXED_SHAPES else {}
+        return module.open_stage(path, precision, inputs, outputs, **fixed)
     except InfdetError:
         raise
     except Exception as error:

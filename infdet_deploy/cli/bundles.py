@@ -34,6 +34,10 @@ def export(
             "operators (Jetson's DLA, many NPUs). Scores stay the same.",
         ),
     ] = False,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Also write the towers as steps over a clip still arriving, for watch; as ONNX."),
+    ] = False,
     int8: Annotated[
         bool, typer.Option("--int8", help="Also write every stage as int8 ONNX; needs --calibrate.")
     ] = False,
@@ -51,7 +55,7 @@ def export(
 
     wanted = {"float16": fp16, "bfloat16": bf16, "int8": int8}
     precisions = tuple(name for name, asked in wanted.items() if asked)
-    bundle = bundles.export(run, out, precisions, network, conv2d, calibrate, max_map_drop)
+    bundle = bundles.export(run, out, precisions, network, conv2d, calibrate, max_map_drop, stream)
     manifest, path = bundle.manifest, bundle.path
     if json_output:
         told = ("operators", "parity", "int8", "files")

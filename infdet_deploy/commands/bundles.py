@@ -23,6 +23,7 @@ def export(
     conv2d: bool = False,
     calibrate: Path | None = None,
     max_map_drop: float | None = None,
+    stream: bool = False,
 ) -> "Bundle":
     """Export a run (the newest where none is named) in float32 and `precisions`, and give the bundle back, checked.
 
@@ -62,7 +63,7 @@ def export(
     with progress("export") as update:
         export_bundle(
             network, out, rule, ("float32", *precisions), frame_mode=mode, source=run.name, joined=joined,
-            conv2d=conv2d, calibration=clips, max_map_drop=1.0 if max_map_drop is None else max_map_drop,
+            conv2d=conv2d, stream=stream, calibration=clips, max_map_drop=1.0 if max_map_drop is None else max_map_drop,
             fps=extra.get("fps"), on_progress=update,
         )  # fmt: skip
     return load_bundle(out)

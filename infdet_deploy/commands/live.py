@@ -57,7 +57,7 @@ def watch(
         outbox = Outbox(queue or _queue(loaded, sources, out, sinks), tuple(s.name for s in sinks)) if sinks else None
         head = LiveHead(loaded, backend, precision)
         stack.callback(head.close)
-        model = StreamModel(loaded, backend, precision)
+        model = stack.enter_context(StreamModel(loaded, backend, precision))
         saver = None if clips is None else ClipSaver(clips, clips_max_gb)
         running = Watch(outbox, sinks, [] if out else [Stdout().event], saver)
         running.cameras += _cameras(running, loaded, opened, model, head, window_s, every)
@@ -95,7 +95,8 @@ def _open_sources(
         opened: list[Source] = []
         for index, url in enumerate(sources):
             name = names[index] if names else None
-            source = open_source(url, bundle.size, bundle.frame_mode, name, pace="own" if paced else "fast")
+            mode: Any = bundle.frame_mode
+            source = open_source(url, bundle.size, mode, name, pace="own" if paced else "fast")
             stack.callback(source.close)
             if source.name in (other.name for other in opened):
                 raise UsageError(f"two sources are called '{source.name}'; tell them apart with --name")

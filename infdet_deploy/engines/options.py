@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from infdet_deploy.errors import UsageError
-from infdet_deploy.snippets import MIN_FRAMES, feature_length
+from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, feature_length
 
 Shape = tuple[int, ...]
+STEP_FRAMES, STEP_FRAMES_MAX = 32, 128  # of towers as steps
 TARGETS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}  # what --target says → the package that builds it
 
 
@@ -49,7 +50,8 @@ class BuildOptions:
 def profile(inputs: list[dict[str, Any]], options: BuildOptions) -> dict[str, tuple[Shape, Shape, Shape]]:
     """Shortest, usual and longest shape of every input that varies.
 
-    inputs: a stage's entries in the manifest, whose shapes name the dimensions that vary: `T`, `T+1`, `T'`.
+    inputs: a stage's entries in the manifest, whose shapes name the dimensions that vary: `T`, `T+1`, `T'`, and of towers as
+    steps `8n` and `8n+…`.
     """
     low, usual, high = options.frames
     # The flow of a long clip is computed in blocks, the last of which may hold a single pair of frames. The head alone
@@ -60,12 +62,17 @@ def profile(inputs: list[dict[str, Any]], options: BuildOptions) -> dict[str, tu
         "T+1": (low + 1 if fixed else 2, usual + 1, high + 1),
         "T'": tuple(feature_length(t) for t in (low, usual, high if fixed else max(high, options.clip_frames))),
     }
+    steps = (FRAMES_PER_SNIPPET, STEP_FRAMES, STEP_FRAMES_MAX)
+
+    def size(dimension: int | str, i: int) -> int:
+        if isinstance(dimension, int) or dimension in ranges:
+            return dimension if isinstance(dimension, int) else ranges[dimension][i]
+        return steps[i] + int(dimension.partition("+")[2] or 0)  # `8n`, `8n+40`: frames of a step
+
     shapes = {}
     for tensor in inputs:
         varying = [d for d in tensor["shape"] if isinstance(d, str)]
         if varying:
-            low_shape, usual_shape, high_shape = (
-                tuple(ranges[d][i] if isinstance(d, str) else d for d in tensor["shape"]) for i in range(3)
-            )
+            low_shape, usual_shape, high_shape = (tuple(size(d, i) for d in tensor["shape"]) for i in range(3))
             shapes[tensor["name"]] = (low_shape, usual_shape, high_shape)
     return shapes

@@ -82,7 +82,7 @@ class StreamModel:
         if stream is None:
             raise BundleError(
                 f"{self.bundle.path} holds no towers that take a clip in steps; export it again with "
-                "export_bundle(…, stream=True)"
+                "infdet-deploy export --stream"
             )
         if step_frames < 1 or step_frames % stream["step_frames"]:
             raise UsageError(f"step_frames is {step_frames}, expected a multiple of {stream['step_frames']}")

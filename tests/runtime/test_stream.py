@@ -1,0 +1,148 @@
+"""Features of a clip that arrives bit by bit against those of the whole clip."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from infdet_deploy.agreement import compare
+from infdet_deploy.errors import BundleError, InfdetError, ParityError, UsageError
+from infdet_deploy.export import stream as steps
+from infdet_deploy.export.bundle import export_bundle
+from infdet_deploy.model.presets import preset
+from infdet_deploy.model.weights import random_network
+from infdet_deploy.runtime.bundle import load_bundle
+from infdet_deploy.runtime.pipeline import Detector
+from infdet_deploy.runtime.stream import StreamModel
+from infdet_deploy.snippets import feature_length
+from infdet_deploy.video.sample import sample_frames
+from tests.conftest import made_once
+from tests.engines.judge import built_for_rtx
+
+
+@pytest.fixture(scope="module")
+def network():
+    return random_network(dataclasses.replace(preset("tiny"), channel_divisor=8), seed=5)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, network):
+    def make(out):
+        export_bundle(
+            network, out, precisions=("float32",), formats=("onnx",), include_weights=False, stream=True
+        )  # fmt: skip
+
+    return load_bundle(made_once(tmp_path_factory, "stream.infdet", make))
+
+
+@pytest.fixture(scope="module")
+def detector(bundle):
+    with Detector(bundle) as found:
+        yield found
+
+
+def through(stream, frames, sizes):
+    """The features when frames come in parts of these sizes, in turn."""
+    parts, at, turn = [], 0, 0
+    while at < len(frames):
+        parts.append(stream.push(frames[at : at + sizes[turn % len(sizes)]]))
+        at, turn = at + sizes[turn % len(sizes)], turn + 1
+    parts.append(stream.flush())
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+@pytest.mark.parametrize("step_frames", [8, 32])
+def test_features_of_the_whole_clip(bundle, detector, step_frames):
+    """20 lengths for each step, every remainder of 8 among them, in parts of random sizes."""
+    random = np.random.default_rng(step_frames)
+    lengths = [*range(16, 28), *random.integers(28, 200, 8)]
+    assert {length % 8 for length in lengths} == set(range(8))
+    with StreamModel(bundle, step_frames=step_frames) as model:
+        for length in lengths:
+            frames = sample_frames(int(length), bundle.size, seed=int(length))
+            ours = through(model.stream(), frames, random.integers(1, 50, 5).tolist())
+            whole = detector.features(frames)
+            assert set(ours) == {"infrared_features", "flow_features"}
+            for name, reference in whole.items():
+                assert ours[name].shape == reference.shape == (feature_length(int(length) // 4 * 4), reference.shape[1])
+                assert compare(ours[name], reference).relative_l2 <= 1e-5, (length, name)
+            found, expected = (
+                detector.detections(detector.scores_of(features, int(length)), int(length), 25.0)
+                for features in (ours, whole)
+            )
+            assert [d[:3] for d in map(dataclasses.astuple, found)] == [
+                d[:3] for d in map(dataclasses.astuple, expected)
+            ]
+
+
+def test_rows_come_as_soon_as_they_are_certain(bundle):
+    with StreamModel(bundle, step_frames=8) as model:
+        stream = model.stream()
+        frames = sample_frames(160, bundle.size)
+        rows = np.cumsum([len(stream.push(frames[at : at + 8])["flow_features"]) for at in range(0, 160, 8)])
+    # row j once frame 8j + 15 + delay has come
+    due = [max(0, (came - 16 - model.delay_frames) // 8 + 1) for came in range(8, 161, 8)]
+    assert rows.tolist() == due
+    assert model.delay_frames == 48
+    assert 0 < stream.state_bytes < 10e6
+
+
+def test_streams_do_not_meet(bundle, detector):
+    clips = [sample_frames(n, bundle.size, seed=n) for n in (77, 100)]
+    with StreamModel(bundle, step_frames=16) as model:
+        streams = [model.stream() for _ in clips]
+        parts = [[], []]
+        for at in range(0, 112, 7):
+            for clip, stream, part in zip(clips, streams, parts, strict=True):
+                part.append(stream.push(clip[at : at + 7]))
+        for stream, part in zip(streams, parts, strict=True):
+            part.append(stream.flush())
+    for clip, part in zip(clips, parts, strict=True):
+        for name, reference in detector.features(clip).items():
+            assert compare(np.concatenate([p[name] for p in part]), reference).relative_l2 <= 1e-5
+
+
+def test_what_a_stream_refuses(bundle, tiny_bundle):
+    with StreamModel(bundle) as model:
+        stream = model.stream()
+        with pytest.raises(InfdetError, match=r"frames are float64 \[1, 64, 64\], expected uint8 \[n, 64, 64\]"):
+            stream.push(np.zeros((1, 64, 64)))
+        assert [len(rows) for rows in stream.flush().values()] == [0, 0]
+        with pytest.raises(InfdetError, match="it was flushed; begin another one"):
+            stream.push(np.zeros((1, 64, 64), np.uint8))
+        with pytest.raises(InfdetError, match="it was flushed before"):
+            stream.flush()
+    with pytest.raises(BundleError, match="export --stream"):
+        StreamModel(tiny_bundle)
+    with pytest.raises(UsageError, match="step_frames is 12, expected a multiple of 8"):
+        StreamModel(bundle, step_frames=12)
+    with pytest.raises(UsageError, match="torchscript does not run the towers as steps"):
+        StreamModel(bundle, "torchscript")
+
+
+def test_a_wrong_step_is_not_exported(network, tmp_path, monkeypatch):
+    """Without its masks a layer sees beyond the clip's ends what other layers made of nothing."""
+    monkeypatch.setattr(steps.Step, "mask", lambda self, rate, lag: torch.ones(1, 1, 1, 1))
+    only = {n: s for n, s in steps_specs(network).items() if n == "infrared_tower"}
+    monkeypatch.setattr("infdet_deploy.export.bundle.stage_specs", lambda network: only)
+    with pytest.raises(ParityError, match="infrared_tower_stream"):
+        export_bundle(
+            network, tmp_path / "a.infdet", precisions=("float32",), formats=("onnx",), include_weights=False,
+            stream=True,
+        )  # fmt: skip
+    assert not list(tmp_path.iterdir())
+
+
+def steps_specs(network):
+    from infdet_deploy.export.stages import stage_specs
+
+    return stage_specs(network)
+
+
+@pytest.mark.parametrize("tower", ["infrared_tower", "flow_tower"])
+def test_tensorrt_rtx_builds_the_steps(bundle, tower):
+    stage = f"{tower}_stream"
+    built = built_for_rtx(bundle.stage_file(stage, "float32"), bundle.entry(stage)["inputs"])
+    assert built.convolutions["float32"] >= 57

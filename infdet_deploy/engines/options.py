@@ -50,8 +50,8 @@ class BuildOptions:
 def profile(inputs: list[dict[str, Any]], options: BuildOptions) -> dict[str, tuple[Shape, Shape, Shape]]:
     """Shortest, usual and longest shape of every input that varies.
 
-    inputs: a stage's entries in the manifest, whose shapes name the dimensions that vary: `T`, `T+1`, `T'`, and of towers as
-    steps `8n` and `8n+…`.
+    inputs: a stage's entries in the manifest, whose shapes name the dimensions that vary: `T`, `T+1`, `T'`, and of towers
+    as steps `8n` and `8n+…`.
     """
     low, usual, high = options.frames
     # The flow of a long clip is computed in blocks, the last of which may hold a single pair of frames. The head alone

@@ -50,7 +50,7 @@ class BuildOptions:
 def profile(inputs: list[dict[str, Any]], options: BuildOptions) -> dict[str, tuple[Shape, Shape, Shape]]:
     """Shortest, usual and longest shape of every input that varies.
 
-    inputs: a stage's entries in the manifest, whose shapes name the dimensions that vary: `T`, `T+1`, `T'`, and of towers
+    inputs: a stage's entries in the manifest, whose shapes name the dimensions that vary: `T`, `T+1`, `T'`; of towers
     as steps `8n` and `8n+…`.
     """
     low, usual, high = options.frames

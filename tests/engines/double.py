@@ -278,10 +278,12 @@ class Engine:
 
         self.plan, self.logger = json.loads(plan), log
         self.model = openvino.Core().read_model(io.BytesIO(base64.b64decode(self.plan["onnx"])))
+        # The compiled model may call a port by the name of a cast that it has taken into it.
+        self.input_names = [p.get_any_name() for p in self.model.inputs]
+        names = (*self.input_names, *(p.get_any_name() for p in self.model.outputs))
         compiled = openvino.Core().compile_model(self.model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         self.compiled = compiled
-        self.tensors = {p.get_any_name(): p for p in (*compiled.inputs, *compiled.outputs)}
-        self.input_names = [p.get_any_name() for p in compiled.inputs]
+        self.tensors = dict(zip(names, (*compiled.inputs, *compiled.outputs), strict=True))
         self.device_memory_size_v2 = 4096
 
     def get_tensor_shape(self, name: str) -> tuple:

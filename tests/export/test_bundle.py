@@ -125,7 +125,7 @@ def test_a_tower_that_loses_too_much_keeps_its_first_layers_in_float32(tmp_path,
     allowed = iter([0.0, 1e-2])  # the first attempt is out of tolerance
     only = stage_specs(tiny_network)["flow_tower"]
     monkeypatch.setattr(export, "stage_specs", lambda network: {"flow_tower": only})
-    monkeypatch.setattr(export, "tolerance", lambda form, precision: next(allowed))
+    monkeypatch.setattr("infdet_deploy.export.checking.tolerance", lambda form, precision: next(allowed))
     out = export_bundle(tiny_network, tmp_path / "a.infdet", precisions=("float16",), formats=("onnx",))
     entry = json.loads((out / "manifest.json").read_text())["parity"]["float16"]["flow_tower"]
     assert entry["float32_before"] == "MaxPool3d_2a_3x3"

@@ -138,7 +138,7 @@ def _plane(
             f'<circle cx="{x(across_value):.1f}" cy="{y(up_value):.1f}" r="5" fill="{colour}" opacity="0.85">'
             f"<title>{escape(title)}</title></circle>"
         )
-    parts.append(text((left + WIDTH) / 2, bottom + 32, across, "middle") + text(left, _TOP - 8, up, "middle"))
+    parts.append(text((left + WIDTH) / 2, bottom + 32, across, "middle") + text(left + 6, _TOP + 14, up, "start"))
     return svg(bottom + 40, parts, legend)
 
 

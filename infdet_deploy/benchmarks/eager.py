@@ -1,8 +1,5 @@
 """The original network as its authors run it: eager PyTorch, float32, three equal grey channels, nothing folded."""
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +10,8 @@ from infdet_deploy.model.fen import neighbour_pairs
 from infdet_deploy.model.network import InfDetNet, append_zero_flow, to_grey
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import load_network, random_network
+from infdet_deploy.runtime.pipeline import Timings, clock
 from infdet_deploy.snippets import valid_length
-
-Timings = dict[str, float]
 
 
 def reference_network(weights: Path | None, preset_name: str | None) -> InfDetNet:
@@ -48,23 +44,15 @@ def run(
     with torch.inference_mode():
         grey = to_grey(torch.from_numpy(frames))
         if network.infrared_tower is not None:
-            with _clock(timings, "infrared_tower"):
+            with clock(timings, "infrared_tower"):
                 features["infrared_features"] = network.infrared_tower(three_channels(grey))
         if network.fen is not None:
-            with _clock(timings, "fen"):
+            with clock(timings, "fen"):
                 flow = append_zero_flow(network.fen(three_channel_pairs(grey, network.config.flow_stride))[None])
-            with _clock(timings, "flow_tower"):
+            with clock(timings, "flow_tower"):
                 features["flow_features"] = network.flow_to_features(flow)
-        with _clock(timings, "head"):
+        with clock(timings, "head"):
             fused = network.fusion(*features.values()).fused
             logits = network.classifier(fused, torch.tensor([valid_length(len(frames))]))
             scores = torch.sigmoid(logits[0]).numpy()
     return {name: tensor[0].numpy() for name, tensor in features.items()}, scores
-
-
-@contextmanager
-def _clock(timings: Timings | None, stage: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    if timings is not None:
-        timings[stage] = timings.get(stage, 0.0) + time.perf_counter() - start

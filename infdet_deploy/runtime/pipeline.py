@@ -95,7 +95,7 @@ class Detector:
 
     def scores_of(self, features: dict[str, np.ndarray], frames: int, timings: Timings | None = None) -> np.ndarray:
         """What `features` gave for a clip of `frames` frames → its scores, as `scores` gives them."""
-        with _clock(timings, "head"):
+        with clock(timings, "head"):
             length = np.array([valid_length(frames)], np.int64)
             scores = self.stages["head"].run(features | {"length": length})["scores"]
         if not np.isfinite(scores).all():
@@ -114,13 +114,13 @@ class Detector:
         found: dict[str, list[np.ndarray]] = {}
         for start, stop, keep in chunks(len(frames), self.chunk_snippets):
             if "infrared_tower" in self.stages:
-                with _clock(timings, "infrared_tower"):
+                with clock(timings, "infrared_tower"):
                     features = self.stages["infrared_tower"].run({"frames": frames[start:stop]})["features"]
                     found.setdefault("infrared_features", []).append(features[keep])
             if "flow_tower" in self.stages:
-                with _clock(timings, "fen"):
+                with clock(timings, "fen"):
                     flow = self._flow(frames, start, stop)
-                with _clock(timings, "flow_tower"):
+                with clock(timings, "flow_tower"):
                     features = self.stages["flow_tower"].run({"flow": flow})["features"]
                     found.setdefault("flow_features", []).append(features[keep])
         return {name: np.concatenate(parts) for name, parts in found.items()}
@@ -182,7 +182,8 @@ def chunks(frames: int, snippets: int) -> Iterator[tuple[int, int, slice]]:
 
 
 @contextmanager
-def _clock(timings: Timings | None, stage: str) -> Iterator[None]:
+def clock(timings: Timings | None, stage: str) -> Iterator[None]:
+    """Add the seconds spent inside to `timings`, where given, under the stage's name."""
     start = time.perf_counter()
     yield
     if timings is not None:

@@ -1,6 +1,7 @@
 """How many snippets a clip has: the arithmetic that training, export and runtime share."""
 
 FRAMES_PER_SNIPPET = 8  # the towers' temporal stride, `l` in the paper
+STEP_FRAMES = 32  # frames of a stream's step: fewer come sooner, more cost less each
 MIN_FRAMES = 16  # the shortest clip that gives one feature with all of its taps on real frames
 
 

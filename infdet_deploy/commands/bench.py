@@ -69,8 +69,7 @@ def bench(
     entries = contenders(loaded, backends, precisions)
     if against:
         entries.append(Contender(EAGER, "float32"))
-    mode: Any = "crop" if loaded.frame_mode == "crop" else "resize"
-    preparation = measure_preparation(frames, loaded.size, mode)
+    preparation = measure_preparation(frames, loaded.size, loaded.frame_mode)
     rated = stage_work(loaded, frames) is not None
     peaks = measure_peaks() if rated else None
     with progress("bench") as update:

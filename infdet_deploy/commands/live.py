@@ -95,8 +95,7 @@ def _open_sources(
         opened: list[Source] = []
         for index, url in enumerate(sources):
             name = names[index] if names else None
-            mode: Any = bundle.frame_mode
-            source = open_source(url, bundle.size, mode, name, pace="own" if paced else "fast")
+            source = open_source(url, bundle.size, bundle.frame_mode, name, pace="own" if paced else "fast")
             stack.callback(source.close)
             if source.name in (other.name for other in opened):
                 raise UsageError(f"two sources are called '{source.name}'; tell them apart with --name")

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from infdet_deploy.errors import UsageError
-from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, feature_length
+from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, STEP_FRAMES, feature_length
 
 Shape = tuple[int, ...]
-STEP_FRAMES, STEP_FRAMES_MAX = 32, 128  # of towers as steps
+STEP_FRAMES_MAX = 128  # of towers as steps
 TARGETS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}  # what --target says → the package that builds it
 
 
@@ -65,8 +65,10 @@ def profile(inputs: list[dict[str, Any]], options: BuildOptions) -> dict[str, tu
     steps = (FRAMES_PER_SNIPPET, STEP_FRAMES, STEP_FRAMES_MAX)
 
     def size(dimension: int | str, i: int) -> int:
-        if isinstance(dimension, int) or dimension in ranges:
-            return dimension if isinstance(dimension, int) else ranges[dimension][i]
+        if isinstance(dimension, int):
+            return dimension
+        if dimension in ranges:
+            return ranges[dimension][i]
         return steps[i] + int(dimension.partition("+")[2] or 0)  # `8n`, `8n+40`: frames of a step
 
     shapes = {}

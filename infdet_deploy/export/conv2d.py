@@ -115,12 +115,11 @@ class Tower2d(nn.Module):
         super().__init__()
         self.dtype, self.begin = tower.dtype, tower.begin
         for name, child in tower.named_children():
-            flat = {
-                "Conv3d_1a_7x7": lambda stem, _: stem,
-                "Conv3d_2b_1x1": lambda unit, _: unit,
-                "Conv3d_2c_3x3": Unit2d,
-            }
-            self.add_module(name, flat.get(name, Mixed2d)(child, name))
+            if name.startswith("Mixed"):
+                child = Mixed2d(child, name)  # type: ignore[arg-type]
+            elif name == "Conv3d_2c_3x3":  # those before it are 2D as they come
+                child = Unit2d(child, name)  # type: ignore[arg-type]
+            self.add_module(name, child)
 
     def forward(self, x: Tensor, time: Time = WHOLE_CLIP) -> Tensor:
         for name in ENDPOINTS:

@@ -66,14 +66,14 @@ def plan(model: onnx.ModelProto, feeds: Iterable[Mapping[str, np.ndarray]]) -> P
         for node in model.graph.node
         if node.op_type in _CHANNEL_AXIS and node.input[1] in constants and not _FLOAT32.search(node.name)
     )
-    edges = _edges(model, layers)
+    edges, makers = _edges(model, layers), _makers(model)
     groups = _groups(model, edges)
     lowest, highest = _ranges(model, [tensor for group in groups for tensor in group], feeds)
     scales: dict[str, float] = {}
     positive: set[str] = set()
     for group in groups:
         largest = max(max(-lowest[tensor], highest[tensor]) for tensor in group)
-        if any(_are_bytes(model, tensor) for tensor in group):
+        if any(_are_bytes(model, makers, tensor) for tensor in group):
             largest = 255.0  # other recordings may be brighter, and every grey level is then exact
         scales |= dict.fromkeys(group, largest / LEVELS or 1.0)
         if all(lowest[tensor] >= 0 for tensor in group):
@@ -102,9 +102,8 @@ def _data(node: onnx.NodeProto) -> list[str]:
     return list(node.input) if node.op_type == "Concat" else list(node.input[:1])
 
 
-def _are_bytes(model: onnx.ModelProto, tensor: str) -> bool:
+def _are_bytes(model: onnx.ModelProto, makers: Mapping[str, onnx.NodeProto], tensor: str) -> bool:
     """Whether a tensor holds bytes of the graph's input, only rearranged."""
-    makers = _makers(model)
     while tensor in makers and makers[tensor].op_type in _HANDING_ON:
         tensor = makers[tensor].input[0]
     return any(v.name == tensor and v.type.tensor_type.elem_type == onnx.TensorProto.UINT8 for v in model.graph.input)

@@ -118,8 +118,11 @@ class FoldedTower(nn.Module):
             if isinstance(child, Mixed):
                 self.add_module(name, FoldedMixed(child))
             elif isinstance(child, Unit3d):
-                flat = {"Conv3d_1a_7x7": lambda _: stem, "Conv3d_2b_1x1": Unit2d}.get(name, lambda unit: unit)
-                self.add_module(name, flat(FoldedUnit(child)))
+                if name == "Conv3d_1a_7x7":
+                    self.add_module(name, stem)
+                else:
+                    unit = FoldedUnit(child)
+                    self.add_module(name, Unit2d(unit) if name == "Conv3d_2b_1x1" else unit)
             if ENDPOINTS.index(name) >= ENDPOINTS.index(begin):
                 getattr(self, name).to(dtype)
 

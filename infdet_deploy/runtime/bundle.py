@@ -16,7 +16,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infdet_deploy.agreement import PRECISIONS
 from infdet_deploy.config import from_dict
@@ -33,6 +33,9 @@ from infdet_deploy.runtime.manifest import (
     short,
     write_manifest,
 )
+
+if TYPE_CHECKING:
+    from infdet_deploy.video.resize import Mode
 
 WEIGHTS = "weights.safetensors"  # the network that the stages were made from, where the bundle holds it
 STAGES = ("fen", "infrared_tower", "flow_tower", "head")
@@ -82,7 +85,7 @@ class Bundle:
         return self.manifest["preprocessing"]["size"]
 
     @property
-    def frame_mode(self) -> str:
+    def frame_mode(self) -> "Mode":
         """`resize` or `crop`: how a recording's pictures become size×size frames."""
         return self.manifest["preprocessing"]["mode"]
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -38,7 +38,24 @@ def open_bundle_stage(
     return open_stage(backend, path, precision, inputs, outputs, shapes)
 
 
-class Detector:
+class CompiledStages:
+    """What holds a bundle's compiled stages, by name, and gives them back together."""
+
+    stages: dict[str, Backend]
+
+    def close(self) -> None:
+        """Give the compiled stages back."""
+        while self.stages:
+            self.stages.popitem()[1].close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Detector(CompiledStages):
     """A bundle ready to run: `Detector("NAME.infdet").detect("video.mp4")`.
 
     chunk_snippets: features computed at once; a longer clip goes through the towers in chunks that overlap by the
@@ -55,20 +72,9 @@ class Detector:
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         self.backend, self.precision, self.chunk_snippets = backend, precision, chunk_snippets
-        self.stages: dict[str, Backend] = {}
+        self.stages = {}
         for stage in self.bundle.stages:
             self.stages[stage] = open_bundle_stage(self.bundle, stage, backend, precision)
-
-    def close(self) -> None:
-        """Give the compiled stages back."""
-        while self.stages:
-            self.stages.popitem()[1].close()
-
-    def __enter__(self) -> "Detector":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def detect(self, video: Video | Path | str) -> list[Detection]:
         """Detections in a recording (a path, or frames already read), in order of class, then time."""
@@ -78,7 +84,7 @@ class Detector:
 
     def read(self, path: Path | str, fps: float | None = None) -> Video:
         """Read a recording as this network takes it; raises VideoError when it cannot be read or is too short."""
-        return read_video(path, self.bundle.size, self.bundle.frame_mode, fps=fps, min_frames=MIN_FRAMES)  # type: ignore[arg-type]
+        return read_video(path, self.bundle.size, self.bundle.frame_mode, fps=fps, min_frames=MIN_FRAMES)
 
     def detections(self, scores: np.ndarray, frames: int, fps: float) -> list[Detection]:
         """Scores [T', C] of a clip of `frames` frames → its detections; of a network for recognition the one class that

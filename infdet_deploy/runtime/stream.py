@@ -14,10 +14,8 @@ import numpy as np
 from infdet_deploy.errors import BundleError, InfdetError, UsageError
 from infdet_deploy.runtime.backends.base import Backend, stage_format
 from infdet_deploy.runtime.bundle import Bundle, load_bundle, stream_stage
-from infdet_deploy.runtime.pipeline import open_bundle_stage
-from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, feature_length
-
-STEP_FRAMES = 32  # frames of a step: fewer come sooner, more cost less each
+from infdet_deploy.runtime.pipeline import CompiledStages, open_bundle_stage
+from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, STEP_FRAMES, feature_length
 
 Features = dict[str, np.ndarray]
 
@@ -62,11 +60,12 @@ class TowerSteps:
         return (feature_length(length) + self._lag) * FRAMES_PER_SNIPPET - self._came
 
 
-class StreamModel:
+class StreamModel(CompiledStages):
     """The stages of a bundle that make features, compiled once for any number of streams.
 
     step_frames: frames computed at once, a multiple of 8. Streams may run in threads of their own; their steps take
-    turns. Raises BundleError, BackendError or UsageError when the bundle or the backend will not do.
+    turns. After `close` they cannot go on. Raises BundleError, BackendError or UsageError when the bundle or the
+    backend will not do.
     """
 
     def __init__(
@@ -91,7 +90,7 @@ class StreamModel:
                 f"{backend} does not run the towers as steps, which are ONNX; take openvino or onnxruntime"
             )
         self.lock = threading.Lock()
-        self.stages: dict[str, Backend] = {}
+        self.stages = {}
         for stage in self.bundle.stages:
             if stage != "head":
                 name = stage if stage == "fen" else stream_stage(stage)
@@ -115,17 +114,6 @@ class StreamModel:
     def stream(self) -> "FeatureStream":
         """A stream at the beginning of its clip."""
         return FeatureStream(self)
-
-    def close(self) -> None:
-        """Give the compiled stages back; streams cannot go on."""
-        while self.stages:
-            self.stages.popitem()[1].close()
-
-    def __enter__(self) -> "StreamModel":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class FeatureStream:

@@ -11,6 +11,7 @@ from infdet_deploy.agreement import compare
 from infdet_deploy.errors import BundleError, InfdetError, ParityError, UsageError
 from infdet_deploy.export import stream as steps
 from infdet_deploy.export.bundle import export_bundle
+from infdet_deploy.export.stages import stage_specs
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.runtime.bundle import load_bundle
@@ -125,7 +126,7 @@ def test_what_a_stream_refuses(bundle, tiny_bundle):
 def test_a_wrong_step_is_not_exported(network, tmp_path, monkeypatch):
     """Without its masks a layer sees beyond the clip's ends what other layers made of nothing."""
     monkeypatch.setattr(steps.Step, "mask", lambda self, rate, lag: torch.ones(1, 1, 1, 1))
-    only = {n: s for n, s in steps_specs(network).items() if n == "infrared_tower"}
+    only = {n: s for n, s in stage_specs(network).items() if n == "infrared_tower"}
     monkeypatch.setattr("infdet_deploy.export.bundle.stage_specs", lambda network: only)
     with pytest.raises(ParityError, match="infrared_tower_stream"):
         export_bundle(
@@ -133,12 +134,6 @@ def test_a_wrong_step_is_not_exported(network, tmp_path, monkeypatch):
             stream=True,
         )  # fmt: skip
     assert not list(tmp_path.iterdir())
-
-
-def steps_specs(network):
-    from infdet_deploy.export.stages import stage_specs
-
-    return stage_specs(network)
 
 
 @pytest.mark.parametrize("tower", ["infrared_tower", "flow_tower"])

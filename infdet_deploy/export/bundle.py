@@ -169,11 +169,16 @@ def export_bundle(
             add_int8(folder, manifest, stages_alone, calibration, checks, max_map_drop, tell)
         if on_progress:
             on_progress(done, steps, "hashing")
-        manifest["files"] = {
-            file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in sorted(folder.iterdir())
-        }
-        write_manifest(folder, manifest)
+        seal(folder, manifest)
     return out
+
+
+def seal(folder: Path, manifest: dict[str, Any]) -> None:
+    """Enter every file of the folder into the manifest, and write it there."""
+    manifest["files"] = {
+        file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in sorted(folder.iterdir())
+    }
+    write_manifest(folder, manifest)
 
 
 def _version(package: str) -> str:

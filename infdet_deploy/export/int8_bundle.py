@@ -28,6 +28,11 @@ WRITTEN_FOR = {"onnx": "onnxruntime", "openvino": "openvino"}
 Checks = Sequence[Mapping[str, Mapping[str, np.ndarray]]]
 
 
+def int8_file(stage: str, form: str) -> str:
+    """What an int8 stage's file of a format in `WRITTEN_FOR` is called."""
+    return f"{stage}.int8.onnx" if form == "onnx" else f"{stage}.int8.{form}.onnx"
+
+
 def add_int8(
     folder: Path,
     manifest: dict[str, Any],
@@ -63,7 +68,7 @@ def add_int8(
         while True:
             for name, (stage, _) in stages.items():
                 report(f"{name} int8 {backend}")
-                file = folder / f"{name}.int8{'' if form == 'onnx' else f'.{form}'}.onnx"
+                file = folder / int8_file(name, form)
                 details[name][form] = stage.write(backend, file, allowed)
                 heavy = sum(manifest["parity"]["float32"][name]["operators"].values())
                 floats = heavy - len(stage.plan.layers) + len(stage.kept[backend])

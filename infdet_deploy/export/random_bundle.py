@@ -7,17 +7,17 @@ from pathlib import Path
 
 import onnx
 
-from infdet_deploy.export.bundle import export_bundle
+from infdet_deploy.export.bundle import export_bundle, seal
 from infdet_deploy.export.calibration import stage_tensors
 from infdet_deploy.export.int8 import insert, plan
-from infdet_deploy.export.int8_bundle import WRITTEN_FOR
+from infdet_deploy.export.int8_bundle import WRITTEN_FOR, int8_file
 from infdet_deploy.export.onnx import check_precision
 from infdet_deploy.export.stages import stage_specs
-from infdet_deploy.files import sha256, whole_folder
+from infdet_deploy.files import whole_folder
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.runtime.bundle import load_bundle
-from infdet_deploy.runtime.manifest import MANIFEST, write_manifest
+from infdet_deploy.runtime.manifest import MANIFEST
 from infdet_deploy.runtime.pipeline import open_bundle_stage
 from infdet_deploy.video.sample import sample_frames
 
@@ -66,7 +66,7 @@ def _add_int8(path: Path, preset_name: str, on_progress: Callable[[int, int, str
             calibrated = plan(onnx.load(str(folder / f"{name}.float32.onnx")), feeds[name])
             heavy = sum(manifest["parity"]["float32"][name]["operators"].values())
             for form, backend in WRITTEN_FOR.items():
-                file = folder / f"{name}.int8{'' if form == 'onnx' else f'.{form}'}.onnx"
+                file = folder / int8_file(name, form)
                 onnx.save(insert(calibrated, calibrated.layers, unsigned=backend == "openvino"), str(file))
                 if calibrated.layers:
                     check_precision(name, file, "int8", heavy - len(calibrated.layers))
@@ -75,7 +75,4 @@ def _add_int8(path: Path, preset_name: str, on_progress: Callable[[int, int, str
             "calibration": "seeded random frames and weights: for measuring speed only, accuracy was not judged",
             "calibration_frames": CLIPS * CLIP_FRAMES,
         }
-        manifest["files"] = {
-            file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in sorted(folder.iterdir())
-        }
-        write_manifest(folder, manifest)
+        seal(folder, manifest)

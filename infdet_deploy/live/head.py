@@ -4,10 +4,9 @@ import threading
 
 import numpy as np
 
-from infdet_deploy.errors import InfdetError
 from infdet_deploy.live.window import Features, Head
 from infdet_deploy.runtime.bundle import Bundle
-from infdet_deploy.runtime.pipeline import open_bundle_stage
+from infdet_deploy.runtime.pipeline import head_scores, open_bundle_stage
 
 
 class LiveHead:
@@ -25,12 +24,8 @@ class LiveHead:
         return self._scores
 
     def _scores(self, features: Features, first: int, length: int) -> np.ndarray:
-        feeds = {**features, "length": np.array([length], np.int64)}
         with self._lock:
-            scores = self._stage.run(feeds)["scores"]
-        if not np.isfinite(scores).all():
-            raise InfdetError(f"{self._what} gave scores that are not numbers; try float32")
-        return scores
+            return head_scores(self._stage, features, length, self._what)
 
     def close(self) -> None:
         self._stage.close()

@@ -102,11 +102,7 @@ class Detector(CompiledStages):
     def scores_of(self, features: dict[str, np.ndarray], frames: int, timings: Timings | None = None) -> np.ndarray:
         """What `features` gave for a clip of `frames` frames → its scores, as `scores` gives them."""
         with clock(timings, "head"):
-            length = np.array([valid_length(frames)], np.int64)
-            scores = self.stages["head"].run(features | {"length": length})["scores"]
-        if not np.isfinite(scores).all():
-            raise InfdetError(f"{self.backend} {self.precision} gave scores that are not numbers; try float32")
-        return scores
+            return head_scores(self.stages["head"], features, valid_length(frames), f"{self.backend} {self.precision}")
 
     def features(self, frames: np.ndarray, timings: Timings | None = None) -> dict[str, np.ndarray]:
         """frames uint8 [T, S, S] → `infrared_features` and `flow_features`, those that the network has, float32 [T', d]
@@ -157,6 +153,15 @@ class Detector(CompiledStages):
         if stop == len(frames):
             flow[stop - start - 1 :].clear()
         return flow
+
+
+def head_scores(head: Backend, features: Mapping[str, np.ndarray], length: int, what: str) -> np.ndarray:
+    """Features float32 [T', d] of each stream → scores float32 [T', C]. length: valid snippets; what: names the backend
+    and precision where it raises InfdetError, for scores that are not numbers."""
+    scores = head.run({**features, "length": np.array([length], np.int64)})["scores"]
+    if not np.isfinite(scores).all():
+        raise InfdetError(f"{what} gave scores that are not numbers; try float32")
+    return scores
 
 
 def detections_of(bundle: Bundle, scores: np.ndarray, frames: int, fps: float) -> list[Detection]:

@@ -59,6 +59,7 @@ class Mqtt:
         self._online = dict.fromkeys(self._cameras, True)
         self._connected = threading.Event()
         self._client = self._open(parts, port, f"infdet-{identity}")
+        self._client.loop_start()  # not before: its thread calls back, and uses this object's client
 
     def _open(self, parts: urllib.parse.SplitResult, port: int, client_id: str) -> "Client":
         try:
@@ -77,7 +78,6 @@ class Mqtt:
         client.on_connect = self._on_connect
         client.on_disconnect = lambda *_: self._connected.clear()
         client.connect_async(parts.hostname or "", port, keepalive=30)
-        client.loop_start()
         return client
 
     def _on_connect(self, client: "Client", _: Any, __: Any, reason: Any, ___: Any) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from infdet_deploy.benchmarks.cutting import Graph
     from infdet_deploy.model.network import InfDetNet
 
+NAMED = 3  # further culprits that one line names; of more it tells how many
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -68,8 +70,9 @@ class Bisection:
         """The finding in one line."""
         where = f"{self.stage} on {self.backend} {self.precision}"
         if self.culprits:
-            more = f", as are {', '.join(self.culprits[1:])}" if len(self.culprits) > 1 else ""
-            return f"{where}: {self.culprits[0]} is wrong with the right input{more}"
+            first, *others = self.culprits
+            names = ", ".join(others) if len(others) <= NAMED else f"{len(others)} more"
+            return f"{where}: {first} is wrong with the right input" + (f", as are {names}" if others else "")
         if self.first:
             return f"{where}: no module is wrong on its own; errors add up and leave tolerance at {self.first}"
         return f"{where}: every module within tolerance"

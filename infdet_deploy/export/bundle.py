@@ -78,11 +78,10 @@ def export_bundle(
     """Export `network` as the folder `out`.
 
     rule: how scores become detections; default_rule() where None. joined: also write the stage `network`, all others in
-    one graph, which holds every weight a second time; not in int8. conv2d: stages without 3D operators, which compute
-    the same. stream: also write the towers as steps over a clip that is still arriving, as ONNX. calibration,
-    max_map_drop: the clips that int8 is calibrated and judged on, and float16's ranges are measured on as well; the
-    points of mAP@0.5 that int8 may lose there. fps: frames per second of what the network was trained on, where that is
-    known.
+    one graph, which holds every weight a second time. conv2d: stages without 3D operators, which compute the same.
+    stream: also write the towers as steps over a clip that is still arriving, as ONNX. calibration, max_map_drop: the
+    clips that int8 is calibrated and judged on, and float16's ranges are measured on as well; the points of mAP@0.5
+    that int8 may lose there. fps: frames per second of what the network was trained on, where that is known.
 
     Raises ParityError when a stage, on any backend that this machine has, is not within its tolerance of the network,
     does not compute in its precision, or has a 3D operator that it must not have; then nothing is written; UsageError
@@ -165,8 +164,7 @@ def export_bundle(
         if int8 and calibration is not None:
             from infdet_deploy.export.int8_bundle import add_int8
 
-            stages_alone = {name: spec for name, spec in specs.items() if name != NETWORK}
-            add_int8(folder, manifest, stages_alone, calibration, checks, max_map_drop, tell)
+            add_int8(folder, manifest, specs, calibration, checks, max_map_drop, tell)
         if on_progress:
             on_progress(done, steps, "hashing")
         seal(folder, manifest)

@@ -16,7 +16,7 @@ from infdet_deploy.export.onnx import check_precision
 from infdet_deploy.export.sensitivity import Int8Stage, sensitivity
 from infdet_deploy.export.stages import StageSpec
 from infdet_deploy.runtime.backends.base import open_stage
-from infdet_deploy.runtime.bundle import Bundle
+from infdet_deploy.runtime.bundle import NETWORK, Bundle
 from infdet_deploy.runtime.pipeline import Detector
 
 PROBES, PROBE_FRAMES = 2, 32  # clips, and frames of each, that a layer's sensitivity is measured on
@@ -44,15 +44,30 @@ def add_int8(
 ) -> None:
     """Write STAGE.int8.onnx and STAGE.int8.openvino.onnx from the float32 files in `folder`; complete the manifest.
 
-    checks: for each clip of `eager_tensors` its stages' inputs and outputs, on which the error is measured too, beside
-    the clips held out. Raises ParityError where a stage's error or the loss of detections cannot be held.
+    specs: of the stages, with `network` among them where it is wanted. checks: for each clip of `eager_tensors` its
+    stages' inputs and outputs, on which the error is measured too, beside the clips held out. Raises ParityError where
+    a stage's error or the loss of detections cannot be held.
     """
     report("calibrating")
-    stages = _calibrate(folder, specs, calibration, checks, report)
+    stages = _calibrate(folder, {n: spec for n, spec in specs.items() if n != NETWORK}, calibration, checks, report)
+    network = _joined(folder, calibration, checks, report) if NETWORK in specs else None
     details: dict[str, Any] = {
         name: {"sensitivity": errors, "float32_layers": {}} for name, (_, errors) in stages.items()
     }
+    if network:
+        details[NETWORK] = {"float32_layers": {}}
     manifest["parity"]["int8"] = details
+
+    def enter(name: str, form: str, error: float, layers: int, kept: list[str]) -> None:
+        """Put a file that was written into the manifest; fails when too little of it is int8."""
+        heavy = sum(manifest["parity"]["float32"][name]["operators"].values())
+        file = folder / int8_file(name, form)
+        operators = "operators" if form == "onnx" else f"operators_{form}"
+        details[name][form] = error
+        details[name][operators] = check_precision(name, file, "int8", heavy - layers + len(kept))
+        details[name]["float32_layers"][form] = kept
+        manifest["stages"][name]["files"].setdefault(form, {})["int8"] = file.name
+
     manifest["int8"] = {
         "calibration": calibration.source,
         "calibration_frames": sum(map(len, calibration.windows)),
@@ -68,23 +83,37 @@ def add_int8(
         while True:
             for name, (stage, _) in stages.items():
                 report(f"{name} int8 {backend}")
-                file = folder / int8_file(name, form)
-                details[name][form] = stage.write(backend, file, allowed)
-                heavy = sum(manifest["parity"]["float32"][name]["operators"].values())
-                floats = heavy - len(stage.plan.layers) + len(stage.kept[backend])
-                operators = "operators" if form == "onnx" else f"operators_{form}"
-                details[name][operators] = check_precision(name, file, "int8", floats)
-                details[name]["float32_layers"][form] = stage.kept[backend]
-                manifest["stages"][name]["files"].setdefault(form, {})["int8"] = file.name
+                error = stage.write(backend, folder / int8_file(name, form), allowed)
+                enter(name, form, error, len(stage.plan.layers), stage.kept[backend])
             with Detector(Bundle(folder, manifest), backend, "int8") as detector:
                 ours = run_clips(detector, calibration.judged)
             result = judge(reference, ours, calibration.judged, classes, max_map_drop)
             manifest["int8"]["detections"][backend] = result | {"stage_error_allowed": allowed}
-            if result["passed"]:
+            why = "" if result["passed"] else _lost(result, backend, max_map_drop)
+            if not why and network:
+                report(f"{NETWORK} int8 {backend}")
+                kept = [f"{NETWORK}/{layer}" for stage, _ in stages.values() for layer in stage.kept[backend]]
+                error = network.write_keeping(backend, folder / int8_file(NETWORK, form), kept)
+                enter(NETWORK, form, error, len(network.plan.layers), kept)
+                if not error <= tolerance("onnx", "int8"):  # so that NaN fails
+                    why = (
+                        f"{NETWORK} int8 on {backend} has an error of {error:.1e}, allowed "
+                        f"{tolerance('onnx', 'int8'):.0e}; nothing was written: calibrate on more clips, or export "
+                        "without --network"
+                    )
+            if not why:
                 break
             allowed *= LOWERED
             if allowed < STRICTEST:
-                raise ParityError(_lost(result, backend, max_map_drop))
+                raise ParityError(why)
+
+
+def _joined(folder: Path, calibration: Calibration, checks: Checks, report: Callable[[str], None]) -> Int8Stage:
+    """`network` calibrated: which of its layers are int8 its stages decide, so none is measured alone."""
+    report(f"{NETWORK} int8, calibrating")
+    windows = ({"frames": window} for window in calibration.windows)
+    calibrated = plan(onnx.load(str(folder / f"{NETWORK}.float32.onnx")), windows)
+    return Int8Stage(calibrated, (), [check[NETWORK] for check in checks])
 
 
 def _calibrate(
@@ -115,7 +144,8 @@ def _calibrate(
             raise UsageError(
                 f"int8: {name} has no convolution that could be int8 (this fusion has none); export without --int8"
             )
-        errors = sensitivity(calibrated, probes[name], spec.outputs[0].name)
+        # The shortest check clip too: of a single feature, which no others make up for, it is often the worst.
+        errors = sensitivity(calibrated, [*probes[name], checks[0][name]], spec.outputs[0].name)
         tensors = [*measured[name], *(check[name] for check in checks)]
         stages[name] = Int8Stage(calibrated, tuple(errors), tensors), errors
     return stages

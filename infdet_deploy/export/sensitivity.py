@@ -60,7 +60,7 @@ class Int8Stage:
         fewest, most, error = 0, len(self.order), float("nan")
         tried = 0
         while fewest < most:
-            error = self._try(backend, file, tried)
+            error = self.write_keeping(backend, file, self.order[:tried])
             if error <= allowed:
                 most = tried
             else:
@@ -72,11 +72,12 @@ class Int8Stage:
                 "nothing was written: export without --int8, or calibrate on more clips"
             )
         if last != most:
-            error = self._try(backend, file, most)
+            error = self.write_keeping(backend, file, self.order[:most])
         return error
 
-    def _try(self, backend: str, file: Path, count: int) -> float:
-        kept = self.kept[backend] = list(self.order[:count])
+    def write_keeping(self, backend: str, file: Path, layers: Sequence[str]) -> float:
+        """Write the stage for a backend with these layers in float32; returns the error, as `write` does."""
+        kept = self.kept[backend] = list(layers)
         onnx.save(insert(self.plan, set(self.plan.layers) - set(kept), UNSIGNED[backend]), str(file))
         inputs = tuple(value.name for value in self.plan.model.graph.input)
         (output,) = (value.name for value in self.plan.model.graph.output)

@@ -12,7 +12,7 @@ pytest.importorskip("onnxruntime")
 
 from onnx import numpy_helper
 
-from infdet_deploy.agreement import CHECK_FRAMES, compare
+from infdet_deploy.agreement import CHECK_FRAMES, compare, parse_tolerances
 from infdet_deploy.annotations import Clip, Instance
 from infdet_deploy.datasets.folder import holds_annotations
 from infdet_deploy.errors import ParityError, UsageError
@@ -26,8 +26,9 @@ from infdet_deploy.export.stages import build_stage, stage_specs
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.runtime.backends.base import open_stage
+from infdet_deploy.runtime.bundle import NETWORK
 from infdet_deploy.runtime.detections import Detection
-from infdet_deploy.runtime.pipeline import Detector
+from infdet_deploy.runtime.pipeline import Detector, open_bundle_stage
 from infdet_deploy.video import Video
 from infdet_deploy.video.sample import sample_frames
 from tests.engines.judge import built_for_rtx
@@ -299,6 +300,7 @@ def test_the_command_refuses_int8_without_clips(command):
 
 @pytest.mark.slow
 def test_a_bundle_with_int8(tmp_path, network):
+    from infdet_deploy.benchmarks.bisect import bisect
     from infdet_deploy.benchmarks.parity import sample_references, stage_parity
     from infdet_deploy.runtime.bundle import load_bundle
 
@@ -308,12 +310,21 @@ def test_a_bundle_with_int8(tmp_path, network):
         write_video(clips / f"{index}.mkv", sample_frames(60, 64, seed=10 + index), "ffv1", "gray")
     calibration = read_calibration(clips, 64, "resize", network.config.classes)
     out = export_bundle(
-        network, tmp_path / "a.infdet", precisions=("float32", "int8"), formats=("onnx",), calibration=calibration
-    )
+        network, tmp_path / "a.infdet", precisions=("float32", "int8"), formats=("onnx",), joined=True,
+        calibration=calibration,
+    )  # fmt: skip
     bundle = load_bundle(out)
     assert set(bundle.precisions) == {"int8", "float32"}
     manifest = json.loads((out / "manifest.json").read_text())
-    for stage, entry in manifest["parity"]["int8"].items():
+    int8 = manifest["parity"]["int8"]
+    joined = {form: len(kept) for form, kept in int8[NETWORK].pop("float32_layers").items()}
+    assert joined == {f: sum(len(int8[stage]["float32_layers"][f]) for stage in bundle.stages) for f in joined}
+    for form, key in (("onnx", "operators"), ("openvino", "operators_openvino")):
+        assert int8[NETWORK][form] <= 5e-2
+        assert int8[NETWORK][key]["int8"] == sum(int8[stage][key]["int8"] for stage in bundle.stages)
+    for stage, entry in int8.items():
+        if stage == NETWORK:
+            continue
         assert max(entry["onnx"], entry["openvino"]) <= 5e-2
         heavy = sum(manifest["parity"]["float32"][stage]["operators"].values())
         for form, operators in (("onnx", entry["operators"]), ("openvino", entry["operators_openvino"])):
@@ -324,14 +335,26 @@ def test_a_bundle_with_int8(tmp_path, network):
         assert manifest["stages"][stage]["files"]["openvino"] == {"int8": f"{stage}.int8.openvino.onnx"}
     assert all(result["passed"] for result in manifest["int8"]["detections"].values())
     checked = [row for row in stage_parity(bundle, sample_references(network)) if row.precision == "int8"]
-    assert len(checked) == 4 * 2 * 3
+    assert len(checked) == 5 * 2 * 3
     assert all(result.passed for result in checked)
+    tower = sample_references(network, (32,))[0]["infrared_tower"]
+    strict = parse_tolerances(["int8=1e-4"])  # 8 bits are not that good in any layer
+    found = bisect(bundle, network, "infrared_tower", "openvino", "int8", tower, strict)
+    assert found.first == found.culprits[0] == "infrared_tower/Conv3d_1a_7x7"
+    assert len(found.culprits) > 50
+    assert found.summary.endswith(f"is wrong with the right input, as are {len(found.culprits) - 1} more")
     frames = sample_frames(100, 64, seed=99)
     with Detector(bundle) as detector:
         reference = detector.scores(frames)
     for backend in ("openvino", "onnxruntime"):
         with Detector(bundle, backend, "int8") as detector:
             assert np.abs(detector.scores(frames) - reference).max() < 3e-2
+            apart = detector.scores(frames)
+        runner = open_bundle_stage(bundle, NETWORK, backend, "int8")
+        assert np.abs(runner.run({"frames": frames})["scores"] - apart).max() < 1e-2  # ranges of a little other clips
+        runner.close()
+    built = built_for_rtx(bundle.stage_file(NETWORK, "int8"), manifest["stages"][NETWORK]["inputs"])
+    assert built.convolutions["int8"] >= int8[NETWORK]["operators"]["int8"] - INT8_LAYERS["head"]
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -66,10 +66,10 @@ def contenders(bundle: Bundle, backends: str = "openvino", precisions: str = "al
 class Timed:
     """What was measured of one contender.
 
-    first_start: where nothing was compiled yet; None for a backend that keeps nothing of it. ready: the start of the
-    process that is timed, then; None where it did not load. runs: the timed ones, in their order. peak_memory_bytes: of its process. joules:
-    of all timed runs together, by `processor` and `gpu`, where the machine tells. error: why it did not finish, in one
-    line.
+    first_start: where nothing was compiled yet; None for a backend that keeps nothing of it. ready: the start after it,
+    of the process that is timed; None where it did not load. runs: the timed ones, in their order. peak_memory_bytes:
+    of that process. joules: of all timed runs together, by `processor` and `gpu`, where the machine tells. error: why
+    it did not finish, in one line.
     """
 
     contender: Contender

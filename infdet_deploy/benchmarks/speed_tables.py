@@ -113,7 +113,8 @@ def _stages(report: Mapping[str, Any], rows: list[dict[str, Any]]) -> Table:
 
 def _cost(report: Mapping[str, Any], rows: list[dict[str, Any]]) -> Table:
     columns = [
-        "contender", "features", "scores", "detections", "start s", "again s", "peak MB", "of floor", "towers", "J/frame",
+        "contender", "features", "scores", "detections", "start s", "again s", "peak MB", "of floor", "towers",
+        "J/frame",
     ]  # fmt: skip
     body = []
     for row in rows:

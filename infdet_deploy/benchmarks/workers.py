@@ -19,6 +19,7 @@ import numpy as np
 
 from infdet_deploy.errors import BackendError, first_line, one_line
 from infdet_deploy.machine import peak_memory_bytes
+from infdet_deploy.processes import start_deaf
 from infdet_deploy.runtime.bundle import Bundle
 from infdet_deploy.runtime.detections import Detection
 from infdet_deploy.runtime.pipeline import Detector, detections_of
@@ -82,7 +83,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=target or serve, args=(theirs, job), daemon=True)
-        self._process.start()
+        start_deaf(self._process)
         theirs.close()
 
     def ready(self) -> Ready:
@@ -137,7 +138,6 @@ class Worker:
 
 def serve(pipe: Connection, job: Job) -> None:
     """The child: load, run once, then do what the pipe asks until it ends. Answers are objects, errors are texts."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of Ctrl-C too, and ends its children
     try:
         with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
             _serve(pipe, job)

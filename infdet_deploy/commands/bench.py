@@ -128,7 +128,12 @@ def random_bundle(preset_name: str, precisions: str = "float32") -> "Bundle":
     # In a process of its own, whose memory and threads end with it.
     worker = multiprocessing.get_context("spawn").Process(target=_export_random, args=(preset_name, path, wanted))
     worker.start()
-    worker.join()
+    try:
+        worker.join()
+    except KeyboardInterrupt:  # which a Ctrl-C is to the worker too: it removes what it began
+        worker.join(10)
+        worker.terminate()
+        raise
     if worker.exitcode:
         raise InfdetError(f"could not export preset {preset_name} into {path}; the lines above say why")
     return load_bundle(path)
@@ -140,6 +145,8 @@ def _export_random(preset_name: str, path: Path, precisions: tuple[str, ...]) ->
 
         with progress("export") as update:
             export_random(preset_name, path, precisions, update)
+    except KeyboardInterrupt:
+        sys.exit(1)
     except Exception as error:
         line = one_line(error)
         if line is None:

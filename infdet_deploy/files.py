@@ -14,6 +14,11 @@ from pathlib import Path
 from typing import Any
 
 
+def user_cache() -> Path:
+    """The folder for what can be made again: `infdet-deploy` in XDG_CACHE_HOME, or in ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infdet-deploy"
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -23,11 +28,11 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path | str, staging: Path | None = None) -> Iterator[Path]:
+def whole_file(path: Path | str, staging: Path | None = None, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path to write; on success it becomes `path`, on any error nothing is left.
 
     The temporary name keeps the suffix of `path`, since some writers choose their format by it. The file lies beside
-    `path`, or in the folder `staging` of the same file system.
+    `path`, or in the folder `staging` of the same file system. Without `sync` a crash of the machine may damage it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,9 +42,11 @@ def whole_file(path: Path | str, staging: Path | None = None) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o644)
-        _sync(temporary)
+        if sync:
+            _sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        if sync:
+            _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,8 +1,11 @@
 """The same work on many things, in several processes."""
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import resource_tracker
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from infdet_deploy.machine import cpu_count
@@ -27,3 +30,21 @@ def in_processes(
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def start_deaf(process: BaseProcess) -> None:
+    """Start a process that Ctrl-C does not reach, from its first instruction on; its parent hears it, and ends it.
+
+    Only the main thread may call this. Raises KeyboardInterrupt, after the start, for a Ctrl-C during it.
+    """
+    resource_tracker.ensure_running()  # it lets Ctrl-C through again once it has started its own process
+    heard: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))  # half a start could not be undone
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the child inherits
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if heard:
+        raise KeyboardInterrupt

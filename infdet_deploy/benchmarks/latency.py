@@ -12,7 +12,8 @@ import numpy as np
 from infdet_deploy.benchmarks.energy import ProcessorEnergy, gpu_energy
 from infdet_deploy.benchmarks.workers import FPS, SETTLE_S, Job, Ready, Run, Worker
 from infdet_deploy.errors import BackendError, UsageError
-from infdet_deploy.runtime.backends.base import BACKENDS, available, ready, stage_format, takes
+from infdet_deploy.files import user_cache
+from infdet_deploy.runtime.backends.base import BACKENDS, CACHED, available, ready, stage_format, takes
 from infdet_deploy.runtime.bundle import Bundle
 from infdet_deploy.snippets import MIN_FRAMES
 from infdet_deploy.video.sample import sample_frames
@@ -65,12 +66,14 @@ def contenders(bundle: Bundle, backends: str = "openvino", precisions: str = "al
 class Timed:
     """What was measured of one contender.
 
-    ready: None where it did not load. runs: the timed ones, in their order. peak_memory_bytes: of its process. joules:
-    of all timed runs together, by `processor` and `gpu`, where the machine tells. error: why it did not finish, in one
-    line.
+    first_start: where nothing was compiled yet; None for a backend that keeps nothing of it. ready: the start after it,
+    of the process that is timed; None where it did not load. runs: the timed ones, in their order. peak_memory_bytes:
+    of that process. joules: of all timed runs together, by `processor` and `gpu`, where the machine tells. error: why
+    it did not finish, in one line.
     """
 
     contender: Contender
+    first_start: Ready | None = None
     ready: Ready | None = None
     runs: list[Run] = field(default_factory=list)
     peak_memory_bytes: int = 0
@@ -107,19 +110,24 @@ def measure(
             on_run(done, total, entry.name)
 
     meter, gpu = ProcessorEnergy(), gpu_energy() if any(e.backend == "tensorrt" for e in entries) else None
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as children:
+    with _scratch() as folder, contextlib.ExitStack() as children:
         clip = Path(folder) / "clip.npy"
         np.save(clip, sample_frames(frames, bundle.size))
         workers: list[Worker | None] = []
         for one in found:
             entry = one.contender
-            worker = Worker(entry.name, Job(bundle, entry.backend, entry.precision, clip, preset), target)
-            children.callback(worker.close)
-            workers.append(worker)
+            job = Job(bundle, entry.backend, entry.precision, clip, Path(folder), preset)
+            workers.append(None)
             try:  # one after another, so that each has the machine to itself while it loads
+                if entry.backend in CACHED:
+                    with contextlib.closing(Worker(entry.name, job, target)) as worker:
+                        one.first_start = worker.ready()
+                worker = Worker(entry.name, job, target)
+                children.callback(worker.close)
                 one.ready = worker.ready()
+                workers[-1] = worker
             except BackendError as error:
-                one.error, workers[-1] = str(error), None
+                one.error = str(error)
             advance(entry)
         for run in range(1 - WARM_UP_RUNS, runs):
             for index, one in enumerate(found):
@@ -145,3 +153,12 @@ def measure(
                 with contextlib.suppress(BackendError):
                     one.peak_memory_bytes = worker_of.peak_memory_bytes()
     return found
+
+
+def _scratch() -> "tempfile.TemporaryDirectory[str]":
+    """A temporary folder for the clip and compiled stages, some GB: beside the user's cache rather than in memory."""
+    try:
+        user_cache().mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix="bench-", dir=user_cache())
+    except (OSError, RuntimeError):
+        return tempfile.TemporaryDirectory()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from infdet_deploy.machine import cpu_count
+from infdet_deploy.processes import start_deaf
 from infdet_deploy.runtime.backends.base import stage_format
 from infdet_deploy.runtime.bundle import Bundle
 from infdet_deploy.snippets import feature_length
@@ -37,9 +38,9 @@ def measure_peaks(side: int = SIDE, copied_bytes: int = COPIED_BYTES) -> dict[st
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(theirs, side, copied_bytes), daemon=True)
-    child.start()
-    theirs.close()
     try:
+        start_deaf(child)
+        theirs.close()
         found = ours.recv()
     except EOFError:  # not what the user asked for: without peaks there is no roofline, and the rest stands
         found = {"multiply_adds_per_s": dict.fromkeys(_TYPES), "bytes_per_s": None}

@@ -14,7 +14,7 @@ from infdet_deploy.benchmarks import roofline
 from infdet_deploy.benchmarks.energy import NOT_TOLD
 from infdet_deploy.benchmarks.latency import EAGER, PAPER_FRAMES_PER_S, REAL_TIME_FPS, WARM_UP_RUNS, Timed
 from infdet_deploy.benchmarks.statistics import summary
-from infdet_deploy.benchmarks.workers import Answer
+from infdet_deploy.benchmarks.workers import Answer, Ready
 from infdet_deploy.machine import cpu_count, processor_name
 from infdet_deploy.runtime.bundle import Bundle
 from infdet_deploy.runtime.detections import compare_detections
@@ -104,13 +104,17 @@ def _row(
             name: float(np.median([run.stages_s[name] for run in one.runs]) * 1000)
             for name in (*bundle.stages, "detections")
         },
-        "load_s": one.ready.load_s,
-        "start_s": one.ready.load_s + one.ready.first_s,
+        "start": _start(one.first_start or one.ready),
+        "second_start": _start(one.ready) if one.first_start else None,
         "peak_memory_mb": one.peak_memory_bytes / 2**20,
         "accuracy": None if reference is None or not reference.ready else _accuracy(one.ready.answer, reference),
         "roofline": None if peaks is None else _fraction(bundle, one, frames, ms["median"] / 1000, peaks),
         "joules_per_frame": None if joules is None else joules / (frames * len(times)),
     }
+
+
+def _start(ready: Ready) -> dict[str, float]:
+    return {"load_s": ready.load_s, "first_result_s": ready.load_s + ready.first_s}
 
 
 def _median_ms(one: Timed) -> float:

@@ -6,6 +6,7 @@ the parent, wait without spinning, and end with it.
 
 import contextlib
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ import numpy as np
 
 from infdet_deploy.errors import BackendError, first_line, one_line
 from infdet_deploy.machine import peak_memory_bytes
+from infdet_deploy.processes import start_deaf
 from infdet_deploy.runtime.bundle import Bundle
 from infdet_deploy.runtime.detections import Detection
 from infdet_deploy.runtime.pipeline import Detector, detections_of
@@ -31,14 +33,15 @@ SETTLE_S = 0.02
 class Job:
     """What a process is to run. clip: a .npy file, uint8 [T, S, S], which preparing the input leaves out of its memory.
 
-    backend: one of the runtime's, or `eager`; preset: whose seeded random weights `eager` takes where the bundle holds
-    none.
+    backend: one of the runtime's, or `eager`; cache: a folder in place of the user's cache; preset: whose seeded random
+    weights `eager` takes where the bundle holds none.
     """
 
     bundle: Bundle
     backend: str
     precision: str
     clip: Path
+    cache: Path
     preset: str | None = None
 
 
@@ -61,7 +64,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Ready:
-    """load_s: from the bundle on disk to compiled stages; first_s: the first run, which many a library prepares in."""
+    """load_s: from the bundle on disk, unchecked, to compiled stages; first_s: the first run, which many a library
+    prepares in."""
 
     load_s: float
     first_s: float
@@ -79,7 +83,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=target or serve, args=(theirs, job), daemon=True)
-        self._process.start()
+        start_deaf(self._process)
         theirs.close()
 
     def ready(self) -> Ready:
@@ -134,7 +138,6 @@ class Worker:
 
 def serve(pipe: Connection, job: Job) -> None:
     """The child: load, run once, then do what the pipe asks until it ends. Answers are objects, errors are texts."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of Ctrl-C too, and ends its children
     try:
         with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
             _serve(pipe, job)
@@ -145,6 +148,7 @@ def serve(pipe: Connection, job: Job) -> None:
 
 
 def _serve(pipe: Connection, job: Job) -> None:
+    os.environ["XDG_CACHE_HOME"] = str(job.cache)
     frames = np.load(job.clip)
     start = time.perf_counter()
     score = _open(job)
@@ -180,7 +184,7 @@ def _open(job: Job) -> Scores:
         weights = job.bundle.path / WEIGHTS
         network = eager.reference_network(weights if weights.is_file() else None, job.preset)
         return lambda frames, seconds: eager.run(network, frames[: len(frames) // 4 * 4], seconds)
-    detector = Detector(job.bundle, job.backend, job.precision)
+    detector = Detector(job.bundle.path, job.backend, job.precision)
 
     def score(frames: np.ndarray, seconds: dict[str, float]) -> tuple[Mapping[str, np.ndarray], np.ndarray]:
         features = detector.features(frames, seconds)

@@ -19,11 +19,17 @@ from infdet_deploy.errors import InfdetError, one_line
 
 __all__ = ["app", "bench", "bundles", "datasets", "evaluation", "live", "main", "training", "verify", "weights"]
 
+INTERRUPTED = 130  # the exit status that Ctrl-C gives: 128 + SIGINT
+
 
 def main() -> None:
     """Entry point: every error a user can cause is one line on stderr and exit status 1 or 2."""
     try:
         app()
+    except SystemExit as leaving:
+        if leaving.code == INTERRUPTED:
+            print("infdet-deploy: interrupted", file=sys.stderr)
+        raise
     except Exception as error:
         line = one_line(error)
         if line is None:

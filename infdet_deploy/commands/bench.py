@@ -2,7 +2,6 @@
 
 import importlib.util
 import multiprocessing
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from infdet_deploy.commands.bundles import newest_bundle
 from infdet_deploy.console import progress, say
 from infdet_deploy.errors import InfdetError, UsageError, missing_package, one_line
+from infdet_deploy.files import user_cache
 
 if TYPE_CHECKING:
     from infdet_deploy.runtime.bundle import Bundle
@@ -113,8 +113,7 @@ def random_bundle(preset_name: str, precisions: str = "float32") -> "Bundle":
                 raise UsageError(f"no precision '{precision}'; precisions are {', '.join(RANDOM_PRECISIONS)}, or all")
         if "int8" in wanted and not available("onnxruntime"):
             raise missing_package("onnxruntime", "onnxruntime", "int8 of a preset")
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infdet-deploy"
-    path = root / f"{preset_name}-random-2.infdet"
+    path = user_cache() / f"{preset_name}-random-2.infdet"
     if path.is_dir():
         try:
             bundle = load_bundle(path)
@@ -129,7 +128,12 @@ def random_bundle(preset_name: str, precisions: str = "float32") -> "Bundle":
     # In a process of its own, whose memory and threads end with it.
     worker = multiprocessing.get_context("spawn").Process(target=_export_random, args=(preset_name, path, wanted))
     worker.start()
-    worker.join()
+    try:
+        worker.join()
+    except KeyboardInterrupt:  # which a Ctrl-C is to the worker too: it removes what it began
+        worker.join(10)
+        worker.terminate()
+        raise
     if worker.exitcode:
         raise InfdetError(f"could not export preset {preset_name} into {path}; the lines above say why")
     return load_bundle(path)
@@ -141,6 +145,8 @@ def _export_random(preset_name: str, path: Path, precisions: tuple[str, ...]) ->
 
         with progress("export") as update:
             export_random(preset_name, path, precisions, update)
+    except KeyboardInterrupt:
+        sys.exit(1)
     except Exception as error:
         line = one_line(error)
         if line is None:

@@ -14,6 +14,7 @@
 import os
 import stat
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from infdet_deploy.agreement import PRECISIONS
 from infdet_deploy.config import from_dict
 from infdet_deploy.errors import BundleError, ConfigError, UsageError
 from infdet_deploy.files import sha256
+from infdet_deploy.machine import cpu_count
 from infdet_deploy.runtime.detections import DetectionRule
 from infdet_deploy.runtime.external_data import has_external_data
 from infdet_deploy.runtime.manifest import (
@@ -42,6 +44,8 @@ STAGES = ("fen", "infrared_tower", "flow_tower", "head")
 NETWORK = "network"  # all stages joined in one graph, where the bundle holds it
 # The stages of a network with these streams, in the order in which data passes them.
 STAGES_OF = {"both": STAGES, "infrared": ("infrared_tower", "head"), "flow": ("fen", "flow_tower", "head")}
+
+MOST_THREADS = 8  # that check a bundle's files; more wait for the disk
 
 
 def stream_stage(tower: str) -> str:
@@ -110,6 +114,10 @@ class Bundle:
         """A stage's tensors and files; of a tower as steps as well."""
         stages = self.manifest["stages"]
         return stages[stage] if stage in stages or self.stream is None else self.stream["stages"][stage]
+
+    def digest(self, name: str) -> str | None:
+        """SHA-256 of one of its files; None where the manifest is still without `files`."""
+        return self.manifest.get("files", {}).get(name, {}).get("sha256")
 
     @property
     def precisions(self) -> tuple[str, ...]:
@@ -199,8 +207,15 @@ def _check_files(folder: Path, files: dict[str, dict[str, Any]]) -> None:
             raise BundleError(
                 f"{folder}: {what} '{short(entry.name)}' is not listed in the manifest; remove it or export again"
             )
-    for name, listed in files.items():
-        check_file(folder, name, listed)
+    # The largest first, so that no thread is left alone with it at the end. Hashing holds no lock of the interpreter.
+    names = sorted(files, key=lambda name: files[name]["bytes"], reverse=True)
+    with ThreadPoolExecutor(min(cpu_count(), MOST_THREADS)) as threads:
+        checks = {name: threads.submit(check_file, folder, name, files[name]) for name in names}
+        try:
+            for name in files:  # of several files at fault, name the one that the manifest lists first
+                checks[name].result()
+        finally:
+            threads.shutdown(cancel_futures=True)
 
 
 def _check_content(bundle: Bundle) -> None:

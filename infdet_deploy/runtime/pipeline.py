@@ -35,7 +35,7 @@ def open_bundle_stage(
     spec = bundle.entry(stage)
     path = bundle.stage_file(stage, precision, bundle.form_for(stage, precision, backend, stage_format(backend)))
     inputs, outputs = (tuple(tensor["name"] for tensor in spec[end]) for end in ("inputs", "outputs"))
-    return open_stage(backend, path, precision, inputs, outputs, shapes)
+    return open_stage(backend, path, precision, inputs, outputs, shapes, bundle.digest(path.name))
 
 
 class CompiledStages:

@@ -21,6 +21,8 @@ BACKENDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 BUILT_AHEAD = ("tensorrt",)
 # Backends that are faster where they know the shapes of all inputs as they compile.
 FIXED_SHAPES = ("openvino",)
+# Backends that keep what they compiled.
+CACHED = ("openvino",)
 
 
 class Backend(Protocol):
@@ -68,10 +70,12 @@ def open_stage(
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    digest: str | None = None,
 ) -> Backend:
     """Compile the stage at `path`.
 
-    shapes: of inputs, where they never vary; a backend that is faster for one shape then takes no other. Raises
+    shapes: of inputs, where they never vary; a backend that is faster for one shape then takes no other. digest: the
+    file's SHA-256, where it was checked; a backend may then keep what it compiled (`compiled_cache.py`). Raises
     UsageError for an unknown backend and BackendError when it is not installed or refuses the graph.
     """
     if backend not in BACKENDS:
@@ -83,8 +87,10 @@ def open_stage(
         raise missing_package(package, extra, f"backend {backend}")
     try:
         module = importlib.import_module(f"infdet_deploy.runtime.backends.{backend}")
-        fixed = {"shapes": shapes} if shapes and backend in FIXED_SHAPES else {}
-        return module.open_stage(path, precision, inputs, outputs, **fixed)
+        options: dict[str, object] = {"shapes": shapes} if shapes and backend in FIXED_SHAPES else {}
+        if digest and backend in CACHED:
+            options["digest"] = digest
+        return module.open_stage(path, precision, inputs, outputs, **options)
     except InfdetError:
         raise
     except Exception as error:

@@ -6,12 +6,28 @@ from pathlib import Path
 import numpy as np
 import openvino
 
+from infdet_deploy.files import sha256
+from infdet_deploy.machine import cpu_features
+from infdet_deploy.runtime import compiled_cache
+
+# Left to itself OpenVINO computes all of a graph in bfloat16 where the CPU has it. Each operator is to compute in the
+# type that the graph gives it: what is typed bfloat16 then does, what must stay float32 does too.
+# CACHE_MODE: what is exported holds the weights, so that the ONNX file is not read again.
+PROPERTIES = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "CACHE_MODE": "OPTIMIZE_SPEED"}
+
 
 class OpenVinoStage:
     """A stage compiled by OpenVINO. Float16 files hold float16 weights; the arithmetic on a CPU is float32."""
 
-    def __init__(self, compiled: openvino.CompiledModel, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
-        self._compiled = compiled
+    def __init__(
+        self,
+        compiled: openvino.CompiledModel,
+        inputs: tuple[str, ...],
+        outputs: tuple[str, ...],
+        weights: np.ndarray | None = None,
+    ) -> None:
+        """weights: memory that the compiled graph reads and does not own."""
+        self._compiled, self._weights = compiled, weights
         self.inputs, self.outputs = inputs, outputs
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -19,7 +35,7 @@ class OpenVinoStage:
         return {name: results[name] for name in self.outputs}
 
     def close(self) -> None:
-        del self._compiled
+        del self._compiled, self._weights
 
 
 def open_stage(
@@ -28,14 +44,39 @@ def open_stage(
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    digest: str | None = None,
 ) -> OpenVinoStage:
-    # Left to itself OpenVINO computes all of a graph in bfloat16 where the CPU has it. Each operator is to compute in
-    # the type that the graph gives it: what is typed bfloat16 then does, what must stay float32 does too.
-    properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    """Compile a stage, or take it from the cache when it was compiled before. digest: the file's SHA-256, already
+    checked; without it the cache is left alone."""
     core = openvino.Core()
+    key = None
+    if digest is not None and compiled_cache.folder() is not None:
+        key = _key(core, digest, shapes)
+        kept = compiled_cache.load(key)
+        if kept is not None:
+            try:
+                tensor = openvino.Tensor(kept, shared_memory=True)
+                return OpenVinoStage(core.import_model(tensor, "CPU", PROPERTIES), inputs, outputs, kept)
+            except RuntimeError:  # written by hand or by another OpenVINO of the same name; replaced below
+                pass
     model = core.read_model(str(path))
     if shapes:
         # Without shape arithmetic before every node: a third of the time of small networks with short inputs.
         model.reshape({name: openvino.PartialShape(list(shape)) for name, shape in shapes.items()})
-    compiled = core.compile_model(model, "CPU", properties)
+    compiled = core.compile_model(model, "CPU", PROPERTIES)
+    if key is not None and sha256(path) == digest:  # a file replaced since it was checked belongs to another key
+        compiled_cache.store(key, compiled.export_model().getbuffer())
     return OpenVinoStage(compiled, inputs, outputs)
+
+
+def _key(core: openvino.Core, digest: str, shapes: Mapping[str, tuple[int, ...]] | None) -> str:
+    """Of all that a compiled graph depends on; of the processor too, since homes are shared and images move."""
+    return compiled_cache.key_of(
+        openvino=openvino.get_version(),
+        processor=core.get_property("CPU", "FULL_DEVICE_NAME"),
+        capabilities=sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
+        features=sorted(cpu_features()),
+        properties=PROPERTIES,
+        file=digest,
+        shapes=dict(shapes or {}),
+    )

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench cpp clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
@@ -18,6 +18,13 @@ lint: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/infdet-deploy bench --preset infdet --frames 100 --runs 10 --backends all
+
+# The C++ library, its programs and its native tests; `make test` also drives it from Python.
+cpp: .venv/ready
+	cmake -S cpp -B build/cpp -DINFDET_TESTS=ON -DINFDET_WERROR=ON \
+		-DOpenVINO_DIR="$$($(BIN)/python -c 'from openvino.utils import get_cmake_path; print(get_cmake_path())')"
+	cmake --build build/cpp --parallel
+	ctest --test-dir build/cpp --output-on-failure
 
 # torch goes in first and by its exact release; everything after it then finds it in place.
 .venv/ready: pyproject.toml constraints.txt

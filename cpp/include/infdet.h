@@ -70,6 +70,8 @@ typedef struct infdet_options {
   const char *precision;  /* "float32" (default), "bfloat16", "float16" or "int8", as the bundle holds */
   int32_t chunk_snippets; /* snippets of 8 frames computed at once, 1 to 4096; 32 by default. Fewer take less memory */
   int32_t threads;        /* processor threads that a backend may use; 0, the default, leaves it to the backend */
+  int32_t live;           /* 1: for infdet_open_live alone; the bundle was exported with --stream. 0, the default: for
+                             infdet_detect and infdet_open_stream */
 } infdet_options;
 
 /* One action: times in seconds from the first frame; score 0 to 1. */
@@ -128,18 +130,32 @@ INFDET_API infdet_status infdet_detect(const infdet_model *model, const uint8_t 
 /* Give an array of infdet_detect back. Null is allowed; one given back before is refused. */
 INFDET_API infdet_status infdet_free_detections(infdet_detection *found);
 
-/* Start a stream of frames; fps: frames a second. The caller closes it. */
+/* Start a stream of frames that ends, such as a recording; fps: frames a second. The caller closes it. Its detections
+   are those of infdet_detect. */
 INFDET_API infdet_status infdet_open_stream(const infdet_model *model, double fps, infdet_stream **stream);
 
+#define INFDET_WINDOW_S 120.0
+#define INFDET_EVERY_SNIPPETS 4
+
+/* Start a stream of frames that need not end, such as a camera's, of a model opened with options.live. Detections are
+   those of `infdet-deploy watch`: each comes once, as soon as it is certain, and is never revised.
+   fps: frames a second; a detection's time times fps is the number of its frame.
+   window_s: seconds that the network looks back over, such as INFDET_WINDOW_S; the memory of a stream grows with it.
+   every_snippets: how often it looks, in snippets of 8 frames, such as INFDET_EVERY_SNIPPETS. */
+INFDET_API infdet_status infdet_open_live(const infdet_model *model, double fps, double window_s,
+                                          int32_t every_snippets, infdet_stream **stream);
+
 /* Append frames uint8 [count, height, width], which are copied. All frames of a stream have one size. Every
-   chunk_snippets * 8 frames the call computes and takes as long as that takes; other calls only copy. */
+   chunk_snippets * 8 frames, of a live stream every 32, the call computes and takes as long as that takes; other calls
+   only copy. How frames are divided among calls makes no difference. */
 INFDET_API infdet_status infdet_push(infdet_stream *stream, const uint8_t *frames, size_t count, size_t height,
                                      size_t width);
 
-/* End the stream: compute what is left, and the detections of the whole stream. Then poll them. */
+/* End the stream: compute what is left, and the detections that are still to come. Then poll them. */
 INFDET_API infdet_status infdet_flush(infdet_stream *stream);
 
-/* The next detection, or INFDET_NOTHING. Detections come after infdet_flush, by class, then time. */
+/* The next detection, or INFDET_NOTHING. They come after infdet_flush, by class, then time; of a live stream after any
+   infdet_push. */
 INFDET_API infdet_status infdet_poll(infdet_stream *stream, infdet_detection *detection);
 
 /* Give the stream back, flushed or not. Null is allowed and does nothing. */

@@ -91,7 +91,17 @@ private:
 // Frames as they come. The model must outlive the stream.
 class Stream {
 public:
+  // Of a recording: detections come after the flush.
   Stream(const Model &model, double fps) : model_(&model) { check(infdet_open_stream(model.handle(), fps, &handle_)); }
+
+  // Of a camera: detections come as soon as they are certain. The model was opened with options.live.
+  static Stream live(const Model &model, double fps, double window_s = INFDET_WINDOW_S,
+                     int32_t every_snippets = INFDET_EVERY_SNIPPETS) {
+    Stream stream(&model);
+    check(infdet_open_live(model.handle(), fps, window_s, every_snippets, &stream.handle_));
+    return stream;
+  }
+
   Stream(Stream &&other) noexcept : model_(other.model_), handle_(std::exchange(other.handle_, nullptr)) {}
   Stream &operator=(Stream &&other) noexcept {
     std::swap(model_, other.model_);
@@ -107,7 +117,7 @@ public:
 
   void flush() { check(infdet_flush(handle_)); }
 
-  // The next detection; none before the flush and after the last one.
+  // The next detection, where one waits.
   std::optional<Detection> poll() {
     infdet_detection found;
     infdet_status status = infdet_poll(handle_, &found);
@@ -117,6 +127,7 @@ public:
   }
 
 private:
+  explicit Stream(const Model *model) : model_(model) {}
   const Model *model_;
   infdet_stream *handle_ = nullptr;
 };

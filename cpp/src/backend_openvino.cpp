@@ -14,19 +14,22 @@ ov::element::Type type_of(Type type) {
 
 class OpenVinoStage : public Stage {
 public:
-  OpenVinoStage(std::shared_ptr<ov::Core> core, ov::CompiledModel compiled, std::string output)
-      : core_(std::move(core)), compiled_(std::move(compiled)), output_(std::move(output)) {}
+  OpenVinoStage(std::shared_ptr<ov::Core> core, ov::CompiledModel compiled, std::vector<std::string> outputs)
+      : core_(std::move(core)), compiled_(std::move(compiled)), outputs_(std::move(outputs)) {}
 
-  Output run(const std::vector<Feed> &feeds) override {
+  std::vector<Output> run(const std::vector<Feed> &feeds) override {
     ov::InferRequest request = take();
     for (const Feed &feed : feeds)
       request.set_tensor(feed.name, ov::Tensor(type_of(feed.type), ov::Shape(feed.shape), const_cast<void *>(feed.data)));
     request.infer();
-    const ov::Tensor result = request.get_tensor(output_);
-    const float *values = result.data<const float>();
-    Output output{result.get_shape(), {values, values + result.get_size()}};
+    std::vector<Output> results;
+    for (const std::string &name : outputs_) {
+      const ov::Tensor tensor = request.get_tensor(name);
+      const float *values = tensor.data<const float>();
+      results.push_back({tensor.get_shape(), {values, values + tensor.get_size()}});
+    }
     give_back(std::move(request)); // one that failed is not used again
-    return output;
+    return results;
   }
 
 private:
@@ -45,7 +48,7 @@ private:
 
   std::shared_ptr<ov::Core> core_; // holds the plugin that the rest is code of, so it goes last
   ov::CompiledModel compiled_;
-  const std::string output_;
+  const std::vector<std::string> outputs_;
   std::mutex mutex_;
   std::vector<ov::InferRequest> free_; // as many as threads ever ran at once
 };
@@ -69,7 +72,16 @@ std::unique_ptr<Stage> open_openvino(const StageRequest &request) {
   ov::AnyMap properties{ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
                         ov::hint::inference_precision(ov::element::f32)};
   if (request.threads) properties.insert(ov::inference_num_threads(request.threads));
-  return std::make_unique<OpenVinoStage>(core, core->compile_model(request.file, "CPU", properties), request.output);
+  auto open = [&] {
+    if (request.shapes.empty()) return core->compile_model(request.file, "CPU", properties);
+    // Without shape arithmetic before every node: a third of the time of small networks with short inputs.
+    std::shared_ptr<ov::Model> model = core->read_model(request.file);
+    std::map<std::string, ov::PartialShape> shapes;
+    for (const auto &[name, shape] : request.shapes) shapes[name] = ov::Shape(shape);
+    model->reshape(shapes);
+    return core->compile_model(model, "CPU", properties);
+  };
+  return std::make_unique<OpenVinoStage>(core, open(), request.outputs);
 }
 
 } // namespace infdet::detail

@@ -95,18 +95,21 @@ Strings classes_of(const std::string &path, const Reader &manifest) {
   return classes;
 }
 
-Strings tensor_names(const Reader &stage, const std::string &end) {
-  Strings names;
+std::vector<Tensor> tensors(const Reader &stage, const std::string &end) {
+  std::vector<Tensor> found;
   for (const json &tensor : stage.list(end)) {
     if (!tensor.is_object() || !tensor.contains("name") || !tensor["name"].is_string())
       stage.wrong(end, "a list of tensors with names");
-    names.push_back(tensor["name"].get<std::string>());
+    found.push_back({tensor["name"].get<std::string>(), {}});
+    if (tensor.contains("shape") && tensor["shape"].is_array())
+      for (const json &size : tensor["shape"])
+        found.back().sizes.push_back(size.is_string() ? size.get<std::string>() : size.dump());
   }
-  return names;
+  return found;
 }
 
 StageEntry stage_entry(const std::string &path, const std::string &stage, const Reader &entry, const json &listed) {
-  StageEntry result{tensor_names(entry, "inputs"), tensor_names(entry, "outputs"), {}};
+  StageEntry result{tensors(entry, "inputs"), tensors(entry, "outputs"), {}};
   Reader forms = entry.object("files");
   for (const auto &[form, _] : forms.all().items()) {
     Reader files = forms.object(form);
@@ -125,6 +128,43 @@ StageEntry stage_entry(const std::string &path, const std::string &stage, const 
   return result;
 }
 
+size_t frames_of(const Reader &stream, const std::string &key) {
+  const json &number = stream.member(key);
+  if (!number.is_number_integer() || number < 1 || number > 999) stream.wrong(key, "a whole number from 1 to 999");
+  return number.get<size_t>();
+}
+
+constexpr double kStateNumbers = 1 << 28; // far more than any tower keeps
+
+// The state that a step leaves to the next is float32 of a fixed shape, so that it can begin with zeros.
+void check_states(const std::string &path, const std::string &stage, const Reader &entry) {
+  const json &inputs = entry.list("inputs");
+  for (size_t i = 2; i < inputs.size(); ++i) {
+    const json &tensor = inputs[i];
+    bool fits = tensor.value("dtype", json()) == "float32" && tensor.contains("shape") && tensor["shape"].is_array();
+    double numbers = 1;
+    if (fits)
+      for (const json &size : tensor["shape"]) {
+        fits = fits && size.is_number_integer() && size > 0;
+        numbers *= fits ? size.get<double>() : 0;
+      }
+    if (!fits || numbers > kStateNumbers) throw damaged(path, "state " + brief(tensor["name"].get<std::string>()) + " of " + stage + " is no state");
+  }
+}
+
+void read_stream(Bundle &bundle, const Reader &stream, const json &listed) {
+  bundle.stream = StreamEntry{frames_of(stream, "step_frames"), frames_of(stream, "delay_frames"),
+                              frames_of(stream, "features_lag"), frames_of(stream, "history_frames")};
+  Reader stages = stream.object("stages");
+  for (const auto &[stage, _] : stages.all().items()) {
+    StageEntry entry = stage_entry(bundle.path, stage, stages.object(stage), listed);
+    bundle.entries.emplace(stage, std::move(entry));
+  }
+  for (const std::string &stage : bundle.stages)
+    if (stage == "infrared_tower" || stage == "flow_tower")
+      check_states(bundle.path, stage + "_stream", stages.object(stage + "_stream"));
+}
+
 Bundle bundle_of(const std::string &path, const json &content) {
   Reader manifest(path, content, "manifest");
   Bundle bundle;
@@ -135,6 +175,8 @@ Bundle bundle_of(const std::string &path, const json &content) {
   std::string mode = preprocessing.text("mode");
   if (!size.is_number_integer() || size < 32 || size > 4096 || (mode != "resize" && mode != "crop"))
     throw damaged(path, "preprocessing is " + preprocessing.all().dump(-1, ' ', true));
+  if (auto fps = preprocessing.all().find("fps"); fps != preprocessing.all().end() && !fps->is_null())
+    if (!fps->is_number() || !(*fps > 0)) throw damaged(path, "preprocessing has fps that is no number above 0");
   bundle.size = size.get<int>();
   bundle.mode = mode == "crop" ? FrameMode::crop : FrameMode::resize;
   Reader model = manifest.object("model");
@@ -150,6 +192,8 @@ Bundle bundle_of(const std::string &path, const json &content) {
       throw Error(INFDET_ERROR_BUNDLE, path + ": stage '" + stage + "' is missing from the manifest; export again");
   for (const auto &[stage, _] : stages.all().items())
     bundle.entries[stage] = stage_entry(path, stage, stages.object(stage), files.all());
+  if (content.contains("stream") && !content["stream"].is_null())
+    read_stream(bundle, manifest.object("stream"), files.all());
   bundle.rule = rule_of(path, manifest);
   if (bundle.rule.thresholds.size() != bundle.classes.size())
     throw Error(INFDET_ERROR_BUNDLE, path + ": " + std::to_string(bundle.classes.size()) + " classes but " +

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,17 +12,29 @@ namespace infdet::detail {
 
 enum class FrameMode { resize, crop };
 
+// A stage's input or output. Sizes that vary have names, such as 8n, instead of numbers.
+struct Tensor {
+  std::string name;
+  std::vector<std::string> sizes;
+};
+
 // One stage's tensors and files.
 struct StageEntry {
-  std::vector<std::string> inputs, outputs;
+  std::vector<Tensor> inputs, outputs;
   std::map<std::string, std::map<std::string, std::string>> files; // format -> precision -> name
+};
+
+// The towers as steps over a clip that is still arriving, in frames and features; see Python's runtime/stream.py.
+struct StreamEntry {
+  size_t step_frames, delay_frames, features_lag, history_frames;
 };
 
 struct Bundle {
   std::string path, name;
   std::vector<std::string> classes;
   std::vector<std::string> stages; // the network's, in the order in which data passes them
-  std::map<std::string, StageEntry> entries;
+  std::map<std::string, StageEntry> entries; // of towers as steps too, called infrared_tower_stream, flow_tower_stream
+  std::optional<StreamEntry> stream;         // where the bundle holds them
   int size = 0; // height and width of the frames in pixels
   FrameMode mode = FrameMode::resize;
   bool recognition = false; // a network for trimmed clips

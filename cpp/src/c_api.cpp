@@ -50,9 +50,9 @@ void need(const void *pointer, const char *name) {
 
 // A stream and the lock that makes calls on it wait for one another.
 struct SharedStream {
-  Stream stream;
+  const std::unique_ptr<Stream> stream;
   std::mutex mutex;
-  SharedStream(std::shared_ptr<const Model> model, double fps) : stream(std::move(model), fps) {}
+  explicit SharedStream(std::unique_ptr<Stream> opened) : stream(std::move(opened)) {}
 };
 
 // Never destroyed, so that a program that exits without closing does not race with its own threads.
@@ -90,6 +90,11 @@ std::shared_ptr<SharedStream> stream_of(const infdet_stream *handle) {
   return opened(streams().find(handle), "stream");
 }
 
+infdet_stream *handle_of(std::unique_ptr<Stream> stream) {
+  auto shared = std::make_shared<SharedStream>(std::move(stream));
+  return static_cast<infdet_stream *>(const_cast<void *>(streams().add(std::move(shared))));
+}
+
 // The options as this library knows them, from a program that may know fewer or more.
 infdet_options known_options(const infdet_options *given) {
   infdet_options options;
@@ -113,7 +118,9 @@ Options checked(const infdet_options &given) {
                 "options.chunk_snippets is " + std::to_string(given.chunk_snippets) + ", expected 1 to 4096");
   if (given.threads < 0 || given.threads > 4096)
     throw Error(INFDET_ERROR_ARGUMENT, "options.threads is " + std::to_string(given.threads) + ", expected 0 to 4096");
-  return {given.backend, given.precision, static_cast<size_t>(given.chunk_snippets), given.threads};
+  if (given.live != 0 && given.live != 1)
+    throw Error(INFDET_ERROR_ARGUMENT, "options.live is " + std::to_string(given.live) + ", expected 0 or 1");
+  return {given.backend, given.precision, static_cast<size_t>(given.chunk_snippets), given.threads, given.live == 1};
 }
 
 void check_side(size_t pixels, const char *name, size_t most) {
@@ -135,7 +142,7 @@ infdet_status infdet_init_options(infdet_options *options, size_t struct_size) {
     need(options, "options");
     if (struct_size < sizeof options->struct_size || struct_size > 4096)
       throw Error(INFDET_ERROR_ARGUMENT, "struct_size is not sizeof(infdet_options)");
-    const infdet_options defaults{struct_size, "openvino", "float32", 32, 0};
+    const infdet_options defaults{struct_size, "openvino", "float32", 32, 0, 0};
     std::memset(options, 0, struct_size);
     std::memcpy(options, &defaults, std::min(struct_size, sizeof defaults));
   });
@@ -190,7 +197,7 @@ infdet_status infdet_detect(const infdet_model *handle, const uint8_t *frames, s
     need(frames, "frames");
     need(found, "found");
     need(found_count, "found_count");
-    Stream stream(model, fps);
+    ClipStream stream(model, fps);
     stream.push(frames, count, height, width);
     stream.flush();
     std::vector<infdet_detection> detections;
@@ -220,8 +227,16 @@ infdet_status infdet_open_stream(const infdet_model *handle, double fps, infdet_
   return guarded([&] {
     auto model = model_of(handle);
     need(stream, "stream");
-    auto opened = std::make_shared<SharedStream>(model, fps);
-    *stream = static_cast<infdet_stream *>(const_cast<void *>(streams().add(std::move(opened))));
+    *stream = handle_of(std::make_unique<ClipStream>(model, fps));
+  });
+}
+
+infdet_status infdet_open_live(const infdet_model *handle, double fps, double window_s, int32_t every_snippets,
+                               infdet_stream **stream) {
+  return guarded([&] {
+    auto model = model_of(handle);
+    need(stream, "stream");
+    *stream = handle_of(std::make_unique<LiveStream>(model, fps, window_s, every_snippets));
   });
 }
 
@@ -230,7 +245,7 @@ infdet_status infdet_push(infdet_stream *handle, const uint8_t *frames, size_t c
     auto shared = stream_of(handle);
     need(frames, "frames");
     std::lock_guard<std::mutex> lock(shared->mutex);
-    shared->stream.push(frames, count, height, width);
+    shared->stream->push(frames, count, height, width);
   });
 }
 
@@ -238,7 +253,7 @@ infdet_status infdet_flush(infdet_stream *handle) {
   return guarded([&] {
     auto shared = stream_of(handle);
     std::lock_guard<std::mutex> lock(shared->mutex);
-    shared->stream.flush();
+    shared->stream->flush();
   });
 }
 
@@ -248,7 +263,7 @@ infdet_status infdet_poll(infdet_stream *handle, infdet_detection *detection) {
     auto shared = stream_of(handle);
     need(detection, "detection");
     std::lock_guard<std::mutex> lock(shared->mutex);
-    auto next = shared->stream.poll();
+    auto next = shared->stream->poll();
     nothing = !next;
     if (next) *detection = *next;
   });

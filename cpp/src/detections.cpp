@@ -1,43 +1,40 @@
 #include "detections.h"
 
 namespace infdet::detail {
-namespace {
 
-// What a run of snippets start ... end-1 becomes: none, one or two parts, each with the snippet whose score counts.
-struct Part {
-  size_t first, last, at;
-};
-
-std::vector<Part> parts(size_t start, size_t end, double mean_s, bool split_long, double sps) {
-  double duration_s = static_cast<double>(end - start) / sps;
-  if (duration_s < mean_s / 2) return {};
-  size_t middle = (start + end) / 2;
-  if (!(split_long && duration_s > 2 * mean_s)) return {{start, end, middle}};
-  size_t cut = end - static_cast<size_t>(mean_s * sps / 2);
-  std::vector<Part> result{{start, cut, middle}};
-  if (cut + 1 < end) result.push_back({cut + 1, end, (cut + 1 + end) / 2});
-  return result;
+std::vector<Run> runs(const std::vector<float> &scores, size_t classes, size_t index, double threshold) {
+  std::vector<Run> found;
+  const size_t snippets = scores.size() / classes;
+  size_t first = 0;
+  for (size_t snippet = 0; snippet <= snippets; ++snippet) {
+    // compared as double, so that scores meet the thresholds as they are
+    if (snippet < snippets && static_cast<double>(scores[snippet * classes + index]) > threshold) continue;
+    if (snippet > first) found.push_back({first, snippet});
+    first = snippet + 1;
+  }
+  return found;
 }
 
-} // namespace
+std::vector<Part> parts(Run run, double mean_s, bool split_long, double sps) {
+  const auto [first, last] = run;
+  double duration_s = static_cast<double>(last - first) / sps;
+  if (duration_s < mean_s / 2) return {};
+  size_t middle = (first + last) / 2;
+  if (!(split_long && duration_s > 2 * mean_s)) return {{first, last, middle}};
+  size_t cut = last - static_cast<size_t>(mean_s * sps / 2);
+  std::vector<Part> result{{first, cut, middle}};
+  if (cut + 1 < last) result.push_back({cut + 1, last, (cut + 1 + last) / 2});
+  return result;
+}
 
 std::vector<infdet_detection> detect(const std::vector<float> &scores, size_t classes, const DetectionRule &rule,
                                      double sps) {
   std::vector<infdet_detection> found;
-  size_t snippets = scores.size() / classes;
-  for (size_t index = 0; index < classes; ++index) {
-    // compared as double, so that scores meet the thresholds as they are
-    auto score = [&](size_t snippet) { return static_cast<double>(scores[snippet * classes + index]); };
-    size_t start = 0;
-    for (size_t snippet = 0; snippet <= snippets; ++snippet) {
-      if (snippet < snippets && score(snippet) > rule.thresholds[index]) continue;
-      if (snippet > start)
-        for (const Part &part : parts(start, snippet, rule.mean_duration_s[index], rule.split_long, sps))
-          found.push_back({static_cast<double>(part.first) / sps, static_cast<double>(part.last) / sps, score(part.at),
-                           static_cast<int32_t>(index), 0});
-      start = snippet + 1;
-    }
-  }
+  for (size_t index = 0; index < classes; ++index)
+    for (const Run &run : runs(scores, classes, index, rule.thresholds[index]))
+      for (const Part &part : parts(run, rule.mean_duration_s[index], rule.split_long, sps))
+        found.push_back({static_cast<double>(part.first) / sps, static_cast<double>(part.last) / sps,
+                         scores[part.at * classes + index], static_cast<int32_t>(index), 0});
   return found;
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "error.h"
+#include "manifest.h"
 
 namespace infdet::detail {
 namespace {
@@ -18,11 +19,52 @@ const std::map<std::string, std::pair<std::vector<std::string>, std::string>> kT
     {"head", {{"infrared_features", "flow_features", "length"}, "scores"}},
 };
 
-std::string shape_text(const std::vector<size_t> &shape) {
+std::string shape_text(const Shape &shape) {
   std::string text = "[";
   for (size_t n : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(n);
   return text + "]";
 }
+
+bool is_tower(const std::string &stage) { return stage == "infrared_tower" || stage == "flow_tower"; }
+
+std::vector<std::string> names(const std::vector<Tensor> &tensors) {
+  std::vector<std::string> found;
+  for (const Tensor &tensor : tensors) found.push_back(tensor.name);
+  return found;
+}
+
+bool has(const std::vector<std::string> &names, const std::string &name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+void check_live(const Bundle &bundle) {
+  if (bundle.recognition)
+    throw Error(INFDET_ERROR_ARGUMENT, bundle.path + " recognises whole clips, and has no events to give");
+  if (!bundle.stream)
+    throw Error(INFDET_ERROR_BUNDLE, bundle.path + " holds no towers that take a clip in steps; export it again with "
+                                                   "infdet-deploy export --stream");
+  if (kStepFrames % bundle.stream->step_frames)
+    throw Error(INFDET_ERROR_BUNDLE, bundle.path + " takes steps of " + std::to_string(bundle.stream->step_frames) +
+                                         " frames, this version makes them of " + std::to_string(kStepFrames));
+}
+
+// The shapes of a stage's inputs when all steps are of kStepFrames.
+std::map<std::string, Shape> step_shapes(const Bundle &bundle, const StageEntry &entry) {
+  const size_t history = bundle.stream->history_frames;
+  const std::map<std::string, size_t> known = {{"T+1", kStepFrames + 1},
+                                               {"8n", kStepFrames},
+                                               {"8n+" + std::to_string(history), kStepFrames + history}};
+  std::map<std::string, Shape> shapes;
+  for (const Tensor &tensor : entry.inputs)
+    for (const std::string &size : tensor.sizes) {
+      bool number = !size.empty() && size.size() < 10 && size.find_first_not_of("0123456789") == std::string::npos;
+      if (!number && !known.count(size)) throw damaged(bundle.path, tensor.name + " has a size of '" + size + "'");
+      shapes[tensor.name].push_back(number ? std::stoul(size) : known.at(size));
+    }
+  return shapes;
+}
+
+} // namespace
 
 void append(Features &features, const Output &output, size_t first, size_t last) {
   if (output.shape.size() != 2 || output.shape[0] < last || (features.rows && features.width != output.shape[1]))
@@ -34,34 +76,44 @@ void append(Features &features, const Output &output, size_t first, size_t last)
   features.values.insert(features.values.end(), row(first), row(last));
 }
 
-} // namespace
-
 Model::Model(const std::string &path, const Options &options)
     : bundle((check_backend(options.backend), load_bundle(path))), chunk_snippets(options.chunk_snippets),
-      label_(options.backend + " " + options.precision) {
+      live(options.live), label_(options.backend + " " + options.precision) {
+  if (live) check_live(bundle);
   for (const std::string &stage : bundle.stages) open(stage, options);
 }
 
 void Model::open(const std::string &stage, const Options &options) {
-  const StageEntry &entry = bundle.entries.at(stage);
+  const bool step = live && is_tower(stage);
+  const std::string file = step ? stage + "_stream" : stage;
+  const StageEntry &entry = bundle.entries.at(file);
   const auto &[fed, read] = kTensors.at(stage);
-  auto known = [&](const std::string &name) { return std::find(fed.begin(), fed.end(), name) != fed.end(); };
-  if (!std::all_of(entry.inputs.begin(), entry.inputs.end(), known) ||
-      std::find(entry.outputs.begin(), entry.outputs.end(), read) == entry.outputs.end())
-    throw Error(INFDET_ERROR_BUNDLE, bundle.path + ": " + stage + " has other tensors than a network of ours; export again");
-  StageRequest request{bundle.stage_file(stage, options.precision, options.backend),
-                       stage,
+  StageRequest request{bundle.stage_file(file, options.precision, options.backend),
+                       file,
                        options.precision,
-                       entry.inputs,
-                       read,
+                       names(entry.inputs),
+                       {read},
+                       {},
                        options.threads};
-  stages_[stage] = open_stage(options.backend, request);
+  bool known = has(names(entry.outputs), read) && (!step || entry.inputs.size() >= 2);
+  for (size_t i = 0; i < entry.inputs.size(); ++i) {
+    const std::string &name = entry.inputs[i].name;
+    if (!step || i == 0) known = known && has(fed, name);
+    if (step && i >= 2) { // state, which each step leaves to the next
+      request.outputs.push_back("next." + name);
+      known = known && has(names(entry.outputs), request.outputs.back());
+    }
+  }
+  if (!known)
+    throw Error(INFDET_ERROR_BUNDLE, bundle.path + ": " + file + " has other tensors than a network of ours; export again");
+  if (live && stage != "head") request.shapes = step_shapes(bundle, entry);
+  stages_[file] = open_stage(options.backend, request);
 }
 
-Output Model::run(const std::string &stage, const std::vector<Feed> &feeds) const {
+// What `call` gives; whatever it throws becomes an Error that names the stage.
+template <class Call> auto Model::named(const std::string &stage, Call &&call) const {
   try {
-    Output output = stages_.at(stage)->run(feeds);
-    return output;
+    return call();
   } catch (const Error &) {
     throw;
   } catch (const std::bad_alloc &) {
@@ -71,15 +123,29 @@ Output Model::run(const std::string &stage, const std::vector<Feed> &feeds) cons
   }
 }
 
+std::vector<Output> Model::run(const std::string &stage, const std::vector<Feed> &feeds) const {
+  return named(stage, [&] { return stages_.at(stage)->run(feeds); });
+}
+
 void Model::features(const FrameRange &range, size_t first, size_t last, Features &infrared, Features &flow) const {
   const size_t side = static_cast<size_t>(bundle.size);
   if (stages_.count("infrared_tower"))
-    append(infrared, run("infrared_tower", {{"frames", Type::uint8, {range.count, side, side}, range.frames}}), first,
-           last);
-  if (stages_.count("flow_tower")) {
-    Output vectors = flow_of(range);
-    append(flow, run("flow_tower", {{"flow", Type::float32, vectors.shape, vectors.values.data()}}), first, last);
+    append(infrared, run("infrared_tower", {{"frames", Type::uint8, {range.count, side, side}, range.frames}})[0],
+           first, last);
+  if (stages_.count("flow_tower")) flow_features(range, first, last, flow);
+}
+
+void Model::flow_features(const FrameRange &range, size_t first, size_t last, Features &flow) const {
+  const size_t side = static_cast<size_t>(bundle.size);
+  // in one piece and left on the device, where the backend has one
+  const Feed frames{"frames", Type::uint8, {range.count + 1, side, side}, range.frames};
+  if (auto vectors = named("fen", [&] { return stages_.at("fen")->run_on_device({frames}); })) {
+    if (range.ends) named("fen", [&] { vectors->clear_last(); });
+    append(flow, run("flow_tower", {{"flow", Type::float32, vectors->shape, vectors->data(), true}})[0], first, last);
+    return;
   }
+  const Output vectors = flow_of(range);
+  append(flow, run("flow_tower", {{"flow", Type::float32, vectors.shape, vectors.values.data()}})[0], first, last);
 }
 
 Output Model::flow_of(const FrameRange &range) const {
@@ -87,7 +153,7 @@ Output Model::flow_of(const FrameRange &range) const {
   Output flow;
   for (size_t first = 0; first < range.count; first += kFlowBlock) {
     size_t count = std::min(kFlowBlock, range.count - first);
-    Output block = run("fen", {{"frames", Type::uint8, {count + 1, side, side}, range.frames + first * side * side}});
+    Output block = run("fen", {{"frames", Type::uint8, {count + 1, side, side}, range.frames + first * side * side}})[0];
     if (block.shape.empty() || block.shape[0] != count)
       throw Error(INFDET_ERROR_BACKEND, "fen gave flow " + shape_text(block.shape) + " for " + std::to_string(count) +
                                             " frames; export the bundle again");
@@ -105,10 +171,10 @@ Output Model::flow_of(const FrameRange &range) const {
   return flow;
 }
 
-std::vector<float> Model::scores(const Features &infrared, const Features &flow, size_t frames) const {
-  int64_t length = static_cast<int64_t>(frames / kFramesPerSnippet);
+std::vector<float> Model::scores(const Features &infrared, const Features &flow, size_t snippets) const {
+  const int64_t length = static_cast<int64_t>(snippets);
   std::vector<Feed> feeds;
-  for (const std::string &name : bundle.entries.at("head").inputs) {
+  for (const auto &[name, _] : bundle.entries.at("head").inputs) {
     const Features &features = name == "flow_features" ? flow : infrared;
     if (name == "length")
       feeds.push_back({"length", Type::int64, {1}, &length});
@@ -118,7 +184,7 @@ std::vector<float> Model::scores(const Features &infrared, const Features &flow,
                        {features.rows, features.width},
                        features.values.data()});
   }
-  Output scores = run("head", feeds);
+  Output scores = std::move(run("head", feeds)[0]);
   if (scores.shape.size() != 2 || !scores.shape[0] || scores.shape[1] != bundle.classes.size())
     throw Error(INFDET_ERROR_BACKEND, "head gave scores " + shape_text(scores.shape) + ", expected [snippets, " +
                                           std::to_string(bundle.classes.size()) + " classes]; export the bundle again");

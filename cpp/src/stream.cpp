@@ -14,9 +14,7 @@ constexpr size_t kHaloFrames = 56;
 constexpr size_t kStep = 4; // clips are cut to a multiple of it
 
 constexpr double kMinFps = 1e-6, kMaxFps = 1e6;
-
-// The number of features that a tower gives for `frames` frames.
-size_t feature_length(size_t frames) { return (frames + kFramesPerSnippet - 1) / kFramesPerSnippet - 1; }
+constexpr double kMaxWindowS = 366 * 86400;
 
 double checked_fps(double fps) {
   if (!(fps >= kMinFps && fps <= kMaxFps))
@@ -53,17 +51,53 @@ void Stream::push(const uint8_t *frames, size_t count, size_t height, size_t wid
                                          size_text(width_, height_) + "; open another stream for another size");
   }
   state_ = State::failed; // unless all goes well
-  size_t held = window_.size() / frame_bytes_;
-  size_t most = model_->chunk_snippets * kFramesPerSnippet + 2 * kHaloFrames + 2 * kStep;
-  if (count > 1) window_.reserve(std::min(held + count + 1, std::max(held, most)) * frame_bytes_);
-  for (size_t i = 0; i < count; ++i) add(frames + i * height * width);
+  expect(count);
+  for (size_t i = 0; i < count; ++i) {
+    resizer_->apply(frames + i * height * width, next());
+    ++received_;
+    added();
+  }
   state_ = State::open;
 }
 
-void Stream::add(const uint8_t *frame) {
+void Stream::flush() {
+  check_open();
+  if (received_ < kMinFrames)
+    throw Error(INFDET_ERROR_FRAMES, "clip has " + std::to_string(received_) + " frames; at least " +
+                                         std::to_string(kMinFrames) + " are needed");
+  state_ = State::failed; // unless all goes well
+  finish();
+  state_ = State::flushed;
+}
+
+std::optional<infdet_detection> Stream::poll() {
+  if (found_.empty()) return std::nullopt;
+  infdet_detection next = found_.front();
+  found_.pop_front();
+  return next;
+}
+
+void Stream::found(const std::vector<infdet_detection> &detections) {
+  found_.insert(found_.end(), detections.begin(), detections.end());
+}
+
+ClipStream::ClipStream(std::shared_ptr<const Model> model, double fps) : Stream(std::move(model), fps) {
+  if (model_->live)
+    throw Error(INFDET_ERROR_ARGUMENT, "this model was opened for live streams; for clips leave options.live 0");
+}
+
+void ClipStream::expect(size_t count) {
+  const size_t held = window_.size() / frame_bytes_;
+  const size_t most = model_->chunk_snippets * kFramesPerSnippet + 2 * kHaloFrames + 2 * kStep;
+  if (count > 1) window_.reserve(std::min(held + count + 1, std::max(held, most)) * frame_bytes_);
+}
+
+uint8_t *ClipStream::next() {
   window_.resize(window_.size() + frame_bytes_);
-  resizer_->apply(frame, window_.data() + window_.size() - frame_bytes_);
-  ++received_;
+  return window_.data() + window_.size() - frame_bytes_;
+}
+
+void ClipStream::added() {
   // A clip that turns out not to be longer than one chunk with both halos is computed whole.
   const size_t snippets = model_->chunk_snippets;
   const size_t whole = snippets * kFramesPerSnippet + 2 * kHaloFrames;
@@ -77,7 +111,7 @@ void Stream::add(const uint8_t *frame) {
 }
 
 // Features of the next `snippets` snippets, from frames up to `stop`.
-void Stream::compute(size_t snippets, size_t stop, bool ends) {
+void ClipStream::compute(size_t snippets, size_t stop, bool ends) {
   const size_t own = snippet_ * kFramesPerSnippet;
   const size_t start = own > kHaloFrames ? own - kHaloFrames : 0;
   const size_t first = snippet_ - start / kFramesPerSnippet;
@@ -86,17 +120,7 @@ void Stream::compute(size_t snippets, size_t stop, bool ends) {
   snippet_ += snippets;
 }
 
-void Stream::flush() {
-  check_open();
-  if (received_ < kMinFrames)
-    throw Error(INFDET_ERROR_FRAMES, "clip has " + std::to_string(received_) + " frames; at least " +
-                                         std::to_string(kMinFrames) + " are needed");
-  state_ = State::failed; // unless all goes well
-  finish();
-  state_ = State::flushed;
-}
-
-void Stream::finish() {
+void ClipStream::finish() {
   const size_t frames = received_ / kStep * kStep, total = feature_length(frames);
   const size_t chunk = model_->chunk_snippets;
   const bool whole = frames <= chunk * kFramesPerSnippet + 2 * kHaloFrames;
@@ -111,22 +135,50 @@ void Stream::finish() {
   }
   std::vector<uint8_t>().swap(window_);
   const size_t classes = model_->bundle.classes.size();
-  const std::vector<float> scores = model_->scores(infrared_, flow_, received_);
+  const std::vector<float> scores = model_->scores(infrared_, flow_, received_ / kFramesPerSnippet);
   const double duration_s = static_cast<double>(received_) / fps_;
   if (model_->bundle.recognition) {
-    found_ = {recognise(scores, classes, duration_s)};
+    found({recognise(scores, classes, duration_s)});
     return;
   }
   const double snippets_per_second = static_cast<double>(received_ / kFramesPerSnippet) / duration_s;
-  const auto found = detect(scores, classes, model_->bundle.rule, snippets_per_second);
-  found_.assign(found.begin(), found.end());
+  found(detect(scores, classes, model_->bundle.rule, snippets_per_second));
 }
 
-std::optional<infdet_detection> Stream::poll() {
-  if (found_.empty()) return std::nullopt;
-  infdet_detection next = found_.front();
-  found_.pop_front();
-  return next;
+namespace {
+
+double checked_window(double window_s) {
+  if (!(window_s > 0 && window_s <= kMaxWindowS))
+    throw Error(INFDET_ERROR_ARGUMENT,
+                "window_s is " + std::to_string(window_s) + ", expected seconds, more than 0 and up to a year");
+  return window_s;
+}
+
+size_t checked_every(int32_t every) {
+  if (every < 1 || every > 4096)
+    throw Error(INFDET_ERROR_ARGUMENT, "every_snippets is " + std::to_string(every) + ", expected 1 to 4096");
+  return static_cast<size_t>(every);
+}
+
+const Model &live(const Model &model) {
+  if (!model.live)
+    throw Error(INFDET_ERROR_ARGUMENT, "this model was opened for clips; for live streams set options.live to 1");
+  return model;
+}
+
+} // namespace
+
+LiveStream::LiveStream(std::shared_ptr<const Model> model, double fps, double window_s, int32_t every)
+    : Stream(std::move(model), fps), steps_(live(*model_)),
+      window_(*model_, fps_, checked_window(window_s), checked_every(every)) {}
+
+void LiveStream::added() {
+  if (steps_.added(window_.infrared, window_.flow)) found(window_.look());
+}
+
+void LiveStream::finish() {
+  steps_.finish(received_ / kStep * kStep, window_.infrared, window_.flow);
+  found(window_.finish(received_));
 }
 
 } // namespace infdet::detail

@@ -24,16 +24,22 @@ def missing() -> str:
     return "nlohmann/json.hpp is not installed (Debian: nlohmann-json3-dev)" if compiled.returncode else ""
 
 
-def configure_and_build(build: Path) -> None:
+def run(*line: object) -> str:
+    """What a command prints; it must succeed."""
+    done = subprocess.run([str(word) for word in line], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def configure_and_build(build: Path, *options: str) -> None:
+    run("cmake", "-S", SOURCE, "-B", build, "-DINFDET_WERROR=ON", "-DINFDET_TESTS=ON", *options)
+    run("cmake", "--build", build, "--parallel")
+
+
+def with_openvino() -> str:
     from openvino.utils import get_cmake_path
 
-    openvino = f"-DOpenVINO_DIR={get_cmake_path()}"
-    for line in (
-        ["cmake", "-S", str(SOURCE), "-B", str(build), openvino, "-DINFDET_WERROR=ON"],
-        ["cmake", "--build", str(build)],
-    ):
-        done = subprocess.run(line, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return f"-DOpenVINO_DIR={get_cmake_path()}"
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +47,7 @@ def cpp_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The build folder with the libraries and example programs in it."""
     if reason := missing():
         pytest.skip(reason)
-    return made_once(tmp_path_factory, "cpp_build", configure_and_build)
+    return made_once(tmp_path_factory, "cpp_build", lambda build: configure_and_build(build, with_openvino()))
 
 
 @pytest.fixture(scope="session")

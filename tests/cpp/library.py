@@ -12,7 +12,7 @@ OK, NOTHING, ARGUMENT, HANDLE, BUNDLE, BACKEND, FRAMES, STATE = range(8)
 class Options(ctypes.Structure):
     _fields_ = (
         ("struct_size", ctypes.c_size_t), ("backend", ctypes.c_char_p), ("precision", ctypes.c_char_p),
-        ("chunk_snippets", ctypes.c_int32), ("threads", ctypes.c_int32),
+        ("chunk_snippets", ctypes.c_int32), ("threads", ctypes.c_int32), ("live", ctypes.c_int32),
     )  # fmt: skip
 
 
@@ -43,6 +43,7 @@ _ARGUMENTS = {
     ),
     "infdet_free_detections": (ctypes.POINTER(Detection),),
     "infdet_open_stream": (_POINTER, ctypes.c_double, ctypes.POINTER(_POINTER)),
+    "infdet_open_live": (_POINTER, ctypes.c_double, ctypes.c_double, ctypes.c_int32, ctypes.POINTER(_POINTER)),
     "infdet_push": (_POINTER, _POINTER, *_SIZES),
     "infdet_flush": (_POINTER,),
     "infdet_poll": (_POINTER, ctypes.POINTER(Detection)),
@@ -108,6 +109,12 @@ class Native:
     def open_stream(self, model: int, fps: float) -> int:
         stream = _POINTER()
         self.call("infdet_open_stream", model, fps, stream)
+        assert stream.value
+        return stream.value
+
+    def open_live(self, model: int, fps: float, window_s: float = 120.0, every: int = 4) -> int:
+        stream = _POINTER()
+        self.call("infdet_open_live", model, fps, window_s, every, stream)
         assert stream.value
         return stream.value
 

@@ -1,0 +1,84 @@
+"""What only a C++ program reaches: the native tests, under sanitizers as well, and programs against the installed library."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.cpp.conftest import configure_and_build, missing, run, with_openvino
+
+PROGRAM = """
+#include <cstdio>
+#include "infdet.hpp"
+int main() {
+  infdet_options options = infdet_default_options();
+  options.backend = "none";
+  try {
+    infdet::Model model("none.infdet", options);
+  } catch (const infdet::Error &error) {
+    std::printf("%u %s: %s\\n", infdet_abi_version(), infdet_version(), error.what());
+  }
+}
+"""
+CMAKE = """
+cmake_minimum_required(VERSION 3.18)
+project(consumer LANGUAGES CXX)
+find_package(infdet 0.1 REQUIRED)
+foreach(kind shared static)
+  add_executable(program-${kind} program.cpp)
+  target_link_libraries(program-${kind} PRIVATE infdet::${kind})
+endforeach()
+"""
+SAYS = "1 0.1.0: no backend 'none'; this build has openvino\n"
+
+
+def test_native_tests(cpp_build):
+    run("ctest", "--test-dir", cpp_build, "--output-on-failure")
+
+
+@pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
+def test_sanitizers(tmp_path, sanitizers):
+    """Over the backend double, all of whose code is instrumented."""
+    if reason := missing():
+        pytest.skip(reason)
+    build = tmp_path / "build"
+    configure_and_build(
+        build, f"-DINFDET_SANITIZE={sanitizers}", "-DINFDET_OPENVINO=OFF", "-DINFDET_EXAMPLES=OFF"
+    )  # fmt: skip
+    run("ctest", "--test-dir", build, "--output-on-failure")
+
+
+@pytest.fixture(scope="module")
+def prefix(cpp_build, tmp_path_factory):
+    """Where the library was installed, with a program beside it."""
+    folder = tmp_path_factory.mktemp("installed")
+    run("cmake", "--install", cpp_build, "--prefix", folder)
+    (folder / "program.cpp").write_text(PROGRAM)
+    (folder / "CMakeLists.txt").write_text(CMAKE)
+    return folder
+
+
+def test_programs_by_find_package(prefix):
+    """Against the shared library, and against the static one."""
+    run("cmake", "-S", prefix, "-B", prefix / "out", f"-Dinfdet_DIR={prefix}/lib/cmake/infdet", with_openvino())
+    run("cmake", "--build", prefix / "out")
+    for kind in ("shared", "static"):
+        assert run(prefix / "out" / f"program-{kind}") == SAYS
+
+
+def test_a_program_by_pkg_config(prefix):
+    if subprocess.run(["pkg-config", "--version"], capture_output=True).returncode:
+        pytest.skip("pkg-config is not installed")
+    found = ["env", f"PKG_CONFIG_PATH={prefix}/lib/pkgconfig", "pkg-config"]
+    flags = run(*found, "--cflags", "--libs", "infdet").split()
+    run("c++", "-std=c++17", prefix / "program.cpp", "-o", prefix / "program", *flags, f"-Wl,-rpath,{prefix}/lib")
+    assert run(prefix / "program") == SAYS
+
+
+def test_the_library_is_small_and_shows_its_interface_alone(prefix, tmp_path):
+    library = prefix / "lib" / "libinfdet.so"
+    stripped = tmp_path / "libinfdet.so"
+    run("strip", "--strip-unneeded", library, "-o", stripped)
+    assert os.path.getsize(stripped) < 2_000_000
+    names = [line.split()[-1] for line in run("nm", "-D", "--defined-only", library).splitlines()]
+    assert "infdet_open" in names and all(name.startswith("infdet_") for name in names)

@@ -187,7 +187,7 @@ def settings(
 
     pairs: `NAME=VALUE`, values in JSON or plain text. Raises UsageError for another form.
     """
-    from infdet_deploy.runtime.pipeline import CHUNK_SNIPPETS
+    from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS
 
     asked = {
         "steps": steps,

@@ -1,8 +1,9 @@
 """From frames to detections with a bundle's compiled stages. No torch."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,17 +13,34 @@ from infdet_deploy.errors import InfdetError, VideoError
 from infdet_deploy.recognition import clip_score
 from infdet_deploy.runtime.backends.base import Backend, open_stage, stage_format
 from infdet_deploy.runtime.bundle import Bundle, load_bundle
+from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS, Chunk, clip_chunks, stream_chunks
 from infdet_deploy.runtime.detections import Detection, detect
-from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, feature_length, valid_length
+from infdet_deploy.runtime.rows import Rows
+from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, valid_length
 from infdet_deploy.video import Video, read_video
+from infdet_deploy.video.stream import FrameStream
 
-CHUNK_SNIPPETS = 32  # features of a long clip computed at once
 FEN_BLOCK = 64  # frames whose flow is computed at once
-# A feature sees 107 frames, 108 through the flow tower: at most 46 before its own 16 and 46 after. Rounded up to
-# whole snippets, this many frames beside a chunk make its features those of the whole video.
-HALO_FRAMES = 56
+# Snippets of the longest clip that the head takes at once. Its memory grows with their square: see docs/detection.md.
+HEAD_SNIPPETS = 1024
 
 Timings = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What a network finds in a recording. frames: how many there are; scores: float32 [T', C]."""
+
+    name: str
+    frames: int
+    fps: float
+    scores: np.ndarray
+    detections: list[Detection]
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds, each frame lasting 1/fps."""
+        return self.frames / self.fps
 
 
 def open_bundle_stage(
@@ -77,10 +95,38 @@ class Detector(CompiledStages):
             self.stages[stage] = open_bundle_stage(self.bundle, stage, backend, precision)
 
     def detect(self, video: Video | Path | str) -> list[Detection]:
-        """Detections in a recording (a path, or frames already read), in order of class, then time."""
+        """Detections in a recording (a path, or frames already read), in order of class, then time.
+
+        A path may be of any length: see `analyse`.
+        """
         if not isinstance(video, Video):
-            video = self.read(video)
+            return self.analyse(video).detections
         return self.detections(self.scores(video.frames), len(video.frames), video.fps)
+
+    def analyse(
+        self, path: Path | str, fps: float | None = None, on_frames: Callable[[int], None] | None = None
+    ) -> Analysis:
+        """Scores and detections of a recording of any length, in constant memory: those of `scores(read(path).frames)`.
+
+        It is decoded as it is needed, and features are kept in temporary files, 1 kB a frame at the published width.
+        on_frames: called with the number of frames that are done. Raises as `read`.
+        """
+        with (
+            FrameStream(path, self.bundle.size, self.bundle.frame_mode, fps, MIN_FRAMES) as stream,
+            ExitStack() as files,
+        ):
+            kept: dict[str, Rows] = {}
+            for chunk in stream_chunks(stream, self.chunk_snippets):
+                for name, features in self._features(chunk).items():
+                    if name not in kept:
+                        kept[name] = files.enter_context(Rows())
+                    kept[name].append(features)
+                if on_frames:
+                    on_frames(FRAMES_PER_SNIPPET * len(kept[name]))
+            assert stream.fps is not None
+            scores = self.scores_of(kept, stream.frames)
+        found = self.detections(scores, stream.frames, stream.fps)
+        return Analysis(stream.name, stream.frames, stream.fps, scores, found)
 
     def read(self, path: Path | str, fps: float | None = None) -> Video:
         """Read a recording as this network takes it; raises VideoError when it cannot be read or is too short."""
@@ -99,10 +145,28 @@ class Detector(CompiledStages):
         """
         return self.scores_of(self.features(frames, timings), len(frames), timings)
 
-    def scores_of(self, features: dict[str, np.ndarray], frames: int, timings: Timings | None = None) -> np.ndarray:
-        """What `features` gave for a clip of `frames` frames → its scores, as `scores` gives them."""
+    def scores_of(
+        self, features: Mapping[str, np.ndarray | Rows], frames: int, timings: Timings | None = None
+    ) -> np.ndarray:
+        """What `features` gave for a clip of `frames` frames → its scores, as `scores` gives them.
+
+        Of more than `HEAD_SNIPPETS` they are computed block by block, which changes them by rounding alone.
+        """
+        what, length = f"{self.backend} {self.precision}", valid_length(frames)
         with clock(timings, "head"):
-            return head_scores(self.stages["head"], features, valid_length(frames), f"{self.backend} {self.precision}")
+            head = self._head_in_parts() if len(next(iter(features.values()))) > HEAD_SNIPPETS else None
+            if head is None:
+                whole = {name: rows[:] for name, rows in features.items()}
+                return head_scores(self.stages["head"], whole, length, what)
+            from infdet_deploy.runtime.long_head import long_scores
+
+            return _numbers(long_scores(head, features, length), what)
+
+    def _head_in_parts(self) -> Path | None:
+        """The head's ONNX file that parts can be run of; None for a bundle without."""
+        files = self.bundle.entry("head")["files"]
+        form = self.bundle.form_for("head", self.precision, self.backend, "onnx")
+        return self.bundle.stage_file("head", self.precision, form) if self.precision in files.get(form, {}) else None
 
     def features(self, frames: np.ndarray, timings: Timings | None = None) -> dict[str, np.ndarray]:
         """frames uint8 [T, S, S] → `infrared_features` and `flow_features`, those that the network has, float32 [T', d]
@@ -114,18 +178,25 @@ class Detector(CompiledStages):
             raise VideoError(f"clip has {len(frames)} frames; at least {MIN_FRAMES} are needed")
         frames = np.ascontiguousarray(frames[: len(frames) // 4 * 4])
         found: dict[str, list[np.ndarray]] = {}
-        for start, stop, keep in chunks(len(frames), self.chunk_snippets):
-            if "infrared_tower" in self.stages:
-                with clock(timings, "infrared_tower"):
-                    features = self.stages["infrared_tower"].run({"frames": frames[start:stop]})["features"]
-                    found.setdefault("infrared_features", []).append(features[keep])
-            if "flow_tower" in self.stages:
-                with clock(timings, "fen"):
-                    flow = self._flow(frames, start, stop)
-                with clock(timings, "flow_tower"):
-                    features = self.stages["flow_tower"].run({"flow": flow})["features"]
-                    found.setdefault("flow_features", []).append(features[keep])
+        for chunk in clip_chunks(frames, self.chunk_snippets):
+            for name, features in self._features(chunk, timings).items():
+                found.setdefault(name, []).append(features)
         return {name: np.concatenate(parts) for name, parts in found.items()}
+
+    def _features(self, chunk: Chunk, timings: Timings | None = None) -> dict[str, np.ndarray]:
+        """A chunk's features of the whole clip."""
+        found = {}
+        if "infrared_tower" in self.stages:
+            with clock(timings, "infrared_tower"):
+                features = self.stages["infrared_tower"].run({"frames": chunk.frames[: chunk.count]})["features"]
+                found["infrared_features"] = features[chunk.keep]
+        if "flow_tower" in self.stages:
+            with clock(timings, "fen"):
+                flow = self._flow(chunk.frames, 0, chunk.count)
+            with clock(timings, "flow_tower"):
+                features = self.stages["flow_tower"].run({"flow": flow})["features"]
+                found["flow_features"] = features[chunk.keep]
+        return found
 
     def flow(self, frames: np.ndarray, start: int, stop: int) -> np.ndarray:
         """Flow float32 [stop−start, c, h, w] of frames start … stop−1; a clip's last frame has zero flow."""
@@ -158,7 +229,10 @@ class Detector(CompiledStages):
 def head_scores(head: Backend, features: Mapping[str, np.ndarray], length: int, what: str) -> np.ndarray:
     """Features float32 [T', d] of each stream → scores float32 [T', C]. length: valid snippets; what: names the backend
     and precision where it raises InfdetError, for scores that are not numbers."""
-    scores = head.run({**features, "length": np.array([length], np.int64)})["scores"]
+    return _numbers(head.run({**features, "length": np.array([length], np.int64)})["scores"], what)
+
+
+def _numbers(scores: np.ndarray, what: str) -> np.ndarray:
     if not np.isfinite(scores).all():
         raise InfdetError(f"{what} gave scores that are not numbers; try float32")
     return scores
@@ -172,24 +246,6 @@ def detections_of(bundle: Bundle, scores: np.ndarray, frames: int, fps: float) -
         return [Detection(bundle.classes[best], 0.0, frames / fps, float(mean[best]))]
     snippets_per_second = valid_length(frames) / (frames / fps)
     return detect(scores, bundle.classes, bundle.rule, snippets_per_second)
-
-
-def chunks(frames: int, snippets: int) -> Iterator[tuple[int, int, slice]]:
-    """Cut a clip of `frames` frames (a multiple of 4) into chunks of `snippets` features with their halo.
-
-    Yields the first frame, the frame after the last, and which of the chunk's features to keep. Cuts lie on whole
-    snippets, so that strides and padding fall as in the whole clip.
-    """
-    total = feature_length(frames)
-    if frames <= snippets * FRAMES_PER_SNIPPET + 2 * HALO_FRAMES:
-        snippets = total
-    for first in range(0, total, snippets):
-        last = min(first + snippets, total)
-        start = max(first * FRAMES_PER_SNIPPET - HALO_FRAMES, 0)
-        # a feature covers 16 frames, one snippet more than its stride
-        stop = min((last + 1) * FRAMES_PER_SNIPPET + HALO_FRAMES, frames)
-        offset = first - start // FRAMES_PER_SNIPPET
-        yield start, stop, slice(offset, offset + last - first)
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """Video files, through libav: the first video stream's frames, or a refusal if it holds less than announced."""
 
 import contextlib
+from array import array
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,12 @@ def read_container(path: Path, keep: Callable[[NDArray[Any]], None]) -> Timing:
         return _decode(path, container, stream, keep)
 
 
+def announced_frames(path: Path) -> int | None:
+    """How many frames a video file announces, roughly; None where it does not. Raises VideoError."""
+    with quiet(), _open(path) as container:
+        return _expected_frames(container, _video_stream(path, container))
+
+
 def declared_rate(path: Path) -> float | None:
     """The frame rate a video file declares, in frames per second; None where it does not. Raises VideoError."""
     with quiet(), _open(path) as container:
@@ -95,7 +103,7 @@ def _decode(path: Path, container: InputContainer, stream: VideoStream, keep: Ca
     """Decode to the end, then compare what came with what the file announced."""
     count = 0
     accepted = False
-    times: list[float | None] = []
+    times = array("d")  # 8 bytes a frame: recordings may last for days
     end_s: float | None = None
     failure: str | None = None
     try:
@@ -118,7 +126,7 @@ def _decode(path: Path, container: InputContainer, stream: VideoStream, keep: Ca
                     raise _DamageError("a damaged frame")
                 keep(grey(frame))
                 count += 1
-                times.append(frame.time)
+                times.append(nan if frame.time is None else frame.time)
     except (av.FFmpegError, _DamageError) as error:
         failure = _reason(error)
     missing = failure or _cut_short(container, stream, count, end_s)
@@ -134,8 +142,8 @@ def _decode(path: Path, container: InputContainer, stream: VideoStream, keep: Ca
             f"{path}: the video is cut short or damaged: {count}{of} frames decode ({missing}); copy it again,"
             f" or re-encode the part that is there: ffmpeg -i {path.name} repaired.mp4"
         )
-    known = [time for time in times if time is not None]
-    return Timing(_declared_fps(stream), np.array(known) if len(known) == count else None)
+    seconds = np.array(times)
+    return Timing(_declared_fps(stream), None if np.isnan(seconds).any() else seconds)
 
 
 def _cut_short(container: InputContainer, stream: VideoStream, count: int, end_s: float | None) -> str | None:

@@ -1,5 +1,6 @@
 """Any recording → uint8 frames with their times."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from infdet_deploy.video.containers import read_container
 from infdet_deploy.video.images import read_folder
 from infdet_deploy.video.resize import Mode, check_request, resize
 from infdet_deploy.video.thermal import count_values, grey_table, read_cptv, read_tiff
-from infdet_deploy.video.timing import resolve
+from infdet_deploy.video.timing import Timing, resolve
 
 
 @dataclass(frozen=True)
@@ -66,25 +67,47 @@ def read_video(
         InfdetError: a package for this kind of file is not installed.
     """
     path = Path(path)
-    if fps is not None and not 0 < fps < float("inf"):
-        raise UsageError(f"fps is {fps}; expected frames per second, such as 25")
+    check_rate(fps)
     collector = _Collector(path, size, mode)
+    timing = read_recording(path, collector.keep)
+    frames = collector.finish()
+    check_length(path, len(frames), min_frames)
+    rate, timestamps_s = resolve(timing, len(frames), fps)
+    return Video(recording_name(path), frames, rate, timestamps_s)
+
+
+def read_recording(path: Path, keep: Callable[[NDArray[Any]], None]) -> Timing:
+    """Give every frame of a recording, uint8 or uint16 [H,W], to `keep`, with the reader for this kind of path.
+
+    An array is valid only during its call. Returns what the recording says about time; raises as `read_video` does.
+    """
     try:
-        reader = _reader(path)
-        timing = reader(path, collector.keep)
+        return _reader(path)(path, keep)
     except OSError as error:
         reason = error.strerror or str(error)
         raise VideoError(f"{path}: cannot be read ({reason}); check the path and its permissions") from None
-    frames = collector.finish()
-    if len(frames) < max(min_frames, 1):
+
+
+def recording_name(path: Path) -> str:
+    """A file's name without its suffix, or the folder's name."""
+    return path.name if path.is_dir() else path.stem
+
+
+def check_rate(fps: float | None) -> None:
+    """Raise UsageError for a frame rate that is none."""
+    if fps is not None and not 0 < fps < float("inf"):
+        raise UsageError(f"fps is {fps}; expected frames per second, such as 25")
+
+
+def check_length(path: Path, frames: int, min_frames: int) -> None:
+    """Raise VideoError for a recording of too few frames."""
+    if frames < max(min_frames, 1):
         raise VideoError(
-            f"{path}: clip has {len(frames)} frames; at least {max(min_frames, 1)} are needed: give a longer recording"
+            f"{path}: clip has {frames} frames; at least {max(min_frames, 1)} are needed: give a longer recording"
         )
-    rate, timestamps_s = resolve(timing, len(frames), fps)
-    return Video(path.name if path.is_dir() else path.stem, frames, rate, timestamps_s)
 
 
-def _reader(path: Path) -> Any:
+def _reader(path: Path) -> Callable[[Path, Callable[[NDArray[Any]], None]], Timing]:
     """The function that reads this kind of path; VideoError if there is nothing to read."""
     if path.is_dir():
         return read_folder
@@ -99,38 +122,59 @@ def _reader(path: Path) -> Any:
     return {".cptv": read_cptv, ".tif": read_tiff, ".tiff": read_tiff}.get(path.suffix.lower(), read_container)
 
 
-class _Collector:
-    """Takes frames one by one, each resized at once, and makes uint8 [T,H,W] of them at the end."""
+class Intake:
+    """Takes a recording's frames one by one: all of one kind, each resized, 16-bit counts counted for their range."""
 
     def __init__(self, path: Path, size: int | None, mode: Mode) -> None:
         check_request(1 if size is None else size, mode)
         self._path = path
         self._size = size
         self._mode: Mode = mode
-        self._frames: list[NDArray[Any]] = []
         self._first: tuple[tuple[int, ...], np.dtype[Any]] | None = None
         self._histogram: NDArray[np.int64] | None = None
+        self.count = 0
 
-    def keep(self, frame: NDArray[Any]) -> None:
-        """Take one frame, uint8 or uint16 [H,W]; the array is copied."""
+    def count_in(self, frame: NDArray[Any]) -> None:
+        """Take one frame, uint8 or uint16 [H,W]; VideoError where it is not as the first."""
         kind = (frame.shape, frame.dtype)
         if self._first is None:
             self._first = kind
         elif kind != self._first:
             raise VideoError(
-                f"{self._path}: frame {len(self._frames)} is {_text(kind)}, the first is {_text(self._first)};"
+                f"{self._path}: frame {self.count} is {_text(kind)}, the first is {_text(self._first)};"
                 " expected one size throughout: re-encode the video to one size"
             )
         if frame.dtype == np.uint16:
             counts = count_values(frame)
             self._histogram = counts if self._histogram is None else self._histogram + counts
-        self._frames.append(frame.copy() if self._size is None else resize(frame, self._size, self._mode))
+        self.count += 1
+
+    def resized(self, frame: NDArray[Any]) -> NDArray[Any]:
+        """A frame of the network's size, always a new array."""
+        return frame.copy() if self._size is None else resize(frame, self._size, self._mode)
+
+    def table(self) -> NDArray[np.uint8] | None:
+        """The grey level of each count that was seen, uint8 [65536]; None where frames are grey levels already."""
+        return None if self._histogram is None else grey_table(self._histogram)
+
+
+class _Collector:
+    """Takes frames one by one, each resized at once, and makes uint8 [T,H,W] of them at the end."""
+
+    def __init__(self, path: Path, size: int | None, mode: Mode) -> None:
+        self._intake = Intake(path, size, mode)
+        self._frames: list[NDArray[Any]] = []
+
+    def keep(self, frame: NDArray[Any]) -> None:
+        """Take one frame, uint8 or uint16 [H,W]; the array is copied."""
+        self._intake.count_in(frame)
+        self._frames.append(self._intake.resized(frame))
 
     def finish(self) -> NDArray[np.uint8]:
         """All frames, uint8 [T,H,W]; [0,0,0] if none came."""
         if not self._frames:
             return np.zeros((0, 0, 0), np.uint8)
-        table = None if self._histogram is None else grey_table(self._histogram)
+        table = self._intake.table()
         result = np.empty((len(self._frames), *self._frames[0].shape), np.uint8)
         for index, frame in enumerate(self._frames):
             result[index] = frame if table is None else table[frame]

@@ -6,7 +6,9 @@ optical flow reads flicker as motion.
 
 import contextlib
 import logging
+from array import array
 from collections.abc import Callable, Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +101,7 @@ def read_cptv(path: Path, keep: Keep) -> Timing:
                 f"{path}: not a readable CPTV recording ({_reason(error)}); expected a .cptv file of version 1 or 2"
             ) from None
         expected = reader.num_frames or None
-        times: list[float] = []
+        times = array("d")
         count = background = 0
         failure = None
         frames = iter(reader)
@@ -145,34 +147,54 @@ def read_tiff(path: Path, keep: Keep) -> Timing:
         InfdetError: the package tifffile is not installed.
         VideoError: not a TIFF, cut short, compressed in a way that needs more packages, or not grey uint8 or uint16.
     """
+    for page in _tiff_pages(path):
+        keep(page)
+    return Timing()
+
+
+def _tiff_pages(path: Path) -> Iterator[NDArray[Any]]:
     try:
         import tifffile
     except ImportError:
         raise missing_package("tifffile", "thermal", f"reading {path}") from None
     try:
         with _complaints() as complaints, tifffile.TiffFile(path) as tiff:
-            # A writer that adds page by page leaves one series a page.
-            parts = [series.asarray() for series in tiff.series]
             reach = max((start + size for page in tiff.pages for start, size in _segments(page)), default=0)
+            if reach > path.stat().st_size:
+                raise ValueError(f"page data reaches to byte {reach}, the file has {path.stat().st_size}")
+            parts = list(tiff.series)  # a writer that adds page by page leaves one series a page
+            for part in parts:
+                _check_grey(path, part)
+            for page in (page for part in parts for page in _pages(part)):
+                yield page.astype(page.dtype.newbyteorder("="), copy=False)
         damage = [text for text in complaints if "invalid" in text or "corrupt" in text]
-        if reach > path.stat().st_size:
-            damage.append(f"page data reaches to byte {reach}, the file has {path.stat().st_size}")
         if damage:
             raise ValueError(damage[0])
+    except VideoError:
+        raise
     except Exception as error:  # tifffile raises its own errors, struct's, zlib's and more
         raise VideoError(
             f"{path}: not a whole, readable TIFF ({_reason(error)}); expected a stack of uint8 or uint16 grey pages,"
             " uncompressed or deflate"
         ) from None
-    for part in parts:
-        if part.ndim < 2 or part.shape[-1] in (3, 4) or part.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
-            raise VideoError(
-                f"{path}: a TIFF of {part.dtype} {list(part.shape)}; expected grey uint8 or uint16 [T,H,W]:"
-                " convert it, for temperatures to hundredths of a kelvin"
-            )
-        for page in part.reshape(-1, *part.shape[-2:]):
-            keep(page.astype(page.dtype.newbyteorder("="), copy=False))
-    return Timing()
+
+
+def _check_grey(path: Path, part: Any) -> None:
+    shape, dtype = part.shape, part.dtype.newbyteorder("=")
+    if len(shape) < 2 or shape[-1] in (3, 4) or dtype not in (np.uint8, np.uint16):
+        raise VideoError(
+            f"{path}: a TIFF of {dtype} {list(shape)}; expected grey uint8 or uint16 [T,H,W]:"
+            " convert it, for temperatures to hundredths of a kelvin"
+        )
+
+
+def _pages(part: Any) -> Iterator[NDArray[Any]]:
+    """The frames of a series, one in memory at a time where each has a page of its own."""
+    if len(part.pages) == prod(part.shape[:-2]) and None not in part.pages:
+        for page in part.pages:
+            yield page.asarray()
+    else:
+        yield from part.asarray().reshape(-1, *part.shape[-2:])
 
 
 def _segments(page: Any) -> list[tuple[int, int]]:

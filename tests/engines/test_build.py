@@ -165,7 +165,7 @@ def test_options_that_make_no_sense(options, message):
 
 
 def test_profiles_hold_what_the_pipeline_asks_for():
-    from infdet_deploy.runtime.pipeline import CHUNK_SNIPPETS, chunks
+    from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS, chunks
 
     options = BuildOptions()
     longest = max(stop - start for t in range(16, 1200, 4) for start, stop, _ in chunks(t, CHUNK_SNIPPETS))

@@ -5,7 +5,8 @@ import pytest
 
 from infdet_deploy.errors import InfdetError, UsageError, VideoError
 from infdet_deploy.runtime.backends.base import available
-from infdet_deploy.runtime.pipeline import Detector, chunks
+from infdet_deploy.runtime.chunks import chunks
+from infdet_deploy.runtime.pipeline import Detector
 from infdet_deploy.snippets import feature_length
 from infdet_deploy.video import Video
 
@@ -33,20 +34,6 @@ def test_chunked_features_equal_whole_ones(detector, tiny_clip, frames, snippets
         ours = found[name]
         assert ours.shape == reference.shape == (feature_length(frames // 4 * 4), 256)
         assert np.abs(ours - reference).max() <= 1e-5 * max(1.0, np.abs(reference).max())
-
-
-@pytest.mark.parametrize("snippets", [1, 3, 32])
-def test_chunks_cover_every_feature_once(snippets):
-    for frames in range(16, 700, 4):
-        kept = []
-        for start, stop, keep in chunks(frames, snippets):
-            assert 0 <= start < stop <= frames
-            assert start % 8 == 0
-            assert stop == frames or stop % 8 == 0
-            assert stop - start <= max(snippets * 8 + 2 * 56 + 8, snippets * 8 + 2 * 56)
-            assert 0 <= keep.start < keep.stop <= feature_length(stop - start)
-            kept += [start // 8 + i for i in range(keep.start, keep.stop)]
-        assert kept == list(range(feature_length(frames))), frames
 
 
 def test_flow_of_the_last_frame_is_zero(detector, tiny_clip):

@@ -1,0 +1,118 @@
+"""Where a long clip is cut, so that its features come out of the towers as those of the whole."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infdet_deploy.snippets import FRAMES_PER_SNIPPET, feature_length
+
+CHUNK_SNIPPETS = 32  # features of a long clip computed at once
+# A feature sees 107 frames, 108 through the flow tower: at most 46 before its own 16 and 46 after. Rounded up to
+# whole snippets, this many frames beside a chunk make its features those of the whole video.
+HALO_FRAMES = 56
+
+Frames = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Frames that go through the towers together.
+
+    frames: uint8 [count, S, S], and the frame after them, where the clip does not end there. keep: which of the
+    chunk's features are those of the whole clip.
+    """
+
+    frames: Frames
+    count: int
+    keep: slice
+
+
+def chunks(frames: int, snippets: int) -> Iterator[tuple[int, int, slice]]:
+    """Cut a clip of `frames` frames (a multiple of 4) into chunks of `snippets` features with their halo.
+
+    Yields the first frame, the frame after the last, and which of the chunk's features to keep. Cuts lie on whole
+    snippets, so that strides and padding fall as in the whole clip.
+    """
+    total = feature_length(frames)
+    if frames <= _longest_whole(snippets):
+        snippets = total
+    for first in range(0, total, snippets):
+        last = min(first + snippets, total)
+        start, stop = _first_frame(first), min(_end_frame(last), frames)
+        offset = first - start // FRAMES_PER_SNIPPET
+        yield start, stop, slice(offset, offset + last - first)
+
+
+def clip_chunks(frames: Frames, snippets: int) -> Iterator[Chunk]:
+    """The chunks of a clip in memory, uint8 [T, S, S], T a multiple of 4."""
+    for start, stop, keep in chunks(len(frames), snippets):
+        yield Chunk(frames[start : stop + 1], stop - start, keep)
+
+
+def stream_chunks(blocks: Iterable[Frames], snippets: int) -> Iterator[Chunk]:
+    """The same chunks of a clip that arrives in blocks, uint8 [n, S, S], whose end is only known when it comes.
+
+    A chunk's frames are valid until the next one is asked for. At most 3 frames at the end are dropped.
+    """
+    window = _Window()
+    first = 0  # the next chunk's first feature
+    for block in blocks:
+        window.append(block)
+        # As far as is known the clip goes on: a chunk must not be its last, nor the whole clip one chunk.
+        while window.frames > _longest_whole(snippets) and window.frames > _end_frame(first + snippets):
+            start, stop = _first_frame(first), _end_frame(first + snippets)
+            offset = first - start // FRAMES_PER_SNIPPET
+            yield Chunk(window.cut(start, stop + 1), stop - start, slice(offset, offset + snippets))
+            first += snippets
+            window.drop(_first_frame(first))
+    for start, stop, keep in chunks(window.frames, snippets):
+        if start // FRAMES_PER_SNIPPET + keep.start >= first:
+            yield Chunk(window.cut(start, min(stop + 1, window.frames)), stop - start, keep)
+
+
+def _longest_whole(snippets: int) -> int:
+    """Frames of the longest clip that is not cut."""
+    return snippets * FRAMES_PER_SNIPPET + 2 * HALO_FRAMES
+
+
+def _first_frame(first: int) -> int:
+    return max(first * FRAMES_PER_SNIPPET - HALO_FRAMES, 0)
+
+
+def _end_frame(last: int) -> int:
+    # a feature covers 16 frames, one snippet more than its stride
+    return (last + 1) * FRAMES_PER_SNIPPET + HALO_FRAMES
+
+
+class _Window:
+    """The frames of a clip from some place on, in one buffer that never grows beyond what was needed once."""
+
+    def __init__(self) -> None:
+        self._buffer = np.empty((0, 0, 0), np.uint8)
+        self._begin = self._end = 0  # of what it holds, counted in the clip's frames
+
+    @property
+    def frames(self) -> int:
+        """Frames of the clip so far, to a multiple of 4."""
+        return self._end // 4 * 4
+
+    def append(self, block: Frames) -> None:
+        held = self._end - self._begin
+        if held + len(block) > len(self._buffer):
+            larger = np.empty((held + 2 * len(block), *block.shape[1:]), np.uint8)
+            if held:
+                larger[:held] = self._buffer[:held]
+            self._buffer = larger
+        self._buffer[held : held + len(block)] = block
+        self._end += len(block)
+
+    def cut(self, start: int, stop: int) -> Frames:
+        return self._buffer[start - self._begin : stop - self._begin]
+
+    def drop(self, start: int) -> None:
+        """Forget the frames before `start`."""
+        kept = self._buffer[start - self._begin : self._end - self._begin]
+        self._buffer[: len(kept)] = kept  # numpy moves overlapping parts as if by way of a copy
+        self._begin = start

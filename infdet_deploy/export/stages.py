@@ -65,13 +65,16 @@ class FenStage(nn.Module):
         self.to(dtype)
 
     def forward(self, frames: Tensor) -> Tensor:
-        x = F.pad(neighbour_pairs(frames.to(self.dtype), self.stride), (3, 3, 3, 3), value=GREY)
-        x = F.max_pool2d(F.relu(_norm32(self.conv1(x))), 3, stride=2, padding=1)
+        x = F.max_pool2d(F.relu(_norm32(self.conv1(self.pairs(frames)))), 3, stride=2, padding=1)
         for layer in self.layers:
             x = layer(x)
         for deconv in self.deconvs:
             x = F.leaky_relu(_norm32(deconv(x)), 0.1)
         return torch.tanh(self.flow_pred(x).float())
+
+    def pairs(self, frames: Tensor) -> Tensor:
+        """What the first layer reads."""
+        return F.pad(neighbour_pairs(frames.to(self.dtype), self.stride), (3, 3, 3, 3), value=GREY)
 
 
 class FoldedUnit(nn.Module):

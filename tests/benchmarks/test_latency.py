@@ -86,10 +86,10 @@ def test_files_and_comparison(measured, tmp_path):
     assert not any(row["more_than_noise"] for row in compare_reports(old, report)["rows"])
     for row in old["contenders"]:
         for key in ("median", "low", "high"):
-            row["latency_ms"][key] *= 10
+            row["latency_ms"][key] *= 1000
     old["cores"] += 1
     found = compare_reports(old, report)
-    assert all(row["more_than_noise"] and row["change"] == pytest.approx(-0.9) for row in found["rows"])
+    assert all(row["more_than_noise"] and row["change"] == pytest.approx(-0.999) for row in found["rows"])
     assert len(found["warnings"]) == 1
     assert "cores" in found["warnings"][0]
     assert tables(report | {"comparison": found})[-1].rows[0][-1] == "faster"

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from infdet_deploy.errors import InfdetError, VideoError
+from infdet_deploy.machine import trim_memory
 from infdet_deploy.recognition import clip_score
 from infdet_deploy.runtime.backends.base import Backend, open_stage, stage_format
 from infdet_deploy.runtime.bundle import Bundle, load_bundle
@@ -219,6 +220,7 @@ class Detector(CompiledStages):
             release = getattr(stage, "release_memory", None)
             if release is not None:
                 release()
+        trim_memory()
 
     def flow(self, frames: np.ndarray, start: int, stop: int) -> np.ndarray:
         """Flow float32 [stop−start, c, h, w] of frames start … stop−1; a clip's last frame has zero flow."""

@@ -21,7 +21,11 @@ def progress(label: str, wanted: bool = True) -> Iterator[Callable[..., None]]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not (wanted and console.is_terminal)) as bar:
+    shown = wanted and console.is_terminal
+    # What is printed meanwhile goes above the bar where both are on a terminal, else straight to its file or pipe.
+    with Progress(
+        *columns, console=console, transient=True, disable=not shown, redirect_stdout=sys.stdout.isatty()
+    ) as bar:
         task = bar.add_task(label, total=None)
 
         def update(done: int, total: int, text: str = "") -> None:

@@ -1,6 +1,7 @@
 """One picture of a clip: a strip of frames, the score curves, detections over the truth."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,19 @@ STRIP_FRAMES = 10
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A recording too long to lie in memory. length: frames; pictures: gives those of some numbers, uint8 [n, S, S]."""
+
+    name: str
+    length: int
+    fps: float
+    pictures: Callable[[np.ndarray], np.ndarray]
+
+
 def draw_clip(
     path: Path | str,
-    video: Video,
+    video: Video | Shown,
     scores: np.ndarray,
     classes: Sequence[str],
     thresholds: Sequence[float],
@@ -33,16 +44,18 @@ def draw_clip(
     """
     plt = pyplot()
 
-    end_s = video.duration_s
+    if isinstance(video, Video):
+        video = Shown(video.name, len(video.frames), video.fps, video.frames.__getitem__)
+    end_s = video.length / video.fps
     rows = len(classes)
     figure, (strip, curves, bars) = plt.subplots(
         3, 1, figsize=(12, 4.6 + 0.55 * rows), height_ratios=(1.5, 2.4, 0.55 * rows + 0.3), layout="constrained"
     )
-    picks = ((np.arange(STRIP_FRAMES) + 0.5) / STRIP_FRAMES * len(video.frames)).astype(int)
-    strip.imshow(np.hstack(video.frames[picks]), cmap="inferno", aspect="auto", extent=(0, end_s, 0, 1))
-    title = f"{video.name}  ({len(video.frames)} frames, {video.fps:g} frames/s)"
+    picks = ((np.arange(STRIP_FRAMES) + 0.5) / STRIP_FRAMES * video.length).astype(int)
+    strip.imshow(np.hstack(list(video.pictures(picks))), cmap="inferno", aspect="auto", extent=(0, end_s, 0, 1))
+    title = f"{video.name}  ({video.length} frames, {video.fps:g} frames/s)"
     strip.set(yticks=[], xticks=[], title="   ".join(filter(None, (title, note))))
-    times = (np.arange(len(scores)) + 0.5) * (end_s / max(valid_length(len(video.frames)), 1))
+    times = (np.arange(len(scores)) + 0.5) * (end_s / max(valid_length(video.length), 1))
     for index, label in enumerate(classes):
         colour = COLOURS[index % len(COLOURS)]
         curves.plot(times, scores[:, index], color=colour, label=label)

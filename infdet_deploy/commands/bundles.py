@@ -1,18 +1,14 @@
 """From a checkpoint to a bundle, and what is done with bundles."""
 
-import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from infdet_deploy.commands.training import RUNS
 from infdet_deploy.console import progress, say
-from infdet_deploy.errors import UsageError, VideoError, missing_package
+from infdet_deploy.errors import UsageError, missing_package
 
 if TYPE_CHECKING:
     from infdet_deploy.runtime.bundle import Bundle
-    from infdet_deploy.video import Video
-
-FPS_FACTOR = 1.5  # a recording's frame rate may differ by this factor from the training clips' without a note
 
 
 def export(
@@ -67,52 +63,6 @@ def export(
             fps=extra.get("fps"), on_progress=update,
         )  # fmt: skip
     return load_bundle(out)
-
-
-def detect(
-    bundle: Path, videos: list[Path], backend: str, precision: str, fps: float | None, picture: Path | None
-) -> list[dict[str, Any]]:
-    """Detections of every recording, JSON-ready; a recording that cannot be read has an `error` instead."""
-    from infdet_deploy.runtime.pipeline import Detector
-
-    results: list[dict[str, Any]] = []
-    with Detector(bundle, backend, precision) as detector, progress("detect") as update:
-        for index, path in enumerate(videos):
-            update(index, len(videos), path.name)
-            try:
-                video = detector.read(path, fps)
-            except VideoError as error:
-                results.append({"video": path.stem, "path": str(path), "error": str(error)})
-                continue
-            _compare_rates(video, detector.bundle.fps)
-            scores = detector.scores(video.frames)
-            found = detector.detections(scores, len(video.frames), video.fps)
-            result = {
-                "video": video.name,
-                "path": str(path),
-                "frames": len(video.frames),
-                "fps": video.fps,
-                "duration_s": video.duration_s,
-                "highest_score": float(scores.max()),
-                "detections": [dataclasses.asdict(d) for d in found],
-            }
-            if picture is not None:
-                from infdet_deploy.picture import draw_clip
-
-                classes, thresholds = detector.bundle.classes, detector.bundle.rule.thresholds
-                file = draw_clip(picture / f"{video.name}.png", video, scores, classes, thresholds, found)
-                result["picture"] = str(file)
-            results.append(result)
-    return results
-
-
-def _compare_rates(video: "Video", trained: float | None) -> None:
-    """A note where motion looks much faster or slower than what the network was trained on."""
-    if trained is not None and not 1 / FPS_FACTOR <= video.fps / trained <= FPS_FACTOR:
-        say(
-            f"{video.name}: {video.fps:g} frames/s, but the network was trained at {trained:g}: expect worse "
-            "detections; record at that rate, or give the right one with --fps"
-        )
 
 
 def newest_bundle() -> Path | None:

@@ -1,15 +1,16 @@
 """From frames to detections with a bundle's compiled stages. No torch."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from infdet_deploy.errors import InfdetError, VideoError
+from infdet_deploy.machine import trim_memory
 from infdet_deploy.recognition import clip_score
 from infdet_deploy.runtime.backends.base import Backend, open_stage, stage_format
 from infdet_deploy.runtime.bundle import Bundle, load_bundle
@@ -21,6 +22,7 @@ from infdet_deploy.video import Video, read_video
 from infdet_deploy.video.stream import FrameStream
 
 FEN_BLOCK = 64  # frames whose flow is computed at once
+GROUP_CHUNKS = 4  # chunks of a recording that one tower computes before the other does
 # Snippets of the longest clip that the head takes at once. Its memory grows with their square: see docs/detection.md.
 HEAD_SNIPPETS = 1024
 
@@ -115,14 +117,18 @@ class Detector(CompiledStages):
             FrameStream(path, self.bundle.size, self.bundle.frame_mode, fps, MIN_FRAMES) as stream,
             ExitStack() as files,
         ):
-            kept: dict[str, Rows] = {}
-            for chunk in stream_chunks(stream, self.chunk_snippets):
-                for name, features in self._features(chunk).items():
-                    if name not in kept:
-                        kept[name] = files.enter_context(Rows())
-                    kept[name].append(features)
+            kept = {name: files.enter_context(Rows()) for name in self._streams()}
+            long = False
+            for group in _groups(stream_chunks(stream, self.chunk_snippets)):
+                long = long or len(group) == GROUP_CHUNKS
+                # One tower after the other, so that only one at a time holds its layers' outputs.
+                for name, features in self._streams().items():
+                    for chunk in group:
+                        kept[name].append(features(chunk, None))
+                    if long:
+                        self._release_memory()
                 if on_frames:
-                    on_frames(FRAMES_PER_SNIPPET * len(kept[name]))
+                    on_frames(FRAMES_PER_SNIPPET * min(map(len, kept.values())))
             assert stream.fps is not None
             scores = self.scores_of(kept, stream.frames)
         found = self.detections(scores, stream.frames, stream.fps)
@@ -160,6 +166,7 @@ class Detector(CompiledStages):
                 return head_scores(self.stages["head"], whole, length, what)
             from infdet_deploy.runtime.long_head import long_scores
 
+            self._release_memory()
             return _numbers(long_scores(head, features, length), what)
 
     def _head_in_parts(self) -> Path | None:
@@ -185,18 +192,35 @@ class Detector(CompiledStages):
 
     def _features(self, chunk: Chunk, timings: Timings | None = None) -> dict[str, np.ndarray]:
         """A chunk's features of the whole clip."""
-        found = {}
-        if "infrared_tower" in self.stages:
-            with clock(timings, "infrared_tower"):
-                features = self.stages["infrared_tower"].run({"frames": chunk.frames[: chunk.count]})["features"]
-                found["infrared_features"] = features[chunk.keep]
-        if "flow_tower" in self.stages:
-            with clock(timings, "fen"):
-                flow = self._flow(chunk.frames, 0, chunk.count)
-            with clock(timings, "flow_tower"):
-                features = self.stages["flow_tower"].run({"flow": flow})["features"]
-                found["flow_features"] = features[chunk.keep]
-        return found
+        return {name: features(chunk, timings) for name, features in self._streams().items()}
+
+    def _streams(self) -> dict[str, Callable[[Chunk, Timings | None], np.ndarray]]:
+        """What gives each stream's features of a chunk, by the name of the head's input."""
+        streams = {
+            "infrared_features": ("infrared_tower", self._infrared_features),
+            "flow_features": ("flow_tower", self._flow_features),
+        }
+        return {name: features for name, (tower, features) in streams.items() if tower in self.stages}
+
+    def _infrared_features(self, chunk: Chunk, timings: Timings | None) -> np.ndarray:
+        with clock(timings, "infrared_tower"):
+            features = self.stages["infrared_tower"].run({"frames": chunk.frames[: chunk.count]})["features"]
+        return features[chunk.keep]
+
+    def _flow_features(self, chunk: Chunk, timings: Timings | None) -> np.ndarray:
+        with clock(timings, "fen"):
+            flow = self._flow(chunk.frames, 0, chunk.count)
+        with clock(timings, "flow_tower"):
+            features = self.stages["flow_tower"].run({"flow": flow})["features"]
+        return features[chunk.keep]
+
+    def _release_memory(self) -> None:
+        """Have the stages give back what they keep between runs, where they can; the next run takes it anew."""
+        for stage in self.stages.values():
+            release = getattr(stage, "release_memory", None)
+            if release is not None:
+                release()
+        trim_memory()
 
     def flow(self, frames: np.ndarray, start: int, stop: int) -> np.ndarray:
         """Flow float32 [stop−start, c, h, w] of frames start … stop−1; a clip's last frame has zero flow."""
@@ -246,6 +270,18 @@ def detections_of(bundle: Bundle, scores: np.ndarray, frames: int, fps: float) -
         return [Detection(bundle.classes[best], 0.0, frames / fps, float(mean[best]))]
     snippets_per_second = valid_length(frames) / (frames / fps)
     return detect(scores, bundle.classes, bundle.rule, snippets_per_second)
+
+
+def _groups(chunks: Iterable[Chunk]) -> Iterator[list[Chunk]]:
+    """`GROUP_CHUNKS` chunks at a time, the rest at the end; their frames are copies."""
+    group: list[Chunk] = []
+    for chunk in chunks:
+        group.append(replace(chunk, frames=chunk.frames.copy()))
+        if len(group) == GROUP_CHUNKS:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 @contextmanager

@@ -148,3 +148,13 @@ def expected_frames(path: Path | str) -> int | None:
         return None if path.suffix.lower() in (".cptv", ".tif", ".tiff") else announced_frames(path)
     except (VideoError, OSError):
         return None
+
+
+def frames_at(path: Path | str, numbers: NDArray[np.int_], size: int, mode: Mode = "resize") -> NDArray[np.uint8]:
+    """Some frames of a recording, uint8 [n, size, size], as `FrameStream` gives them; numbers rise."""
+    found: list[NDArray[np.uint8]] = []
+    with FrameStream(path, size, mode) as stream:
+        for block in stream:
+            begin = stream.frames - len(block)
+            found += [block[n - begin] for n in numbers if begin <= n < stream.frames]
+    return np.stack(found)

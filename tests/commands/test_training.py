@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from infdet_deploy.commands import bundles, evaluation, training
+from infdet_deploy.commands import bundles, detection, evaluation, training
 from infdet_deploy.commands.datasets import prepare_dataset
 from infdet_deploy.errors import ConfigError, TrainingError, UsageError
 from infdet_deploy.model.weights import load_network, random_network, save_network
@@ -127,7 +127,7 @@ def test_recognition_from_clips_to_a_bundle(weights, tmp_path):
     bundle = bundles.export(tmp_path / "run", tmp_path / "r.infdet", ()).path
     assert evaluation.evaluate(bundle, root, None, "both", False, None, None, None)["recognition"]["accuracy"] == 1.0
     clips = [root / "testing" / label / "1.mkv" for label in ("bright", "dark")]
-    found = bundles.detect(bundle, clips, "openvino", "float32", None, None)
+    found = list(detection.detect(detection.Settings(bundle, "openvino", "float32", None, None), clips))
     assert [[d["label"] for d in one["detections"]] for one in found] == [["bright"], ["dark"]]
     assert found[0]["detections"][0]["end_s"] == pytest.approx(32 / 25)
     run = json.loads((tmp_path / "run" / "run.json").read_text())

@@ -34,6 +34,10 @@ class OpenVinoStage:
         results = self._compiled({name: feeds[name] for name in self.inputs})
         return {name: results[name] for name in self.outputs}
 
+    def release_memory(self) -> None:
+        """Give back the memory of the layers' outputs, which is kept between runs otherwise."""
+        self._compiled.release_memory()
+
     def close(self) -> None:
         del self._compiled, self._weights
 

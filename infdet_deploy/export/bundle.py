@@ -166,7 +166,11 @@ def export_bundle(
             from infdet_deploy.export.int8_bundle import add_int8
 
             stages_alone = {name: spec for name, spec in specs.items() if name != NETWORK}
-            add_int8(folder, manifest, stages_alone, calibration, checks, max_map_drop, tell)
+            written = add_int8(folder, manifest, stages_alone, calibration, checks, max_map_drop, tell)
+            if stream:
+                from infdet_deploy.export.int8_stream import add_int8_stream
+
+                add_int8_stream(folder, manifest, written, tell)
         if on_progress:
             on_progress(done, steps, "hashing")
         seal(folder, manifest)

@@ -15,6 +15,7 @@ from infdet_deploy.export.checking import worst_error
 from infdet_deploy.export.onnx import check_2d, check_precision, export_onnx
 from infdet_deploy.export.stages import float32_operators
 from infdet_deploy.export.stream import TowerStream, build_tower_stream, stream_spec
+from infdet_deploy.model.i3d import ENDPOINTS
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.runtime.backends.base import open_stage
 from infdet_deploy.runtime.bundle import stream_stage
@@ -59,10 +60,10 @@ def add_stream(
             kept = float32_operators(tower, network, begins[precision])
             operators = check_precision(name, file, precision, kept)
             errors = partial(stepped_errors, file, precision, entry, stream, clips)
-            manifest["parity"][precision][name] = {
-                "operators": operators,
-                "onnx": worst_error(name, precision, "onnx", errors),
-            }
+            error = worst_error(name, precision, "onnx", errors)
+            begin = begins[precision].get(tower, ENDPOINTS[0])
+            before = {} if begin == ENDPOINTS[0] else {"float32_before": begin}
+            manifest["parity"][precision][name] = {"operators": operators, "onnx": error} | before
             entry["files"]["onnx"][precision] = file.name
     manifest["stream"] = stream
 

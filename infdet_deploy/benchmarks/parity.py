@@ -107,7 +107,8 @@ def stage_parity(
     """Compare every stage of the manifest in every contender, on every clip of `references`; then towers as steps.
 
     Features of steps are compared with those of the whole clip. Where a backend is built ahead, steps that are not
-    built are left out. contenders: those that `entries` finds where None. A backend that refuses a stage gives rows with `error`. Raises BundleError for a stage that no reference knows.
+    built are left out. contenders: those that `entries` finds where None. A backend that refuses a stage gives rows
+    with `error`. Raises BundleError for a stage that no reference knows.
     """
     tolerances = tolerances or Tolerances()
     for entry in entries(bundle)[0] if contenders is None else contenders:

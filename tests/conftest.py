@@ -74,6 +74,21 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_network) -> Path:
 
 
 @pytest.fixture(scope="session")
+def stream_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network's bundle that holds its towers as steps too, in float32. Not to be changed."""
+    pytest.importorskip("torch")
+    import dataclasses
+
+    from infdet_deploy.export.bundle import export_bundle
+    from infdet_deploy.model.presets import preset
+    from infdet_deploy.model.weights import random_network
+
+    network = random_network(dataclasses.replace(preset("tiny"), channel_divisor=8), seed=5)
+    wanted = {"precisions": ("float32",), "formats": ("onnx",), "include_weights": False, "stream": True}
+    return made_once(tmp_path_factory, "stream.infdet", lambda out: export_bundle(network, out, **wanted))
+
+
+@pytest.fixture(scope="session")
 def nine_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nine synthetic clips of 10 s at 8 frames/s, one of each class for testing. Not to be changed: copy it."""
     from infdet_deploy.training.synthetic import synthesise

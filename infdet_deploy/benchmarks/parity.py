@@ -1,16 +1,19 @@
 """How far a bundle's stages are from the network they were made from, stage by stage, backend by backend."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from infdet_deploy.agreement import CHECK_FRAMES, NOT_COMPARED, Errors, Tolerances, compare
 from infdet_deploy.benchmarks.latency import Contender
 from infdet_deploy.errors import BackendError, BundleError, InfdetError, first_line, missing_package
 from infdet_deploy.runtime.backends.base import BACKENDS, available, ready, stage_format, takes
-from infdet_deploy.runtime.bundle import WEIGHTS, Bundle
+from infdet_deploy.runtime.bundle import WEIGHTS, Bundle, stream_stage
 from infdet_deploy.runtime.golden import Tensors, load_golden, stage_tensors
 from infdet_deploy.runtime.pipeline import open_bundle_stage
+from infdet_deploy.runtime.stream import TowerSteps
 
 if TYPE_CHECKING:
     from infdet_deploy.model.network import InfDetNet
@@ -101,45 +104,62 @@ def stage_parity(
     tolerances: Tolerances | None = None,
     contenders: Sequence[Contender] | None = None,
 ) -> Iterator[StageParity]:
-    """Compare every stage of the manifest in every contender, on every clip of `references`.
+    """Compare every stage of the manifest in every contender, on every clip of `references`; then towers as steps.
 
-    contenders: those that `entries` finds where None.
-    A backend that refuses a stage gives rows with `error`. Raises BundleError for a stage that no reference knows.
+    Features of steps are compared with those of the whole clip. Where a backend is built ahead, steps that are not
+    built are left out. contenders: those that `entries` finds where None. A backend that refuses a stage gives rows
+    with `error`. Raises BundleError for a stage that no reference knows.
     """
     tolerances = tolerances or Tolerances()
     for entry in entries(bundle)[0] if contenders is None else contenders:
         form = stage_format(entry.backend)
         allowed = tolerances.stage(form, entry.precision)
-        for stage in bundle.manifest["stages"]:
-            if entry.precision not in bundle.manifest["stages"][stage]["files"].get(form, {}):
+        steps = _steps(bundle)
+        for stage in (*bundle.manifest["stages"], *steps):
+            if entry.precision not in bundle.entry(stage)["files"].get(form, {}):
                 continue
+            if stage in steps and not ready(entry.backend, bundle.stage_file(stage, entry.precision), entry.precision):
+                continue
+            of = steps.get(stage, stage)
             for tensors in references:
-                if stage not in tensors:
+                if of not in tensors:
                     raise BundleError(
                         f"{bundle.path}: stage '{stage}' is not one that verify knows; update infdet-deploy"
                     )
-            for tensors, errors, failure in _run(bundle, stage, entry, references):
+            for tensors, (errors, failure) in zip(
+                references, _run(bundle, stage, entry, [tensors[of] for tensors in references]), strict=True
+            ):
                 length = len(tensors["network"]["frames"])
                 yield StageParity(stage, entry.backend, entry.precision, length, *errors, allowed, failure)
 
 
+def _steps(bundle: Bundle) -> dict[str, str]:
+    """The towers as steps, where the bundle holds them: their names → the stages whose features they give."""
+    towers = (stage for stage in bundle.stages if stage.endswith("_tower"))
+    return {} if bundle.stream is None else {stream_stage(tower): tower for tower in towers}
+
+
 def _run(
-    bundle: Bundle, stage: str, entry: Contender, references: Sequence[Tensors]
-) -> Iterator[tuple[Tensors, Errors, str]]:
+    bundle: Bundle, stage: str, entry: Contender, clips: Sequence[Mapping[str, np.ndarray]]
+) -> Iterator[tuple[Errors, str]]:
+    """For each clip how far the stage is from what it holds, and why it could not run, or nothing."""
     try:
         runner = open_bundle_stage(bundle, stage, entry.backend, entry.precision)
     except BackendError as error:
-        for tensors in references:
-            yield tensors, NOT_COMPARED, str(error)
+        yield from ((NOT_COMPARED, str(error)) for _ in clips)
         return
-    (output,) = runner.outputs
-    for tensors in references:
+    output = runner.outputs[0]
+    for tensors in clips:
         try:
-            found = runner.run({name: tensors[stage][name] for name in runner.inputs})[output]
+            if stage in bundle.manifest["stages"]:
+                found = runner.run({name: tensors[name] for name in runner.inputs})[output]
+            else:
+                assert bundle.stream is not None
+                found = TowerSteps(runner, bundle.entry(stage), bundle.stream).whole(tensors[runner.inputs[0]])
         except Exception as error:  # each backend has errors of its own for a graph that fails as it runs
-            yield tensors, NOT_COMPARED, why(entry, error)
+            yield NOT_COMPARED, why(entry, error)
             continue
-        yield tensors, compare(found, tensors[stage][output]), ""
+        yield compare(found, tensors[output]), ""
     runner.close()
 
 

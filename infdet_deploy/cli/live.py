@@ -36,6 +36,9 @@ def watch(
     clips: Annotated[Path | None, typer.Option(help="Save a short MP4 of every event into this folder.")] = None,
     clips_max_gb: Annotated[float, typer.Option(help="The oldest clips make room beyond this.")] = 10.0,
     metrics_port: Annotated[int | None, typer.Option(help="Serve /metrics and /healthz on this port.")] = None,
+    metrics_host: Annotated[
+        str, typer.Option(help="Address that --metrics-port listens at; 0.0.0.0 for other machines too.")
+    ] = "127.0.0.1",
 ) -> None:
     """Watch cameras: one JSON line an action, given once, when it has ended; never revised.
 
@@ -58,7 +61,7 @@ def watch(
 
     failed = live.watch(
         bundle, sources, name or [], window, every, backend, precision, out, queue, mqtt, webhook, clips,
-        clips_max_gb, metrics_port,
+        clips_max_gb, metrics_port, metrics_host,
     )  # fmt: skip
     for line in failed:
         print(f"infdet-deploy: {line}", file=sys.stderr)

@@ -51,7 +51,8 @@ def build(
     )
     bundle = load_bundle(path)
     wanted = bundle.precisions if precision == "all" else tuple(precision.split(","))
-    held = bundle.manifest["stages"]  # `network` too, in the precisions that it has
+    # `network` and towers as steps too, in the precisions that they have
+    held = bundle.manifest["stages"] | (bundle.stream or {"stages": {}})["stages"]
     stages = [(s, p) for p in wanted for s in held if s in bundle.stages or p in held[s]["files"].get("onnx", {})]
     for stage, p in stages:
         bundle.stage_file(stage, p)  # refused before the first build
@@ -110,7 +111,7 @@ def _build(bundle: "Bundle", stage: str, precision: str, builder: _Builder, opti
     if record is None:
         gpu = "".join(c if c.isalnum() else "-" for c in builder.gpu)
         timing = None if options.arch else folder / f"timing.{builder.version}.{gpu}.cache"
-        shapes = profile(bundle.manifest["stages"][stage]["inputs"], options)
+        shapes = profile(bundle.entry(stage)["inputs"], options)
         allowed = _float32_allowed(bundle, stage, precision)
         try:
             built = build_apart(TARGETS[builder.target], onnx, shapes, options, timing)

@@ -36,6 +36,7 @@ def watch(
     clips: Path | None,
     clips_max_gb: float,
     metrics_port: int | None,
+    metrics_host: str = "127.0.0.1",
 ) -> list[str]:
     """Watch sources until all have ended, or SIGTERM or SIGINT comes. Gives what went wrong for good, in lines."""
     from infdet_deploy.live.head import LiveHead
@@ -61,7 +62,7 @@ def watch(
         saver = None if clips is None else ClipSaver(clips, clips_max_gb)
         running = Watch(outbox, sinks, [] if out else [Stdout().event], saver)
         running.cameras += _cameras(running, loaded, opened, model, head, window_s, every)
-        server = _metrics(running, loaded, metrics_port)
+        server = _metrics(running, loaded, metrics_port, metrics_host)
         if server is not None:
             stack.callback(server.close)
         with _stop_signals() as stop, _status_line(running) as update:
@@ -146,7 +147,7 @@ def _cameras(
     ]
 
 
-def _metrics(running: "Watch", bundle: "Bundle", port: int | None) -> Any:
+def _metrics(running: "Watch", bundle: "Bundle", port: int | None, host: str) -> Any:
     if port is None:
         return None
     from infdet_deploy.live.metrics import Metrics, MetricsServer
@@ -157,8 +158,8 @@ def _metrics(running: "Watch", bundle: "Bundle", port: int | None) -> Any:
     waiting = running.outbox.waiting if running.outbox is not None else dict
     metrics = Metrics(running.cameras, bundle.classes, waiting, failures)
     running.listeners.append(metrics.observe)
-    server = MetricsServer(metrics, running.cameras, port)
-    say(f"metrics: http://localhost:{server.port}/metrics, health: /healthz")
+    server = MetricsServer(metrics, running.cameras, port, host)
+    say(f"metrics: http://{host}:{server.port}/metrics, health: /healthz")
     return server
 
 

@@ -62,7 +62,7 @@ def profile(inputs: list[dict[str, Any]], options: BuildOptions) -> dict[str, tu
         "T+1": (low + 1 if fixed else 2, usual + 1, high + 1),
         "T'": tuple(feature_length(t) for t in (low, usual, high if fixed else max(high, options.clip_frames))),
     }
-    steps = (FRAMES_PER_SNIPPET, STEP_FRAMES, STEP_FRAMES_MAX)
+    steps = (STEP_FRAMES,) * 3 if fixed else (FRAMES_PER_SNIPPET, STEP_FRAMES, STEP_FRAMES_MAX)
 
     def size(dimension: int | str, i: int) -> int:
         if isinstance(dimension, int):

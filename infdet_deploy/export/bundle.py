@@ -164,7 +164,11 @@ def export_bundle(
         if int8 and calibration is not None:
             from infdet_deploy.export.int8_bundle import add_int8
 
-            add_int8(folder, manifest, specs, calibration, checks, max_map_drop, tell)
+            written = add_int8(folder, manifest, specs, calibration, checks, max_map_drop, tell)
+            if stream:
+                from infdet_deploy.export.int8_stream import add_int8_stream
+
+                add_int8_stream(folder, manifest, written, tell)
         if on_progress:
             on_progress(done, steps, "hashing")
         seal(folder, manifest)

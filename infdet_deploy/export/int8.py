@@ -1,8 +1,9 @@
 """A float32 stage as int8 Q/DQ: symmetric, zero points 0, weights per channel, activations per tensor.
 
 Quantised are convolutions; products are less than a hundredth of the work, and OpenVINO 2026 computes the Q/DQ form of
-Gemm wrongly. Pools and concatenations between convolutions pass int8 through: what goes in and what comes out has one
-scale, so that a backend need not leave int8 there.
+Gemm wrongly. Pools, concatenations and what else moves values between convolutions pass int8 through: what goes in and
+what comes out has one scale, so that a backend need not leave int8 there. The state of towers as steps (`stream.py`) is
+such a value.
 """
 
 import re
@@ -18,7 +19,10 @@ from onnx import helper, numpy_helper
 
 LEVELS = 127  # symmetric int8: −127…127 times the scale
 _CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1}  # where a weight has its output channels
-_PASSING = ("MaxPool", "Concat", "DepthToSpace", "Unsqueeze", "Transpose")
+_JOINING = ("Concat", "Max")  # of all their inputs; those below pass on their first one, the others say how
+# Mul is by 0 or 1: what lies outside of a clip, in towers as steps.
+_PASSING = (*_JOINING, "MaxPool", "DepthToSpace", "Unsqueeze", "Transpose", "Slice", "Pad", "Mul")
+_NEXT = "next."  # what the state that follows a step is called, before the state's name
 # Operators that give a byte of the input as they took it, or a constant in its place.
 _HANDING_ON = ("Cast", "Slice", "Concat", "Pad", "Unsqueeze", "Reshape", "Transpose", "Gather")
 # Too little work to be worth it, or too fine for 8 bits: attention energies, mixtures, the flow's last layer.
@@ -60,12 +64,7 @@ def plan(model: onnx.ModelProto, feeds: Iterable[Mapping[str, np.ndarray]]) -> P
 
     No value seen is clipped: clipping the largest for the sake of the others costs a tower more than it gains.
     """
-    constants = {i.name for i in model.graph.initializer if i.data_type == onnx.TensorProto.FLOAT}
-    layers = tuple(
-        node.name
-        for node in model.graph.node
-        if node.op_type in _CHANNEL_AXIS and node.input[1] in constants and not _FLOAT32.search(node.name)
-    )
+    layers = _layers(model)
     edges, makers = _edges(model, layers), _makers(model)
     groups = _groups(model, edges)
     lowest, highest = _ranges(model, [tensor for group in groups for tensor in group], feeds)
@@ -81,15 +80,44 @@ def plan(model: onnx.ModelProto, feeds: Iterable[Mapping[str, np.ndarray]]) -> P
     return Plan(model, layers, scales, frozenset(positive))
 
 
+def carry(calibrated: Plan, model: onnx.ModelProto) -> Plan:
+    """A stage's plan for another graph of the same layers, as its tower in steps is: their scales, by their names."""
+    inputs = {node.name: node.input[0] for node in calibrated.model.graph.node}
+    stage, layers = calibrated.model.graph.name, _layers(model)
+    twin = {layer: inputs[layer.replace(model.graph.name, stage, 1)] for layer in layers}
+    edges = _edges(model, layers)
+    scales: dict[str, float] = {}
+    positive: set[str] = set()
+    for group in _groups(model, edges):
+        fed = [twin[name] for name, tensor in edges if name in twin and tensor in group]
+        scales |= dict.fromkeys(group, max(calibrated.scales[tensor] for tensor in fed))
+        if calibrated.positive.issuperset(fed):
+            positive |= set(group)
+    return Plan(model, layers, scales, frozenset(positive))
+
+
+def _layers(model: onnx.ModelProto) -> tuple[str, ...]:
+    """The nodes that can be quantised."""
+    constants = {i.name for i in model.graph.initializer if i.data_type == onnx.TensorProto.FLOAT}
+    return tuple(
+        node.name
+        for node in model.graph.node
+        if node.op_type in _CHANNEL_AXIS and node.input[1] in constants and not _FLOAT32.search(node.name)
+    )
+
+
 def _makers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
     return {output: node for node in model.graph.node for output in node.output}
 
 
 def _follows_relu(model: onnx.ModelProto, tensor: str) -> bool:
-    """Whether a tensor is a ReLU's output, perhaps through pools and concatenations."""
+    """Whether a tensor is a ReLU's output, perhaps through what passes int8 on, or joined with the state of one."""
     makers, todo = _makers(model), [tensor]
+    states = {value.name.removeprefix(_NEXT) for value in model.graph.output if value.name.startswith(_NEXT)}
     while todo:
-        node = makers.get(todo.pop())
+        node = makers.get(name := todo.pop())
+        if node is None and name in states:
+            continue
         if node is None or node.op_type not in ("Relu", *_PASSING):
             return False
         if node.op_type != "Relu":
@@ -98,8 +126,8 @@ def _follows_relu(model: onnx.ModelProto, tensor: str) -> bool:
 
 
 def _data(node: onnx.NodeProto) -> list[str]:
-    """The tensors that a passing node takes; what else it takes says how."""
-    return list(node.input) if node.op_type == "Concat" else list(node.input[:1])
+    """The tensors that a passing node passes on; what else it takes says how."""
+    return list(node.input) if node.op_type in _JOINING else list(node.input[:1])
 
 
 def _are_bytes(model: onnx.ModelProto, makers: Mapping[str, onnx.NodeProto], tensor: str) -> bool:
@@ -110,7 +138,8 @@ def _are_bytes(model: onnx.ModelProto, makers: Mapping[str, onnx.NodeProto], ten
 
 
 def _edges(model: onnx.ModelProto, chosen: Collection[str]) -> dict[tuple[str, str], onnx.NodeProto]:
-    """(node's name, tensor) where int8 goes in → the node: chosen layers, and what passes int8 on to one of them."""
+    """(node's name, tensor) where int8 goes in → the node: chosen layers, what passes int8 on to one of them, and what
+    keeps some of it as the next step's state."""
     makers = _makers(model)
     edges = {(node.name, node.input[0]): node for node in model.graph.node if node.name in chosen}
     todo = [tensor for _, tensor in edges]
@@ -121,7 +150,9 @@ def _edges(model: onnx.ModelProto, chosen: Collection[str]) -> dict[tuple[str, s
             new = [name for name in _data(node) if (node.name, name) not in edges]
             edges |= {(node.name, name): node for name in new}
             todo += new
-    return edges
+    known = {tensor for _, tensor in edges}
+    states = [node for node in model.graph.node if node.output[0].startswith(_NEXT) and node.input[0] in known]
+    return edges | {(node.name, node.input[0]): node for node in states}
 
 
 def _groups(model: onnx.ModelProto, edges: Mapping[tuple[str, str], onnx.NodeProto]) -> list[list[str]]:
@@ -134,7 +165,7 @@ def _groups(model: onnx.ModelProto, edges: Mapping[tuple[str, str], onnx.NodePro
         return tensor
 
     for (_, tensor), node in edges.items():
-        if node.op_type in _PASSING:
+        if node.op_type in _PASSING and node.output[0] in leader:
             leader[find(tensor)] = find(node.output[0])
     groups = defaultdict(list)
     for tensor in leader:
@@ -189,7 +220,7 @@ def insert(calibrated: Plan, chosen: Collection[str], unsigned: bool = False) ->
             kind, step = "uint8", step * LEVELS / 255
         after[tensor] = _pair(graph, tensor, name, np.float32(step), kind)
     for (_, tensor), node in edges.items():
-        for place in range(len(node.input) if node.op_type == "Concat" else 1):
+        for place in range(len(node.input) if node.op_type in _JOINING else 1):
             if node.input[place] == tensor:
                 node.input[place] = f"{tensor}_dequantized"
     before: dict[str, list[onnx.NodeProto]] = {}

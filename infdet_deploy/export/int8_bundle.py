@@ -41,12 +41,12 @@ def add_int8(
     checks: Checks,
     max_map_drop: float,
     report: Callable[[str], None],
-) -> None:
+) -> dict[str, Int8Stage]:
     """Write STAGE.int8.onnx and STAGE.int8.openvino.onnx from the float32 files in `folder`; complete the manifest.
 
     specs: of the stages, with `network` among them where it is wanted. checks: for each clip of `eager_tensors` its
-    stages' inputs and outputs, on which the error is measured too, beside the clips held out. Raises ParityError where
-    a stage's error or the loss of detections cannot be held.
+    stages' inputs and outputs, on which the error is measured too, beside the clips held out. Gives the stages as they
+    were written, without `network`. Raises ParityError where a stage's error or the loss of detections cannot be held.
     """
     report("calibrating")
     stages = _calibrate(folder, {n: spec for n, spec in specs.items() if n != NETWORK}, calibration, checks, report)
@@ -106,6 +106,7 @@ def add_int8(
             allowed *= LOWERED
             if allowed < STRICTEST:
                 raise ParityError(why)
+    return {name: stage for name, (stage, _) in stages.items()}
 
 
 def _joined(folder: Path, calibration: Calibration, checks: Checks, report: Callable[[str], None]) -> Int8Stage:

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import cycle
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,16 @@ import torch
 from infdet_deploy.agreement import compare
 from infdet_deploy.export.checking import worst_error
 from infdet_deploy.export.onnx import check_2d, check_precision, export_onnx
-from infdet_deploy.export.stages import StageSpec, float32_operators
+from infdet_deploy.export.stages import float32_operators
 from infdet_deploy.export.stream import TowerStream, build_tower_stream, stream_spec
+from infdet_deploy.model.i3d import ENDPOINTS
 from infdet_deploy.model.network import InfDetNet
-from infdet_deploy.runtime.backends.base import Backend, open_stage
+from infdet_deploy.runtime.backends.base import open_stage
 from infdet_deploy.runtime.bundle import stream_stage
 from infdet_deploy.runtime.stream import TowerSteps
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET
 
 EXAMPLE_FRAMES = 32
-CHECK_STEPS = (8, 24)  # frames of a check clip's steps, in turn
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -45,8 +44,8 @@ def add_stream(
     stream: dict[str, Any] = {"stages": {}, "state_bytes": {}}
     for tower in (stage for stage in manifest["stages"] if stage.endswith("_tower")):
         name, first = stream_stage(tower), build_tower_stream(tower, network, torch.float32)
-        clips = [_shifted(check[tower], first.lag) for check in checks]
-        x = torch.from_numpy(clips[-1][0][:EXAMPLE_FRAMES])
+        clips = [check[tower] for check in checks]
+        x = torch.from_numpy(next(value for name, value in clips[-1].items() if name != "features")[:EXAMPLE_FRAMES])
         states = first.first_states(x[:FRAMES_PER_SNIPPET])  # float32 in every precision
         spec = stream_spec(first, network, states)
         stream |= numbers(first)
@@ -60,11 +59,11 @@ def add_stream(
             check_2d(name, file)
             kept = float32_operators(tower, network, begins[precision])
             operators = check_precision(name, file, precision, kept)
-            errors = partial(_errors, file, precision, spec, entry, stream, clips)
-            manifest["parity"][precision][name] = {
-                "operators": operators,
-                "onnx": worst_error(name, precision, "onnx", errors),
-            }
+            errors = partial(stepped_errors, file, precision, entry, stream, clips)
+            error = worst_error(name, precision, "onnx", errors)
+            begin = begins[precision].get(tower, ENDPOINTS[0])
+            before = {} if begin == ENDPOINTS[0] else {"float32_before": begin}
+            manifest["parity"][precision][name] = {"operators": operators, "onnx": error} | before
             entry["files"]["onnx"][precision] = file.name
     manifest["stream"] = stream
 
@@ -81,45 +80,17 @@ def numbers(stage: TowerStream) -> dict[str, int]:
     }
 
 
-def open_step(backend: str, file: Path, precision: str, spec: StageSpec) -> Backend:
-    """Compile a tower's steps."""
-    inputs, outputs = (tuple(tensor.name for tensor in end) for end in (spec.inputs, spec.outputs))
-    return open_stage(backend, file, precision, inputs, outputs)
-
-
-def _errors(
-    file: Path,
-    precision: str,
-    spec: StageSpec,
-    entry: dict[str, Any],
-    stream: dict[str, Any],
-    clips: Sequence[tuple[np.ndarray, np.ndarray]],
-    backend: str,
+def stepped_errors(
+    file: Path, precision: str, entry: dict[str, Any], stream: dict[str, Any], clips: Sequence[Tensors], backend: str
 ) -> Iterator[float]:
-    """The relative L2 of each clip's features, stepped on a backend; clips: as `_shifted` gives them."""
-    runner = open_step(backend, file, precision, spec)
-    for x, features in clips:
-        yield compare(stepped(TowerSteps(runner, entry, stream), x, len(x)), features).relative_l2
+    """The relative L2 of each clip's features, stepped on a backend.
+
+    entry, stream: what the manifest says of the tower's steps, and of all of them. clips: for each the input of the
+    stage that takes the clip whole, and its `features`.
+    """
+    inputs, outputs = (tuple(tensor["name"] for tensor in entry[end]) for end in ("inputs", "outputs"))
+    runner = open_stage(backend, file, precision, inputs, outputs)
+    for tensors in clips:
+        ours = TowerSteps(runner, entry, stream).whole(tensors[inputs[0]])
+        yield compare(ours, tensors["features"]).relative_l2
     runner.close()
-
-
-def _shifted(tensors: Tensors, lag: int) -> tuple[np.ndarray, np.ndarray]:
-    """A tower's input as it is fed in steps, `lag` frames behind, and its features. What lies outside the clip, the
-    flow of its last frame as well, is anything but zero."""
-    features = tensors["features"]
-    (x,) = (value for name, value in tensors.items() if name != "features")
-    return np.concatenate((np.ones_like(x[:lag]), x[: len(x) - lag])), features
-
-
-def stepped(tower: TowerSteps, x: np.ndarray, length: int, steps: Sequence[int] = CHECK_STEPS) -> np.ndarray:
-    """The features of a clip of `length` frames whose input x is fed in steps of these frames, in turn."""
-    rows: list[np.ndarray] = []
-    at = 0
-    for frames in cycle(steps):
-        if tower.rest(length) <= 0:
-            return np.concatenate(rows)
-        part = x[at : at + frames]
-        filler = np.ones((frames - len(part), *x.shape[1:]), x.dtype)
-        at += frames
-        rows.append(tower.step(np.concatenate((part, filler)), length if at >= length else None))
-    raise AssertionError

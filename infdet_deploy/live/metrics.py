@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 STATES = ("starting", "ok", "frozen", "black", "saturated", "down", "ended")
 _DELAYS_S = (1, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120, 300)
+LOCAL = "127.0.0.1"
 _LATE_S = 30.0  # a camera that is so far behind the clock is not well
 
 
@@ -114,10 +115,10 @@ def health(cameras: Sequence[Camera]) -> tuple[bool, dict[str, Any]]:
 class MetricsServer:
     """`/metrics` and `/healthz` (200, or 503 with what is wrong as JSON) on a port; port 0 takes a free one.
 
-    Raises UsageError when the port cannot be had.
+    host: the address to listen at, by default for this machine alone. Raises UsageError when the port cannot be had.
     """
 
-    def __init__(self, metrics: Metrics, cameras: Sequence[Camera], port: int, host: str = "0.0.0.0") -> None:
+    def __init__(self, metrics: Metrics, cameras: Sequence[Camera], port: int, host: str = LOCAL) -> None:
         from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
         class Handler(BaseHTTPRequestHandler):
@@ -146,7 +147,9 @@ class MetricsServer:
         try:
             self._server = ThreadingHTTPServer((host, port), Handler)
         except (OSError, OverflowError) as error:
-            raise UsageError(f"--metrics-port {port} cannot be had: {getattr(error, 'strerror', error)}") from None
+            raise UsageError(
+                f"--metrics-port {port} at {host} cannot be had: {getattr(error, 'strerror', error)}"
+            ) from None
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
 

@@ -5,7 +5,8 @@ steps are is told in `export/stream.py`.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from infdet_deploy.runtime.pipeline import CompiledStages, open_bundle_stage
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, STEP_FRAMES, feature_length
 
 Features = dict[str, np.ndarray]
+CHECK_STEPS = (8, 24)  # frames of the steps, in turn, in which `whole` feeds a clip
 
 
 class TowerSteps:
@@ -30,6 +32,7 @@ class TowerSteps:
         self._frames, self._inside, self._shape = frames["name"], inside["name"], frames["shape"][1:]
         self._states = {state["name"]: np.zeros(state["shape"], np.float32) for state in states}
         self.width = spec["outputs"][0]["shape"][1]  # channels of a feature
+        self._behind = int(self._frames == "flow")  # frames that its input is behind those that have come
         self._history, self._lag = stream["history_frames"], stream["features_lag"]
         self._came = 0
 
@@ -50,6 +53,23 @@ class TowerSteps:
         self._came += len(x)
         end = None if length is None else max(feature_length(length) - first, 0)
         return found["features"][max(-first, 0) : end]
+
+    def whole(self, x: np.ndarray, steps: Sequence[int] = CHECK_STEPS) -> np.ndarray:
+        """The features of a clip in one go, on a tower that has seen nothing yet: to compare with the stage's.
+
+        x: what the stage takes, T frames or flows, T a multiple of 4; steps: how many of them at a time, in turn. What
+        lies outside the clip, the flow of its last frame as well, is fed as anything but zero.
+        """
+        length, rows = len(x), []
+        x = np.concatenate((np.ones_like(x[: self._behind]), x[: length - self._behind]))
+        for frames in cycle(steps):
+            if self.rest(length) <= 0:
+                break
+            part, x = x[:frames], x[frames:]
+            filler = np.ones((frames - len(part), *part.shape[1:]), part.dtype)
+            over = self._came + frames >= length
+            rows.append(self.step(np.concatenate((part, filler)), length if over else None))
+        return np.concatenate(rows)
 
     def nothing(self, frames: int) -> np.ndarray:
         """What a step may be fed when all of its frames lie past the clip's end; of the flow tower, flow."""

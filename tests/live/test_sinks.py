@@ -68,7 +68,7 @@ def test_outbox_keeps_events_over_a_restart_and_one_process_has_it(tmp_path):
 @contextlib.contextmanager
 def server(answers):
     """A web server that answers with these statuses in turn, 200 afterwards; `hang` says nothing. Yields its posts."""
-    posts, left = [], collections.deque(answers)
+    posts, left = [], answers if isinstance(answers, collections.deque) else collections.deque(answers)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
@@ -173,6 +173,38 @@ def test_killed_at_any_moment_every_event_is_in_the_log_once(tmp_path):
     ids = [json.loads(one)["id"] for one in (tmp_path / "log").read_text().splitlines()]
     assert len(ids) == len(set(ids))
     assert set(ids) >= {f"e{index}" for index in range(put)}
+
+
+POSTER = """
+import sys
+from infdet_deploy.live.delivery import Delivery
+from infdet_deploy.live.outbox import Outbox
+from infdet_deploy.live.sinks.webhook import Webhook
+hook = Webhook(sys.argv[2])
+box = Outbox(sys.argv[1] + "/q", (hook.name,))
+Delivery(box, hook, first_wait_s=0.02)
+for index in range(int(sys.argv[3])):
+    box.put({"id": f"e{index}"})
+print("put", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_killed_while_the_server_fails_the_next_start_delivers(tmp_path):
+    failing = collections.deque([500] * 10**5)
+    with server(failing) as (url, posts):
+        line = [sys.executable, "-c", POSTER, str(tmp_path), url]
+        for count in ("5", "0"):
+            process = subprocess.Popen([*line, count], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            assert process.stdout.readline() == "put\n"
+            if count == "5":
+                until(lambda: len(posts) > 2)
+            else:
+                until(lambda: {one for status, one, _ in posts if status == 200} == {f"e{i}" for i in range(5)})
+            process.kill()
+            process.communicate()
+            failing.clear()
+    assert all(key == one for _, one, key in posts)
 
 
 def event(number=0, start=1000.0, end=1002.0):

@@ -19,7 +19,6 @@ from infdet_deploy.runtime.pipeline import Detector
 from infdet_deploy.runtime.stream import StreamModel
 from infdet_deploy.snippets import feature_length
 from infdet_deploy.video.sample import sample_frames
-from tests.conftest import made_once
 from tests.engines.judge import built_for_rtx
 
 
@@ -29,13 +28,8 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory, network):
-    def make(out):
-        export_bundle(
-            network, out, precisions=("float32",), formats=("onnx",), include_weights=False, stream=True
-        )  # fmt: skip
-
-    return load_bundle(made_once(tmp_path_factory, "stream.infdet", make))
+def bundle(stream_bundle):
+    return load_bundle(stream_bundle)
 
 
 @pytest.fixture(scope="module")

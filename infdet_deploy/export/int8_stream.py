@@ -1,0 +1,66 @@
+"""The towers as steps in int8: what the whole towers have in int8, with their scales."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from infdet_deploy.agreement import tolerance
+from infdet_deploy.errors import ParityError
+from infdet_deploy.export.int8 import carry, insert
+from infdet_deploy.export.int8_bundle import WRITTEN_FOR, int8_file
+from infdet_deploy.export.onnx import check_2d, check_precision
+from infdet_deploy.export.sensitivity import UNSIGNED, Int8Stage
+from infdet_deploy.export.stream_bundle import stepped_errors
+from infdet_deploy.runtime.backends.base import open_stage
+from infdet_deploy.runtime.bundle import stream_stage
+
+Tensors = Mapping[str, np.ndarray]
+
+
+def add_int8_stream(
+    folder: Path, manifest: dict[str, Any], stages: Mapping[str, Int8Stage], report: Callable[[str], None]
+) -> None:
+    """Write TOWER_stream.int8.onnx and TOWER_stream.int8.openvino.onnx from the float32 steps in `folder`; complete the
+    manifest.
+
+    stages: as `add_int8` gives them; layers, scales and what is in float32 are theirs. Raises ParityError where the
+    error of the features, on the clips that the stages were measured on, is above int8's tolerance. `from_whole` in the
+    manifest is their error from the int8 features of the whole clip.
+    """
+    stream = manifest["stream"]
+    for tower in (name for name in stages if name.endswith("_tower")):
+        name, stage = stream_stage(tower), stages[tower]
+        entry = stream["stages"][name]
+        calibrated = carry(stage.plan, onnx.load(str(folder / f"{name}.float32.onnx")))
+        found: dict[str, Any] = {"float32_layers": {}, "from_whole": {}}
+        for form, backend in WRITTEN_FOR.items():
+            report(f"{name} int8 {backend}")
+            file = folder / int8_file(name, form)
+            kept = [layer.replace(tower, name, 1) for layer in stage.kept[backend]]
+            onnx.save(insert(calibrated, set(calibrated.layers) - set(kept), UNSIGNED[backend]), str(file))
+            check_2d(name, file)
+            operators = "operators" if form == "onnx" else f"operators_{form}"
+            found[operators] = check_precision(name, file, "int8", len(kept))
+            found["float32_layers"][form] = kept
+            found[form] = max(stepped_errors(file, "int8", entry, stream, stage.measured, backend))
+            if not found[form] <= (allowed := tolerance("onnx", "int8")):
+                raise ParityError(
+                    f"{name} int8: relative L2 {found[form]:.2e} on {backend}, allowed {allowed:.0e}; nothing was "
+                    "written: calibrate on more clips, or export without --int8"
+                )
+            whole = _whole(folder / int8_file(tower, form), backend, stage.measured)
+            found["from_whole"][form] = max(stepped_errors(file, "int8", entry, stream, whole, backend))
+            entry["files"].setdefault(form, {})["int8"] = file.name
+        manifest["parity"]["int8"][name] = found
+
+
+def _whole(file: Path, backend: str, clips: Sequence[Tensors]) -> Sequence[Tensors]:
+    """The clips with the features that a tower's file gives for the whole of each."""
+    (name,) = (name for name in clips[0] if name != "features")
+    runner = open_stage(backend, file, "int8", (name,), ("features",))
+    found: list[Tensors] = [{**clip, **runner.run({name: clip[name]})} for clip in clips]
+    runner.close()
+    return found

@@ -52,7 +52,7 @@ def small(tmp_path_factory):
 
 
 def at_the_median(bundle, clips, precision="float32"):
-    """A rule that puts half of the clips' scores on either side and keeps short runs, so that there is much to detect."""
+    """Write a rule that has half of the clips' scores on either side and keeps short runs."""
     with Detector(bundle, precision=precision) as detector:
         size, mode = detector.bundle.size, detector.bundle.frame_mode
         scores = np.concatenate([detector.scores(resize(clip, size, mode)) for clip in clips])

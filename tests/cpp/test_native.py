@@ -1,4 +1,4 @@
-"""What only a C++ program reaches: the native tests, with sanitizers too, and programs against the installed library."""
+"""What only C++ reaches: the native tests, under sanitizers too, and programs against an installed library."""
 
 import os
 import subprocess

@@ -3,9 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <istream>
 #include <optional>
 #include <sstream>
+#include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace infdet {
 
@@ -33,6 +36,23 @@ inline std::optional<Y4mHeader> parse_y4m_header(const std::string &line) {
   const bool sized = header.width && header.height && header.width <= 32768 && header.height <= 32768;
   if (!sized || header.fps <= 0 || colours != "mono") return std::nullopt;
   return header;
+}
+
+// The same from a stream. Throws std::runtime_error where it is none.
+inline Y4mHeader read_y4m_header(std::istream &input) {
+  std::string line;
+  std::getline(input, line);
+  if (auto header = parse_y4m_header(line)) return *header;
+  throw std::runtime_error(
+      "standard input is no grey YUV4MPEG2 stream; make one with: ffmpeg -i FILE -pix_fmt gray -f yuv4mpegpipe -");
+}
+
+// The next frame, uint8 [height, width]; false at the end, where an incomplete one is left out.
+inline bool read_y4m_frame(std::istream &input, const Y4mHeader &header, std::vector<uint8_t> &frame) {
+  std::string line; // "FRAME"
+  frame.resize(static_cast<size_t>(header.width) * header.height);
+  return std::getline(input, line) &&
+         input.read(reinterpret_cast<char *>(frame.data()), static_cast<std::streamsize>(frame.size()));
 }
 
 } // namespace infdet

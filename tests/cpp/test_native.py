@@ -1,4 +1,4 @@
-"""What only a C++ program reaches: the native tests, under sanitizers as well, and programs against the installed library."""
+"""What only C++ reaches: the native tests, under sanitizers too, and programs against an installed library."""
 
 import os
 import subprocess
@@ -81,4 +81,5 @@ def test_the_library_is_small_and_shows_its_interface_alone(prefix, tmp_path):
     run("strip", "--strip-unneeded", library, "-o", stripped)
     assert os.path.getsize(stripped) < 2_000_000
     names = [line.split()[-1] for line in run("nm", "-D", "--defined-only", library).splitlines()]
-    assert "infdet_open" in names and all(name.startswith("infdet_") for name in names)
+    assert "infdet_open" in names
+    assert all(name.startswith("infdet_") for name in names)

@@ -1,0 +1,118 @@
+// infdet-detect night.infdet night.mp4: any video that FFmpeg's libraries read. Pictures become grey as in Python where
+// they are grey or YUV of 8 bits, as almost all videos are; others go through libswscale.
+#include <algorithm>
+#include <cmath>
+#include <iostream>
+#include <memory>
+#include <stdexcept>
+#include <vector>
+
+extern "C" {
+#include <libavcodec/avcodec.h>
+#include <libavformat/avformat.h>
+#include <libavutil/pixdesc.h>
+#include <libswscale/swscale.h>
+}
+
+#include "infdet.hpp"
+
+namespace {
+
+struct Freed {
+  void operator()(AVFormatContext *file) const { avformat_close_input(&file); }
+  void operator()(AVCodecContext *decoder) const { avcodec_free_context(&decoder); }
+  void operator()(AVFrame *frame) const { av_frame_free(&frame); }
+  void operator()(AVPacket *packet) const { av_packet_free(&packet); }
+  void operator()(SwsContext *scaler) const { sws_freeContext(scaler); }
+};
+template <class Object> using Owned = std::unique_ptr<Object, Freed>;
+
+int done(int status, const std::string &what) {
+  char text[AV_ERROR_MAX_STRING_SIZE] = "";
+  if (status < 0) throw std::runtime_error(what + ": " + (av_strerror(status, text, sizeof text), text));
+  return status;
+}
+
+// Luma of video range, 16 to 235, stretched to 0 to 255.
+uint8_t stretched(uint8_t luma) {
+  return static_cast<uint8_t>(std::clamp(std::floor((luma - 16) * (255.0 / 219) + 0.5), 0.0, 255.0));
+}
+
+// The brightness of a picture, uint8 [height, width].
+void grey(const AVFrame &picture, Owned<SwsContext> &scaler, std::vector<uint8_t> &pixels) {
+  const size_t width = static_cast<size_t>(picture.width), height = static_cast<size_t>(picture.height);
+  pixels.resize(width * height);
+  const AVPixelFormat format = static_cast<AVPixelFormat>(picture.format);
+  const AVPixFmtDescriptor &kind = *av_pix_fmt_desc_get(format);
+  const bool yuv = (kind.flags & AV_PIX_FMT_FLAG_PLANAR) && !(kind.flags & AV_PIX_FMT_FLAG_RGB) && kind.nb_components >= 3;
+  if (kind.comp[0].depth == 8 && (format == AV_PIX_FMT_GRAY8 || yuv)) {
+    const bool full = !yuv || picture.color_range == AVCOL_RANGE_JPEG || std::string(kind.name).find("yuvj") == 0;
+    for (size_t y = 0; y < height; ++y) {
+      const uint8_t *row = picture.data[0] + static_cast<std::ptrdiff_t>(y) * picture.linesize[0];
+      if (full)
+        std::copy_n(row, width, pixels.data() + y * width);
+      else
+        std::transform(row, row + width, pixels.data() + y * width, stretched);
+    }
+    return;
+  }
+  if (!scaler)
+    scaler.reset(sws_getContext(picture.width, picture.height, format, picture.width, picture.height, AV_PIX_FMT_GRAY8,
+                                SWS_BILINEAR, nullptr, nullptr, nullptr));
+  if (!scaler) throw std::runtime_error(std::string("no way from ") + kind.name + " to grey");
+  uint8_t *planes[] = {pixels.data()};
+  const int strides[] = {picture.width};
+  sws_scale(scaler.get(), picture.data, picture.linesize, 0, picture.height, planes, strides);
+}
+
+void detect(const char *bundle, const std::string &path) {
+  av_log_set_level(AV_LOG_ERROR);
+  infdet::Model model(bundle);
+  AVFormatContext *opened = nullptr;
+  done(avformat_open_input(&opened, path.c_str(), nullptr, nullptr), path);
+  const Owned<AVFormatContext> file(opened);
+  done(avformat_find_stream_info(file.get(), nullptr), path);
+  const AVCodec *codec = nullptr;
+  const int index = done(av_find_best_stream(file.get(), AVMEDIA_TYPE_VIDEO, -1, -1, &codec, 0), path);
+  AVStream &video = *file->streams[index];
+  const Owned<AVCodecContext> decoder(avcodec_alloc_context3(codec));
+  done(avcodec_parameters_to_context(decoder.get(), video.codecpar), path);
+  done(avcodec_open2(decoder.get(), codec, nullptr), path);
+
+  const AVRational rate = video.avg_frame_rate.num ? video.avg_frame_rate : av_guess_frame_rate(file.get(), &video, nullptr);
+  infdet::Stream stream(model, av_q2d(rate));
+  const Owned<AVPacket> packet(av_packet_alloc());
+  const Owned<AVFrame> picture(av_frame_alloc());
+  Owned<SwsContext> scaler;
+  std::vector<uint8_t> pixels;
+  bool more = true;
+  while (more) {
+    more = av_read_frame(file.get(), packet.get()) >= 0;
+    if (!more || packet->stream_index == index)
+      done(avcodec_send_packet(decoder.get(), more ? packet.get() : nullptr), path); // null: no more will come
+    av_packet_unref(packet.get());
+    while (avcodec_receive_frame(decoder.get(), picture.get()) >= 0) {
+      grey(*picture, scaler, pixels);
+      stream.push(pixels.data(), 1, static_cast<size_t>(picture->height), static_cast<size_t>(picture->width));
+    }
+  }
+  stream.flush();
+  while (auto found = stream.poll())
+    std::cout << found->label << '\t' << found->start_s << '\t' << found->end_s << '\t' << found->score << '\n';
+}
+
+} // namespace
+
+int main(int count, char **arguments) {
+  if (count != 3) {
+    std::cerr << "usage: infdet-detect BUNDLE VIDEO\n";
+    return 2;
+  }
+  try {
+    detect(arguments[1], arguments[2]);
+  } catch (const std::exception &error) {
+    std::cerr << error.what() << '\n';
+    return 1;
+  }
+  return 0;
+}

@@ -56,7 +56,7 @@ def bundle(tmp_path_factory, clips):
     whole = Int8Stage(plan(onnx.load(str(file)), seen), (KEPT,), [check[TOWER] for check in checks])
     whole.kept = {"onnxruntime": [KEPT], "openvino": []}
     for backend, form in (("onnxruntime", "int8"), ("openvino", "int8.openvino")):
-        whole._try(backend, folder / f"{TOWER}.{form}.onnx", len(whole.kept[backend]))
+        whole.write_keeping(backend, folder / f"{TOWER}.{form}.onnx", whole.kept[backend])
     add_int8_stream(folder, manifest, {TOWER: whole}, lambda _: None)
     return Bundle(folder, manifest), whole
 

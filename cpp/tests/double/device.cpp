@@ -19,6 +19,7 @@ std::map<const char *, std::pair<size_t, bool>> memory; // begin -> bytes, pinne
 std::map<const void *, Work> streams, graphs;
 std::map<const void *, Work> recording; // by stream
 size_t numbers = 4096, launched = 0;
+thread_local int captures = 0; // begun by this thread; captures are of the mode that forbids memory to it alone
 
 bool lies_in(const void *begin, size_t bytes, bool pinned) {
   auto after = memory.upper_bound(static_cast<const char *>(begin));
@@ -31,7 +32,7 @@ template <class Handle> Handle number() { return reinterpret_cast<Handle>(number
 
 cudaError_t allocated(void **target, size_t bytes, bool pinned) {
   std::lock_guard<std::mutex> lock(mutex);
-  if (!recording.empty()) return cudaErrorStreamCaptureUnsupported;
+  if (captures) return cudaErrorStreamCaptureUnsupported;
   char *made = new char[bytes];
   std::memset(made, 0xAB, bytes);
   memory[made] = {bytes, pinned};
@@ -138,10 +139,11 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
   std::lock_guard<std::mutex> lock(mutex);
-  if (!streams.count(stream) || recording.count(stream)) return cudaErrorInvalidValue;
+  if (mode != cudaStreamCaptureModeThreadLocal || !streams.count(stream) || recording.count(stream)) return cudaErrorInvalidValue;
   recording[stream];
+  ++captures;
   return cudaSuccess;
 }
 
@@ -151,6 +153,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
   if (found == recording.end()) return cudaErrorInvalidValue;
   Work work = std::move(found->second);
   recording.erase(found);
+  --captures;
   if (work.empty()) return cudaErrorStreamCaptureInvalidated;
   graphs[*graph = number<cudaGraph_t>()] = std::move(work);
   return cudaSuccess;

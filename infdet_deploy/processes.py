@@ -12,17 +12,22 @@ from infdet_deploy.machine import cpu_count
 
 
 def in_processes(
-    function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int | None = None
+    function: Callable[..., Any],
+    jobs: Sequence[tuple[Any, ...]],
+    workers: int | None = None,
+    first: Callable[..., None] | None = None,
+    arguments: tuple[Any, ...] = (),
 ) -> Iterator[tuple[int, Any]]:
     """`function(*job)` for every job; yields each job's index and result, in the order in which they finish.
 
-    workers: processes, as many as there are CPUs by default. function must be a module's own, arguments and results
-    such as can be pickled. An error in one job is raised here, and ends the others.
+    workers: processes, as many as there are CPUs by default; each calls first(*arguments) when it starts. function must
+    be a module's own, arguments and results such as can be pickled. An error in one job is raised here, and ends the
+    others.
     """
     if not jobs:
         return
     workers = min(workers or cpu_count(), len(jobs))
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), first, arguments) as pool:
         waiting = {pool.submit(function, *job): index for index, job in enumerate(jobs)}
         try:
             for future in as_completed(waiting):

@@ -5,7 +5,6 @@ import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from infdet_deploy.console import finite, progress, say
 from infdet_deploy.errors import InfdetError, UsageError, one_line
 from infdet_deploy.files import sha256, write_json
+from infdet_deploy.processes import in_processes
 
 if TYPE_CHECKING:
     from infdet_deploy.runtime.pipeline import Analysis, Detector
@@ -103,11 +103,14 @@ def detect(settings: Settings, paths: list[Path], out: Path | None = None, jobs:
             "digest": sha256(settings.bundle / "manifest.json"),
             **{"backend": settings.backend, "precision": settings.precision, "fps": settings.fps},
         }
+        left = []
         for recording in todo:
             before = _finished(out / recording.result, made_with, recording, settings)
-            if before is not None:
+            if before is None:
+                left.append(recording)
+            else:
                 yield before
-                todo = [one for one in todo if one is not recording]
+        todo = left
     if not todo:
         return
     expected = {recording.path: expected_frames(recording.path) or 0 for recording in todo}
@@ -169,19 +172,14 @@ def _run(
             yield recording, _one(settings, recording, partial(on_frames, recording.path))
         return
     _detector.cache_clear()
-    context = multiprocessing.get_context("spawn")
-    shares = context.SimpleQueue()
+    shares = multiprocessing.get_context("spawn").SimpleQueue()
     for share in _cpu_shares(workers):
         shares.put(share)
-    with ProcessPoolExecutor(workers, context, _take_share, (shares,)) as pool:
-        waiting = {pool.submit(_one, settings, recording): recording for recording in todo}
-        try:
-            for future in as_completed(waiting):
-                yield waiting[future], future.result()
-        except BrokenProcessPool:
-            raise InfdetError("a process ended by itself, perhaps for want of memory; give fewer --jobs") from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    try:
+        for index, result in in_processes(_one, [(settings, one) for one in todo], workers, _take_share, (shares,)):
+            yield todo[index], result
+    except BrokenProcessPool:
+        raise InfdetError("a process ended by itself, perhaps for want of memory; give fewer --jobs") from None
 
 
 def _cpu_shares(workers: int) -> list[list[int]]:

@@ -6,8 +6,10 @@
 #include <new>
 #include <stdexcept>
 #include <type_traits>
+#include <unistd.h>
 
 #include "backend.h"
+#include "check.h"
 #include "model.h"
 #include "sha256.h"
 
@@ -178,6 +180,14 @@ void write_bundle(const std::string &path) {
                      stage("infrared_tower_stream", frames + ", " + inside + ", " + past, both) + ", " +
                      stage("flow_tower_stream", flow + ", " + inside + ", " + past, both) + R"(}},
 "files": {)" + files + "}}\n");
+}
+
+std::string prepared_folder() {
+  char name[] = "/tmp/infdet-test-XXXXXX";
+  CHECK(mkdtemp(name));
+  add_double();
+  write_bundle(std::string(name) + "/double.infdet");
+  return name;
 }
 
 } // namespace infdet::test

@@ -13,6 +13,9 @@ void add_double();
 // Write a bundle into the folder `path`, which does not exist yet. Stages are for add_double's backends alone.
 void write_bundle(const std::string &path);
 
+// Make the backends known, and a new folder under /tmp with the bundle double.infdet in it; returns the folder.
+std::string prepared_folder();
+
 // A manifest's text: `rest`, which ends with the closing brace, after its own SHA-256.
 std::string sealed(const std::string &rest);
 

@@ -8,7 +8,6 @@
 #include <thread>
 #include <tuple>
 #include <vector>
-#include <unistd.h>
 
 #include "backend_double.h"
 #include "check.h"
@@ -332,11 +331,7 @@ void test_the_wrapper() {
 } // namespace
 
 int main() {
-  char name[] = "/tmp/infdet-test-XXXXXX";
-  CHECK(mkdtemp(name));
-  folder = name;
-  infdet::test::add_double();
-  infdet::test::write_bundle(bundle());
+  folder = infdet::test::prepared_folder();
   test_whole_clips_and_streams();
   test_live_streams_find_what_clips_hold();
   test_misuse();

@@ -163,12 +163,8 @@ void test_a_clip_longer_than_the_engine() {
 } // namespace
 
 int main() {
-  char name[] = "/tmp/infdet-test-XXXXXX";
-  CHECK(mkdtemp(name));
-  folder = name;
-  infdet::test::add_double();
+  folder = infdet::test::prepared_folder();
   infdet::detail::add_backend("tensorrt", infdet::detail::open_tensorrt);
-  infdet::test::write_bundle(folder + "/double.infdet");
   write_engines();
   test_detections_are_those_of_the_stages();
   test_threads_have_lanes_of_their_own();

@@ -8,6 +8,7 @@
 #include <thread>
 #include <tuple>
 #include <vector>
+#include <unistd.h>
 
 #include "backend_double.h"
 #include "check.h"

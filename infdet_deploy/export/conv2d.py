@@ -127,6 +127,6 @@ class Tower2d(nn.Module):
                 x = x.to(self.dtype)
             x = max_pool(x, *POOLS[name], layer=name, time=time) if name in POOLS else getattr(self, name)(x, time)
         # The mean over space and of two neighbours in float32: 98 float16 addends would lose digits.
-        x = F.avg_pool2d(x.float(), x.shape[-2:]).flatten(1)
+        x = F.avg_pool2d(x.float(), x.shape[-2:]).squeeze((2, 3))
         first, second = time.pairs("mean", x)
         return (first + second) / 2

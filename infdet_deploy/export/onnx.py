@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from infdet_deploy.errors import ParityError
 from infdet_deploy.export.stages import StageSpec, TensorSpec
+from infdet_deploy.runtime.bundle import NETWORK
 
 OPSET = 20  # taken by OpenVINO, ONNX Runtime and TensorRT 10 and 11
 _ONNX_TYPES = {
@@ -21,6 +22,8 @@ _ONNX_TYPES = {
     "bfloat16": onnx.TensorProto.BFLOAT16,
     "float16": onnx.TensorProto.FLOAT16,
 }
+# Stages in whose graph the clip's length is a number to compute with, in masks and means over time.
+LENGTH_COUNTS = ("head", NETWORK)
 _INTEGERS = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
 _HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
@@ -32,12 +35,9 @@ def export_onnx(
 
     example: the stage's arguments, which are spec's inputs in their order, some of them together in a tuple.
     """
-    inputs = iter(spec.inputs)
-    # As the arguments: a tensor each, or several in a tuple.
-    shapes = tuple(
-        tuple(_varying(next(inputs)) for _ in part) if isinstance(part, tuple) else _varying(next(inputs))
-        for part in example
-    )
+    # What is computed without regard to the clip's length is the same graph at any, and sooner made from numbers than
+    # from symbols.
+    shapes = _shapes(spec, example) if name in LENGTH_COUNTS else None
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.inference_mode():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -54,20 +54,37 @@ def export_onnx(
         assert program is not None
         model = program.model_proto
     _tidy(model, name, spec)
+    if shapes is None:
+        _check_any_length(model, name)
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
 
 
+def _shapes(spec: StageSpec, example: tuple[Tensor | tuple[Tensor, ...], ...]) -> tuple[Any, ...]:
+    """As the arguments: what varies of a tensor, or of each of several in a tuple."""
+    inputs = iter(spec.inputs)
+    return tuple(
+        tuple(_varying(next(inputs)) for _ in part) if isinstance(part, tuple) else _varying(next(inputs))
+        for part in example
+    )
+
+
 def _varying(tensor: TensorSpec) -> dict[int, Any]:
     """The dimensions of an input that vary, by axis."""
-    steps = torch.export.Dim("n", min=1)
-    axes = {"T": 4 * torch.export.Dim("n", min=4), "T+1": torch.export.Dim("n", min=2), "T'": torch.export.Dim("s")}
+    axes = {"T": 4 * torch.export.Dim("n", min=4), "T'": torch.export.Dim("s")}
+    return {axis: axes[size] for axis, size in enumerate(tensor.shape) if isinstance(size, str)}
 
-    def dimension(name: str) -> Any:
-        start, _, more = name.partition("+")
-        return axes[name] if name in axes else {"8n": 8 * steps}[start] + int(more or 0)
 
-    return {axis: dimension(size) for axis, size in enumerate(tensor.shape) if isinstance(size, str)}
+def _check_any_length(model: onnx.ModelProto, name: str) -> None:
+    """Fail with ParityError when the graph gives an output whose length is the example's, whatever the clip's."""
+    free = onnx.ModelProto()
+    free.CopyFrom(model)
+    for value in free.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    for given, value in zip(onnx.shape_inference.infer_shapes(free).graph.output, model.graph.output, strict=True):
+        pairs = zip(given.type.tensor_type.shape.dim, value.type.tensor_type.shape.dim, strict=False)
+        if any(wanted.dim_param and found.HasField("dim_value") for found, wanted in pairs):
+            raise ParityError(f"{name}: {value.name} is as long as the example, not as the clip; refusing to write it")
 
 
 def _tidy(model: onnx.ModelProto, stage: str, spec: StageSpec) -> None:

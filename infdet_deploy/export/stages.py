@@ -148,7 +148,7 @@ class FoldedTower(nn.Module):
                 x = F.max_pool3d(x, kernel, stride, ceil_mode=True)
         # The mean over space in float32: 98 float16 addends would lose digits.
         x = F.avg_pool3d(x.float(), (2, x.shape[-2], x.shape[-1]), stride=1)
-        return x.flatten(2)[0].transpose(0, 1)
+        return x.squeeze((0, 3, 4)).transpose(0, 1)
 
 
 class InfraredTowerStage(nn.Module):

@@ -33,13 +33,11 @@ def stage_work(
 ) -> dict[str, dict[str, int]]:
     """The manifest's `multiply_adds` and `multiply_adds_original` by stage, for those of `stages` (the manifest's) that
     are there as ONNX."""
-    original = original_multiply_adds(config)
-    work = {}
-    for name, entry in stages.items():
-        for file in list(entry["files"].get("onnx", {}).values())[:1]:  # the same count in every precision
-            counted = multiply_adds(folder / file, specs[name])
-            work[name] = {"multiply_adds": counted, "multiply_adds_original": original[name]}
-    return work
+    # any of its files: the count is the same in every precision
+    files = {name: next(iter(entry["files"].get("onnx", {}).values()), None) for name, entry in stages.items()}
+    counted = {name: multiply_adds(folder / file, specs[name]) for name, file in files.items() if file}
+    original = original_multiply_adds(config) if counted else {}
+    return {name: {"multiply_adds": n, "multiply_adds_original": original[name]} for name, n in counted.items()}
 
 
 def original_multiply_adds(config: ModelConfig, frames: int = COUNTED_FRAMES) -> dict[str, int]:

@@ -28,6 +28,19 @@ def change_graph(bundle: Path, file: str, change: Callable[[Any], None]) -> None
     rehash(bundle, file)
 
 
+def keep_float32_onnx(bundle: Path) -> None:
+    """Take every other file of the stages out of the bundle."""
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    for stage in manifest["stages"].values():
+        kept = stage["files"]["onnx"]["float32"]
+        for name in {name for files in stage["files"].values() for name in files.values()} - {kept}:
+            (bundle / name).unlink()
+            del manifest["files"][name]
+        stage["files"] = {"onnx": {"float32": kept}}
+    manifest["parity"] = {"float32": manifest["parity"]["float32"]}
+    write_manifest(bundle, manifest)
+
+
 def node_of(graph: Any, name: str) -> Any:
     (node,) = (node for node in graph.node if node.name == name)
     return node

@@ -9,7 +9,7 @@ from infdet_deploy.agreement import compare
 from infdet_deploy.benchmarks.parity import StageParity
 from infdet_deploy.runtime.bundle import STAGES
 from infdet_deploy.runtime.detections import Detection, compare_detections
-from tests.benchmarks.faults import change_graph
+from tests.benchmarks.faults import change_graph, keep_float32_onnx
 
 
 @pytest.mark.parametrize("ours", [[1.0, float("nan")], [1.0, 2.0, 3.0]])
@@ -37,6 +37,7 @@ def test_verify_finds_a_stage_of_other_weights(bundle_copy, command, fault):
         values = onnx.numpy_helper.to_array(bias) + np.float32(fault)
         bias.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), bias.name))
 
+    keep_float32_onnx(bundle_copy)
     change_graph(bundle_copy, "head.float32.onnx", change)
     bisect = fault == 0.01
     result = command("verify", bundle_copy, "--json", *(["--bisect"] if bisect else []))

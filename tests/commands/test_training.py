@@ -109,10 +109,10 @@ def test_recognition_from_clips_to_a_bundle(weights, tmp_path):
                 write_video(root / subset / label / f"{index}.mkv", frames, "ffv1", "gray")
     chosen = {
         **QUICK,
-        "steps": 60,
+        "steps": 30,
         "batch": 4,
         "window_frames": 24,
-        "validate_every": 20,
+        "validate_every": 15,
         "jitter": 0.0,
         "average": 0.8,
         "norm_windows": 8,

@@ -12,7 +12,7 @@ from infdet_deploy.agreement import compare
 from infdet_deploy.errors import ParityError
 from infdet_deploy.export import bundle as export
 from infdet_deploy.export.bundle import eager_tensors, export_bundle
-from infdet_deploy.export.onnx import check_precision
+from infdet_deploy.export.onnx import check_precision, export_onnx
 from infdet_deploy.export.stages import InfraredTowerStage, stage_specs
 from infdet_deploy.files import sha256
 from infdet_deploy.runtime.backends.base import available, open_stage, stage_format
@@ -93,6 +93,17 @@ def test_one_graph_for_every_length(tiny_bundle):
     assert dims["infrared_tower", "features"] == ["T'", 256]
     assert dims["head", "scores"] == ["T'", 3]
     assert dims["head", "length"] == [1]
+
+
+def test_a_graph_of_one_length_is_refused(tmp_path, tiny_network):
+    class OneLength(torch.nn.Module):
+        def forward(self, frames):
+            return frames.float().reshape(4, -1).mean(1, keepdim=True)  # 4 rows of any clip
+
+    example = (torch.zeros(32, 64, 64, dtype=torch.uint8),)
+    with pytest.raises(ParityError, match="infrared_tower: features is as long as the example, not as the clip"):
+        export_onnx("infrared_tower", OneLength(), stage_specs(tiny_network)["infrared_tower"], example, tmp_path / "a")
+    assert not (tmp_path / "a").exists()
 
 
 def test_manifest_describes_the_folder(tiny_bundle):

@@ -75,7 +75,7 @@ def test_gradients_of_the_whole_graph(network):
 
     float32 cannot tell more with random weights: where rounding decides a maximum or a ReLU, gradients jump.
     """
-    found = [errors_at(network, frames, snippets) for frames, snippets in ((140, 3), (156, 5), (172, 7))]
+    found = [errors_at(network, frames, snippets) for frames, snippets in ((140, 7), (156, 8), (172, 9))]
     ours, whole = (max(part) for part in zip(*found, strict=True))
     assert ours <= 2 * whole + 1e-4
 
@@ -118,7 +118,7 @@ def test_gradients_of_variants(variant):
     double = random_network(dataclasses.replace(preset("tiny"), channel_divisor=8, **variant), seed=1).double()
     clip = clip_of(140, dtype=torch.float64)
     expected_losses, expected = whole_gradients(double, clip)
-    found_losses = accumulate_gradients(double, clip, 3, scale=0.5)
+    found_losses = accumulate_gradients(double, clip, 7, scale=0.5)
     for one, other in zip(found_losses, expected_losses, strict=True):
         assert float(one.detach()) == pytest.approx(float(other.detach()), rel=1e-12)
     assert max(relative_error(gradients(double), expected).values()) <= 1e-9
@@ -155,6 +155,6 @@ def test_memory_does_not_grow_with_the_clip():
     def peak_mb(frames: int) -> float:
         return float(subprocess.check_output([sys.executable, "-c", PEAK, str(frames)], text=True))
 
-    short, long = peak_mb(300), peak_mb(2700)
-    print(f"peak memory: {short:.0f} MB for 300 frames, {long:.0f} MB for 2,700")
+    short, long = peak_mb(200), peak_mb(1000)
+    print(f"peak memory: {short:.0f} MB for 200 frames, {long:.0f} MB for 1,000")
     assert long <= 1.3 * short

@@ -21,7 +21,7 @@ from infdet_deploy.training.synthetic import synthesise
 
 MODEL = ModelConfig(size=64, channel_divisor=8, streams="infrared", fusion="none")
 CONFIG = TrainConfig(
-    steps=6, batch=1, window_frames=16, validate_every=3, save_every=1, norm_windows=1, precision="float32", jitter=0.0
+    steps=4, batch=1, window_frames=16, validate_every=2, save_every=1, norm_windows=1, precision="float32", jitter=0.0
 )
 KILLS = 50
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("parallel") / "data"
-    return synthesise(folder, clips=6, size=(64, 64), fps=8, clip_s=(10, 10), test_share=0)
+    return synthesise(folder, clips=6, size=(64, 64), fps=5, clip_s=(10, 10), test_share=0)
 
 
 def run(processes: int, *arguments: str) -> list[list[float]]:

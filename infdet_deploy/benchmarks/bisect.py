@@ -16,7 +16,7 @@ import numpy as np
 from infdet_deploy.agreement import NOT_COMPARED, Errors, Tolerances, compare
 from infdet_deploy.errors import BackendError, InfdetError, ParityError, UsageError
 from infdet_deploy.runtime.backends.base import BACKENDS, BUILT_AHEAD, available, open_stage, stage_format
-from infdet_deploy.runtime.bundle import Bundle
+from infdet_deploy.runtime.bundle import NETWORK, Bundle
 
 if TYPE_CHECKING:
     from infdet_deploy.benchmarks.cutting import Graph
@@ -186,7 +186,7 @@ def _reference_graph(
     from infdet_deploy.export.onnx import export_onnx
     from infdet_deploy.export.stages import build_stage, stage_specs
 
-    specs = stage_specs(network)
+    specs = {name: spec for name, spec in stage_specs(network).items() if name != NETWORK}
     if stage not in specs:
         raise UsageError(f"--bisect takes the stages {', '.join(specs)} apart, not {stage}, which is made of them")
     path = folder / "reference.onnx"

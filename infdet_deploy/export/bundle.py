@@ -15,6 +15,7 @@ from infdet_deploy.config import to_dict
 from infdet_deploy.errors import ParityError, UsageError
 from infdet_deploy.export.checking import worst_error
 from infdet_deploy.export.golden import GOLDEN_FRAMES, GOLDEN_SEED, write_golden
+from infdet_deploy.export.joined import join
 from infdet_deploy.export.onnx import check_2d, check_precision, export_onnx
 from infdet_deploy.export.ranges import FLOAT16_MAX, first_endpoint, measure, too_large
 from infdet_deploy.export.stages import TOWER_BEGINS, StageSpec, build_stage, float32_operators, stage_specs
@@ -122,9 +123,7 @@ def export_bundle(
                     if on_progress:
                         on_progress(done + formats.index(form), steps, f"{what} {form}")
 
-                writer = _StageWriter(
-                    name, specs[name], example[name], checks, folder, conv2d, report, ranges.get(name, {})
-                )
+                writer = _StageWriter(name, specs, example[name], checks, folder, conv2d, report, ranges.get(name, {}))
                 parity[precision][name], files = writer.write(network, precision, formats, begins)
                 for form, file in files.items():
                     stages[name]["files"].setdefault(form, {})[precision] = file
@@ -196,7 +195,7 @@ class _StageWriter:
     """Writes one stage in every format, compared before it is kept."""
 
     name: str
-    spec: StageSpec
+    specs: dict[str, StageSpec]
     example: tuple[torch.Tensor, ...]
     checks: list[dict[str, dict[str, np.ndarray]]]
     folder: Path
@@ -251,7 +250,11 @@ class _StageWriter:
             self.report(form)
             file = self.folder / f"{self.name}.{precision}.{'onnx' if form == 'onnx' else 'pt'}"
             if form == "onnx":
-                export_onnx(self.name, stage, self.spec, self.example, file)
+                if self.name == NETWORK:
+                    parts = {p: self.folder / f"{p}.{precision}.onnx" for p in self.specs if p != NETWORK}
+                    join(parts, self.specs, file)
+                else:
+                    export_onnx(self.name, stage, self.specs[self.name], self.example, file)
                 entry["operators"] = check_precision(self.name, file, precision, kept)
                 if self.conv2d:
                     check_2d(self.name, file)
@@ -266,7 +269,8 @@ class _StageWriter:
 
         Raises ParityError when it is out of tolerance.
         """
-        inputs, (output,) = (tuple(tensor.name for tensor in end) for end in (self.spec.inputs, self.spec.outputs))
+        spec = self.specs[self.name]
+        inputs, (output,) = (tuple(tensor.name for tensor in end) for end in (spec.inputs, spec.outputs))
 
         def errors(backend: str) -> Iterator[float]:
             runner = open_stage(backend, file, precision, inputs, (output,))

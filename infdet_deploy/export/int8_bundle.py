@@ -12,8 +12,9 @@ from infdet_deploy.errors import ParityError, UsageError
 from infdet_deploy.export.calibration import Calibration, stage_tensors
 from infdet_deploy.export.gate import SCORES_WITHIN, judge, run_clips
 from infdet_deploy.export.int8 import plan
+from infdet_deploy.export.joined import join
 from infdet_deploy.export.onnx import check_precision
-from infdet_deploy.export.sensitivity import Int8Stage, sensitivity
+from infdet_deploy.export.sensitivity import Int8Stage, error_of, sensitivity
 from infdet_deploy.export.stages import StageSpec
 from infdet_deploy.runtime.backends.base import open_stage
 from infdet_deploy.runtime.bundle import NETWORK, Bundle
@@ -50,11 +51,10 @@ def add_int8(
     """
     report("calibrating")
     stages = _calibrate(folder, {n: spec for n, spec in specs.items() if n != NETWORK}, calibration, checks, report)
-    network = _joined(folder, calibration, checks, report) if NETWORK in specs else None
     details: dict[str, Any] = {
         name: {"sensitivity": errors, "float32_layers": {}} for name, (_, errors) in stages.items()
     }
-    if network:
+    if NETWORK in specs:
         details[NETWORK] = {"float32_layers": {}}
     manifest["parity"]["int8"] = details
 
@@ -90,31 +90,25 @@ def add_int8(
             result = judge(reference, ours, calibration.judged, classes, max_map_drop)
             manifest["int8"]["detections"][backend] = result | {"stage_error_allowed": allowed}
             why = "" if result["passed"] else _lost(result, backend, max_map_drop)
-            if not why and network:
-                report(f"{NETWORK} int8 {backend}")
-                kept = [f"{NETWORK}/{layer}" for stage, _ in stages.values() for layer in stage.kept[backend]]
-                error = network.write_keeping(backend, folder / int8_file(NETWORK, form), kept)
-                enter(NETWORK, form, error, len(network.plan.layers), kept)
-                if not error <= tolerance("onnx", "int8"):  # so that NaN fails
-                    why = (
-                        f"{NETWORK} int8 on {backend} has an error of {error:.1e}, allowed "
-                        f"{tolerance('onnx', 'int8'):.0e}; nothing was written: calibrate on more clips, or export "
-                        "without --network"
-                    )
             if not why:
                 break
             allowed *= LOWERED
             if allowed < STRICTEST:
                 raise ParityError(why)
+        if NETWORK in specs:
+            report(f"{NETWORK} int8 {backend}")
+            file = folder / int8_file(NETWORK, form)
+            join({name: folder / int8_file(name, form) for name in stages}, specs, file)
+            error = error_of(backend, file, ("frames",), "scores", [check[NETWORK] for check in checks])
+            if not error <= tolerance("onnx", "int8"):  # so that NaN fails
+                raise ParityError(
+                    f"{NETWORK} int8 on {backend} has an error of {error:.1e}, allowed "
+                    f"{tolerance('onnx', 'int8'):.0e}; nothing was written: calibrate on more clips, or export without "
+                    "--network"
+                )
+            kept = [f"{NETWORK}/{layer}" for stage, _ in stages.values() for layer in stage.kept[backend]]
+            enter(NETWORK, form, error, sum(len(stage.plan.layers) for stage, _ in stages.values()), kept)
     return {name: stage for name, (stage, _) in stages.items()}
-
-
-def _joined(folder: Path, calibration: Calibration, checks: Checks, report: Callable[[str], None]) -> Int8Stage:
-    """`network` calibrated: which of its layers are int8 its stages decide, so none is measured alone."""
-    report(f"{NETWORK} int8, calibrating")
-    windows = ({"frames": window} for window in calibration.windows)
-    calibrated = plan(onnx.load(str(folder / f"{NETWORK}.float32.onnx")), windows)
-    return Int8Stage(calibrated, (), [check[NETWORK] for check in checks])
 
 
 def _calibrate(

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from infdet_deploy.errors import ParityError
 from infdet_deploy.export.stages import StageSpec, TensorSpec
-from infdet_deploy.runtime.bundle import NETWORK
 
 OPSET = 20  # taken by OpenVINO, ONNX Runtime and TensorRT 10 and 11
 _ONNX_TYPES = {
@@ -22,8 +21,6 @@ _ONNX_TYPES = {
     "bfloat16": onnx.TensorProto.BFLOAT16,
     "float16": onnx.TensorProto.FLOAT16,
 }
-# Stages in whose graph the clip's length is a number to compute with, in masks and means over time.
-LENGTH_COUNTS = ("head", NETWORK)
 _INTEGERS = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
 _HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
@@ -31,13 +28,13 @@ _HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 def export_onnx(
     name: str, stage: nn.Module, spec: StageSpec, example: tuple[Tensor | tuple[Tensor, ...], ...], path: Path
 ) -> None:
-    """Write stage `name` to `path`. Node names start with the stage and carry the module's path.
+    """Write stage `name` to `path`, for any T. Node names start with the stage and carry the module's path.
 
     example: the stage's arguments, which are spec's inputs in their order, some of them together in a tuple.
     """
-    # What is computed without regard to the clip's length is the same graph at any, and sooner made from numbers than
-    # from symbols.
-    shapes = _shapes(spec, example) if name in LENGTH_COUNTS else None
+    # Only the head computes with the clip's length, in masks and means over time. The others are the same graph at any
+    # length, and that is sooner made from numbers than from symbols.
+    shapes = tuple(map(_varying, spec.inputs)) if name == "head" else None
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.inference_mode():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -60,19 +57,9 @@ def export_onnx(
     onnx.save(model, str(path))
 
 
-def _shapes(spec: StageSpec, example: tuple[Tensor | tuple[Tensor, ...], ...]) -> tuple[Any, ...]:
-    """As the arguments: what varies of a tensor, or of each of several in a tuple."""
-    inputs = iter(spec.inputs)
-    return tuple(
-        tuple(_varying(next(inputs)) for _ in part) if isinstance(part, tuple) else _varying(next(inputs))
-        for part in example
-    )
-
-
 def _varying(tensor: TensorSpec) -> dict[int, Any]:
     """The dimensions of an input that vary, by axis."""
-    axes = {"T": 4 * torch.export.Dim("n", min=4), "T'": torch.export.Dim("s")}
-    return {axis: axes[size] for axis, size in enumerate(tensor.shape) if isinstance(size, str)}
+    return {axis: torch.export.Dim("s") for axis, size in enumerate(tensor.shape) if isinstance(size, str)}
 
 
 def _check_any_length(model: onnx.ModelProto, name: str) -> None:

@@ -81,7 +81,12 @@ class Int8Stage:
         onnx.save(insert(self.plan, set(self.plan.layers) - set(kept), UNSIGNED[backend]), str(file))
         inputs = tuple(value.name for value in self.plan.model.graph.input)
         (output,) = (value.name for value in self.plan.model.graph.output)
-        runner = open_stage(backend, file, "int8", inputs, (output,))
-        error = _worst(lambda feed: runner.run(feed)[output], self.measured, output)
-        runner.close()
-        return error
+        return error_of(backend, file, inputs, output, self.measured)
+
+
+def error_of(backend: str, file: Path, inputs: tuple[str, ...], output: str, measured: Sequence[Tensors]) -> float:
+    """The largest relative L2 at the output of an int8 file on a backend."""
+    runner = open_stage(backend, file, "int8", inputs, (output,))
+    error = _worst(lambda feed: runner.run(feed)[output], measured, output)
+    runner.close()
+    return error

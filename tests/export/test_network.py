@@ -61,6 +61,7 @@ def test_one_graph_of_frames_and_scores(bundle, network, backend):
 def test_names_carry_stage_and_module(bundle):
     graph = onnx.load(str(bundle.stage_file(NETWORK, "float32"))).graph
     names = {node.name for node in graph.node}
+    assert len(names) == len(graph.node)
     assert {f"network/{stage}/Mixed_4c/b1b/Conv" for stage in ("infrared_tower", "flow_tower")} <= names
     assert "network/fen/conv1/Conv" in names
     assert [d.dim_param or d.dim_value for d in graph.input[0].type.tensor_type.shape.dim] == ["T", 64, 64]

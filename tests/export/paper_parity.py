@@ -1,7 +1,7 @@
 """How far every exported stage of the paper-size network is from eager PyTorch, with reproducible weights.
 
 Not a test: it takes ten minutes and 8 GB. `python -m tests.export.paper_parity` prints the table of docs/verify.md.
-int8 is calibrated on generated clips; all layers that can be are int8.
+int8 is calibrated on generated clips; all layers that can be are int8 but those of the FEN that `export` would keep.
 """
 
 import sys
@@ -9,12 +9,14 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 
-from infdet_deploy.agreement import compare
+from infdet_deploy.agreement import compare, tolerance
 from infdet_deploy.export.bundle import eager_tensors
-from infdet_deploy.export.int8 import quantise
+from infdet_deploy.export.int8 import plan
 from infdet_deploy.export.onnx import export_onnx
+from infdet_deploy.export.sensitivity import Int8Stage, sensitivity
 from infdet_deploy.export.stages import build_stage, stage_specs
 from infdet_deploy.model.weights import from_upstream
 from infdet_deploy.runtime.backends.base import BACKENDS, open_stage
@@ -42,10 +44,16 @@ def main() -> None:
                 path = Path(folder) / f"{stage}.{precision}.onnx"
                 if precision == "int8":
                     feeds = [{i.name: clip[stage][i.name] for i in specs[stage].inputs} for clip in calibration]
-                    for unsigned in (False, True):
-                        path = Path(folder) / f"{stage}.int8.{RUNTIMES[not unsigned]}.onnx"
-                        quantise(Path(folder) / f"{stage}.float32.onnx", path, feeds, unsigned=unsigned)
-                        files[stage, RUNTIMES[not unsigned]] = path
+                    calibrated = plan(onnx.load(str(Path(folder) / f"{stage}.float32.onnx")), feeds)
+                    order = sensitivity(calibrated, [clips[16][stage]], "flow") if stage == "fen" else {}
+                    int8 = Int8Stage(calibrated, tuple(order), [clips[16][stage]])
+                    for runtime in RUNTIMES:
+                        path = files[stage, runtime] = Path(folder) / f"{stage}.int8.{runtime}.onnx"
+                        if order:
+                            int8.write(runtime, path, tolerance("onnx", "int8"))
+                        else:
+                            int8.write_keeping(runtime, path, ())
+                        print(f"{stage} on {runtime}: {len(int8.kept[runtime])} layers in float32", file=sys.stderr)
                     continue
                 inputs = tuple(torch.from_numpy(example[stage][i.name]) for i in specs[stage].inputs)
                 export_onnx(stage, build_stage(stage, network, getattr(torch, precision)), specs[stage], inputs, path)

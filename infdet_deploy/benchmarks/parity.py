@@ -10,7 +10,7 @@ from infdet_deploy.agreement import CHECK_FRAMES, NOT_COMPARED, Errors, Toleranc
 from infdet_deploy.benchmarks.latency import Contender
 from infdet_deploy.errors import BackendError, BundleError, InfdetError, first_line, missing_package
 from infdet_deploy.runtime.backends.base import BACKENDS, available, ready, stage_format, takes
-from infdet_deploy.runtime.bundle import WEIGHTS, Bundle, stream_stage
+from infdet_deploy.runtime.bundle import TOWERS, WEIGHTS, Bundle, stream_stage
 from infdet_deploy.runtime.golden import Tensors, load_golden, stage_tensors
 from infdet_deploy.runtime.pipeline import open_bundle_stage
 from infdet_deploy.runtime.stream import TowerSteps
@@ -135,7 +135,7 @@ def stage_parity(
 
 def _steps(bundle: Bundle) -> dict[str, str]:
     """The towers as steps, where the bundle holds them: their names → the stages whose features they give."""
-    towers = (stage for stage in bundle.stages if stage.endswith("_tower"))
+    towers = (stage for stage in bundle.stages if stage in TOWERS)
     return {} if bundle.stream is None else {stream_stage(tower): tower for tower in towers}
 
 

@@ -26,7 +26,7 @@ from infdet_deploy.model.i3d import ENDPOINTS
 from infdet_deploy.model.network import InfDetNet, to_grey
 from infdet_deploy.model.weights import save_network
 from infdet_deploy.runtime.backends.base import open_stage
-from infdet_deploy.runtime.bundle import NETWORK, WEIGHTS
+from infdet_deploy.runtime.bundle import NETWORK, TOWERS, WEIGHTS
 from infdet_deploy.runtime.detections import DetectionRule, default_rule
 from infdet_deploy.runtime.golden import with_network
 from infdet_deploy.runtime.manifest import FORMAT, write_manifest
@@ -213,7 +213,7 @@ class _StageWriter:
         """
         tries = self._tries(precision)
         for begin in tries:
-            begins |= {self.name: begin} if self.name.endswith("_tower") else {}
+            begins |= {self.name: begin} if self.name in TOWERS else {}
             stage = build_stage(self.name, network, getattr(torch, precision), begins, self.conv2d)
             try:
                 entry, files = self._write(stage, precision, formats, float32_operators(self.name, network, begins))
@@ -231,7 +231,7 @@ class _StageWriter:
         """
         if precision != "float16":
             return ENDPOINTS[:1]
-        large, tower = too_large(self.ranges), self.name.endswith("_tower")
+        large, tower = too_large(self.ranges), self.name in TOWERS
         first = first_endpoint(self.ranges) if tower else None if large else ENDPOINTS[0]
         if first is None:
             worst = max(large, key=lambda name: self.ranges[name])

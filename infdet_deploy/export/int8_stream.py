@@ -15,7 +15,7 @@ from infdet_deploy.export.onnx import check_2d, check_precision
 from infdet_deploy.export.sensitivity import UNSIGNED, Int8Stage
 from infdet_deploy.export.stream_bundle import stepped_errors
 from infdet_deploy.runtime.backends.base import open_stage
-from infdet_deploy.runtime.bundle import stream_stage
+from infdet_deploy.runtime.bundle import TOWERS, stream_stage
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -31,7 +31,7 @@ def add_int8_stream(
     manifest is their error from the int8 features of the whole clip.
     """
     stream = manifest["stream"]
-    for tower in (name for name in stages if name.endswith("_tower")):
+    for tower in (name for name in stages if name in TOWERS):
         name, stage = stream_stage(tower), stages[tower]
         entry = stream["stages"][name]
         calibrated = carry(stage.plan, onnx.load(str(folder / f"{name}.float32.onnx")))

@@ -18,7 +18,7 @@ from infdet_deploy.export.stream import TowerStream, build_tower_stream, stream_
 from infdet_deploy.model.i3d import ENDPOINTS
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.runtime.backends.base import open_stage
-from infdet_deploy.runtime.bundle import stream_stage
+from infdet_deploy.runtime.bundle import TOWERS, stream_stage
 from infdet_deploy.runtime.stream import TowerSteps
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET
 
@@ -42,7 +42,7 @@ def add_stream(
     features step by step, does not compute in its precision, or has 3D operators.
     """
     stream: dict[str, Any] = {"stages": {}, "state_bytes": {}}
-    for tower in (stage for stage in manifest["stages"] if stage.endswith("_tower")):
+    for tower in (stage for stage in manifest["stages"] if stage in TOWERS):
         name, first = stream_stage(tower), build_tower_stream(tower, network, torch.float32)
         clips = [check[tower] for check in checks]
         x = torch.from_numpy(next(value for name, value in clips[-1].items() if name != "features")[:EXAMPLE_FRAMES])

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "weights.safetensors"  # the network that the stages were made from, where the bundle holds it
 STAGES = ("fen", "infrared_tower", "flow_tower", "head")
+TOWERS = ("infrared_tower", "flow_tower")
 NETWORK = "network"  # all stages joined in one graph, where the bundle holds it
 # The stages of a network with these streams, in the order in which data passes them.
 STAGES_OF = {"both": STAGES, "infrared": ("infrared_tower", "head"), "flow": ("fen", "flow_tower", "head")}
@@ -249,7 +250,7 @@ def _check_stream(bundle: Bundle, stream: dict[str, Any]) -> None:
     numbers = [stream[name] for name in ("step_frames", "delay_frames", "features_lag", "history_frames")]
     if not all(type(number) is int and 0 < number < 1000 for number in numbers):
         raise damaged(bundle.path, f"the numbers of frames in stream are {numbers}")
-    for tower in (stage for stage in bundle.stages if stage.endswith("_tower")):
+    for tower in (stage for stage in bundle.stages if stage in TOWERS):
         entry = stream["stages"][stream_stage(tower)]
         for tensor in entry["inputs"][2:]:
             if tensor["dtype"] != "float32" or not all(type(size) is int and size > 0 for size in tensor["shape"]):

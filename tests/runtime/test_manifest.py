@@ -142,12 +142,12 @@ def mutate(rng, root):
         node[key] = copy.deepcopy(rng.choice(VALUES))
 
 
-def test_two_thousand_random_mutations(bundle):
+def test_seven_hundred_random_mutations(bundle):
     """Each is refused with one line or loads; sealed, so that the digest does not hide what lies behind it."""
     good = small_manifest(bundle)
     rng = random.Random(1)
     file, loaded, longest = bundle / "manifest.json", 0, 0.0
-    for _ in range(2000):
+    for _ in range(700):
         manifest = copy.deepcopy(good)
         for _ in range(rng.choice([1, 1, 2, 5])):
             mutate(rng, manifest)
@@ -163,16 +163,16 @@ def test_two_thousand_random_mutations(bundle):
             assert len(message) < 600, message
             assert "small.infdet" in message
         longest = max(longest, time.monotonic() - begun)
-    print(f"{loaded} of 2000 loaded; the longest took {1000 * longest:.0f} ms")
-    assert 0 < loaded < 1500
+    print(f"{loaded} of 700 loaded; the longest took {1000 * longest:.0f} ms")
+    assert 0 < loaded < 525
     assert longest < 2
 
 
-def test_two_thousand_random_changes_of_the_text(bundle):
+def test_seven_hundred_random_changes_of_the_text(bundle):
     file = bundle / "manifest.json"
     data = json.dumps(small_manifest(bundle) | {"format": 1}).encode()
     rng = random.Random(2)
-    for _ in range(2000):
+    for _ in range(700):
         text = bytearray(data)
         for _ in range(rng.choice([1, 2, 8])):
             at = rng.randrange(len(text))

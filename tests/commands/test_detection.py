@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
+from infdet_deploy.commands import detection
 from infdet_deploy.commands.detection import Settings, detect, recordings
 from infdet_deploy.errors import UsageError
 from tests.video.recordings import write_video
@@ -86,3 +88,14 @@ def test_several_at_once_find_the_same(folder, tiny_bundle, command, tmp_path):
     refused = command(*words, "--jobs", 0)
     assert refused.returncode == 2
     assert "--jobs is 0" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("fps", "trained", "noted"),
+    [(18, 12.5, False), (25, 12.5, True), (8, 12.5, True), (8.5, 12.5, False), (1, None, False)],
+)
+def test_a_frame_rate_far_from_what_was_trained_is_noted(fps, trained, noted, capsys):
+    detection._compare_rates(SimpleNamespace(name="night", fps=fps), trained)
+    said = capsys.readouterr().err
+    assert (f"night: {fps} frames/s, but the network was trained at 12.5" in said) == noted
+    assert bool(said) == noted

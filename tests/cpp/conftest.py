@@ -1,5 +1,6 @@
 """The C++ library, built once into a folder outside the sources."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -51,5 +52,6 @@ def cpp_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def native(cpp_build: Path) -> Native:
-    return Native(cpp_build / "libinfdet.so")
+def native(request: pytest.FixtureRequest) -> Native:
+    """The library that INFDET_LIBRARY names, such as a sanitized one; else the one that is built here."""
+    return Native(Path(os.environ.get("INFDET_LIBRARY") or request.getfixturevalue("cpp_build") / "libinfdet.so"))

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,9 +26,9 @@ def missing() -> str:
     return "nlohmann/json.hpp is not installed (Debian: nlohmann-json3-dev)" if compiled.returncode else ""
 
 
-def run(*line: object) -> str:
-    """What a command prints; it must succeed."""
-    done = subprocess.run([str(word) for word in line], capture_output=True, text=True)
+def run(*line: object, **options: Any) -> str:
+    """What a command prints; it must succeed. options: those of subprocess.run."""
+    done = subprocess.run([str(word) for word in line], capture_output=True, text=True, **options)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 

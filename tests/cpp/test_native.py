@@ -60,17 +60,17 @@ def test_threads(tmp_path):
     run("ctest", "--test-dir", build, "--output-on-failure", "--exclude-regex", "fuzz")
 
 
-def test_addresses_with_openvino(checked_addresses, cpp_build, tiny_bundle, tiny_clip, tmp_path):
+def test_addresses_with_openvino(checked_addresses, cpp_build, stream_bundle, tiny_clip, tmp_path):
     """OpenVINO itself is not instrumented; what it is handed and what it hands back is. Leaks are found in all."""
     clip = tmp_path / "clip.y4m"
-    frames = b"".join(b"FRAME\n" + frame.tobytes() for frame in tiny_clip(100))
+    frames = b"".join(b"FRAME\n" + frame.tobytes() for frame in tiny_clip(60))
     clip.write_bytes(b"YUV4MPEG2 W64 H64 F25:1 Ip Cmono\n" + frames)
 
     def detected(build):
         # TBB would load a library of its own in a way that AddressSanitizer refuses
         environment = os.environ | {"TBB_ENABLE_SANITIZERS": "1"}
         with clip.open("rb") as stdin:
-            return run(build / "examples" / "infdet-detect-y4m", tiny_bundle, stdin=stdin, env=environment)
+            return run(build / "examples" / "infdet-detect-y4m", stream_bundle, stdin=stdin, env=environment)
 
     lines = detected(checked_addresses)
     assert lines

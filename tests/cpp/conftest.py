@@ -1,8 +1,10 @@
 """The C++ library, built once into a folder outside the sources."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,9 +26,9 @@ def missing() -> str:
     return "nlohmann/json.hpp is not installed (Debian: nlohmann-json3-dev)" if compiled.returncode else ""
 
 
-def run(*line: object) -> str:
-    """What a command prints; it must succeed."""
-    done = subprocess.run([str(word) for word in line], capture_output=True, text=True)
+def run(*line: object, **options: Any) -> str:
+    """What a command prints; it must succeed. options: those of subprocess.run."""
+    done = subprocess.run([str(word) for word in line], capture_output=True, text=True, **options)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
@@ -51,5 +53,6 @@ def cpp_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def native(cpp_build: Path) -> Native:
-    return Native(cpp_build / "libinfdet.so")
+def native(request: pytest.FixtureRequest) -> Native:
+    """The library that INFDET_LIBRARY names, such as a sanitized one; else the one that is built here."""
+    return Native(Path(os.environ.get("INFDET_LIBRARY") or request.getfixturevalue("cpp_build") / "libinfdet.so"))

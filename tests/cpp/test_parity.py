@@ -17,36 +17,33 @@ from infdet_deploy.runtime.stream import StreamModel
 from infdet_deploy.video import Video, read_video
 from infdet_deploy.video.resize import resize
 from infdet_deploy.video.sample import sample_frames
-from tests.conftest import made_once
 
 FPS = 25.0
 RECORDING = Path(__file__).parents[3] / "shared" / "data" / "thermal" / "lepton_160x120_100frames.cptv"
 
 
 @pytest.fixture(scope="module")
-def precise_bundle(tmp_path_factory):
-    """Preset `tiny` with random weights in float32, bfloat16 and int8."""
-    pytest.importorskip("torch")
-    pytest.importorskip("onnx")
-    from infdet_deploy.export.random_bundle import export_random
+def stepped(tmp_path_factory, stream_bundle):
+    """A small network's bundle in float32 and int8, its towers also as steps; tests change its rule."""
+    from tests.cpp.int8_bundle import add_int8
 
-    return made_once(tmp_path_factory, "cpp.infdet", lambda out: export_random("tiny", out, ("bfloat16", "int8")))
+    path = Path(shutil.copytree(stream_bundle, tmp_path_factory.mktemp("stepped") / "stepped.infdet"))
+    add_int8(path)
+    return path
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """`small(**changes)`: the bundle of a network smaller than tiny, which a keyword of `export_bundle` may change."""
+def exported(tmp_path_factory):
+    """`exported(PRECISION, **changes)`: the bundle of a network smaller than tiny, in one precision."""
     pytest.importorskip("torch")
     from infdet_deploy.export.bundle import export_bundle
     from infdet_deploy.model.presets import preset
     from infdet_deploy.model.weights import random_network
 
-    def make(name, stream, **changes):
-        config = dataclasses.replace(preset("tiny"), channel_divisor=8, **changes)
-        options = {"precisions": ("float32",), "formats": ("onnx",), "include_weights": False, "stream": stream}
-        return made_once(
-            tmp_path_factory, name, lambda out: export_bundle(random_network(config, seed=5), out, **options)
-        )
+    def make(precision, **changes):
+        network = random_network(dataclasses.replace(preset("tiny"), channel_divisor=8, **changes), seed=5)
+        out = tmp_path_factory.mktemp("exported") / "small.infdet"
+        return export_bundle(network, out, precisions=(precision,), formats=("onnx",), include_weights=False)
 
     return make
 
@@ -89,40 +86,55 @@ def assert_parity(native, bundle, clips, precision="float32"):
     native.close(model)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
-def test_synthetic_clips(native, precise_bundle, nine_clips, precision):
-    clips = [read_video(path).frames for path in sorted((nine_clips / "videos").iterdir())[:2]]
-    at_the_median(precise_bundle, clips, precision)
-    assert_parity(native, precise_bundle, clips, precision)
+@pytest.fixture(scope="module")
+def clips(nine_clips):
+    return [read_video(path).frames for path in sorted((nine_clips / "videos").iterdir())[:2]]
 
 
-def test_the_lepton_recording(native, precise_bundle):
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_synthetic_clips(native, stepped, clips, precision):
+    at_the_median(stepped, clips, precision)
+    assert_parity(native, stepped, clips, precision)
+
+
+def test_bfloat16(native, exported, clips):
+    bundle = exported("bfloat16")
+    at_the_median(bundle, clips, "bfloat16")
+    assert_parity(native, bundle, clips, "bfloat16")
+
+
+def test_the_lepton_recording(native, stepped):
     if not RECORDING.exists():
         pytest.skip(f"{RECORDING} is not here")
     clip = read_video(RECORDING).frames
     assert clip.shape == (100, 120, 160)
-    at_the_median(precise_bundle, [clip])
-    assert_parity(native, precise_bundle, [clip])
+    at_the_median(stepped, [clip])
+    assert_parity(native, stepped, [clip])
 
 
-def test_recognition(native, small):
-    bundle = small("recognition.infdet", False, task="recognition", streams="infrared", fusion="none")
+def test_recognition(native, exported):
+    bundle = exported("float32", task="recognition", streams="infrared", fusion="none")
     assert_parity(native, bundle, [sample_frames(frames, 64, seed=1) for frames in (16, 77)])
     with pytest.raises(Exception, match="recognises whole clips, and has no events"):
         native.open(bundle, live=1)
 
 
-def by_watch(bundle, clip, window_s, every):
-    """What `watch` gives for the clip, which it takes 8 frames at a time: when, as a number of frames, and what."""
-    head, events = LiveHead(bundle), []
-    with StreamModel(bundle) as model:
-        window, stream = Window(head.session(), bundle.classes, bundle.rule, window_s, every), model.stream()
-        for begin in range(0, len(clip), 8):
-            frames = clip[begin : begin + 8]
-            times = (begin + np.arange(len(frames))) / FPS
-            events += [(begin + len(frames), f.detection) for f in window.push(stream.push(frames), times, FPS)]
-        events += [(len(clip) + 1, found.detection) for found in window.finish(stream.flush(), FPS)]
-    head.close()
+def features_as_they_come(bundle, clip, precision):
+    """What `watch` computes of the clip, 8 frames at a time: which they were, and the features that were then ready."""
+    with StreamModel(bundle, precision=precision) as model:
+        stream = model.stream()
+        pushed = [(begin, clip[begin : begin + 8]) for begin in range(0, len(clip), 8)]
+        return [(begin, len(frames), stream.push(frames)) for begin, frames in pushed], stream.flush()
+
+
+def by_watch(head, bundle, computed, window_s, every):
+    """What `watch` gives for these features: when, as a number of frames, and what."""
+    pushed, last = computed
+    window, events = Window(head.session(), bundle.classes, bundle.rule, window_s, every), []
+    for begin, count, features in pushed:
+        times = (begin + np.arange(count)) / FPS
+        events += [(begin + count, f.detection) for f in window.push(features, times, FPS)]
+    events += [(begin + count + 1, found.detection) for found in window.finish(last, FPS)]
     return [(when, *one) for (when, _), one in zip(events, as_tuples(d for _, d in events), strict=True)]
 
 
@@ -138,21 +150,24 @@ def by_live_stream(native, model, clip, window_s, every, at_once):
     return events
 
 
-def test_live_events_are_those_of_watch(native, small, tmp_path):
+@pytest.mark.parametrize(
+    ("precision", "windows"), [("float32", ((120.0, 4, 1), (4.0, 4, 50), (6.0, 7, 3))), ("int8", ((4.0, 4, 1),))]
+)
+def test_live_events_are_those_of_watch(native, stepped, precision, windows):
     """Event for event: when it comes, what it says; however the frames are divided among pushes."""
-    # the bundle of tests/runtime/test_stream.py, which is then made once for both
-    path = Path(shutil.copytree(small("stream.infdet", True), tmp_path / "live.infdet"))
-    clip = sample_frames(403, 64, seed=2)
-    at_the_median(path, [clip])
-    bundle = load_bundle(path)
-    model = native.open(path, live=1)
-    for window_s, every in ((120.0, 4), (4.0, 4), (6.0, 7)):
-        reference = by_watch(bundle, clip, window_s, every)
+    clip = sample_frames(243, 64, seed=2)
+    at_the_median(stepped, [clip], precision)
+    bundle = load_bundle(stepped)
+    computed = features_as_they_come(bundle, clip, precision)
+    head = LiveHead(bundle, precision=precision)
+    model = native.open(stepped, live=1, precision=precision)
+    for window_s, every, at_once in windows:
+        reference = by_watch(head, bundle, computed, window_s, every)
         events = by_live_stream(native, model, clip, window_s, every, 8)
         assert [e[0] for e in events] == [e[0] for e in reference]
         assert_same([e[1:] for e in events], [e[1:] for e in reference])
         assert any(when <= len(clip) for when, *_ in events)
-        for at_once in (1, 50):
-            others = by_live_stream(native, model, clip, window_s, every, at_once)
-            assert [e[1:] for e in others] == [e[1:] for e in events]
+        others = by_live_stream(native, model, clip, window_s, every, at_once)
+        assert [e[1:] for e in others] == [e[1:] for e in events]
+    head.close()
     native.close(model)

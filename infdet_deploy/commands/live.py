@@ -56,12 +56,14 @@ def watch(
         opened = stack.enter_context(_open_sources(loaded, sources, names, paced=every > 0))
         sinks = _sinks(loaded, [source.name for source in opened], out, mqtt, webhook)
         outbox = Outbox(queue or _queue(loaded, sources, out, sinks), tuple(s.name for s in sinks)) if sinks else None
-        head = LiveHead(loaded, backend, precision)
+        head = LiveHead(loaded, backend, precision, cached=every > 0)  # which runs once with 0, as offline's does
         stack.callback(head.close)
         model = stack.enter_context(StreamModel(loaded, backend, precision))
         saver = None if clips is None else ClipSaver(clips, clips_max_gb)
         running = Watch(outbox, sinks, [] if out else [Stdout().event], saver)
         running.cameras += _cameras(running, loaded, opened, model, head, window_s, every)
+        state_mb = sum(camera.state_bytes for camera in running.cameras) / 1e6
+        say(f"sources: {len(opened)}, one network for all; state: {state_mb:.1f} MB")
         server = _metrics(running, loaded, metrics_port, metrics_host)
         if server is not None:
             stack.callback(server.close)

@@ -73,6 +73,8 @@ def watch(
                 update()
             for sink, count in running.stop().items():
                 say(f"{count} events wait for {sink} in {running.outbox.path}")  # type: ignore[union-attr]
+            for camera in running.cameras:
+                say(summary(camera))
         return [f"{source.name}: {source.stats.error}" for source in opened if source.stats.error and source.ended]
 
 
@@ -205,3 +207,11 @@ def status(camera: "Camera") -> str:
     behind = "" if lag is None else f", {lag:.1f} s behind"
     events = ", ".join(f"{label} × {count}" for label, count in camera.events.items()) or "no events"
     return f"{camera.name}: {stats.state}, {camera.fps:.1f} frames/s{behind}, {stats.dropped} dropped, {events}"
+
+
+def summary(camera: "Camera") -> str:
+    """What a camera has done, in a line."""
+    median, late = camera.step_s(50), camera.step_s(99)
+    steps = "no step" if median is None or late is None else f"a step took {median:.3f} s, p99 {late:.3f}"
+    count = sum(camera.events.values())
+    return f"{camera.name}: {camera.processed} frames, {camera.source.stats.dropped} dropped, {count} events; {steps}"

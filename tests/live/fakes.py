@@ -48,6 +48,7 @@ class FakeStream:
     def __init__(self) -> None:
         self.pictures = np.zeros((0, 8, 8), np.uint8)
         self.given = 0
+        self.state_bytes = 1000
 
     def push(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
         self.pictures = np.concatenate((self.pictures, pictures))

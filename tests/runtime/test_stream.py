@@ -135,7 +135,7 @@ def test_a_wrong_step_is_not_exported(bundle, network, tmp_path, monkeypatch):
     manifest = {"stages": {tower: {}}, "parity": {"float32": {}}}
     clips = [eager_tensors(network, sample_frames(20, 64))]
     monkeypatch.setattr("infdet_deploy.export.stream_bundle.export_onnx", without_masks)
-    with pytest.raises(ParityError, match="infrared_tower_stream float32.*relative L2"):
+    with pytest.raises(ParityError, match=r"infrared_tower_stream float32.*relative L2"):
         add_stream(tmp_path, manifest, network, {"float32": {}}, clips, lambda _: None)
     assert "stream" not in manifest
 

@@ -88,6 +88,46 @@ def stream_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_once(tmp_path_factory, "stream.infdet", lambda out: export_bundle(network, out, **wanted))
 
 
+# A layer that the towers of `int8_stream_bundle` have in float32 for ONNX Runtime, as any may be.
+INT8_KEPT = "infrared_tower/Mixed_4c/b1b/Conv"
+
+
+@pytest.fixture(scope="session")
+def int8_stream_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network of one stream, whole and as steps, in float32 and int8. Not to be changed."""
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxruntime")
+    import dataclasses
+
+    from infdet_deploy.export import int8_bundle
+    from infdet_deploy.export.bundle import export_bundle
+    from infdet_deploy.export.calibration import Calibration
+    from infdet_deploy.model.presets import preset
+    from infdet_deploy.model.weights import random_network
+    from infdet_deploy.video import Video
+    from infdet_deploy.video.sample import sample_frames
+
+    def write(stage: int8_bundle.Int8Stage, backend: str, file: Path, allowed: float) -> float:
+        kept = [layer for layer in stage.plan.layers if layer == INT8_KEPT and backend == "onnxruntime"]
+        return stage.write_keeping(backend, file, kept)
+
+    def make(out: Path) -> None:
+        config = dataclasses.replace(preset("tiny"), channel_divisor=8, streams="infrared", fusion="self")
+        clips = [sample_frames(64, 64, seed=seed) for seed in (1, 2)]
+        judged = ((Video("clip", clips[1], 25.0, 64 / 25), None),)
+        calibration = Calibration("tests", tuple(clips), (clips[1],), judged)
+        with pytest.MonkeyPatch.context() as patch:
+            # each layer's own error takes a run a layer, and tests/export/test_int8.py is about it
+            patch.setattr(int8_bundle, "sensitivity", lambda plan, *_: dict.fromkeys(plan.layers, 0.0))
+            patch.setattr(int8_bundle.Int8Stage, "write", write)
+            export_bundle(
+                random_network(config, seed=5), out, precisions=("float32", "int8"), formats=("onnx",),
+                include_weights=False, stream=True, calibration=calibration,
+            )  # fmt: skip
+
+    return made_once(tmp_path_factory, "int8_stream.infdet", make)
+
+
 @pytest.fixture(scope="session")
 def nine_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nine synthetic clips of 10 s at 8 frames/s, one of each class for testing. Not to be changed: copy it."""

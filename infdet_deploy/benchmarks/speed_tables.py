@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from infdet_deploy.benchmarks import steps
+
 STAGE_LABELS = {
     "fen": "fen", "infrared_tower": "infrared", "flow_tower": "flow", "head": "head", "detections": "detections",
 }  # fmt: skip
@@ -27,6 +29,8 @@ def tables(report: Mapping[str, Any]) -> list[Table]:
     found = []
     if good:
         found = [_speed(report, good), _stages(report, good), _cost(report, good)]
+    if report.get("steps"):
+        found.append(Table("In steps", steps.COLUMNS, [steps.row(one) for one in report["steps"]], steps.NOTE))
     if report.get("comparison"):
         found.append(_comparison(report["comparison"]))
     return found

@@ -40,6 +40,7 @@ def bench(
     from infdet_deploy.benchmarks.preparation import measure_preparation
     from infdet_deploy.benchmarks.roofline import better, measure_peaks, stage_work
     from infdet_deploy.benchmarks.speed import build_report
+    from infdet_deploy.benchmarks.steps import in_steps, measure_steps
     from infdet_deploy.runtime.bundle import load_bundle
     from infdet_deploy.snippets import MIN_FRAMES
 
@@ -74,9 +75,11 @@ def bench(
     peaks = measure_peaks() if rated else None
     with progress("bench") as update:
         found = measure(loaded, entries, frames, runs, update, preset_name)
+    steppers = in_steps(loaded, [one.contender for one in found if not one.error])
+    steps = [measure_steps(loaded, entry, runs) for entry in steppers]
     if peaks is not None:
         peaks = better(peaks, measure_peaks())  # before and after: others may use the machine meanwhile
-    report = build_report(loaded, found, frames, runs, preparation, peaks)
+    report = build_report(loaded, found, frames, runs, preparation, peaks) | {"steps": steps}
     if old is not None:
         report["comparison"] = compare_reports(old, report)
     if out is not None:

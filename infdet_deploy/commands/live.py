@@ -56,12 +56,14 @@ def watch(
         opened = stack.enter_context(_open_sources(loaded, sources, names, paced=every > 0))
         sinks = _sinks(loaded, [source.name for source in opened], out, mqtt, webhook)
         outbox = Outbox(queue or _queue(loaded, sources, out, sinks), tuple(s.name for s in sinks)) if sinks else None
-        head = LiveHead(loaded, backend, precision)
+        head = LiveHead(loaded, backend, precision, cached=every > 0)  # which runs once with 0, as offline's does
         stack.callback(head.close)
         model = stack.enter_context(StreamModel(loaded, backend, precision))
         saver = None if clips is None else ClipSaver(clips, clips_max_gb)
         running = Watch(outbox, sinks, [] if out else [Stdout().event], saver)
         running.cameras += _cameras(running, loaded, opened, model, head, window_s, every)
+        state_mb = sum(camera.state_bytes for camera in running.cameras) / 1e6
+        say(f"sources: {len(opened)}, one network for all; state: {state_mb:.1f} MB")
         server = _metrics(running, loaded, metrics_port, metrics_host)
         if server is not None:
             stack.callback(server.close)
@@ -71,6 +73,8 @@ def watch(
                 update()
             for sink, count in running.stop().items():
                 say(f"{count} events wait for {sink} in {running.outbox.path}")  # type: ignore[union-attr]
+            for camera in running.cameras:
+                say(summary(camera))
         return [f"{source.name}: {source.stats.error}" for source in opened if source.stats.error and source.ended]
 
 
@@ -203,3 +207,11 @@ def status(camera: "Camera") -> str:
     behind = "" if lag is None else f", {lag:.1f} s behind"
     events = ", ".join(f"{label} × {count}" for label, count in camera.events.items()) or "no events"
     return f"{camera.name}: {stats.state}, {camera.fps:.1f} frames/s{behind}, {stats.dropped} dropped, {events}"
+
+
+def summary(camera: "Camera") -> str:
+    """What a camera has done, in a line."""
+    median, late = camera.step_s(50), camera.step_s(99)
+    steps = "no step" if median is None or late is None else f"a step took {median:.3f} s, p99 {late:.3f}"
+    count = sum(camera.events.values())
+    return f"{camera.name}: {camera.processed} frames, {camera.source.stats.dropped} dropped, {count} events; {steps}"

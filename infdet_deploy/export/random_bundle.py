@@ -11,7 +11,9 @@ from infdet_deploy.export.bundle import export_bundle, seal
 from infdet_deploy.export.calibration import stage_tensors
 from infdet_deploy.export.int8 import insert, plan
 from infdet_deploy.export.int8_bundle import WRITTEN_FOR, int8_file
+from infdet_deploy.export.int8_stream import add_int8_stream
 from infdet_deploy.export.onnx import check_precision
+from infdet_deploy.export.sensitivity import Int8Stage
 from infdet_deploy.export.stages import stage_specs
 from infdet_deploy.files import whole_folder
 from infdet_deploy.model.presets import preset
@@ -29,15 +31,19 @@ def export_random(
     path: Path,
     precisions: tuple[str, ...],
     on_progress: Callable[[int, int, str], None] | None = None,
+    stream: bool = False,
 ) -> None:
-    """Write the bundle at `path` in float32 and `precisions`; what it holds already is kept, or made again with it."""
+    """Write the bundle at `path` in float32 and `precisions`; what it holds already is kept, or made again with it.
+
+    stream: with its towers as steps, where it is not there yet.
+    """
     held = load_bundle(path).precisions if path.is_dir() else ()
     int8 = "int8" in (*held, *precisions)
     floats = tuple(p for p in ("float32", "bfloat16", "float16") if p in (*held, *precisions, "float32"))
     if not set(floats) <= set(held):
         export_bundle(
             random_network(preset(preset_name)), path, precisions=floats, formats=("onnx",),
-            source="seeded random weights", include_weights=False, on_progress=on_progress,
+            source="seeded random weights", include_weights=False, on_progress=on_progress, stream=stream,
         )  # fmt: skip
         held = floats
     if int8 and "int8" not in held:
@@ -53,6 +59,7 @@ def _add_int8(path: Path, preset_name: str, on_progress: Callable[[int, int, str
     for runner in runners.values():
         runner.close()
     manifest = {key: value for key, value in bundle.manifest.items() if key != "sha256"}
+    towers: dict[str, Int8Stage] = {}
     with whole_folder(path) as folder:
         for file in path.iterdir():
             if file.name != MANIFEST:
@@ -71,6 +78,11 @@ def _add_int8(path: Path, preset_name: str, on_progress: Callable[[int, int, str
                 if calibrated.layers:
                     check_precision(name, file, "int8", heavy - len(calibrated.layers))
                 manifest["stages"][name]["files"].setdefault(form, {})["int8"] = file.name
+            if name.endswith("_tower"):
+                towers[name] = Int8Stage(calibrated, (), feeds[name], {backend: [] for backend in WRITTEN_FOR.values()})
+        if bundle.stream is not None:
+            manifest["parity"]["int8"] = {}
+            add_int8_stream(folder, manifest, towers, lambda what: None)
         manifest["int8"] = {
             "calibration": "seeded random frames and weights: for measuring speed only, accuracy was not judged",
             "calibration_frames": CLIPS * CLIP_FRAMES,

@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 _READ_S = 0.2  # how soon a stop is noticed
 _RATE_S = 10.0  # the frame rate told is that of so many seconds
 _PAUSE_S = 1.0  # after a failure
+_STEPS = 1000  # the latest of which the latency is told
 
 
 class FeatureStream(Protocol):
     """A stream of the network: see `runtime.stream.FeatureStream`."""
+
+    @property
+    def state_bytes(self) -> int: ...
 
     def push(self, frames: np.ndarray) -> Features: ...
 
@@ -40,7 +44,8 @@ class Camera:
     begins anew, since an action cannot be followed across time that nobody saw.
 
     new_stream, new_window: called for every stretch; emit: called with each event; ring: where clips are saved.
-    processed, failures, events: frames, failures of the network, events by class; fps: of the last seconds.
+    processed, failures, events: frames, failures of the network, events by class; fps: of the last seconds; steps: how
+    many seconds each of the latest steps of the network took, the wait for other cameras' steps among them.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class Camera:
         self.source, self.name = source, source.name
         self.processed = self.failures = self.suppressed = 0
         self.events: Counter[str] = Counter()
+        self.steps: deque[float] = deque(maxlen=_STEPS)
         self._new_stream, self._new_window = new_stream, new_window
         self._emit, self._bundle, self._ring = emit, bundle, ring
         self._stop, self._stopped = threading.Event(), 0.0
@@ -92,6 +98,15 @@ class Camera:
         if len(rate) < 2 or time.monotonic() - rate[-1][0] > _RATE_S:
             return 0.0
         return (rate[-1][1] - rate[0][1]) / max(rate[-1][0] - rate[0][0], 1e-6)
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory that the network's state of this camera takes."""
+        return self._stream.state_bytes
+
+    def step_s(self, percent: float) -> float | None:
+        """The time within which so many of the latest steps were done, in seconds; None before the first."""
+        return float(np.percentile(self.steps, percent)) if self.steps else None
 
     def _run(self) -> None:
         batch: list[Frame] = []
@@ -136,7 +151,10 @@ class Camera:
         self._stream, self._window, self._pushed = self._new_stream(), self._new_window(), 0
 
     def _push(self, batch: "list[Frame]") -> None:
+        begun = time.perf_counter()
         features = self._stream.push(np.stack([frame.picture for frame in batch]))
+        if any(map(len, features.values())):  # not for frames that only wait for the next step
+            self.steps.append(time.perf_counter() - begun)
         self._pushed += len(batch)
         self._give(self._window.push(features, [frame.time for frame in batch], self.source.fps))
         self.processed += len(batch)

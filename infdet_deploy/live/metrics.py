@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 STATES = ("starting", "ok", "frozen", "black", "saturated", "down", "ended")
 _DELAYS_S = (1, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120, 300)
+_QUANTILES = (0.5, 0.99)
 LOCAL = "127.0.0.1"
 _LATE_S = 30.0  # a camera that is so far behind the clock is not well
 
@@ -73,6 +74,7 @@ class Metrics:
             "fps": ("Frames per second of the source", lambda c: c.source.stats.fps),
             "processed_fps": ("Frames per second processed", lambda c: c.fps),
             "lag_seconds": ("From the newest frame processed until now", lambda c: c.lag_s),
+            "state_bytes": ("The network's state, of this camera alone", lambda c: c.state_bytes),
         }
         for table, family in ((counters, CounterMetricFamily), (gauges, GaugeMetricFamily)):
             for name, (text, value) in table.items():
@@ -81,13 +83,17 @@ class Metrics:
                     metric.add_metric((camera.name,), float("nan") if value(camera) is None else value(camera))
                 yield metric
         state = GaugeMetricFamily("infdet_state", "1 for the state that the source is in", labels=("camera", "state"))
+        steps = GaugeMetricFamily("infdet_step_seconds", "Latest steps of the network", labels=("camera", "quantile"))
         events = CounterMetricFamily("infdet_events", "Events given", labels=("camera", "class"))
         for camera in self._cameras:
             for one in STATES:
                 state.add_metric((camera.name, one), float(camera.source.stats.state == one))
+            for quantile in _QUANTILES:
+                took = camera.step_s(100 * quantile)
+                steps.add_metric((camera.name, f"{quantile:g}"), float("nan") if took is None else took)
             for label in self._classes:
                 events.add_metric((camera.name, label), camera.events[label])
-        yield from (state, events)
+        yield from (state, steps, events)
         waiting = GaugeMetricFamily("infdet_events_waiting", "Events that a sink has not taken yet", labels=("sink",))
         failures = CounterMetricFamily("infdet_delivery_failures", "Deliveries that failed", labels=("sink",))
         for metric, values in ((waiting, self._waiting()), (failures, self._failures())):

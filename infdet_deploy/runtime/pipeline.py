@@ -167,7 +167,7 @@ class Detector(CompiledStages):
             from infdet_deploy.runtime.long_head import long_scores
 
             self._release_memory()
-            return _numbers(long_scores(head, features, length), what)
+            return finite_scores(long_scores(head, features, length), what)
 
     def _head_in_parts(self) -> Path | None:
         """The head's ONNX file that parts can be run of; None for a bundle without."""
@@ -253,10 +253,10 @@ class Detector(CompiledStages):
 def head_scores(head: Backend, features: Mapping[str, np.ndarray], length: int, what: str) -> np.ndarray:
     """Features float32 [T', d] of each stream → scores float32 [T', C]. length: valid snippets; what: names the backend
     and precision where it raises InfdetError, for scores that are not numbers."""
-    return _numbers(head.run({**features, "length": np.array([length], np.int64)})["scores"], what)
+    return finite_scores(head.run({**features, "length": np.array([length], np.int64)})["scores"], what)
 
 
-def _numbers(scores: np.ndarray, what: str) -> np.ndarray:
+def finite_scores(scores: np.ndarray, what: str) -> np.ndarray:
     if not np.isfinite(scores).all():
         raise InfdetError(f"{what} gave scores that are not numbers; try float32")
     return scores

@@ -9,12 +9,14 @@ import numpy as np
 EVENT = {"id": "a1", "camera": "hall", "class": "fight", "score": 0.9, "start_unix": 10.0, "end_unix": 12.0}
 
 
-def frames(count: int, fps: float = 25.0, begin: float = 1000.0, gaps: Sequence[int] = ()) -> list[SimpleNamespace]:
-    """Frames of 8×8 pixels whose brightness is their number; every one in `gaps` comes 10 s late."""
+def frames(
+    count: int, fps: float = 25.0, begin: float = 1000.0, gaps: Sequence[int] = (), side: int = 8
+) -> list[SimpleNamespace]:
+    """Frames whose brightness is their number; every one in `gaps` comes 10 s late."""
     found, shown = [], begin
     for index in range(count):
         shown += 10.0 if index in gaps else 0.0
-        picture = np.full((8, 8), index % 256, np.uint8)
+        picture = np.full((side, side), index % 256, np.uint8)
         found.append(SimpleNamespace(picture=picture, time=shown, index=index, gap=index in gaps))
         shown += 1 / fps
     return found
@@ -45,9 +47,10 @@ class FakeSource:
 class FakeStream:
     """Gives the features of a clip two snippets late: here the mean brightness of every snippet, [k, 1]."""
 
-    def __init__(self) -> None:
-        self.pictures = np.zeros((0, 8, 8), np.uint8)
+    def __init__(self, side: int = 8) -> None:
+        self.pictures = np.zeros((0, side, side), np.uint8)
         self.given = 0
+        self.state_bytes = 1000
 
     def push(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
         self.pictures = np.concatenate((self.pictures, pictures))

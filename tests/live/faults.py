@@ -1,4 +1,4 @@
-"""Cameras disturbed again and again: `python -m tests.live.faults --count 100`.
+"""Cameras disturbed again and again: `python -m tests.live.faults --count 100 [--rtsp]`.
 
 Each source reads a camera of its own through a cable of its own (`stream.py`). A fault begins, lasts for a while and
 goes; the time from then to the next frame is its recovery. In the end nothing may be left: no process, no file
@@ -19,6 +19,7 @@ import numpy as np
 
 from infdet_deploy.live import Source, open_source
 from infdet_deploy.live.supervisor import Supervision
+from tests.live import rtsp
 from tests.live.stream import Camera, Proxy
 from tests.video.recordings import moving_scene
 
@@ -60,13 +61,16 @@ def resident_kb(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
-def recoveries(kinds: list[str], longest_s: float, supervision: Supervision, seed: int) -> list[tuple[str, float, int]]:
+def recoveries(
+    kinds: list[str], longest_s: float, supervision: Supervision, seed: int, speaks_rtsp: bool
+) -> list[tuple[str, float, int]]:
     """Put one source through faults: each one's kind, its recovery in seconds and the restarts that it took."""
     rng = random.Random(seed)
-    camera = Camera()
+    camera = rtsp.RtspCamera() if speaks_rtsp else Camera()
     proxy = Proxy(camera.port)
+    url = f"rtsp://127.0.0.1:{proxy.port}{rtsp.PATH}" if speaks_rtsp else proxy.url
     try:
-        with open_source(proxy.url, 64, supervision=supervision) as source:
+        with open_source(url, 64, supervision=supervision) as source:
             _read_until(source, time.time())
             return [(kind, *_disturb(kind, camera, proxy, source, rng, longest_s)) for kind in kinds]
     finally:
@@ -75,11 +79,12 @@ def recoveries(kinds: list[str], longest_s: float, supervision: Supervision, see
 
 
 def _disturb(
-    kind: str, camera: Camera, proxy: Proxy, source: Source, rng: random.Random, longest_s: float
+    kind: str, camera: Camera | rtsp.RtspCamera, proxy: Proxy, source: Source, rng: random.Random, longest_s: float
 ) -> tuple[float, int]:
     restarts = source.stats.restarts
     _read_until(source, time.time() + rng.uniform(0.2, 1))
     if kind == "resolution":
+        assert isinstance(camera, Camera)
         camera.show(moving_scene(25, *rng.choice(SIZES)))
     else:
         proxy.begin(kind)
@@ -105,14 +110,16 @@ def _read_for(source: Source, seconds: float) -> None:
 
 
 def run(
-    count: int, sources: int, longest_s: float, supervision: Supervision, seed: int = 0
+    count: int, sources: int, longest_s: float, supervision: Supervision, seed: int = 0, speaks_rtsp: bool = False
 ) -> list[tuple[str, float, int]]:
-    """`count` faults of all kinds in turn, shared among several sources disturbed side by side."""
-    kinds = [KINDS[index % len(KINDS)] for index in range(count)]
+    """`count` faults of all kinds in turn, shared among several sources disturbed side by side. A camera that speaks
+    RTSP keeps its resolution."""
+    can = [kind for kind in KINDS if not (speaks_rtsp and kind == "resolution")]
+    kinds = [can[index % len(can)] for index in range(count)]
     random.Random(seed).shuffle(kinds)
     with ThreadPoolExecutor(sources) as pool:
         jobs = [
-            pool.submit(recoveries, kinds[part::sources], longest_s, supervision, seed + part)
+            pool.submit(recoveries, kinds[part::sources], longest_s, supervision, seed + part, speaks_rtsp)
             for part in range(sources)
         ]
         return [outcome for job in jobs for outcome in job.result()]
@@ -135,9 +142,10 @@ def main() -> int:
     parser.add_argument("--sources", type=int, default=4, help="how many are disturbed side by side")
     parser.add_argument("--longest-s", type=float, default=12.0, help="how long a fault lasts at most")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rtsp", action="store_true", help="over RTSP, which takes GStreamer's server")
     options = parser.parse_args()
     before, begun = held(), time.monotonic()
-    outcomes = run(options.count, options.sources, options.longest_s, Supervision(), options.seed)
+    outcomes = run(options.count, options.sources, options.longest_s, Supervision(), options.seed, options.rtsp)
     after = held()
     print(*_table(outcomes), sep="\n")
     for name in ("processes", "descriptors", "threads"):

@@ -93,6 +93,7 @@ def test_metrics_and_health():
             'infdet_frames_processed_total{camera="hall"} 600.0',
             'infdet_frames_dropped_total{camera="hall"} 3.0',
             'infdet_state{camera="hall",state="ok"} 1.0',
+            'infdet_state_bytes{camera="hall"} 1000.0',
             'infdet_events_total{camera="hall",class="bright"} 2.0',
             'infdet_events_waiting{sink="log"} 4.0',
             'infdet_delivery_failures_total{sink="log"} 2.0',
@@ -100,6 +101,8 @@ def test_metrics_and_health():
             'infdet_decision_delay_seconds_bucket{camera="hall",le="5.0"} 1.0',
         ):
             assert line in text.splitlines()
+        took = dict(line.split() for line in text.splitlines() if line.startswith("infdet_step_seconds"))
+        assert 0 < float(took['infdet_step_seconds{camera="hall",quantile="0.5"}']) <= one.step_s(99) < 1
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(f"http://127.0.0.1:{server.port}/healthz")
         assert refused.value.code == 503

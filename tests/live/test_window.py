@@ -9,7 +9,6 @@ from infdet_deploy.live.timeline import Timeline
 from infdet_deploy.live.window import Window
 from infdet_deploy.runtime.detections import DetectionRule
 from infdet_deploy.runtime.pipeline import Detector
-from infdet_deploy.video import Video
 
 RULE = DetectionRule((0.5,), (0.2,))
 
@@ -67,21 +66,33 @@ def test_times_between_snippets_and_after_the_last_frame():
     assert line.at(0, 10) == 100
 
 
+@pytest.fixture(scope="module")
+def offline(tiny_bundle):
+    with Detector(tiny_bundle) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="module")
+def live(offline):
+    """The head as `watch` has it, for `--every 0` and for any other."""
+    heads = [LiveHead(offline.bundle, cached=cached) for cached in (False, True)]
+    yield heads
+    for one in heads:
+        one.close()
+
+
 @pytest.mark.parametrize("frames", [100, 165, 203])
-def test_all_at_once_equals_offline(tiny_bundle, tiny_clip, frames):
-    clip = tiny_clip(frames)
-    with Detector(tiny_bundle) as detector:
-        bundle = detector.bundle
-        features = detector.features(clip)
-        scores = detector.scores(clip)
-        middle = tuple(float(s) for s in np.median(scores, axis=0))
-        rule = DetectionRule(middle, (0.3,) * 3)
-        bundle.manifest["rule"] = {"thresholds": list(middle), "mean_duration_s": [0.3] * 3, "split_long": False}
-        offline = detector.detect(Video("clip", clip, 25.0, frames / 25))
-    assert offline
-    live = LiveHead(bundle)
-    for every in (0, 1000):
-        window = Window(live.session(), bundle.classes, rule, 120, every)
+def test_all_at_once_equals_offline(offline, live, tiny_clip, frames):
+    clip, bundle = tiny_clip(frames), offline.bundle
+    features = offline.features(clip)
+    scores = offline.scores_of(features, frames)
+    middle = tuple(float(s) for s in np.median(scores, axis=0))
+    rule = DetectionRule(middle, (0.3,) * 3)
+    bundle.manifest["rule"] = {"thresholds": list(middle), "mean_duration_s": [0.3] * 3, "split_long": False}
+    expected = offline.detections(scores, frames, 25.0)
+    assert expected
+    for head, every in zip(live, (0, 1000), strict=True):
+        window = Window(head.session(), bundle.classes, rule, 120, every)
         found, given = [], 0
         for begin in range(0, frames, 8):
             upto = max(min((begin - 48) // 8, len(scores)), given)
@@ -90,9 +101,9 @@ def test_all_at_once_equals_offline(tiny_bundle, tiny_clip, frames):
             given = upto
         found += window.finish({name: values[given:] for name, values in features.items()}, 25.0)
         if every == 0:
-            assert [one.detection for one in found] == offline
-            assert [one.start - 50 for one in found] == pytest.approx([d.start_s for d in offline], abs=1e-6)
-            assert [one.end - 50 for one in found] == pytest.approx([d.end_s for d in offline], abs=1e-6)
+            assert [one.detection for one in found] == expected
+            assert [one.start - 50 for one in found] == pytest.approx([d.start_s for d in expected], abs=1e-6)
+            assert [one.end - 50 for one in found] == pytest.approx([d.end_s for d in expected], abs=1e-6)
         else:
-            assert [(f.detection.label, f.detection.score) for f in found] == [(d.label, d.score) for d in offline]
-    live.close()
+            assert [f.detection.label for f in found] == [d.label for d in expected]
+            assert [f.detection.score for f in found] == pytest.approx([d.score for d in expected], abs=1e-6)

@@ -68,19 +68,19 @@ from infdet_deploy.machine import peak_memory_bytes
 from infdet_deploy.runtime import long_head, pipeline
 pipeline.HEAD_SNIPPETS = 30
 long_head.BLOCK = 32
-with pipeline.Detector(sys.argv[1], chunk_snippets=4) as detector:
+with pipeline.Detector(sys.argv[1], chunk_snippets=8) as detector:
     assert detector.analyse(sys.argv[2]).frames == int(sys.argv[3])
 print(peak_memory_bytes())
 """
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_recording(tiny_bundle, tmp_path):
+def test_memory_does_not_grow_with_the_recording(stream_bundle, tmp_path):
     peaks = []
     one = np.random.default_rng(0).integers(0, 255, (100, 32, 32), np.uint8)
     for frames in (500, 5000):
         path = write_video(tmp_path / f"{frames}.mkv", np.concatenate([one] * (frames // 100)), "ffv1", "gray")
-        words = (sys.executable, "-c", MEASURE, str(tiny_bundle), str(path), str(frames))
+        words = (sys.executable, "-c", MEASURE, str(stream_bundle), str(path), str(frames))
         environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(Path.cwd()), os.environ.get("PYTHONPATH", "")))}
         peaks.append(int(subprocess.run(words, env=environment, check=True, stdout=subprocess.PIPE).stdout))
     assert peaks[1] < 1.1 * peaks[0], peaks

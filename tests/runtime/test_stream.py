@@ -9,9 +9,8 @@ torch = pytest.importorskip("torch")
 
 from infdet_deploy.agreement import compare
 from infdet_deploy.errors import BundleError, InfdetError, ParityError, UsageError
-from infdet_deploy.export import stream as steps
-from infdet_deploy.export.bundle import export_bundle
-from infdet_deploy.export.stages import stage_specs
+from infdet_deploy.export.bundle import eager_tensors
+from infdet_deploy.export.stream_bundle import add_stream
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.runtime.bundle import load_bundle
@@ -117,17 +116,28 @@ def test_what_a_stream_refuses(bundle, tiny_bundle):
         StreamModel(bundle, "torchscript")
 
 
-def test_a_wrong_step_is_not_exported(network, tmp_path, monkeypatch):
+def test_a_wrong_step_is_not_exported(bundle, network, tmp_path, monkeypatch):
     """Without its masks a layer sees beyond the clip's ends what other layers made of nothing."""
-    monkeypatch.setattr(steps.Step, "mask", lambda self, rate, lag: torch.ones(1, 1, 1, 1))
-    only = {n: s for n, s in stage_specs(network).items() if n == "infrared_tower"}
-    monkeypatch.setattr("infdet_deploy.export.bundle.stage_specs", lambda network: only)
-    with pytest.raises(ParityError, match="infrared_tower_stream"):
-        export_bundle(
-            network, tmp_path / "a.infdet", precisions=("float32",), formats=("onnx",), include_weights=False,
-            stream=True,
-        )  # fmt: skip
-    assert not list(tmp_path.iterdir())
+    onnx = pytest.importorskip("onnx")
+
+    def without_masks(name, stage, spec, example, file):
+        model = onnx.load(str(bundle.stage_file(name, "float32")))
+        for node in model.graph.node:
+            node.input[:] = ["everywhere" if one == "inside" else one for one in node.input]
+        makes = [("Mul", ["inside", "nothing"], "none"), ("Add", ["none", "all"], "everywhere")]
+        for at, (kind, inputs, output) in enumerate(makes):
+            model.graph.node.insert(at, onnx.helper.make_node(kind, inputs, [output]))
+        for name, value in (("nothing", 0), ("all", 1)):
+            model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(value).reshape(()), name))
+        onnx.save(model, str(file))
+
+    tower = "infrared_tower"
+    manifest = {"stages": {tower: {}}, "parity": {"float32": {}}}
+    clips = [eager_tensors(network, sample_frames(20, 64))]
+    monkeypatch.setattr("infdet_deploy.export.stream_bundle.export_onnx", without_masks)
+    with pytest.raises(ParityError, match=r"infrared_tower_stream float32.*relative L2"):
+        add_stream(tmp_path, manifest, network, {"float32": {}}, clips, lambda _: None)
+    assert "stream" not in manifest
 
 
 @pytest.mark.parametrize("tower", ["infrared_tower", "flow_tower"])

@@ -1,6 +1,8 @@
 """Steps in bfloat16, float16 and int8: features of a clip that arrives bit by bit against the network's."""
 
 import dataclasses
+import json
+import shutil
 
 import numpy as np
 import pytest
@@ -14,51 +16,45 @@ from infdet_deploy.errors import ParityError
 from infdet_deploy.export.bundle import eager_tensors
 from infdet_deploy.export.int8 import plan
 from infdet_deploy.export.int8_stream import add_int8_stream
-from infdet_deploy.export.onnx import export_onnx
 from infdet_deploy.export.sensitivity import Int8Stage
-from infdet_deploy.export.stages import build_stage, stage_specs
 from infdet_deploy.export.stream_bundle import add_stream
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
-from infdet_deploy.runtime.bundle import Bundle
+from infdet_deploy.runtime.bundle import Bundle, load_bundle
 from infdet_deploy.runtime.stream import StreamModel
 from infdet_deploy.video.sample import sample_frames
+from tests.conftest import INT8_KEPT
 from tests.engines.judge import built_for_rtx
 
-TOWER = "infrared_tower"
-KEPT = f"{TOWER}/Mixed_4c/b1b/Conv"  # an int8 tower may have any layer in float32
+TOWER, STEPS = "infrared_tower", "infrared_tower_stream"
 CLIPS = (20, 64)
 
 
 @pytest.fixture(scope="module")
 def clips():
-    config = dataclasses.replace(preset("tiny"), channel_divisor=8, streams="infrared", fusion="none")
+    config = dataclasses.replace(preset("tiny"), channel_divisor=8, streams="infrared", fusion="self")
     network = random_network(config, seed=5)
     return network, [eager_tensors(network, sample_frames(t, 64, seed=t)) for t in CLIPS]
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory, clips):
-    """The infrared tower alone, as steps in every precision, and whole in int8."""
+def int8(int8_stream_bundle):
+    return load_bundle(int8_stream_bundle)
+
+
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory, clips):
+    """The same tower as steps in bfloat16 and float16, alone."""
     network, checks = clips
     folder = tmp_path_factory.mktemp("precisions")
     manifest = {
         "model": {"streams": "infrared"},
         "preprocessing": {"size": 64},
         "stages": {TOWER: {}},
-        "parity": {precision: {} for precision in ("float32", "bfloat16", "float16", "int8")},
+        "parity": {"bfloat16": {}, "float16": {}},
     }
-    add_stream(folder, manifest, network, {p: {} for p in ("float32", "bfloat16", "float16")}, checks, lambda _: None)
-    spec, file = stage_specs(network)[TOWER], folder / f"{TOWER}.float32.onnx"
-    stage = build_stage(TOWER, network, torch.float32)
-    export_onnx(TOWER, stage, spec, (torch.from_numpy(sample_frames(32, 64)),), file)
-    seen = [{"frames": sample_frames(64, 64, seed=s)} for s in (1, 2)]
-    whole = Int8Stage(plan(onnx.load(str(file)), seen), (KEPT,), [check[TOWER] for check in checks])
-    whole.kept = {"onnxruntime": [KEPT], "openvino": []}
-    for backend, form in (("onnxruntime", "int8"), ("openvino", "int8.openvino")):
-        whole.write_keeping(backend, folder / f"{TOWER}.{form}.onnx", whole.kept[backend])
-    add_int8_stream(folder, manifest, {TOWER: whole}, lambda _: None)
-    return Bundle(folder, manifest), whole
+    add_stream(folder, manifest, network, {"bfloat16": {}, "float16": {}}, checks, lambda _: None)
+    return Bundle(folder, manifest)
 
 
 @pytest.mark.parametrize(
@@ -68,8 +64,8 @@ def bundle(tmp_path_factory, clips):
         *((backend, precision) for backend in ("openvino", "onnxruntime") for precision in ("float16", "int8")),
     ],
 )
-def test_features_of_the_whole_clip(bundle, clips, backend, precision):
-    with StreamModel(bundle[0], backend, precision, step_frames=16) as model:
+def test_features_of_the_whole_clip(int8, halves, clips, backend, precision):
+    with StreamModel(int8 if precision == "int8" else halves, backend, precision, step_frames=16) as model:
         for tensors in clips[1]:
             stream, frames = model.stream(), tensors[TOWER]["frames"]
             parts = [stream.push(frames[at : at + 13]) for at in range(0, len(frames), 13)] + [stream.flush()]
@@ -78,26 +74,28 @@ def test_features_of_the_whole_clip(bundle, clips, backend, precision):
             assert 1e-5 < error <= tolerance("onnx", precision)  # below, it were float32
 
 
-def test_int8_steps_are_the_int8_tower(bundle):
-    entry = bundle[0].manifest["parity"]["int8"][f"{TOWER}_stream"]
+def test_int8_steps_are_the_int8_tower(int8):
+    assert set(int8.precisions) == {"float32", "int8"}
+    entry = int8.manifest["parity"]["int8"][STEPS]
     assert (entry["operators"], entry["operators_openvino"]) == ({"int8": 56, "float32": 1}, {"int8": 57})
-    assert entry["float32_layers"] == {"onnx": [KEPT.replace(TOWER, f"{TOWER}_stream")], "openvino": []}
+    assert entry["float32_layers"] == {"onnx": [INT8_KEPT.replace(TOWER, STEPS)], "openvino": []}
     assert max(entry["onnx"], entry["openvino"]) <= 5e-2
     # the same scales: what is left are values that lie between two steps, which the two graphs round apart
     assert max(entry["from_whole"].values()) <= 1e-2
 
 
-def test_int8_steps_that_are_wrong_are_refused(bundle, tmp_path, clips):
-    held, whole = bundle
-    for file in held.path.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    scales = {name: 0.1 * scale for name, scale in whole.plan.scales.items()}
-    wrong = dataclasses.replace(whole, plan=dataclasses.replace(whole.plan, scales=scales))
-    with pytest.raises(ParityError, match=f"{TOWER}_stream int8: relative L2 .* on onnxruntime, allowed 5e-02"):
-        add_int8_stream(tmp_path, held.manifest, {TOWER: wrong}, lambda _: None)
+def test_int8_steps_that_are_wrong_are_refused(int8, tmp_path, clips):
+    for name in (f"{STEPS}.float32.onnx", f"{TOWER}.int8.onnx", f"{TOWER}.int8.openvino.onnx"):
+        shutil.copy(int8.path / name, tmp_path)
+    seen = [{"frames": sample_frames(64, 64, seed=1)}]
+    right = plan(onnx.load(str(int8.stage_file(TOWER, "float32"))), seen)
+    wrong = dataclasses.replace(right, scales={name: 0.1 * scale for name, scale in right.scales.items()})
+    stage = Int8Stage(wrong, (), [check[TOWER] for check in clips[1]], {"onnxruntime": [], "openvino": []})
+    manifest = json.loads(json.dumps(int8.manifest))
+    with pytest.raises(ParityError, match=f"{STEPS} int8: relative L2 .* on onnxruntime, allowed 5e-02"):
+        add_int8_stream(tmp_path, manifest, {TOWER: stage}, lambda _: None)
 
 
-def test_tensorrt_rtx_builds_the_signed_steps(bundle):
-    name = f"{TOWER}_stream"
-    built = built_for_rtx(bundle[0].stage_file(name, "int8"), bundle[0].entry(name)["inputs"])
+def test_tensorrt_rtx_builds_the_signed_steps(int8):
+    built = built_for_rtx(int8.stage_file(STEPS, "int8"), int8.entry(STEPS)["inputs"])
     assert built.convolutions == {"int8": 56, "float32": 1}

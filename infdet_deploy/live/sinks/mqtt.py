@@ -12,6 +12,7 @@
 import json
 import os
 import re
+import ssl
 import threading
 import urllib.parse
 import uuid
@@ -33,8 +34,10 @@ _ACTIVE_S = 30  # how long the binary sensor stays on
 class Mqtt:
     """`mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT][/PREFIX]`, prefix `infdet` by default; mqtts is TLS, port 8883.
 
-    The password may be in the environment as INFDET_MQTT_PASSWORD instead. Connects in the background, again and again.
-    Raises UsageError for an address that is not one, InfdetError where paho-mqtt is not installed.
+    The password may be in the environment as INFDET_MQTT_PASSWORD instead. `mqtts://…?ca=FILE` takes the broker's
+    authority from a PEM file instead of the system's, `&cert=FILE&key=FILE` show the broker a certificate of ours.
+    Connects in the background, again and again. Raises UsageError for an address that is not one and for PEM files that
+    are none, InfdetError where paho-mqtt is not installed.
     """
 
     def __init__(self, url: str, cameras: Sequence[str], classes: Sequence[str], bundle: str) -> None:
@@ -71,14 +74,30 @@ class Mqtt:
         password = urllib.parse.unquote(parts.password) if parts.password else os.environ.get(PASSWORD)
         if parts.username:
             client.username_pw_set(urllib.parse.unquote(parts.username), password)
-        if parts.scheme == "mqtts":
-            client.tls_set()
+        self._secure(client, parts)
         client.will_set(self._alive, "offline", qos=1, retain=True)
         client.reconnect_delay_set(1, 60)
         client.on_connect = self._on_connect
         client.on_disconnect = lambda *_: self._connected.clear()
         client.connect_async(parts.hostname or "", port, keepalive=30)
         return client
+
+    def _secure(self, client: "Client", parts: urllib.parse.SplitResult) -> None:
+        """TLS as the address wants it."""
+        files = dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True))
+        known = files.keys() <= {"ca", "cert", "key"} and ("cert" in files or "key" not in files)
+        if parts.query and not (files and known and parts.scheme == "mqtts"):
+            raise UsageError(
+                f"--mqtt: '?{parts.query}' is not understood; expected mqtts://…?ca=FILE&cert=FILE&key=FILE"
+            )
+        if parts.scheme == "mqtts":
+            try:
+                client.tls_set(files.get("ca"), files.get("cert"), files.get("key"))
+            except (OSError, ValueError) as error:
+                why = "no PEM" if isinstance(error, ssl.SSLError) else getattr(error, "strerror", None) or error
+                raise UsageError(
+                    f"--mqtt: {', '.join(files.values())}: {why}; expected certificates and keys"
+                ) from None
 
     def _on_connect(self, client: "Client", _: Any, __: Any, reason: Any, ___: Any) -> None:
         if reason.is_failure:

@@ -13,9 +13,10 @@
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,9 +143,11 @@ class Bundle:
         return self.path / files[precision]
 
 
-def load_bundle(path: Path | str) -> Bundle:
+def load_bundle(path: Path | str, meanwhile: Callable[[Bundle], None] = lambda bundle: None) -> Bundle:
     """Check a bundle folder whole and give it back.
 
+    meanwhile: called while the files are hashed, with the bundle as its manifest describes it: it may prepare what
+    needs none of them, and must run nothing. What it raises comes after what is wrong with the files.
     Raises BundleError naming the file when one is missing, changed, not listed, a link or outside the folder, when an
     ONNX file keeps data in another file, when the manifest is not readable, or when a newer version wrote it.
     """
@@ -154,7 +157,7 @@ def load_bundle(path: Path | str) -> Bundle:
     bundle = Bundle(path, read_manifest(path))
     try:
         _check_content(bundle)
-        _check_files(path, bundle.manifest["files"])
+        _check_files(path, bundle.manifest["files"], partial(meanwhile, bundle))
     except WRONG_ENTRY as error:
         raise damaged(path, f"an entry is missing or of the wrong kind ({type(error).__name__}: {error})") from None
     return bundle
@@ -194,7 +197,7 @@ def check_file(folder: Path, name: str, entry: dict[str, Any]) -> None:
             raise BundleError(f"{folder}: '{name}' keeps tensors in another file (external data); refused")
 
 
-def _check_files(folder: Path, files: dict[str, dict[str, Any]]) -> None:
+def _check_files(folder: Path, files: dict[str, dict[str, Any]], meanwhile: Callable[[], None]) -> None:
     for name in files:
         if not is_file_name(name):
             raise BundleError(
@@ -211,9 +214,16 @@ def _check_files(folder: Path, files: dict[str, dict[str, Any]]) -> None:
     names = sorted(files, key=lambda name: files[name]["bytes"], reverse=True)
     with ThreadPoolExecutor(min(cpu_count(), MOST_THREADS)) as threads:
         checks = {name: threads.submit(check_file, folder, name, files[name]) for name in names}
+        late: Exception | None = None
         try:
+            try:
+                meanwhile()
+            except Exception as error:
+                late = error
             for name in files:  # of several files at fault, name the one that the manifest lists first
                 checks[name].result()
+            if late is not None:
+                raise late
         finally:
             threads.shutdown(cancel_futures=True)
 

@@ -155,8 +155,8 @@ def _devices(rows: list[dict[str, Any]], runs: int) -> Table:
     keys = ("upload_ms", "network_ms", "download_ms", "paper_frames_per_s", "sm_mhz", "memory_mhz", "watts", "celsius")
     body = [[row["contender"], *(_short(row["device"].get(key, nan)) for key in keys)] for row in rows]
     note = (
-        "Medians by the GPU's own events, the transfer of frames and scores apart; clocks, power, temperature at the end\n"
-        f"of a run (NVML). Paper's way: frames/s of {runs} runs in a row, the clip on the GPU, nothing fetched."
+        "Medians by the GPU's own events, the transfer of frames and scores apart; clocks, power, temperature at\n"
+        f"the end of a run (NVML). Paper's way: frames/s of {runs} runs in a row, the clip on the GPU, nothing fetched."
     )
     columns = [
         "contender", "upload ms", "network ms", "download ms", "paper's way", "SM MHz", "memory MHz", "W", "°C",

@@ -143,7 +143,7 @@ def random_bundle(preset_name: str, precisions: str = "float32") -> "Bundle":
                 raise UsageError(f"no precision '{precision}'; precisions are {', '.join(RANDOM_PRECISIONS)}, or all")
         if "int8" in wanted and not available("onnxruntime"):
             raise missing_package("onnxruntime", "onnxruntime", "int8 of a preset")
-    path = user_cache() / f"{preset_name}-random-2.infdet"
+    path = user_cache() / f"{preset_name}-random-3.infdet"
     if path.is_dir():
         try:
             bundle = load_bundle(path)

@@ -11,6 +11,7 @@
 8. `files`: size and SHA-256 of every other file of the folder, which has no folders in it.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Sequence
@@ -146,8 +147,8 @@ class Bundle:
 def load_bundle(path: Path | str, meanwhile: Callable[[Bundle], None] = lambda bundle: None) -> Bundle:
     """Check a bundle folder whole and give it back.
 
-    meanwhile: called while the files are hashed, with the bundle as its manifest describes it: it may prepare what
-    needs none of them, and must run nothing. What it raises comes after what is wrong with the files.
+    meanwhile: called while the files are hashed, with the bundle as its manifest describes it, to prepare what needs
+    none of them; it must run nothing. Where it fails, the bundle is given back without what it prepares.
     Raises BundleError naming the file when one is missing, changed, not listed, a link or outside the folder, when an
     ONNX file keeps data in another file, when the manifest is not readable, or when a newer version wrote it.
     """
@@ -214,16 +215,11 @@ def _check_files(folder: Path, files: dict[str, dict[str, Any]], meanwhile: Call
     names = sorted(files, key=lambda name: files[name]["bytes"], reverse=True)
     with ThreadPoolExecutor(min(cpu_count(), MOST_THREADS)) as threads:
         checks = {name: threads.submit(check_file, folder, name, files[name]) for name in names}
-        late: Exception | None = None
         try:
-            try:
+            with contextlib.suppress(Exception):
                 meanwhile()
-            except Exception as error:
-                late = error
             for name in files:  # of several files at fault, name the one that the manifest lists first
                 checks[name].result()
-            if late is not None:
-                raise late
         finally:
             threads.shutdown(cancel_futures=True)
 

@@ -1,10 +1,10 @@
 """From frames to detections with a bundle's compiled stages. No torch."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +16,7 @@ from infdet_deploy.machine import trim_memory
 from infdet_deploy.recognition import clip_score
 from infdet_deploy.runtime.backends.base import Backend, open_kept, open_stage, stage_format
 from infdet_deploy.runtime.bundle import Bundle, load_bundle
-from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS, Chunk, clip_chunks, stream_chunks
+from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS, GROUP_CHUNKS, Chunk, clip_chunks, groups, stream_chunks
 from infdet_deploy.runtime.detections import Detection, detect
 from infdet_deploy.runtime.rows import Rows
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, valid_length
@@ -24,7 +24,6 @@ from infdet_deploy.video import Video, read_video
 from infdet_deploy.video.stream import FrameStream
 
 FEN_BLOCK = 64  # frames whose flow is computed at once
-GROUP_CHUNKS = 4  # chunks of a recording that one tower computes before the other does
 # Snippets of the longest clip that the head takes at once. Its memory grows with their square: see docs/detection.md.
 HEAD_SNIPPETS = 1024
 
@@ -155,7 +154,7 @@ class Detector(CompiledStages):
         ):
             kept = {name: files.enter_context(Rows()) for name in self._streams()}
             long = False
-            for group in _groups(stream_chunks(stream, self.chunk_snippets)):
+            for group in groups(stream_chunks(stream, self.chunk_snippets)):
                 long = long or len(group) == GROUP_CHUNKS
                 # One tower after the other, so that only one at a time holds its layers' outputs.
                 for name, features in self._streams().items():
@@ -312,18 +311,6 @@ def detections_of(bundle: Bundle, scores: np.ndarray, frames: int, fps: float) -
         return [Detection(bundle.classes[best], 0.0, frames / fps, float(mean[best]))]
     snippets_per_second = valid_length(frames) / (frames / fps)
     return detect(scores, bundle.classes, bundle.rule, snippets_per_second)
-
-
-def _groups(chunks: Iterable[Chunk]) -> Iterator[list[Chunk]]:
-    """`GROUP_CHUNKS` chunks at a time, the rest at the end; their frames are copies."""
-    group: list[Chunk] = []
-    for chunk in chunks:
-        group.append(replace(chunk, frames=chunk.frames.copy()))
-        if len(group) == GROUP_CHUNKS:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 @contextmanager

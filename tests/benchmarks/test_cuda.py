@@ -84,7 +84,7 @@ def test_without_a_gpu(bundle, monkeypatch):
     with pytest.raises(BackendError, match="no NVIDIA GPU that PyTorch can use here"):
         open_contender("eager", bundle, "float16", None, FRAMES)
     monkeypatch.setattr(latency, "has_gpu", lambda: False)
-    with pytest.raises(UsageError, match="this machine has no NVIDIA GPU, or its driver is not loaded"):
+    with pytest.raises(UsageError, match="this machine has no NVIDIA GPU, or its driver is not installed"):
         contenders(bundle, "openvino,cuda")
 
 

@@ -17,6 +17,7 @@ from infdet_deploy.files import user_cache
 from infdet_deploy.runtime.backends.base import (
     BACKENDS,
     CACHED,
+    SEVERAL_AT_ONCE,
     available,
     check_performance,
     ready,
@@ -54,14 +55,19 @@ class Contender:
         return self.backend == "tensorrt" or self.backend.startswith(f"{CUDA}-")
 
 
-def contenders(bundle: Bundle, backends: str = "openvino", precisions: str = "all") -> list[Contender]:
-    """Those of the asked (comma-separated, or `all`) that the bundle holds and this machine can run."""
-    names = [b for b in BACKENDS if available(b)] if backends == "all" else backends.split(",")
-    if backends == "all" and has_gpu():
-        names.append(CUDA)
+def contenders(
+    bundle: Bundle, backends: str = "openvino", precisions: str = "all", performance: str = "latency"
+) -> list[Contender]:
+    """Those of the asked (comma-separated, or `all`) that the bundle holds and this machine can run; `all` leaves out
+    those that cannot be tuned for the performance."""
+    names = backends.split(",")
+    if backends == "all":
+        here = [*filter(available, BACKENDS), *([CUDA] if has_gpu() else [])]
+        names = [name for name in here if performance == "latency" or name in SEVERAL_AT_ONCE]
     for name in names:
         if name not in (*BACKENDS, CUDA):
             raise UsageError(f"no backend '{name}'; backends are {', '.join((*BACKENDS, CUDA))}, or all")
+        check_performance(name, performance)
     found = []
     for name in names:
         if name == CUDA:
@@ -142,16 +148,12 @@ def measure(
     A run goes from uint8 frames in memory to detections; for the performance `throughput` it is of several clips at the
     same time, as many as the contender takes at once. A contender that fails or dies has `error`; the others go on.
     preset: whose random weights the contender `eager` takes where the bundle holds none. target: what the processes
-    run in place of `workers.serve`, for tests. Raises UsageError for a clip that is too short, for no runs and for a
-    contender that cannot be tuned for the performance.
+    run in place of `workers.serve`, for tests. Raises UsageError for a clip that is too short and for no runs.
     """
     if frames < MIN_FRAMES:
         raise UsageError(f"--frames is {frames}; a clip needs at least {MIN_FRAMES}")
     if runs < 1:
         raise UsageError(f"--runs is {runs}; at least 1 is needed")
-    for entry in entries:
-        if entry.backend in BACKENDS:  # the others are measured with one clip at a time, for comparison
-            check_performance(entry.backend, performance)
     found = [Timed(entry) for entry in entries]
     total, done = (WARM_UP_RUNS + runs) * len(entries), 0
 

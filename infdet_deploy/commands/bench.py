@@ -73,7 +73,7 @@ def bench(
     for asked, option in ((against, "--against eager"), (rewrites, "--rewrites")):
         if asked:
             _check_network(loaded, bundle is None, option)
-    entries = contenders(loaded, backends, precisions)
+    entries = contenders(loaded, backends, precisions, performance)
     if any(entry.backend.startswith(f"{CUDA}-") for entry in entries):
         _check_network(loaded, bundle is None, "--backends cuda")
     rewritten = _rewritten(entries) if rewrites else []

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from infdet_deploy.benchmarks.latency import Contender, measure
+from infdet_deploy.benchmarks.latency import contenders
 from infdet_deploy.benchmarks.workers import _timed
 from infdet_deploy.errors import UsageError
 from infdet_deploy.runtime.backends.base import SEVERAL_AT_ONCE, available
@@ -46,7 +46,9 @@ def test_refused(bundle):
     with pytest.raises(UsageError, match="torchscript has no throughput mode; openvino and onnxruntime have one"):
         Detector(bundle, "torchscript", performance="throughput")
     with pytest.raises(UsageError, match="torchscript has no throughput mode"):
-        measure(bundle, [Contender("torchscript", "float32")], 16, 1, performance="throughput")
+        contenders(bundle, "openvino,torchscript", performance="throughput")
+    found = {entry.backend for entry in contenders(bundle, "all", "float32", "throughput")}
+    assert found <= set(SEVERAL_AT_ONCE)
 
 
 def test_a_run_is_of_several_clips_at_once(bundle, tiny_clip):

@@ -76,10 +76,11 @@ def measure_rewrites(
 
 
 class _Rounds:
-    """seconds: by variant, of every round; outputs: by variant."""
+    """seconds, cpu_s: by variant, of every round, by the clock and of all threads' work; outputs: by variant."""
 
     def __init__(self, variants: int) -> None:
         self.seconds: list[list[float]] = [[] for _ in range(variants)]
+        self.cpu_s: list[list[float]] = [[] for _ in range(variants)]
         self.outputs: list[np.ndarray] = []
 
     def run(self, stage: _Stage, precision: str, feed: np.ndarray, runs: int) -> Iterator[None]:
@@ -96,9 +97,10 @@ class _Rounds:
             order = list(range(len(opened)))
             for _ in range(runs):
                 for index in order:
-                    start = time.perf_counter()
+                    start, worked = time.perf_counter(), time.process_time()
                     opened[index].run(feeds)
                     self.seconds[index].append(time.perf_counter() - start)
+                    self.cpu_s[index].append(time.process_time() - worked)
                 order.reverse()
                 yield
 
@@ -117,6 +119,7 @@ def _row(stage: _Stage, precision: str, rounds: _Rounds, index: int) -> dict[str
         "low": low,
         "high": high,
         "coverage": coverage,
+        "cpu_ratio": float(np.median(np.array(rounds.cpu_s[index]) / np.array(rounds.cpu_s[0]))),
         "relative_l2": compare(rounds.outputs[index], rounds.outputs[0]).relative_l2,
         "multiply_adds": stage.variants[0].multiply_adds,
         "multiply_adds_undone": stage.variants[index].multiply_adds,

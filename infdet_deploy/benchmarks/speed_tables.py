@@ -165,19 +165,22 @@ def _devices(rows: list[dict[str, Any]], runs: int) -> Table:
 
 
 def _rewrites(rows: list[dict[str, Any]]) -> Table:
-    columns = ["rewrite", "stage", "precision", "exported ms", "undone ms", "ratio", "interval", "multiply-adds", "L2"]
+    columns = [
+        "rewrite", "stage", "precision", "exported ms", "undone ms", "ratio", "interval", "CPU", "multiply-adds", "L2",
+    ]  # fmt: skip
     body = [
         [
             row["rewrite"], STAGE_LABELS[row["stage"]], row["precision"], _short(row["exported_ms"]),
             _short(row["undone_ms"]), f"{row['ratio']:.3f}", f"{row['low']:.3f}–{row['high']:.3f}",
-            f"{row['multiply_adds_undone'] / row['multiply_adds']:.3f}", _error(row["relative_l2"]),
+            f"{row['cpu_ratio']:.3f}", f"{row['multiply_adds_undone'] / row['multiply_adds']:.3f}", _error(row["relative_l2"]),
         ]
         for row in rows
     ]  # fmt: skip
+    coverage = min(row["coverage"] for row in rows)
     note = (
         "Each stage as it is exported and with one rewrite undone, on OpenVINO, in turn in every round.\n"
-        "Ratio: undone ÷ exported, the median over the rounds, with its "
-        f"{100 * min(row['coverage'] for row in rows):.0f} % interval; multiply-adds: the same of the graphs.\n"
+        f"Ratio: undone ÷ exported, the median over the rounds, with its {100 * coverage:.0f} % interval; CPU: the same\n"
+        "of CPU seconds, which other programs change little; multiply-adds: of the graphs.\n"
         "L2: how far the two outputs differ, relative."
     )
     return Table("Rewrites", columns, body, note)

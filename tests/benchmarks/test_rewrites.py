@@ -26,6 +26,7 @@ def test_a_rewrite_beside_the_stage_as_exported(tiny_bundle, monkeypatch):
     assert row["relative_l2"] <= 1e-5
     assert 0 < row["low"] <= row["ratio"] <= row["high"]
     assert row["coverage"] == 0.75
+    assert row["cpu_ratio"] > 0
     assert min(row["exported_ms"], row["undone_ms"]) > 0
     # The first layer alone: 6 channels instead of 2, 7×7, 16 filters, on 8×8 for each of 16 pairs.
     assert row["multiply_adds_undone"] - row["multiply_adds"] == 16 * (6 - 2) * 49 * 16 * 8 * 8

@@ -172,15 +172,16 @@ def _rewrites(rows: list[dict[str, Any]]) -> Table:
         [
             row["rewrite"], STAGE_LABELS[row["stage"]], row["precision"], _short(row["exported_ms"]),
             _short(row["undone_ms"]), f"{row['ratio']:.3f}", f"{row['low']:.3f}–{row['high']:.3f}",
-            f"{row['cpu_ratio']:.3f}", f"{row['multiply_adds_undone'] / row['multiply_adds']:.3f}", _error(row["relative_l2"]),
+            f"{row['cpu_ratio']:.3f}", f"{row['multiply_adds_undone'] / row['multiply_adds']:.3f}",
+            _error(row["relative_l2"]),
         ]
         for row in rows
     ]  # fmt: skip
     coverage = min(row["coverage"] for row in rows)
     note = (
         "Each stage as it is exported and with one rewrite undone, on OpenVINO, in turn in every round.\n"
-        f"Ratio: undone ÷ exported, the median over the rounds, with its {100 * coverage:.0f} % interval; CPU: the same\n"
-        "of CPU seconds, which other programs change little; multiply-adds: of the graphs.\n"
+        f"Ratio: undone ÷ exported, the median over the rounds, with its {100 * coverage:.0f} % interval; CPU: the\n"
+        "same of CPU seconds, which other programs change little; multiply-adds: of the graphs.\n"
         "L2: how far the two outputs differ, relative."
     )
     return Table("Rewrites", columns, body, note)

@@ -20,6 +20,7 @@ PACKAGES = {
     "onnxscript": ("export", "export to ONNX"),
     "tensorrt": ("tensorrt", "engines for this machine's NVIDIA GPU"),
     "cuda-python": ("tensorrt", "running engines"),
+    "nvidia-ml-py": ("gpu", "clocks, power and energy of a GPU in `bench`"),
     "tensorrt-rtx-cu13": ("tensorrt-rtx", "engines for RTX GPUs, built on any machine"),
     "cptv": ("thermal", ".cptv thermal recordings"),
     "tifffile": ("thermal", "16-bit TIFF stacks"),

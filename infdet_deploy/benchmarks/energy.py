@@ -1,8 +1,10 @@
 """Joules, where the machine counts them: Linux powercap (RAPL) for the processor, NVML for an NVIDIA GPU."""
 
+import contextlib
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 POWERCAP = Path("/sys/class/powercap")
 NOT_TOLD = "this machine does not tell"
@@ -37,19 +39,45 @@ class ProcessorEnergy:
         return total / 1e6
 
 
-def gpu_energy() -> Callable[[], float] | None:
-    """A function that gives the joules that the first NVIDIA GPU has used since its driver was loaded; None without."""
+class Gpu:
+    """What NVML tells of the first NVIDIA GPU. Make it with `open_gpu`."""
+
+    def __init__(self, nvml: Any, device: Any) -> None:
+        self._nvml, self._device = nvml, device
+
+    def joules(self) -> float:
+        """What it has used since its driver was loaded; 0 where it does not count."""
+        try:
+            return self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._device) / 1000
+        except self._nvml.NVMLError:
+            return 0.0
+
+    def state(self) -> dict[str, float]:
+        """`sm_mhz`, `memory_mhz`, `watts`, `celsius` at this moment, those that it tells."""
+        nvml, found = self._nvml, {}
+        readings: dict[str, Callable[[], float]] = {
+            "sm_mhz": lambda: nvml.nvmlDeviceGetClockInfo(self._device, nvml.NVML_CLOCK_SM),
+            "memory_mhz": lambda: nvml.nvmlDeviceGetClockInfo(self._device, nvml.NVML_CLOCK_MEM),
+            "watts": lambda: nvml.nvmlDeviceGetPowerUsage(self._device) / 1000,
+            "celsius": lambda: nvml.nvmlDeviceGetTemperature(self._device, nvml.NVML_TEMPERATURE_GPU),
+        }
+        for name, read in readings.items():
+            with contextlib.suppress(nvml.NVMLError):
+                found[name] = float(read())
+        return found
+
+
+def open_gpu() -> Gpu | None:
+    """The first NVIDIA GPU; None without one, without its driver or without nvidia-ml-py."""
     if importlib.util.find_spec("pynvml") is None:
         return None
     import pynvml
 
     try:
         pynvml.nvmlInit()
-        device = pynvml.nvmlDeviceGetHandleByIndex(0)
-        pynvml.nvmlDeviceGetTotalEnergyConsumption(device)
+        return Gpu(pynvml, pynvml.nvmlDeviceGetHandleByIndex(0))
     except pynvml.NVMLError:
         return None
-    return lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(device) / 1000
 
 
 def _name(zone: Path) -> str:

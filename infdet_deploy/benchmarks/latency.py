@@ -1,6 +1,7 @@
 """How fast a bundle runs: whole-clip latency of every contender, in alternation, nothing dropped."""
 
 import contextlib
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -9,11 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
-from infdet_deploy.benchmarks.energy import ProcessorEnergy, gpu_energy
+from infdet_deploy.benchmarks.energy import ProcessorEnergy, open_gpu
 from infdet_deploy.benchmarks.workers import FPS, SETTLE_S, Job, Ready, Run, Worker
 from infdet_deploy.errors import BackendError, UsageError
 from infdet_deploy.files import user_cache
-from infdet_deploy.runtime.backends.base import BACKENDS, CACHED, available, ready, stage_format, takes
+from infdet_deploy.runtime.backends.base import (
+    BACKENDS,
+    CACHED,
+    SEVERAL_AT_ONCE,
+    available,
+    check_performance,
+    ready,
+    stage_format,
+    takes,
+)
 from infdet_deploy.runtime.bundle import Bundle
 from infdet_deploy.snippets import MIN_FRAMES
 from infdet_deploy.video.sample import sample_frames
@@ -24,6 +34,9 @@ REAL_TIME_FPS = FPS
 
 
 EAGER = "eager"  # the original network in eager PyTorch, as a contender
+CUDA = "cuda"  # as a backend: all that `benchmarks/cuda.py` runs on an NVIDIA GPU, each a contender `cuda-KIND`
+CUDA_KINDS = ("eager", "compile", "graph", "torchscript", "onnxruntime")
+CUDA_PRECISIONS = ("float16", "bfloat16", "float32")  # the first where all are asked for
 
 
 @dataclass(frozen=True)
@@ -37,15 +50,29 @@ class Contender:
     def name(self) -> str:
         return f"{self.backend} {self.precision}"
 
+    @property
+    def on_gpu(self) -> bool:
+        return self.backend == "tensorrt" or self.backend.startswith(f"{CUDA}-")
 
-def contenders(bundle: Bundle, backends: str = "openvino", precisions: str = "all") -> list[Contender]:
-    """Those of the asked (comma-separated, or `all`) that the bundle holds and this machine can run."""
-    names = [b for b in BACKENDS if available(b)] if backends == "all" else backends.split(",")
+
+def contenders(
+    bundle: Bundle, backends: str = "openvino", precisions: str = "all", performance: str = "latency"
+) -> list[Contender]:
+    """Those of the asked (comma-separated, or `all`) that the bundle holds and this machine can run; `all` leaves out
+    those that cannot be tuned for the performance."""
+    names = backends.split(",")
+    if backends == "all":
+        here = [*filter(available, BACKENDS), *([CUDA] if has_gpu() else [])]
+        names = [name for name in here if performance == "latency" or name in SEVERAL_AT_ONCE]
     for name in names:
-        if name not in BACKENDS:
-            raise UsageError(f"no backend '{name}'; backends are {', '.join(BACKENDS)}, or all")
+        if name not in (*BACKENDS, CUDA):
+            raise UsageError(f"no backend '{name}'; backends are {', '.join((*BACKENDS, CUDA))}, or all")
+        check_performance(name, performance)
     found = []
     for name in names:
+        if name == CUDA:
+            found += _cuda_contenders(bundle, precisions, asked=backends != "all")
+            continue
         held = tuple(p for p in bundle.precisions_as(stage_format(name)) if takes(name, p))
         wanted = held if precisions == "all" else precisions.split(",")
         for precision in wanted:
@@ -62,14 +89,37 @@ def contenders(bundle: Bundle, backends: str = "openvino", precisions: str = "al
     return found
 
 
+def has_gpu() -> bool:
+    """Whether an NVIDIA driver is installed here."""
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+
+
+def _cuda_contenders(bundle: Bundle, precisions: str, asked: bool) -> list[Contender]:
+    """asked: by name, so that what cannot be run is an error."""
+    if not has_gpu():
+        raise UsageError("--backends cuda: this machine has no NVIDIA GPU, or its driver is not installed")
+    wanted = CUDA_PRECISIONS[:1] if precisions == "all" else precisions.split(",")
+    found = [p for p in wanted if p in CUDA_PRECISIONS]
+    if asked and found != [*wanted]:
+        raise UsageError(f"cuda takes {', '.join(CUDA_PRECISIONS)}, not all of {precisions}")
+    entries = [(kind, precision) for precision in found for kind in CUDA_KINDS]
+    held = bundle.precisions_as("onnx")
+    return [
+        Contender(f"{CUDA}-{kind}", p)
+        for kind, p in entries
+        if kind != "onnxruntime" or (p in held and available(kind))
+    ]
+
+
 @dataclass
 class Timed:
     """What was measured of one contender.
 
     first_start: where nothing was compiled yet; None for a backend that keeps nothing of it. ready: the start after it,
     of the process that is timed; None where it did not load. runs: the timed ones, in their order. peak_memory_bytes:
-    of that process. joules: of all timed runs together, by `processor` and `gpu`, where the machine tells. error: why
-    it did not finish, in one line.
+    of that process. joules: of all timed runs together, by `processor` and `gpu`, where the machine tells. gpu: what
+    NVML told at the end of each run on a GPU. paper_s: seconds of a run by the paper's way of timing, of cuda
+    contenders. error: why it did not finish, in one line.
     """
 
     contender: Contender
@@ -78,6 +128,8 @@ class Timed:
     runs: list[Run] = field(default_factory=list)
     peak_memory_bytes: int = 0
     joules: dict[str, float] = field(default_factory=dict)
+    gpu: list[dict[str, float]] = field(default_factory=list)
+    paper_s: float | None = None
     error: str = ""
 
 
@@ -89,10 +141,12 @@ def measure(
     on_run: Callable[[int, int, str], None] | None = None,
     preset: str | None = None,
     target: Callable[..., None] | None = None,
+    performance: str = "latency",
 ) -> list[Timed]:
     """Time `runs` whole clips of `frames` frames per contender, one run of each in turn, each in its own process.
 
-    A run goes from uint8 frames in memory to detections. A contender that fails or dies has `error`; the others go on.
+    A run goes from uint8 frames in memory to detections; for the performance `throughput` it is of several clips at the
+    same time, as many as the contender takes at once. A contender that fails or dies has `error`; the others go on.
     preset: whose random weights the contender `eager` takes where the bundle holds none. target: what the processes
     run in place of `workers.serve`, for tests. Raises UsageError for a clip that is too short and for no runs.
     """
@@ -109,14 +163,14 @@ def measure(
         if on_run:
             on_run(done, total, entry.name)
 
-    meter, gpu = ProcessorEnergy(), gpu_energy() if any(e.backend == "tensorrt" for e in entries) else None
-    with _scratch() as folder, contextlib.ExitStack() as children:
+    meter, gpu = ProcessorEnergy(), open_gpu() if any(entry.on_gpu for entry in entries) else None
+    with scratch() as folder, contextlib.ExitStack() as children:
         clip = Path(folder) / "clip.npy"
         np.save(clip, sample_frames(frames, bundle.size))
         workers: list[Worker | None] = []
         for one in found:
             entry = one.contender
-            job = Job(bundle, entry.backend, entry.precision, clip, Path(folder), preset)
+            job = Job(bundle, entry.backend, entry.precision, clip, Path(folder), preset, performance)
             workers.append(None)
             try:  # one after another, so that each has the machine to itself while it loads
                 if entry.backend in CACHED:
@@ -134,7 +188,7 @@ def measure(
                 worker_of = workers[index]
                 if worker_of is not None:
                     time.sleep(SETTLE_S)
-                    before, gpu_before = meter.read(), gpu() if gpu else 0.0
+                    before, gpu_before = meter.read(), gpu.joules() if gpu else 0.0
                     try:
                         result = worker_of.run()
                     except BackendError as error:
@@ -145,18 +199,23 @@ def measure(
                             if meter.available:
                                 used = meter.joules(before, meter.read())
                                 one.joules["processor"] = one.joules.get("processor", 0.0) + used
-                            if gpu and one.contender.backend == "tensorrt":
-                                one.joules["gpu"] = one.joules.get("gpu", 0.0) + gpu() - gpu_before
+                            if gpu and one.contender.on_gpu:
+                                used = gpu.joules() - gpu_before
+                                if used:  # else it does not count
+                                    one.joules["gpu"] = one.joules.get("gpu", 0.0) + used
+                                one.gpu.append(gpu.state())
                 advance(one.contender)
         for one, worker_of in zip(found, workers, strict=True):
             if worker_of is not None:
                 with contextlib.suppress(BackendError):
+                    if one.contender.backend.startswith(f"{CUDA}-"):
+                        one.paper_s = worker_of.paper_seconds(runs)
                     one.peak_memory_bytes = worker_of.peak_memory_bytes()
     return found
 
 
-def _scratch() -> "tempfile.TemporaryDirectory[str]":
-    """A temporary folder for the clip and compiled stages, some GB: beside the user's cache rather than in memory."""
+def scratch() -> "tempfile.TemporaryDirectory[str]":
+    """A temporary folder for clips and stages, some GB: beside the user's cache rather than in memory."""
     try:
         user_cache().mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryDirectory(prefix="bench-", dir=user_cache())

@@ -165,7 +165,7 @@ def floors(
     work = stage_work(bundle, frames)
     computed = {"float16": "float32"}.get(precision, precision)  # a CPU has no float16 products
     peak, bandwidth = peaks["multiply_adds_per_s"].get(computed), peaks["bytes_per_s"]
-    if work is None or not peak or not bandwidth or backend == "tensorrt":
+    if work is None or not peak or not bandwidth or backend == "tensorrt" or backend.startswith("cuda-"):
         return None
     rows = []
     for stage in bundle.stages:

@@ -4,6 +4,7 @@ import datetime
 import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from infdet_deploy.machine import cpu_count, processor_name
 from infdet_deploy.runtime.bundle import Bundle
 from infdet_deploy.runtime.detections import compare_detections
 
+DEVICE_STEPS = ("upload", "network", "download")  # of a contender on a GPU, timed by its own events
 SCHEMA, VERSION = "infdet-deploy bench", 1
 _PACKAGES = ("numpy", "openvino", "onnxruntime", "torch", "tensorrt", "av")
 
@@ -30,6 +32,7 @@ def build_report(
     runs: int,
     preparation: Mapping[str, Any] | None,
     peaks: Mapping[str, Any] | None,
+    performance: str = "latency",
 ) -> dict[str, Any]:
     """Everything that `bench` tells, JSON-ready: docs/bench.md has the schema.
 
@@ -47,6 +50,7 @@ def build_report(
         "network": bundle.manifest["model"],
         "frames": frames,
         "runs": runs,
+        "performance": performance,
         "warm_up_runs": WARM_UP_RUNS,
         "device": processor_name(),
         "cores": cpu_count(),
@@ -91,26 +95,40 @@ def _row(
     times = [run.latency_s for run in one.runs]
     ms = summary([1000 * seconds for seconds in times])
     rate = {"median": "median", "low": "high", "high": "low", "min": "max", "max": "min"}
-    factor = 1000 * frames / ms["median"] / REAL_TIME_FPS
+    in_a_run = frames * one.ready.clips
+    factor = 1000 * in_a_run / ms["median"] / REAL_TIME_FPS
     joules = sum(one.joules.values()) if one.joules else None
     return row | {
         "latency_ms": ms,
         "runs_ms": [1000 * seconds for seconds in times],
-        "frames_per_s": {name: 1000 * frames / ms[of] for name, of in rate.items()},
+        "frames_per_s": {name: 1000 * in_a_run / ms[of] for name, of in rate.items()},
+        "clips_at_once": one.ready.clips,
         "real_time_factor": factor,
         "cameras": int(factor),
-        "against_eager": None if eager is None else _median_ms(eager) / ms["median"],
+        "against_eager": None if eager is None else one.ready.clips * _median_ms(eager) / ms["median"],
         "stages_ms": {
-            name: float(np.median([run.stages_s[name] for run in one.runs]) * 1000)
+            name: float(np.median([run.stages_s.get(name, nan) for run in one.runs]) * 1000)
             for name in (*bundle.stages, "detections")
         },
+        "device": _device(one, frames),
         "start": _start(one.first_start or one.ready),
         "second_start": _start(one.ready) if one.first_start else None,
         "peak_memory_mb": one.peak_memory_bytes / 2**20,
         "accuracy": None if reference is None or not reference.ready else _accuracy(one.ready.answer, reference),
-        "roofline": None if peaks is None else _fraction(bundle, one, frames, ms["median"] / 1000, peaks),
-        "joules_per_frame": None if joules is None else joules / (frames * len(times)),
+        "roofline": None if peaks is None else _fraction(bundle, one, frames, peaks),
+        "joules_per_frame": None if joules is None else joules / (in_a_run * len(times)),
     }
+
+
+def _device(one: Timed, frames: int) -> dict[str, float] | None:
+    """What a GPU did by its own clock, in medians, and what NVML told; None for a contender that is not on it."""
+    times = {name: [run.stages_s[name] for run in one.runs if name in run.stages_s] for name in DEVICE_STEPS}
+    found = {f"{name}_ms": float(np.median(seconds) * 1000) for name, seconds in times.items() if seconds}
+    if one.paper_s:
+        found["paper_frames_per_s"] = frames / one.paper_s
+    for name in {name for state in one.gpu for name in state}:
+        found[name] = float(np.median([state[name] for state in one.gpu if name in state]))
+    return found or None
 
 
 def _start(ready: Ready) -> dict[str, float]:
@@ -125,9 +143,10 @@ def _accuracy(ours: Answer, reference: Timed) -> dict[str, Any]:
     assert reference.ready is not None
     theirs = reference.ready.answer
     changes = compare_detections(theirs.detections, ours.detections)
-    features = [compare(ours.features[name], theirs.features[name]).relative_l2 for name in theirs.features]
+    both = [name for name in theirs.features if name in ours.features]
+    features = [compare(ours.features[name], theirs.features[name]).relative_l2 for name in both]
     return {
-        "features_relative_l2": max(features),
+        "features_relative_l2": max(features) if features else None,
         "score_max_abs": compare(ours.scores, theirs.scores).max_abs,
         "reference_detections": len(theirs.detections),
         "matched": changes.matched,
@@ -136,21 +155,20 @@ def _accuracy(ours: Answer, reference: Timed) -> dict[str, Any]:
     }
 
 
-def _fraction(
-    bundle: Bundle, one: Timed, frames: int, median_s: float, peaks: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """How near a contender comes to its floor: in all, and in the towers."""
+def _fraction(bundle: Bundle, one: Timed, frames: int, peaks: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How near a contender comes to its floor: in all, and in the towers. Clips at once share the machine."""
     found = roofline.floors(bundle, one.contender.backend, one.contender.precision, frames, peaks)
     if found is None:
         return None
     floor_s = sum(row["floor_s"] for row in found["stages"])
     towers_floor_s = sum(row["floor_s"] for row in found["stages"] if row["stage"] in roofline.TOWERS)
     towers_s = float(np.median([sum(run.stages_s.get(name, 0.0) for name in roofline.TOWERS) for run in one.runs]))
+    clips = one.ready.clips if one.ready else 1
     return found | {
         "floor_ms": 1000 * floor_s,
-        "fraction": floor_s / median_s,
+        "fraction": clips * 1000 * floor_s / _median_ms(one),
         "towers_floor_ms": 1000 * towers_floor_s,
-        "towers_fraction": towers_floor_s / towers_s,
+        "towers_fraction": clips * towers_floor_s / towers_s,
     }
 
 

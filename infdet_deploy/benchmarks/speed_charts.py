@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from math import ceil, floor, isfinite, log10
+from math import ceil, floor, isfinite, log10, nan
 from typing import Any
 
 from infdet_deploy.benchmarks.charts import COLOURS, WIDTH, segment, svg, text
@@ -39,13 +39,20 @@ def stage_chart(rows: Sequence[Row], preparation: Mapping[str, Any] | None) -> s
     """A bar a contender, of the medians of its stages one after another; before it, paler, what comes before."""
     legend = [(label, COLOURS[index]) for index, label in enumerate(STAGE_LABELS.values())]
     ahead = [("decode", "#bbbbbb"), ("preprocess", "#dddddd")] if preparation else []
+    device = [("upload", "#aa4499"), ("network", "#332288"), ("download", "#88ccee")]
+    device = device if any(row["device"] for row in rows) else []
     bars = []
     for row in rows:
         parts_ms = [(preparation[f"{name}_ms"], name, colour) for name, colour in ahead] if preparation else []
         parts_ms += [
             (row["stages_ms"][stage], label, colour)
             for (stage, label), (_, colour) in zip(STAGE_LABELS.items(), legend, strict=True)
-            if stage in row["stages_ms"]
+            if isfinite(row["stages_ms"].get(stage, nan))
+        ]
+        parts_ms += [
+            (row["device"][f"{name}_ms"], name, colour)
+            for name, colour in device
+            if f"{name}_ms" in (row["device"] or {})
         ]
         bars.append((row["contender"], parts_ms))
     longest = max(sum(ms for ms, _, _ in parts_ms) for _, parts_ms in bars)
@@ -65,7 +72,7 @@ def stage_chart(rows: Sequence[Row], preparation: Mapping[str, Any] | None) -> s
             )
             at += ms * unit
     parts.append(text((_LEFT + WIDTH) / 2, bottom + 32, "ms a clip, medians", "middle"))
-    return svg(bottom + 40, parts, [*ahead, *legend])
+    return svg(bottom + 40, parts, [*ahead, *legend, *device])
 
 
 def accuracy_chart(rows: Sequence[Row], colours: Colours) -> str:

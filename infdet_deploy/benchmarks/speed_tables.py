@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, nan
 from typing import Any
 
 from infdet_deploy.benchmarks import steps
@@ -31,6 +31,10 @@ def tables(report: Mapping[str, Any]) -> list[Table]:
         found = [_speed(report, good), _stages(report, good), _cost(report, good)]
     if report.get("steps"):
         found.append(Table("In steps", steps.COLUMNS, [steps.row(one) for one in report["steps"]], steps.NOTE))
+    if any(row.get("device") for row in good):
+        found.append(_devices([row for row in good if row["device"]], report["runs"]))
+    if report.get("rewrites"):
+        found.append(_rewrites(report["rewrites"]))
     if report.get("comparison"):
         found.append(_comparison(report["comparison"]))
     return found
@@ -94,6 +98,10 @@ def _speed(report: Mapping[str, Any], rows: list[dict[str, Any]]) -> Table:
         "Milliseconds from uint8 frames in memory to detections.\n"
         "Spread: half the quartiles' distance, over the median."
     )
+    if any(row["clips_at_once"] > 1 for row in rows):
+        note += "\nClips at once, which the milliseconds are of: " + ", ".join(
+            f"{row['contender']} {row['clips_at_once']}" for row in rows
+        )
     coverage = min(row["latency_ms"]["coverage"] for row in rows)
     if coverage < 0.95:
         note += f"\n{report['runs']} runs are few: the interval covers the median with {100 * coverage:.0f} % only."
@@ -127,7 +135,7 @@ def _cost(report: Mapping[str, Any], rows: list[dict[str, Any]]) -> Table:
         body.append(
             [
                 row["contender"],
-                NONE if itself or not exact else _error(exact["features_relative_l2"]),
+                NONE if itself or not exact else _or_none(exact["features_relative_l2"], _error),
                 NONE if itself or not exact else _error(exact["score_max_abs"]),
                 NONE if itself or not exact else f"{exact['matched']}/{exact['missed']}/{exact['extra']}",
                 f"{row['start']['first_result_s']:.2f}",
@@ -145,6 +153,42 @@ def _cost(report: Mapping[str, Any], rows: list[dict[str, Any]]) -> Table:
         "Of floor: the least time for work and bytes at this machine's peaks ÷ median."
     )
     return Table("Accuracy, start, memory, floor, energy", columns, body, note)
+
+
+def _devices(rows: list[dict[str, Any]], runs: int) -> Table:
+    keys = ("upload_ms", "network_ms", "download_ms", "paper_frames_per_s", "sm_mhz", "memory_mhz", "watts", "celsius")
+    body = [[row["contender"], *(_short(row["device"].get(key, nan)) for key in keys)] for row in rows]
+    note = (
+        "Medians by the GPU's own events, the transfer of frames and scores apart; clocks, power, temperature at\n"
+        f"the end of a run (NVML). Paper's way: frames/s of {runs} runs in a row, the clip on the GPU, nothing fetched."
+    )
+    columns = [
+        "contender", "upload ms", "network ms", "download ms", "paper's way", "SM MHz", "memory MHz", "W", "°C",
+    ]  # fmt: skip
+    return Table("On the GPU", columns, body, note)
+
+
+def _rewrites(rows: list[dict[str, Any]]) -> Table:
+    columns = [
+        "rewrite", "stage", "precision", "exported ms", "undone ms", "ratio", "interval", "CPU", "multiply-adds", "L2",
+    ]  # fmt: skip
+    body = [
+        [
+            row["rewrite"], STAGE_LABELS[row["stage"]], row["precision"], _short(row["exported_ms"]),
+            _short(row["undone_ms"]), f"{row['ratio']:.3f}", f"{row['low']:.3f}–{row['high']:.3f}",
+            f"{row['cpu_ratio']:.3f}", f"{row['multiply_adds_undone'] / row['multiply_adds']:.3f}",
+            _error(row["relative_l2"]),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    coverage = min(row["coverage"] for row in rows)
+    note = (
+        "Each stage as it is exported and with one rewrite undone, on OpenVINO, in turn in every round.\n"
+        f"Ratio: undone ÷ exported, the median over the rounds, with its {100 * coverage:.0f} % interval; CPU: the\n"
+        "same of CPU seconds, which other programs change little; multiply-adds: of the graphs.\n"
+        "L2: how far the two outputs differ, relative."
+    )
+    return Table("Rewrites", columns, body, note)
 
 
 def _comparison(found: Mapping[str, Any]) -> Table:

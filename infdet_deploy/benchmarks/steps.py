@@ -14,7 +14,7 @@ import numpy as np
 from infdet_deploy.benchmarks.latency import Contender
 from infdet_deploy.benchmarks.statistics import summary
 from infdet_deploy.runtime.backends.base import ready, stage_format
-from infdet_deploy.runtime.bundle import Bundle, stream_stage
+from infdet_deploy.runtime.bundle import TOWERS, Bundle, stream_stage
 from infdet_deploy.runtime.pipeline import Detector
 from infdet_deploy.runtime.stream import StreamModel
 from infdet_deploy.snippets import STEP_FRAMES
@@ -28,7 +28,7 @@ def in_steps(bundle: Bundle, entries: Iterable[Contender]) -> list[Contender]:
     """The contenders that can take a clip in steps; none for a bundle without steps."""
     if bundle.stream is None:
         return []
-    towers = [stream_stage(stage) for stage in bundle.stages if stage.endswith("_tower")]
+    towers = [stream_stage(stage) for stage in bundle.stages if stage in TOWERS]
 
     def can(entry: Contender) -> bool:
         return stage_format(entry.backend) == "onnx" and all(

@@ -9,7 +9,8 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -33,8 +34,8 @@ SETTLE_S = 0.02
 class Job:
     """What a process is to run. clip: a .npy file, uint8 [T, S, S], which preparing the input leaves out of its memory.
 
-    backend: one of the runtime's, or `eager`; cache: a folder in place of the user's cache; preset: whose seeded random
-    weights `eager` takes where the bundle holds none.
+    backend: one of the runtime's, `eager`, or `cuda-KIND`; cache: a folder in place of the user's cache; preset: whose
+    seeded random weights `eager` takes where the bundle holds none; performance: as the runtime's backends take it.
     """
 
     bundle: Bundle
@@ -43,6 +44,7 @@ class Job:
     clip: Path
     cache: Path
     preset: str | None = None
+    performance: str = "latency"
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Run:
-    """Seconds of one run: from frames to detections, and of every stage."""
+    """Seconds of one run: from frames to detections, of all its clips, and of every stage of the first clip."""
 
     latency_s: float
     stages_s: dict[str, float] = field(default_factory=dict)
@@ -64,12 +66,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Ready:
-    """load_s: from the bundle on disk, unchecked, to compiled stages; first_s: the first run, which many a library
-    prepares in."""
+    """load_s: from the bundle on disk, unchecked, to compiled stages; first_s: the first clip, which many a library
+    prepares in; clips: of a run, all at the same time."""
 
     load_s: float
     first_s: float
     answer: Answer
+    clips: int = 1
 
 
 Scores = Callable[[np.ndarray, dict[str, float]], tuple[dict[str, np.ndarray], np.ndarray]]
@@ -94,6 +97,10 @@ class Worker:
         """One run of the whole clip."""
         return self._ask("run")
 
+    def paper_seconds(self, runs: int) -> float:
+        """Seconds of a run as the paper times it; of cuda contenders, see `benchmarks/cuda.py`."""
+        return self._ask(runs)
+
     def peak_memory_bytes(self) -> int:
         """The most memory that the process has held: interpreter, libraries, weights, clip and activations."""
         return self._ask("peak memory")
@@ -110,7 +117,7 @@ class Worker:
             self._process.kill()
             self._process.join()
 
-    def _ask(self, what: str) -> Any:
+    def _ask(self, what: str | int) -> Any:
         try:
             self._pipe.send(what)
         except OSError:
@@ -151,43 +158,63 @@ def _serve(pipe: Connection, job: Job) -> None:
     os.environ["XDG_CACHE_HOME"] = str(job.cache)
     frames = np.load(job.clip)
     start = time.perf_counter()
-    score = _open(job)
+    score, clips, paper_seconds = _open(job, len(frames))
     loaded = time.perf_counter()
     features, scores = score(frames, {})
     found = detections_of(job.bundle, scores, len(frames), FPS)
     first_s = time.perf_counter() - loaded
-    pipe.send(Ready(loaded - start, first_s, Answer(dict(features), scores, found)))
+    pipe.send(Ready(loaded - start, first_s, Answer(dict(features), scores, found), clips))
+    threads = ThreadPoolExecutor(clips)
     while True:
         what = pipe.recv()
         if what == "run":
-            pipe.send(_timed(job.bundle, score, frames))
+            pipe.send(_timed(job.bundle, score, frames, clips, threads))
+        elif isinstance(what, int):
+            pipe.send(paper_seconds(what))
         else:
             pipe.send(peak_memory_bytes())
 
 
-def _timed(bundle: Bundle, score: Scores, frames: np.ndarray) -> Run:
-    seconds: dict[str, float] = {}
+def _timed(bundle: Bundle, score: Scores, frames: np.ndarray, clips: int, threads: ThreadPoolExecutor) -> Run:
+    def clip(seconds: dict[str, float]) -> None:
+        _, scores = score(frames, seconds)
+        scored = time.perf_counter()
+        detections_of(bundle, scores, len(frames), FPS)
+        seconds["detections"] = time.perf_counter() - scored
+
+    seconds: list[dict[str, float]] = [{} for _ in range(clips)]
     start = time.perf_counter()
-    _, scores = score(frames, seconds)
-    scored = time.perf_counter()
-    detections_of(bundle, scores, len(frames), FPS)
-    end = time.perf_counter()
-    return Run(end - start, seconds | {"detections": end - scored})
+    if clips == 1:
+        clip(seconds[0])
+    else:
+        list(threads.map(clip, seconds))
+    return Run(time.perf_counter() - start, seconds[0])
 
 
-def _open(job: Job) -> Scores:
-    """The contender, loaded, as a function from frames to features and scores that also gives the seconds a stage."""
+def _no_paper_seconds(runs: int) -> float:
+    raise BackendError("the paper's way of timing is for contenders on a GPU")
+
+
+def _open(job: Job, frames: int) -> tuple[Scores, int, Callable[[int], float]]:
+    """The contender, loaded, as a function from frames to features and scores that also gives the seconds a stage; how
+    many clips it takes at once; and its seconds by the paper's way of timing."""
+    kind = job.backend.removeprefix("cuda-")
+    if kind != job.backend:
+        from infdet_deploy.benchmarks.cuda import open_contender
+
+        contender = open_contender(kind, job.bundle, job.precision, job.preset, frames)
+        return lambda clip, seconds: ({}, contender.scores(clip, seconds)), 1, contender.paper_seconds
     if job.backend == "eager":
         from infdet_deploy.benchmarks import eager
         from infdet_deploy.runtime.bundle import WEIGHTS
 
         weights = job.bundle.path / WEIGHTS
         network = eager.reference_network(weights if weights.is_file() else None, job.preset)
-        return lambda frames, seconds: eager.run(network, frames[: len(frames) // 4 * 4], seconds)
-    detector = Detector(job.bundle.path, job.backend, job.precision)
+        return lambda clip, seconds: eager.run(network, clip[: frames // 4 * 4], seconds), 1, _no_paper_seconds
+    detector = Detector(job.bundle.path, job.backend, job.precision, performance=job.performance)
 
-    def score(frames: np.ndarray, seconds: dict[str, float]) -> tuple[Mapping[str, np.ndarray], np.ndarray]:
-        features = detector.features(frames, seconds)
-        return features, detector.scores_of(features, len(frames), seconds)
+    def score(clip: np.ndarray, seconds: dict[str, float]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        features = detector.features(clip, seconds)
+        return features, detector.scores_of(features, frames, seconds)
 
-    return score  # type: ignore[return-value]
+    return score, detector.at_once, _no_paper_seconds

@@ -18,11 +18,17 @@ def bench(
     preset: Annotated[str | None, typer.Option(help="Measure a preset with seeded random weights instead.")] = None,
     frames: Annotated[int, typer.Option(help="Frames of the clip.")] = 100,
     runs: Annotated[int, typer.Option(help="Timed runs of every contender.")] = 100,
-    backends: Annotated[str, typer.Option(help="Comma-separated backends, or all.")] = "openvino",
+    backends: Annotated[str, typer.Option(help="Comma-separated backends, cuda, or all.")] = "openvino",
     precision: Annotated[str, typer.Option(help="Comma-separated precisions, or all.")] = "all",
     against: Annotated[
         str | None, typer.Option(help="eager: also measure the original network in PyTorch, and the factor to it.")
     ] = None,
+    performance: Annotated[
+        str, typer.Option(help="latency: one clip on all CPUs; throughput: several at once, each on few.")
+    ] = "latency",
+    rewrites: Annotated[
+        bool, typer.Option("--rewrites", help="Also measure what each of export's exact rewrites gives.")
+    ] = False,
     compare: Annotated[Path | None, typer.Option(help="An earlier report.json to put beside.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for report.json, report.md and report.html.")] = None,
     json_output: JsonFlag = False,
@@ -32,7 +38,9 @@ def bench(
     from infdet_deploy.benchmarks import speed, speed_tables
     from infdet_deploy.commands import bench as command
 
-    report = command.bench(bundle, preset, frames, runs, backends, precision, against, compare, out)
+    report = command.bench(
+        bundle, preset, frames, runs, backends, precision, against, compare, out, rewrites, performance
+    )
     if json_output:
         print_json(report)
     else:

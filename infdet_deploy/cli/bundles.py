@@ -156,13 +156,16 @@ def detect(
         Path | None,
         typer.Option(help="Write a result file for each recording into this folder; those finished are left out."),
     ] = None,
+    performance: Annotated[
+        str, typer.Option(help="latency: chunk after chunk, each on all CPUs; throughput: several at once.")
+    ] = "latency",
     jobs: Annotated[int, typer.Option(help="Recordings at once, each in a process with its share of the CPUs.")] = 1,
     json_output: JsonFlag = False,
 ) -> None:
     """Find actions in recordings of any length: class, start, end, score."""
     from infdet_deploy.commands import detection
 
-    settings = detection.Settings(bundle, backend, precision, fps, picture)
+    settings = detection.Settings(bundle, backend, precision, fps, picture, performance)
     failed, finished, results = [], 0, []
     for result in detection.detect(settings, videos, out, jobs):
         finished += "finished" in result

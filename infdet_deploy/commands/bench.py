@@ -4,6 +4,7 @@ import importlib.util
 import multiprocessing
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from infdet_deploy.errors import InfdetError, UsageError, missing_package, one_l
 from infdet_deploy.files import user_cache
 
 if TYPE_CHECKING:
+    from infdet_deploy.benchmarks.latency import Contender
     from infdet_deploy.runtime.bundle import Bundle
 
 RANDOM_PRECISIONS = ("float32", "bfloat16", "float16", "int8")
@@ -29,19 +31,23 @@ def bench(
     against: str | None = None,
     compare: Path | None = None,
     out: Path | None = None,
+    rewrites: bool = False,
+    performance: str = "latency",
 ) -> dict[str, Any]:
     """Measure a bundle: the one named, a preset's with random weights, the newest here, or the paper-size network.
 
     against: `eager` for the original network as one more contender; compare: an earlier report; out: a folder for the
-    report's files. Gives the report, JSON-ready. Raises UsageError for a request that is wrong.
+    report's files; rewrites: measure those of export as well. Gives the report, JSON-ready. Raises UsageError for a
+    request that is wrong.
     """
     from infdet_deploy.benchmarks.comparison import compare_reports, read_report
-    from infdet_deploy.benchmarks.latency import EAGER, Contender, contenders, measure
+    from infdet_deploy.benchmarks.latency import CUDA, EAGER, Contender, contenders, measure
     from infdet_deploy.benchmarks.preparation import measure_preparation
     from infdet_deploy.benchmarks.roofline import better, measure_peaks, stage_work
     from infdet_deploy.benchmarks.speed import build_report
     from infdet_deploy.benchmarks.steps import in_steps, measure_steps
-    from infdet_deploy.runtime.bundle import load_bundle
+    from infdet_deploy.runtime.backends.base import PERFORMANCE
+    from infdet_deploy.runtime.bundle import WEIGHTS, load_bundle
     from infdet_deploy.snippets import MIN_FRAMES
 
     if bundle is not None and preset_name is not None:
@@ -52,6 +58,8 @@ def bench(
         raise UsageError(f"--runs is {runs}; at least 1 is needed")
     if against not in (None, EAGER):
         raise UsageError(f"--against {against}: expected eager, the original network in eager PyTorch")
+    if performance not in PERFORMANCE:
+        raise UsageError(f"no performance '{performance}'; expected {' or '.join(PERFORMANCE)}")
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; give a folder for report.json, report.md and report.html")
     old = read_report(compare) if compare is not None else None
@@ -63,23 +71,33 @@ def bench(
         loaded = random_bundle(preset_name, precisions)
     else:
         loaded = load_bundle(bundle)
-    if against and bundle is not None:
-        _check_weights(loaded)
-    if against and importlib.util.find_spec("torch") is None:
-        raise missing_package("torch", "export", "--against eager")
-    entries = contenders(loaded, backends, precisions)
+    for asked, option in ((against, "--against eager"), (rewrites, "--rewrites")):
+        if asked:
+            _check_network(loaded, bundle is None, option)
+    entries = contenders(loaded, backends, precisions, performance)
+    if any(entry.backend.startswith(f"{CUDA}-") for entry in entries):
+        _check_network(loaded, bundle is None, "--backends cuda")
+    rewritten = _rewritten(entries) if rewrites else []
     if against:
         entries.append(Contender(EAGER, "float32"))
     preparation = measure_preparation(frames, loaded.size, loaded.frame_mode)
     rated = stage_work(loaded, frames) is not None
     peaks = measure_peaks() if rated else None
     with progress("bench") as update:
-        found = measure(loaded, entries, frames, runs, update, preset_name)
+        found = measure(loaded, entries, frames, runs, update, preset_name, performance=performance)
     steppers = in_steps(loaded, [one.contender for one in found if not one.error])
     steps = [measure_steps(loaded, entry, runs) for entry in steppers]
+    changed = None
+    if rewritten:
+        from infdet_deploy.benchmarks.rewrites import measure_rewrites
+
+        weights = None if bundle is None else bundle / WEIGHTS
+        with progress("bench") as update:
+            changed = measure_rewrites(weights, preset_name, rewritten, frames, runs, update)
     if peaks is not None:
         peaks = better(peaks, measure_peaks())  # before and after: others may use the machine meanwhile
-    report = build_report(loaded, found, frames, runs, preparation, peaks) | {"steps": steps}
+    report = build_report(loaded, found, frames, runs, preparation, peaks, performance)
+    report |= {"steps": steps, "rewrites": changed}
     if old is not None:
         report["comparison"] = compare_reports(old, report)
     if out is not None:
@@ -89,15 +107,28 @@ def bench(
     return report
 
 
-def _check_weights(bundle: "Bundle") -> None:
+def _check_network(bundle: "Bundle", seeded: bool, option: str) -> None:
+    """Fail where the network in PyTorch, which `option` is about, cannot be had. seeded: its weights need no file."""
     from infdet_deploy.errors import BundleError
     from infdet_deploy.runtime.bundle import WEIGHTS
 
-    if not (bundle.path / WEIGHTS).is_file():
+    if not seeded and not (bundle.path / WEIGHTS).is_file():
         raise BundleError(
-            f"{bundle.path} holds no {WEIGHTS}, which --against eager builds the original network from; export it with "
-            "weights, or leave --against out"
+            f"{bundle.path} holds no {WEIGHTS}, which {option} builds the network from; export it with weights, or "
+            f"leave {option} out"
         )
+    if importlib.util.find_spec("torch") is None:
+        raise missing_package("torch", "export", option)
+
+
+def _rewritten(entries: "Sequence[Contender]") -> list[str]:
+    """The precisions that rewrites are measured in: those of OpenVINO's contenders that stages are exported in."""
+    from infdet_deploy.benchmarks.rewrites import BACKEND, PRECISIONS
+
+    found = [entry.precision for entry in entries if entry.backend == BACKEND and entry.precision in PRECISIONS]
+    if not found:
+        raise UsageError(f"--rewrites measures {BACKEND} in {' and '.join(PRECISIONS)}, of which none is asked for")
+    return found
 
 
 def random_bundle(preset_name: str, precisions: str = "float32") -> "Bundle":
@@ -116,7 +147,7 @@ def random_bundle(preset_name: str, precisions: str = "float32") -> "Bundle":
                 raise UsageError(f"no precision '{precision}'; precisions are {', '.join(RANDOM_PRECISIONS)}, or all")
         if "int8" in wanted and not available("onnxruntime"):
             raise missing_package("onnxruntime", "onnxruntime", "int8 of a preset")
-    path = user_cache() / f"{preset_name}-random-2.infdet"
+    path = user_cache() / f"{preset_name}-random-3.infdet"
     if path.is_dir():
         try:
             bundle = load_bundle(path)

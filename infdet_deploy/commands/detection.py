@@ -38,13 +38,14 @@ class Recording:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """All but the recording that a result depends on, and where pictures of it go."""
+    """All but the recording that a result depends on, where pictures of it go, and what the network is tuned for."""
 
     bundle: Path
     backend: str
     precision: str
     fps: float | None
     picture: Path | None
+    performance: str = "latency"
 
 
 def recordings(paths: list[Path]) -> list[Recording]:
@@ -165,7 +166,9 @@ def _run(
     settings: Settings, todo: list[Recording], jobs: int, on_frames: Callable[[Path, int], None]
 ) -> Iterator[tuple[Recording, Result]]:
     """Every recording with its result, as they finish."""
-    _detector(settings.bundle, settings.backend, settings.precision)  # what is wrong with these is told once
+    _detector(
+        settings.bundle, settings.backend, settings.precision, settings.performance
+    )  # what is wrong with these is told once
     workers = min(jobs, len(todo))
     if workers == 1:
         for recording in todo:
@@ -197,16 +200,16 @@ def _take_share(shares: Any) -> None:
 
 
 @lru_cache(maxsize=1)
-def _detector(bundle: Path, backend: str, precision: str) -> "Detector":
+def _detector(bundle: Path, backend: str, precision: str, performance: str) -> "Detector":
     from infdet_deploy.runtime.pipeline import Detector
 
-    return Detector(bundle, backend, precision)
+    return Detector(bundle, backend, precision, performance=performance)
 
 
 def _one(settings: Settings, recording: Recording, on_frames: Callable[[int], None] | None = None) -> Result:
     """One recording's result."""
     path = recording.path
-    detector = _detector(settings.bundle, settings.backend, settings.precision)
+    detector = _detector(settings.bundle, settings.backend, settings.precision, settings.performance)
     try:
         found = detector.analyse(path, settings.fps, on_frames)
         _compare_rates(found, detector.bundle.fps)

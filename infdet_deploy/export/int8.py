@@ -17,6 +17,8 @@ import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
+from infdet_deploy.export.bytes_first import move_bytes
+
 LEVELS = 127  # symmetric int8: −127…127 times the scale
 _CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1}  # where a weight has its output channels
 _JOINING = ("Concat", "Max")  # of all their inputs; those below pass on their first one, the others say how
@@ -205,7 +207,7 @@ def insert(calibrated: Plan, chosen: Collection[str], unsigned: bool = False) ->
     """The calibrated graph with the chosen layers computing in int8.
 
     unsigned: tensors that calibration never saw below 0 as uint8 with zero point 0 and half the step, as OpenVINO has
-    it best; TensorRT takes signed ones only.
+    it best; TensorRT takes signed ones only. Bytes of the input are then moved as bytes (`bytes_first.py`).
     """
     model = onnx.ModelProto()
     model.CopyFrom(calibrated.model)
@@ -236,6 +238,8 @@ def insert(calibrated: Plan, chosen: Collection[str], unsigned: bool = False) ->
         nodes, graph.name, graph.input, graph.output, [i for i in graph.initializer if i.name in used]
     )
     model.graph.CopyFrom(result)
+    if unsigned:
+        move_bytes(model)
     return model
 
 

@@ -18,7 +18,7 @@ from infdet_deploy.export.stages import stage_specs
 from infdet_deploy.files import whole_folder
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
-from infdet_deploy.runtime.bundle import load_bundle
+from infdet_deploy.runtime.bundle import TOWERS, load_bundle
 from infdet_deploy.runtime.manifest import MANIFEST
 from infdet_deploy.runtime.pipeline import open_bundle_stage
 from infdet_deploy.video.sample import sample_frames
@@ -78,7 +78,7 @@ def _add_int8(path: Path, preset_name: str, on_progress: Callable[[int, int, str
                 if calibrated.layers:
                     check_precision(name, file, "int8", heavy - len(calibrated.layers))
                 manifest["stages"][name]["files"].setdefault(form, {})["int8"] = file.name
-            if name.endswith("_tower"):
+            if name in TOWERS:
                 towers[name] = Int8Stage(calibrated, (), feeds[name], {backend: [] for backend in WRITTEN_FOR.values()})
         if bundle.stream is not None:
             manifest["parity"]["int8"] = {}

@@ -11,11 +11,13 @@
 8. `files`: size and SHA-256 of every other file of the folder, which has no folders in it.
 """
 
+import contextlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,9 +145,11 @@ class Bundle:
         return self.path / files[precision]
 
 
-def load_bundle(path: Path | str) -> Bundle:
+def load_bundle(path: Path | str, meanwhile: Callable[[Bundle], None] = lambda bundle: None) -> Bundle:
     """Check a bundle folder whole and give it back.
 
+    meanwhile: called while the files are hashed, with the bundle as its manifest describes it, to prepare what needs
+    none of them; it must run nothing. Where it fails, the bundle is given back without what it prepares.
     Raises BundleError naming the file when one is missing, changed, not listed, a link or outside the folder, when an
     ONNX file keeps data in another file, when the manifest is not readable, or when a newer version wrote it.
     """
@@ -155,7 +159,7 @@ def load_bundle(path: Path | str) -> Bundle:
     bundle = Bundle(path, read_manifest(path))
     try:
         _check_content(bundle)
-        _check_files(path, bundle.manifest["files"])
+        _check_files(path, bundle.manifest["files"], partial(meanwhile, bundle))
     except WRONG_ENTRY as error:
         raise damaged(path, f"an entry is missing or of the wrong kind ({type(error).__name__}: {error})") from None
     return bundle
@@ -195,7 +199,7 @@ def check_file(folder: Path, name: str, entry: dict[str, Any]) -> None:
             raise BundleError(f"{folder}: '{name}' keeps tensors in another file (external data); refused")
 
 
-def _check_files(folder: Path, files: dict[str, dict[str, Any]]) -> None:
+def _check_files(folder: Path, files: dict[str, dict[str, Any]], meanwhile: Callable[[], None]) -> None:
     for name in files:
         if not is_file_name(name):
             raise BundleError(
@@ -213,6 +217,8 @@ def _check_files(folder: Path, files: dict[str, dict[str, Any]]) -> None:
     with ThreadPoolExecutor(min(cpu_count(), MOST_THREADS)) as threads:
         checks = {name: threads.submit(check_file, folder, name, files[name]) for name in names}
         try:
+            with contextlib.suppress(Exception):
+                meanwhile()
             for name in files:  # of several files at fault, name the one that the manifest lists first
                 checks[name].result()
         finally:

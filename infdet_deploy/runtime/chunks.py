@@ -1,7 +1,7 @@
 """Where a long clip is cut, so that its features come out of the towers as those of the whole."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, feature_length
 
 CHUNK_SNIPPETS = 32  # features of a long clip computed at once
+GROUP_CHUNKS = 4  # chunks of a recording that one tower computes before the other does
 # A feature sees 107 frames, 108 through the flow tower: at most 46 before its own 16 and 46 after. Rounded up to
 # whole snippets, this many frames beside a chunk make its features those of the whole video.
 HALO_FRAMES = 56
@@ -70,6 +71,18 @@ def stream_chunks(blocks: Iterable[Frames], snippets: int) -> Iterator[Chunk]:
     for start, stop, keep in chunks(window.frames, snippets):
         if start // FRAMES_PER_SNIPPET + keep.start >= first:
             yield Chunk(window.cut(start, min(stop + 1, window.frames)), stop - start, keep)
+
+
+def groups(found: Iterable[Chunk]) -> Iterator[list[Chunk]]:
+    """`GROUP_CHUNKS` chunks at a time, the rest at the end; their frames are copies."""
+    group: list[Chunk] = []
+    for chunk in found:
+        group.append(replace(chunk, frames=chunk.frames.copy()))
+        if len(group) == GROUP_CHUNKS:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _longest_whole(snippets: int) -> int:

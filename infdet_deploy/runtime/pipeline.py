@@ -1,9 +1,11 @@
 """From frames to detections with a bundle's compiled stages. No torch."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,9 +14,9 @@ import numpy as np
 from infdet_deploy.errors import InfdetError, VideoError
 from infdet_deploy.machine import trim_memory
 from infdet_deploy.recognition import clip_score
-from infdet_deploy.runtime.backends.base import Backend, open_stage, stage_format
+from infdet_deploy.runtime.backends.base import Backend, open_kept, open_stage, stage_format
 from infdet_deploy.runtime.bundle import Bundle, load_bundle
-from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS, Chunk, clip_chunks, stream_chunks
+from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS, GROUP_CHUNKS, Chunk, clip_chunks, groups, stream_chunks
 from infdet_deploy.runtime.detections import Detection, detect
 from infdet_deploy.runtime.rows import Rows
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, valid_length
@@ -22,7 +24,6 @@ from infdet_deploy.video import Video, read_video
 from infdet_deploy.video.stream import FrameStream
 
 FEN_BLOCK = 64  # frames whose flow is computed at once
-GROUP_CHUNKS = 4  # chunks of a recording that one tower computes before the other does
 # Snippets of the longest clip that the head takes at once. Its memory grows with their square: see docs/detection.md.
 HEAD_SNIPPETS = 1024
 
@@ -46,16 +47,29 @@ class Analysis:
 
 
 def open_bundle_stage(
-    bundle: Bundle, stage: str, backend: str, precision: str, shapes: Mapping[str, tuple[int, ...]] | None = None
+    bundle: Bundle,
+    stage: str,
+    backend: str,
+    precision: str,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    performance: str = "latency",
 ) -> Backend:
     """Compile one stage of a bundle; raises UsageError or BackendError when that is not possible.
 
-    shapes: as for `open_stage`.
+    shapes, performance: as for `open_stage`.
     """
+    path, digest, inputs, outputs = _stage_file(bundle, stage, backend, precision)
+    return open_stage(backend, path, precision, inputs, outputs, shapes, digest, performance)
+
+
+def _stage_file(
+    bundle: Bundle, stage: str, backend: str, precision: str
+) -> tuple[Path, str | None, tuple[str, ...], tuple[str, ...]]:
+    """The file of a stage that a backend runs, its SHA-256 where the manifest has it, its inputs and its outputs."""
     spec = bundle.entry(stage)
     path = bundle.stage_file(stage, precision, bundle.form_for(stage, precision, backend, stage_format(backend)))
     inputs, outputs = (tuple(tensor["name"] for tensor in spec[end]) for end in ("inputs", "outputs"))
-    return open_stage(backend, path, precision, inputs, outputs, shapes, bundle.digest(path.name))
+    return path, bundle.digest(path.name), inputs, outputs
 
 
 class CompiledStages:
@@ -79,7 +93,9 @@ class Detector(CompiledStages):
     """A bundle ready to run: `Detector("NAME.infdet").detect("video.mp4")`.
 
     chunk_snippets: features computed at once; a longer clip goes through the towers in chunks that overlap by the
-    towers' receptive field, which gives the features of the whole clip in bounded memory.
+    towers' receptive field, which gives the features of the whole clip in bounded memory. performance: `latency`, one
+    chunk after another, each on all CPUs; or `throughput`, `at_once` chunks at the same time, and as many threads may
+    call one detector. The numbers are the same but for rounding.
     Raises BundleError, BackendError or UsageError when the bundle or the backend will not do.
     """
 
@@ -89,12 +105,31 @@ class Detector(CompiledStages):
         backend: str = "openvino",
         precision: str = "float32",
         chunk_snippets: int = CHUNK_SNIPPETS,
+        performance: str = "latency",
     ) -> None:
-        self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         self.backend, self.precision, self.chunk_snippets = backend, precision, chunk_snippets
         self.stages = {}
-        for stage in self.bundle.stages:
-            self.stages[stage] = open_bundle_stage(self.bundle, stage, backend, precision)
+        try:
+            if isinstance(bundle, Bundle):
+                self.bundle = bundle
+            else:
+                self.bundle = load_bundle(bundle, lambda unchecked: self._open_kept(unchecked, performance))
+            for stage in self.bundle.stages:
+                if stage not in self.stages:
+                    opened = open_bundle_stage(self.bundle, stage, backend, precision, performance=performance)
+                    self.stages[stage] = opened
+        except BaseException:
+            self.close()
+            raise
+        self.at_once = min(getattr(stage, "at_once", 1) for stage in self.stages.values())
+
+    def _open_kept(self, unchecked: Bundle, performance: str) -> None:
+        """Open what an earlier start compiled, from the user's cache, while the bundle's files are being checked."""
+        for stage in unchecked.stages:
+            _, digest, inputs, outputs = _stage_file(unchecked, stage, self.backend, self.precision)
+            kept = open_kept(self.backend, self.precision, digest, inputs, outputs, performance)
+            if kept is not None:
+                self.stages[stage] = kept
 
     def detect(self, video: Video | Path | str) -> list[Detection]:
         """Detections in a recording (a path, or frames already read), in order of class, then time.
@@ -119,12 +154,12 @@ class Detector(CompiledStages):
         ):
             kept = {name: files.enter_context(Rows()) for name in self._streams()}
             long = False
-            for group in _groups(stream_chunks(stream, self.chunk_snippets)):
+            for group in groups(stream_chunks(stream, self.chunk_snippets)):
                 long = long or len(group) == GROUP_CHUNKS
                 # One tower after the other, so that only one at a time holds its layers' outputs.
                 for name, features in self._streams().items():
-                    for chunk in group:
-                        kept[name].append(features(chunk, None))
+                    for rows in self._each(features, group, None):
+                        kept[name].append(rows)
                     if long:
                         self._release_memory()
                 if on_frames:
@@ -184,15 +219,21 @@ class Detector(CompiledStages):
         if len(frames) < MIN_FRAMES:
             raise VideoError(f"clip has {len(frames)} frames; at least {MIN_FRAMES} are needed")
         frames = np.ascontiguousarray(frames[: len(frames) // 4 * 4])
-        found: dict[str, list[np.ndarray]] = {}
-        for chunk in clip_chunks(frames, self.chunk_snippets):
-            for name, features in self._features(chunk, timings).items():
-                found.setdefault(name, []).append(features)
-        return {name: np.concatenate(parts) for name, parts in found.items()}
+        parts = list(clip_chunks(frames, self.chunk_snippets))
+        return {
+            name: np.concatenate(list(self._each(features, parts, timings)))
+            for name, features in self._streams().items()
+        }
 
-    def _features(self, chunk: Chunk, timings: Timings | None = None) -> dict[str, np.ndarray]:
-        """A chunk's features of the whole clip."""
-        return {name: features(chunk, timings) for name, features in self._streams().items()}
+    def _each(
+        self, features: Callable[[Chunk, Timings | None], np.ndarray], parts: list[Chunk], timings: Timings | None
+    ) -> Iterator[np.ndarray]:
+        """Each chunk's features of the whole clip, in order; `at_once` chunks are computed at the same time."""
+        if self.at_once == 1 or len(parts) == 1:
+            yield from (features(part, timings) for part in parts)
+            return
+        with ThreadPoolExecutor(self.at_once) as threads:
+            yield from threads.map(features, parts, repeat(timings))
 
     def _streams(self) -> dict[str, Callable[[Chunk, Timings | None], np.ndarray]]:
         """What gives each stream's features of a chunk, by the name of the head's input."""
@@ -270,18 +311,6 @@ def detections_of(bundle: Bundle, scores: np.ndarray, frames: int, fps: float) -
         return [Detection(bundle.classes[best], 0.0, frames / fps, float(mean[best]))]
     snippets_per_second = valid_length(frames) / (frames / fps)
     return detect(scores, bundle.classes, bundle.rule, snippets_per_second)
-
-
-def _groups(chunks: Iterable[Chunk]) -> Iterator[list[Chunk]]:
-    """`GROUP_CHUNKS` chunks at a time, the rest at the end; their frames are copies."""
-    group: list[Chunk] = []
-    for chunk in chunks:
-        group.append(replace(chunk, frames=chunk.frames.copy()))
-        if len(group) == GROUP_CHUNKS:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 @contextmanager

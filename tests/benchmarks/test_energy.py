@@ -1,8 +1,10 @@
-"""Energy from a powercap folder, as Linux lays it out."""
+"""Energy from a powercap folder, as Linux lays it out, and from a double of NVML."""
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
-from infdet_deploy.benchmarks.energy import ProcessorEnergy
+from infdet_deploy.benchmarks.energy import ProcessorEnergy, open_gpu
 
 
 def _zone(folder: Path, name: str, microjoules: int) -> Path:
@@ -30,3 +32,46 @@ def test_packages_and_their_memory(tmp_path):
 def test_a_machine_that_does_not_tell(tmp_path):
     assert not ProcessorEnergy(tmp_path / "none").available
     assert ProcessorEnergy(tmp_path).joules((), ()) == 0
+
+
+class Nvml(ModuleType):
+    """A GPU that counts no energy and tells its clocks, power and temperature."""
+
+    NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, devices: int) -> None:
+        super().__init__("pynvml")
+        self.__spec__ = object()  # so that it counts as installed
+        self.devices = devices
+
+    def nvmlInit(self):
+        pass
+
+    def nvmlDeviceGetHandleByIndex(self, index):
+        if index >= self.devices:
+            raise self.NVMLError
+        return index
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, device):
+        raise self.NVMLError
+
+    def nvmlDeviceGetClockInfo(self, device, which):
+        return {1: 1980, 2: 2619}[which]
+
+    def nvmlDeviceGetPowerUsage(self, device):
+        return 412_500
+
+    def nvmlDeviceGetTemperature(self, device, which):
+        return 61
+
+
+def test_a_gpu(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml(1))
+    gpu = open_gpu()
+    assert gpu.state() == {"sm_mhz": 1980, "memory_mhz": 2619, "watts": 412.5, "celsius": 61}
+    assert gpu.joules() == 0
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml(0))
+    assert open_gpu() is None

@@ -1,8 +1,9 @@
 """The median's interval and spread on known arrays, and which changes are more than noise."""
 
+import numpy as np
 import pytest
 
-from infdet_deploy.benchmarks.statistics import change, median_interval, summary
+from infdet_deploy.benchmarks.statistics import change, drift_interval, median_interval, summary
 
 
 def test_interval_of_order_statistics():
@@ -22,6 +23,45 @@ def test_few_values_say_how_little_they_cover():
     assert median_interval(range(6)) == (0, 5, 1 - 2 / 64)
     with pytest.raises(ValueError, match="no values"):
         median_interval([])
+
+
+def drifting(runs, length, rng):
+    """Times whose median is 100 in the long run: skewed noise, and a drift that is forgotten after `length` runs."""
+    noise = rng.gamma(4, 0.75, 2 * runs) - 2.754  # the median of this distribution
+    drift = np.zeros(2 * runs)
+    if length:
+        keep = np.exp(-1 / length)
+        for index, step in enumerate(rng.normal(0, 2 * np.sqrt(1 - keep**2), 2 * runs)):
+            drift[index] = keep * drift[index - 1] * (index > 0) + step
+    return (100 + noise + drift)[-runs:]
+
+
+def share_covered(interval, runs, length, of=300):
+    rng = np.random.default_rng(7)
+    bounds = [interval(drifting(runs, length, rng))[:2] for _ in range(of)]
+    return np.mean([low <= 100 <= high for low, high in bounds]), np.median([high - low for low, high in bounds])
+
+
+@pytest.mark.parametrize(("runs", "length", "least"), [(100, 3, 0.93), (100, 10, 0.93), (40, 3, 0.9), (40, 10, 0.75)])
+def test_interval_of_drifting_times_covers_the_median(runs, length, least):
+    covered, _ = share_covered(drift_interval, runs, length)
+    too_narrow, _ = share_covered(median_interval, runs, length)
+    assert covered >= least
+    assert too_narrow <= 0.8
+
+
+@pytest.mark.parametrize("runs", [5, 20, 100])
+def test_interval_of_independent_times_stays_nearly_as_it_is(runs):
+    (covered, width), (_, narrow) = (share_covered(of, runs, 0) for of in (drift_interval, median_interval))
+    assert covered >= 0.92  # of five the smallest and the largest cover 93.75 %
+    assert narrow <= width <= 1.15 * narrow
+
+
+def test_interval_of_two_levels():
+    """A machine that is slower for the second half: the interval reaches from one level to the other."""
+    low, high, _ = drift_interval([100.0 + i % 5 for i in range(20)] + [130.0 + i % 5 for i in range(20)])
+    assert low <= 104
+    assert high >= 130
 
 
 def test_summary():

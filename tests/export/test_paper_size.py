@@ -26,7 +26,7 @@ def test_bench_and_detect_with_seeded_random_weights(command, tmp_path):
     assert row["frames_per_s"]["median"] == pytest.approx(100_000 / row["latency_ms"]["median"], rel=1e-6)
     assert sum(row["stages_ms"].values()) == pytest.approx(row["latency_ms"]["median"], rel=0.02)
 
-    bundle = tmp_path / "cache" / "infdet-deploy" / "infdet-random-2.infdet"
+    bundle = tmp_path / "cache" / "infdet-deploy" / "infdet-random-3.infdet"
     manifest = json.loads((bundle / "manifest.json").read_text())
     assert all(entry["onnx"] <= 1e-4 for entry in manifest["parity"]["float32"].values())
     if not RECORDING.is_file():

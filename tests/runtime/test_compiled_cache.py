@@ -8,10 +8,11 @@ import sys
 import numpy as np
 import pytest
 
+from infdet_deploy.errors import BundleError, UsageError
 from infdet_deploy.runtime import compiled_cache
 from infdet_deploy.runtime.backends import openvino as backend
 from infdet_deploy.runtime.bundle import load_bundle
-from infdet_deploy.runtime.pipeline import open_bundle_stage
+from infdet_deploy.runtime.pipeline import Detector, open_bundle_stage
 
 
 @pytest.fixture
@@ -148,6 +149,7 @@ def test_what_was_used_longest_ago_goes(root, monkeypatch):
 
 WRITER = """
 import sys, zlib
+from infdet_deploy.errors import BundleError, UsageError
 from infdet_deploy.runtime import compiled_cache
 for turn in range(60):
     compiled_cache.store("shared", bytes([turn]) * 300_000)
@@ -161,3 +163,31 @@ def test_several_processes(root):
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
     assert [path.name for path in root.iterdir()] == ["shared.blob"]
     assert stat.S_IMODE((root / "shared.blob").stat().st_mode) == 0o644
+
+
+def test_a_second_start_opens_while_the_files_are_checked_and_runs_nothing(
+    root, bundle_copy, compilations, monkeypatch
+):
+    with Detector(bundle_copy) as detector:
+        expected = detector.scores(CLIP)
+    compiled = len(compilations)
+    assert compiled == 4
+    with Detector(bundle_copy) as detector:
+        assert np.array_equal(detector.scores(CLIP), expected)
+    assert len(compilations) == compiled
+    weights = bundle_copy / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    opened, ran, make = [], [], backend.OpenVinoStage.__init__
+    monkeypatch.setattr(backend.OpenVinoStage, "__init__", lambda self, *of: opened.append(make(self, *of)))
+    monkeypatch.setattr(backend.OpenVinoStage, "run", lambda self, feeds: ran.append(self))
+    with pytest.raises(BundleError, match=r"'weights\.safetensors' was changed since it was exported"):
+        Detector(bundle_copy)
+    assert (len(opened), ran) == (4, [])
+
+
+def test_what_is_wrong_with_the_files_comes_before_what_was_asked_for(root, bundle_copy):
+    with pytest.raises(UsageError, match="has no int8"):
+        Detector(bundle_copy, precision="int8")
+    (bundle_copy / "head.float32.onnx").unlink()
+    with pytest.raises(BundleError, match=r"'head\.float32\.onnx' is missing"):
+        Detector(bundle_copy, precision="int8")

@@ -23,10 +23,14 @@ BUILT_AHEAD = ("tensorrt",)
 FIXED_SHAPES = ("openvino",)
 # Backends that keep what they compiled.
 CACHED = ("openvino",)
+# What a stage is tuned for: the least time of one call on all CPUs, or the most calls in all, several at once.
+PERFORMANCE = ("latency", "throughput")
+# Backends that can be tuned for throughput.
+SEVERAL_AT_ONCE = ("openvino", "onnxruntime")
 
 
 class Backend(Protocol):
-    """One compiled stage. Calls may not overlap: use one object per thread."""
+    """One compiled stage. Calls may not overlap, except where it has `at_once`: then so many may."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -63,6 +67,30 @@ def ready(name: str, path: Path, precision: str) -> bool:
         return False
 
 
+def open_kept(
+    backend: str,
+    precision: str,
+    digest: str | None,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    performance: str,
+) -> Backend | None:
+    """The stage of the file with this SHA-256 as an earlier start compiled it, without that file; None where there is
+    none, or what is asked for is wrong, which `open_stage` tells."""
+    if backend not in CACHED or not takes(backend, precision) or performance not in PERFORMANCE or digest is None:
+        return None
+    module = importlib.import_module(f"infdet_deploy.runtime.backends.{backend}")
+    return module.open_kept(digest, inputs, outputs, None, performance)
+
+
+def check_performance(backend: str, performance: str) -> None:
+    """Raise UsageError where the backend cannot be tuned so."""
+    if performance not in PERFORMANCE:
+        raise UsageError(f"no performance '{performance}'; expected {' or '.join(PERFORMANCE)}")
+    if performance == "throughput" and backend not in SEVERAL_AT_ONCE:
+        raise UsageError(f"{backend} has no throughput mode; {' and '.join(SEVERAL_AT_ONCE)} have one")
+
+
 def open_stage(
     backend: str,
     path: Path,
@@ -71,18 +99,21 @@ def open_stage(
     outputs: tuple[str, ...],
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     digest: str | None = None,
+    performance: str = "latency",
 ) -> Backend:
     """Compile the stage at `path`.
 
     shapes: of inputs, where they never vary; a backend that is faster for one shape then takes no other. digest: the
-    file's SHA-256, where it was checked; a backend may then keep what it compiled (`compiled_cache.py`). Raises
-    UsageError for an unknown backend and BackendError when it is not installed or refuses the graph.
+    file's SHA-256, where it was checked; a backend may then keep what it compiled (`compiled_cache.py`). performance:
+    of `PERFORMANCE`. Raises UsageError for an unknown backend or performance, and BackendError when the backend is not
+    installed or refuses the graph.
     """
     if backend not in BACKENDS:
         raise UsageError(f"no backend '{backend}'; backends are {', '.join(BACKENDS)}")
     package, extra, precisions = BACKENDS[backend]
     if precision not in precisions:
         raise UsageError(f"{backend} takes {', '.join(precisions)}, not {precision}")
+    check_performance(backend, performance)
     if not available(backend):
         raise missing_package(package, extra, f"backend {backend}")
     try:
@@ -90,6 +121,8 @@ def open_stage(
         options: dict[str, object] = {"shapes": shapes} if shapes and backend in FIXED_SHAPES else {}
         if digest and backend in CACHED:
             options["digest"] = digest
+        if performance != "latency":
+            options["performance"] = performance
         return module.open_stage(path, precision, inputs, outputs, **options)
     except InfdetError:
         raise

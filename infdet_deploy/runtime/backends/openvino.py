@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import openvino
@@ -13,7 +14,7 @@ from infdet_deploy.runtime import compiled_cache
 # Left to itself OpenVINO computes all of a graph in bfloat16 where the CPU has it. Each operator is to compute in the
 # type that the graph gives it: what is typed bfloat16 then does, what must stay float32 does too.
 # CACHE_MODE: what is exported holds the weights, so that the ONNX file is not read again.
-PROPERTIES = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "CACHE_MODE": "OPTIMIZE_SPEED"}
+PROPERTIES = {"INFERENCE_PRECISION_HINT": "f32", "CACHE_MODE": "OPTIMIZE_SPEED"}
 
 
 class OpenVinoStage:
@@ -29,17 +30,25 @@ class OpenVinoStage:
         """weights: memory that the compiled graph reads and does not own."""
         self._compiled, self._weights = compiled, weights
         self.inputs, self.outputs = inputs, outputs
+        self.at_once: int = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self._requests: SimpleQueue[openvino.InferRequest] = SimpleQueue()
+        for _ in range(self.at_once):
+            self._requests.put(compiled.create_infer_request())
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        results = self._compiled({name: feeds[name] for name in self.inputs})
-        return {name: results[name] for name in self.outputs}
+        request = self._requests.get()
+        try:
+            results = request.infer({name: feeds[name] for name in self.inputs}, share_inputs=True)
+            return {name: results[name] for name in self.outputs}
+        finally:
+            self._requests.put(request)
 
     def release_memory(self) -> None:
         """Give back the memory of the layers' outputs, which is kept between runs otherwise."""
         self._compiled.release_memory()
 
     def close(self) -> None:
-        del self._compiled, self._weights
+        del self._requests, self._compiled, self._weights
 
 
 def open_stage(
@@ -49,38 +58,63 @@ def open_stage(
     outputs: tuple[str, ...],
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     digest: str | None = None,
+    performance: str = "latency",
 ) -> OpenVinoStage:
     """Compile a stage, or take it from the cache when it was compiled before. digest: the file's SHA-256, already
-    checked; without it the cache is left alone."""
+    checked; without it the cache is left alone. performance: for `throughput` OpenVINO makes streams of few CPUs
+    each, one for each call at once."""
     core = openvino.Core()
-    key = None
+    properties, key = _properties(performance), None
     if digest is not None and compiled_cache.folder() is not None:
-        key = _key(core, digest, shapes)
-        kept = compiled_cache.load(key)
+        kept = open_kept(digest, inputs, outputs, shapes, performance)
         if kept is not None:
-            try:
-                tensor = openvino.Tensor(kept, shared_memory=True)
-                return OpenVinoStage(core.import_model(tensor, "CPU", PROPERTIES), inputs, outputs, kept)
-            except RuntimeError:  # written by hand or by another OpenVINO of the same name; replaced below
-                pass
+            return kept
+        key = _key(core, digest, shapes, properties)
     model = core.read_model(str(path))
     if shapes:
         # Without shape arithmetic before every node: a third of the time of small networks with short inputs.
         model.reshape({name: openvino.PartialShape(list(shape)) for name, shape in shapes.items()})
-    compiled = core.compile_model(model, "CPU", PROPERTIES)
+    compiled = core.compile_model(model, "CPU", properties)
     if key is not None and sha256(path) == digest:  # a file replaced since it was checked belongs to another key
         compiled_cache.store(key, compiled.export_model().getbuffer())
     return OpenVinoStage(compiled, inputs, outputs)
 
 
-def _key(core: openvino.Core, digest: str, shapes: Mapping[str, tuple[int, ...]] | None) -> str:
+def open_kept(
+    digest: str,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    performance: str = "latency",
+) -> OpenVinoStage | None:
+    """The stage of the file with this SHA-256 as the cache holds it, without that file; None where it does not."""
+    if compiled_cache.folder() is None:
+        return None
+    core, properties = openvino.Core(), _properties(performance)
+    kept = compiled_cache.load(_key(core, digest, shapes, properties))
+    if kept is None:
+        return None
+    try:
+        tensor = openvino.Tensor(kept, shared_memory=True)
+        return OpenVinoStage(core.import_model(tensor, "CPU", properties), inputs, outputs, kept)
+    except RuntimeError:  # written by hand or by another OpenVINO of the same name
+        return None
+
+
+def _properties(performance: str) -> dict[str, str]:
+    return {**PROPERTIES, "PERFORMANCE_HINT": performance.upper()}
+
+
+def _key(
+    core: openvino.Core, digest: str, shapes: Mapping[str, tuple[int, ...]] | None, properties: dict[str, str]
+) -> str:
     """Of all that a compiled graph depends on; of the processor too, since homes are shared and images move."""
     return compiled_cache.key_of(
         openvino=openvino.get_version(),
         processor=core.get_property("CPU", "FULL_DEVICE_NAME"),
         capabilities=sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
         features=sorted(cpu_features()),
-        properties=PROPERTIES,
+        properties=properties,
         file=digest,
         shapes=dict(shapes or {}),
     )

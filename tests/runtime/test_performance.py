@@ -1,0 +1,66 @@
+"""A stage tuned for throughput: several calls at once, with the numbers of one after another."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from infdet_deploy.benchmarks.latency import contenders
+from infdet_deploy.benchmarks.workers import _timed
+from infdet_deploy.errors import UsageError
+from infdet_deploy.runtime.backends.base import SEVERAL_AT_ONCE, available
+from infdet_deploy.runtime.bundle import load_bundle
+from infdet_deploy.runtime.pipeline import Detector
+
+SNIPPETS = 4  # of a chunk: the clip is cut into several
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_bundle):
+    return load_bundle(tiny_bundle)
+
+
+@pytest.mark.parametrize("backend", SEVERAL_AT_ONCE)
+def test_same_features(bundle, tiny_clip, backend):
+    if not available(backend):
+        pytest.skip(f"{backend} is not installed")
+    clip = tiny_clip(176)
+    with Detector(bundle, backend, chunk_snippets=SNIPPETS) as detector:
+        assert detector.at_once == 1
+        expected = detector.features(clip)
+    with Detector(bundle, backend, chunk_snippets=SNIPPETS, performance="throughput") as detector:
+        assert detector.at_once >= 1
+        detector.at_once = 3  # more than there may be CPUs: the rest wait
+        for name, features in detector.features(clip).items():
+            np.testing.assert_allclose(features, expected[name], rtol=1e-4, atol=1e-5)
+        with ThreadPoolExecutor(3) as threads:
+            for scores in threads.map(detector.scores, [clip, clip[::-1], clip]):
+                assert scores.shape == (21, 3)
+                last = scores
+        np.testing.assert_allclose(last, detector.scores(clip), atol=1e-5)
+
+
+def test_refused(bundle):
+    with pytest.raises(UsageError, match="no performance 'fast'; expected latency or throughput"):
+        Detector(bundle, performance="fast")
+    with pytest.raises(UsageError, match="torchscript has no throughput mode; openvino and onnxruntime have one"):
+        Detector(bundle, "torchscript", performance="throughput")
+    with pytest.raises(UsageError, match="torchscript has no throughput mode"):
+        contenders(bundle, "openvino,torchscript", performance="throughput")
+    found = {entry.backend for entry in contenders(bundle, "all", "float32", "throughput")}
+    assert found <= set(SEVERAL_AT_ONCE)
+
+
+def test_a_run_is_of_several_clips_at_once(bundle, tiny_clip):
+    from threading import Barrier
+
+    both = Barrier(2, timeout=30)  # neither clip gets on before the other has begun
+
+    def score(frames, seconds):
+        seconds["fen"] = both.wait() + 1.0
+        return {}, np.zeros((1, 3), np.float32)
+
+    with ThreadPoolExecutor(2) as threads:
+        run = _timed(bundle, score, tiny_clip(16), 2, threads)
+    assert set(run.stages_s) == {"fen", "detections"}
+    assert run.stages_s["detections"] <= run.latency_s

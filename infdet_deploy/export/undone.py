@@ -81,7 +81,7 @@ def _without_batchnorm_folded(network: InfDetNet, dtype: torch.dtype) -> nn.Modu
 def _without_one_channel(network: InfDetNet, dtype: torch.dtype) -> nn.Module:
     unit = FoldedUnit(_infrared(network).Conv3d_1a_7x7)
     stem = FlatStem.of_bytes(unit.weight, unit.bias)
-    return Before(lambda frames: _levels(frames).expand(-1, 3, -1, -1), _tower(_infrared(network), stem, dtype))
+    return Before(lambda frames: torch.cat([_levels(frames)] * 3, dim=1), _tower(_infrared(network), stem, dtype))
 
 
 def _without_bytes(network: InfDetNet, dtype: torch.dtype) -> nn.Module:
@@ -114,7 +114,8 @@ class _ThreeChannelFen(FenStage):
         self.conv1.weight = nn.Parameter(network.fen.conv1.weight.to(dtype))
 
     def pairs(self, frames: Tensor) -> Tensor:
-        return neighbour_pairs(to_grey(frames).to(self.dtype), self.stride).repeat_interleave(3, dim=1)
+        first, second = neighbour_pairs(to_grey(frames).to(self.dtype), self.stride).split(1, dim=1)
+        return torch.cat([first] * 3 + [second] * 3, dim=1)
 
 
 def _tower(tower: I3D, stem: nn.Module, dtype: torch.dtype) -> nn.Module:

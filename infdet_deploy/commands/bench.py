@@ -76,7 +76,13 @@ def bench(
             _check_network(loaded, bundle is None, option)
     entries = contenders(loaded, backends, precisions, performance)
     if any(entry.backend.startswith(f"{CUDA}-") for entry in entries):
-        _check_network(loaded, bundle is None, "--backends cuda")
+        try:
+            _check_network(loaded, bundle is None, "--backends cuda")
+        except InfdetError as error:
+            if backends != "all":
+                raise
+            say(f"without cuda's contenders: {one_line(error)}")
+            entries = [entry for entry in entries if not entry.backend.startswith(f"{CUDA}-")]
     rewritten = _rewritten(entries) if rewrites else []
     if against:
         entries.append(Contender(EAGER, "float32"))
@@ -86,7 +92,12 @@ def bench(
     with progress("bench") as update:
         found = measure(loaded, entries, frames, runs, update, preset_name, performance=performance)
     steppers = in_steps(loaded, [one.contender for one in found if not one.error])
-    steps = [measure_steps(loaded, entry, runs) for entry in steppers]
+    steps = []
+    for entry in steppers:
+        try:
+            steps.append(measure_steps(loaded, entry, runs))
+        except InfdetError as error:
+            say(f"{entry.name}, in steps: {one_line(error)}")
     changed = None
     if rewritten:
         from infdet_deploy.benchmarks.rewrites import measure_rewrites

@@ -166,9 +166,8 @@ def _run(
     settings: Settings, todo: list[Recording], jobs: int, on_frames: Callable[[Path, int], None]
 ) -> Iterator[tuple[Recording, Result]]:
     """Every recording with its result, as they finish."""
-    _detector(
-        settings.bundle, settings.backend, settings.precision, settings.performance
-    )  # what is wrong with these is told once
+    # what is wrong with these is told once
+    _detector(settings.bundle, settings.backend, settings.precision, settings.performance)
     workers = min(jobs, len(todo))
     if workers == 1:
         for recording in todo:

@@ -22,17 +22,16 @@ def move_bytes(model: onnx.ModelProto) -> None:
     graph = model.graph
     constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
     for quantise in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
-        step, zero = (constants.get(name) for name in quantise.input[1:3])
+        step, zero = (constants.get(name) for name in (*quantise.input, "")[1:3])
         if step is None or zero is None or zero.dtype != np.uint8 or step.item() != 1 or zero.item() != 0:
             continue
         moving = _moving(graph, quantise)
         if moving is None:
             continue
-        renamed = {quantise.output[0]: quantise.input[0]}
+        renamed = {node.output[0]: node.input[0] for node in moving if node.op_type == "Cast"}
+        renamed[quantise.output[0]] = renamed.get(quantise.input[0], quantise.input[0])
         for node in moving:
-            if node.op_type == "Cast":
-                renamed[node.output[0]] = node.input[0]
-            elif node.op_type == "Pad" and len(node.input) > _FILL and node.input[_FILL]:
+            if node.op_type == "Pad" and len(node.input) > _FILL and node.input[_FILL]:
                 node.input[_FILL] = _byte(graph, constants, node.input[_FILL])
         gone = [quantise, *(node for node in moving if node.op_type == "Cast")]
         kept = [node for node in graph.node if node not in gone]

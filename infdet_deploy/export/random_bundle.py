@@ -35,7 +35,7 @@ def export_random(
 ) -> None:
     """Write the bundle at `path` in float32 and `precisions`; what it holds already is kept, or made again with it.
 
-    stream: with its towers as steps, where it is not there yet.
+    stream: a bundle that is made anew gets its towers as steps too.
     """
     held = load_bundle(path).precisions if path.is_dir() else ()
     int8 = "int8" in (*held, *precisions)

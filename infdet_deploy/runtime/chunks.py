@@ -73,12 +73,12 @@ def stream_chunks(blocks: Iterable[Frames], snippets: int) -> Iterator[Chunk]:
             yield Chunk(window.cut(start, min(stop + 1, window.frames)), stop - start, keep)
 
 
-def groups(found: Iterable[Chunk]) -> Iterator[list[Chunk]]:
-    """`GROUP_CHUNKS` chunks at a time, the rest at the end; their frames are copies."""
+def groups(found: Iterable[Chunk], size: int) -> Iterator[list[Chunk]]:
+    """`size` chunks at a time, the rest at the end; their frames are copies."""
     group: list[Chunk] = []
     for chunk in found:
         group.append(replace(chunk, frames=chunk.frames.copy()))
-        if len(group) == GROUP_CHUNKS:
+        if len(group) == size:
             yield group
             group = []
     if group:

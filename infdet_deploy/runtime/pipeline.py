@@ -153,9 +153,9 @@ class Detector(CompiledStages):
             ExitStack() as files,
         ):
             kept = {name: files.enter_context(Rows()) for name in self._streams()}
-            long = False
-            for group in groups(stream_chunks(stream, self.chunk_snippets)):
-                long = long or len(group) == GROUP_CHUNKS
+            long, size = False, max(GROUP_CHUNKS, self.at_once)
+            for group in groups(stream_chunks(stream, self.chunk_snippets), size):
+                long = long or len(group) == size
                 # One tower after the other, so that only one at a time holds its layers' outputs.
                 for name, features in self._streams().items():
                     for rows in self._each(features, group, None):

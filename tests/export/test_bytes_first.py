@@ -66,3 +66,20 @@ def test_other_graphs_stay(other):
     before = model.SerializeToString()
     move_bytes(model)
     assert model.SerializeToString() == before
+
+
+def test_bytes_that_are_cast_and_nothing_else_stay_bytes():
+    nodes = [
+        helper.make_node("Cast", ["frames"], ["levels"], "cast", to=TensorProto.FLOAT),
+        helper.make_node("QuantizeLinear", ["levels", "step", "zero"], ["quantised"], "quantise"),
+        helper.make_node("DequantizeLinear", ["quantised", "step", "zero"], ["out"], "dequantise"),
+    ]
+    ends = (
+        [helper.make_tensor_value_info("frames", TensorProto.UINT8, [3])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [3])],
+    )
+    one = [numpy_helper.from_array(np.float32(1), "step"), numpy_helper.from_array(np.uint8(0), "zero")]
+    model = helper.make_model(helper.make_graph(nodes, "g", *ends, one), opset_imports=[helper.make_opsetid("", 20)])
+    move_bytes(model)
+    onnx.checker.check_model(model)
+    assert [(node.name, node.input[0]) for node in model.graph.node] == [("dequantise", "frames")]

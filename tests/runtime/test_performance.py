@@ -64,3 +64,12 @@ def test_a_run_is_of_several_clips_at_once(bundle, tiny_clip):
         run = _timed(bundle, score, tiny_clip(16), 2, threads)
     assert set(run.stages_s) == {"fen", "detections"}
     assert run.stages_s["detections"] <= run.latency_s
+
+
+def test_long_recordings_at_once(bundle, clip_file):
+    """Memory is given back between groups of chunks, which must not meet another thread's run."""
+    with Detector(bundle, chunk_snippets=1, performance="throughput") as detector:
+        expected = detector.analyse(clip_file).scores
+        with ThreadPoolExecutor(3) as threads:
+            for found in threads.map(detector.analyse, [clip_file] * 6):
+                np.testing.assert_allclose(found.scores, expected, atol=1e-5)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import numpy as np
 import openvino
@@ -25,12 +25,14 @@ class OpenVinoStage:
         compiled: openvino.CompiledModel,
         inputs: tuple[str, ...],
         outputs: tuple[str, ...],
+        performance: str,
         weights: np.ndarray | None = None,
     ) -> None:
         """weights: memory that the compiled graph reads and does not own."""
         self._compiled, self._weights = compiled, weights
         self.inputs, self.outputs = inputs, outputs
-        self.at_once: int = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        several = performance == "throughput"
+        self.at_once: int = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") if several else 1
         self._requests: SimpleQueue[openvino.InferRequest] = SimpleQueue()
         for _ in range(self.at_once):
             self._requests.put(compiled.create_infer_request())
@@ -44,8 +46,17 @@ class OpenVinoStage:
             self._requests.put(request)
 
     def release_memory(self) -> None:
-        """Give back the memory of the layers' outputs, which is kept between runs otherwise."""
-        self._compiled.release_memory()
+        """Give back the memory of the layers' outputs, which is kept between runs otherwise; not while others run."""
+        idle = []
+        try:
+            for _ in range(self.at_once):
+                idle.append(self._requests.get_nowait())
+            self._compiled.release_memory()
+        except Empty:  # OpenVINO refuses while any runs; the last of them will ask again
+            pass
+        finally:
+            for request in idle:
+                self._requests.put(request)
 
     def close(self) -> None:
         del self._requests, self._compiled, self._weights
@@ -77,7 +88,7 @@ def open_stage(
     compiled = core.compile_model(model, "CPU", properties)
     if key is not None and sha256(path) == digest:  # a file replaced since it was checked belongs to another key
         compiled_cache.store(key, compiled.export_model().getbuffer())
-    return OpenVinoStage(compiled, inputs, outputs)
+    return OpenVinoStage(compiled, inputs, outputs, performance)
 
 
 def open_kept(
@@ -96,7 +107,7 @@ def open_kept(
         return None
     try:
         tensor = openvino.Tensor(kept, shared_memory=True)
-        return OpenVinoStage(core.import_model(tensor, "CPU", properties), inputs, outputs, kept)
+        return OpenVinoStage(core.import_model(tensor, "CPU", properties), inputs, outputs, performance, kept)
     except RuntimeError:  # written by hand or by another OpenVINO of the same name
         return None
 

@@ -2,7 +2,7 @@
 
 `detect` takes a synthetic recording of each length, 160×120 at 25 frames a second, in a process of its own. The longer
 one may need 5 % more memory than the shorter one, and 1.5 GB. Not a part of the test suite: it takes minutes with
-preset `tiny`, and hours with `infdet`.
+preset `tiny`, and half an hour with `infdet`.
 """
 
 import argparse

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from infdet_deploy.benchmarks.energy import ProcessorEnergy, open_gpu
-from infdet_deploy.benchmarks.workers import FPS, SETTLE_S, Job, Ready, Run, Worker
+from infdet_deploy.benchmarks.workers import CUDA, FPS, SETTLE_S, Job, Ready, Run, Worker, cuda_kind
 from infdet_deploy.errors import BackendError, UsageError
 from infdet_deploy.files import user_cache
 from infdet_deploy.runtime.backends.base import (
@@ -34,7 +34,6 @@ REAL_TIME_FPS = FPS
 
 
 EAGER = "eager"  # the original network in eager PyTorch, as a contender
-CUDA = "cuda"  # as a backend: all that `benchmarks/cuda.py` runs on an NVIDIA GPU, each a contender `cuda-KIND`
 CUDA_KINDS = ("eager", "compile", "graph", "torchscript", "onnxruntime")
 CUDA_PRECISIONS = ("float16", "bfloat16", "float32")  # the first where all are asked for
 
@@ -52,7 +51,7 @@ class Contender:
 
     @property
     def on_gpu(self) -> bool:
-        return self.backend == "tensorrt" or self.backend.startswith(f"{CUDA}-")
+        return self.backend == "tensorrt" or bool(cuda_kind(self.backend))
 
 
 def contenders(
@@ -208,7 +207,7 @@ def measure(
         for one, worker_of in zip(found, workers, strict=True):
             if worker_of is not None:
                 with contextlib.suppress(BackendError):
-                    if one.contender.backend.startswith(f"{CUDA}-"):
+                    if cuda_kind(one.contender.backend):
                         one.paper_s = worker_of.paper_seconds(runs)
                     one.peak_memory_bytes = worker_of.peak_memory_bytes()
     return found

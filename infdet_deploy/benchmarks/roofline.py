@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from infdet_deploy.benchmarks.workers import cuda_kind
 from infdet_deploy.machine import cpu_count
 from infdet_deploy.processes import start_deaf
 from infdet_deploy.runtime.backends.base import stage_format
@@ -21,7 +22,6 @@ SIDE = 2048  # of the square matrices
 BEST_OF = 5
 COPIED_BYTES = 512 * 2**20  # far beyond every cache
 COUNTED_FRAMES = 100  # of the clip that a manifest's `multiply_adds` are for
-TOWERS = ("infrared_tower", "flow_tower")
 # What a CPU computes a precision in; OpenVINO's name of the type.
 _TYPES = {"float32": ("f32",), "bfloat16": ("bf16",), "int8": ("i8", "u8")}
 _PRODUCTS = ("FullyConnected", "MatMul")
@@ -165,7 +165,7 @@ def floors(
     work = stage_work(bundle, frames)
     computed = {"float16": "float32"}.get(precision, precision)  # a CPU has no float16 products
     peak, bandwidth = peaks["multiply_adds_per_s"].get(computed), peaks["bytes_per_s"]
-    if work is None or not peak or not bandwidth or backend == "tensorrt" or backend.startswith("cuda-"):
+    if work is None or not peak or not bandwidth or backend == "tensorrt" or cuda_kind(backend):
         return None
     rows = []
     for stage in bundle.stages:

@@ -17,7 +17,7 @@ from infdet_deploy.benchmarks.latency import EAGER, PAPER_FRAMES_PER_S, REAL_TIM
 from infdet_deploy.benchmarks.statistics import summary
 from infdet_deploy.benchmarks.workers import Answer, Ready
 from infdet_deploy.machine import cpu_count, processor_name
-from infdet_deploy.runtime.bundle import Bundle
+from infdet_deploy.runtime.bundle import TOWERS, Bundle
 from infdet_deploy.runtime.detections import compare_detections
 
 DEVICE_STEPS = ("upload", "network", "download")  # of a contender on a GPU, timed by its own events
@@ -161,8 +161,8 @@ def _fraction(bundle: Bundle, one: Timed, frames: int, peaks: Mapping[str, Any])
     if found is None:
         return None
     floor_s = sum(row["floor_s"] for row in found["stages"])
-    towers_floor_s = sum(row["floor_s"] for row in found["stages"] if row["stage"] in roofline.TOWERS)
-    towers_s = float(np.median([sum(run.stages_s.get(name, 0.0) for name in roofline.TOWERS) for run in one.runs]))
+    towers_floor_s = sum(row["floor_s"] for row in found["stages"] if row["stage"] in TOWERS)
+    towers_s = float(np.median([sum(run.stages_s.get(name, 0.0) for name in TOWERS) for run in one.runs]))
     clips = one.ready.clips if one.ready else 1
     return found | {
         "floor_ms": 1000 * floor_s,

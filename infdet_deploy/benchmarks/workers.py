@@ -30,6 +30,9 @@ FPS = 25.0
 SETTLE_S = 0.02
 
 
+CUDA = "cuda"  # as a backend: all that `benchmarks/cuda.py` runs on an NVIDIA GPU, each a contender `cuda-KIND`
+
+
 @dataclass(frozen=True)
 class Job:
     """What a process is to run. clip: a .npy file, uint8 [T, S, S], which preparing the input leaves out of its memory.
@@ -191,6 +194,12 @@ def _timed(bundle: Bundle, score: Scores, frames: np.ndarray, clips: int, thread
     return Run(time.perf_counter() - start, seconds[0])
 
 
+def cuda_kind(backend: str) -> str:
+    """KIND of a backend `cuda-KIND`, of those in `benchmarks/cuda.py`; empty for any other backend."""
+    family, _, kind = backend.partition("-")
+    return kind if family == CUDA else ""
+
+
 def _no_paper_seconds(runs: int) -> float:
     raise BackendError("the paper's way of timing is for contenders on a GPU")
 
@@ -198,8 +207,8 @@ def _no_paper_seconds(runs: int) -> float:
 def _open(job: Job, frames: int) -> tuple[Scores, int, Callable[[int], float]]:
     """The contender, loaded, as a function from frames to features and scores that also gives the seconds a stage; how
     many clips it takes at once; and its seconds by the paper's way of timing."""
-    kind = job.backend.removeprefix("cuda-")
-    if kind != job.backend:
+    kind = cuda_kind(job.backend)
+    if kind:
         from infdet_deploy.benchmarks.cuda import open_contender
 
         contender = open_contender(kind, job.bundle, job.precision, job.preset, frames)

@@ -41,11 +41,12 @@ def bench(
     request that is wrong.
     """
     from infdet_deploy.benchmarks.comparison import compare_reports, read_report
-    from infdet_deploy.benchmarks.latency import CUDA, EAGER, Contender, contenders, measure
+    from infdet_deploy.benchmarks.latency import EAGER, Contender, contenders, measure
     from infdet_deploy.benchmarks.preparation import measure_preparation
     from infdet_deploy.benchmarks.roofline import better, measure_peaks, stage_work
     from infdet_deploy.benchmarks.speed import build_report
     from infdet_deploy.benchmarks.steps import in_steps, measure_steps
+    from infdet_deploy.benchmarks.workers import cuda_kind
     from infdet_deploy.runtime.backends.base import PERFORMANCE
     from infdet_deploy.runtime.bundle import WEIGHTS, load_bundle
     from infdet_deploy.snippets import MIN_FRAMES
@@ -75,14 +76,14 @@ def bench(
         if asked:
             _check_network(loaded, bundle is None, option)
     entries = contenders(loaded, backends, precisions, performance)
-    if any(entry.backend.startswith(f"{CUDA}-") for entry in entries):
+    if any(cuda_kind(entry.backend) for entry in entries):
         try:
             _check_network(loaded, bundle is None, "--backends cuda")
         except InfdetError as error:
             if backends != "all":
                 raise
             say(f"without cuda's contenders: {one_line(error)}")
-            entries = [entry for entry in entries if not entry.backend.startswith(f"{CUDA}-")]
+            entries = [entry for entry in entries if not cuda_kind(entry.backend)]
     rewritten = _rewritten(entries) if rewrites else []
     if against:
         entries.append(Contender(EAGER, "float32"))

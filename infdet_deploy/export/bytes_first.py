@@ -13,7 +13,7 @@ import onnx
 from onnx import numpy_helper
 
 _JOINING = "Concat"
-_MOVING = (_JOINING, "Slice", "Pad", "Unsqueeze", "Reshape", "Transpose", "Gather")  # of their first input
+MOVING = (_JOINING, "Slice", "Pad", "Unsqueeze", "Reshape", "Transpose", "Gather")  # of their first input
 _FILL = 2  # the input of Pad that holds the number outside
 
 
@@ -56,7 +56,7 @@ def _moving(graph: onnx.GraphProto, quantise: onnx.NodeProto) -> list[onnx.NodeP
     todo = [quantise.input[0]]
     while todo:
         node = makers.get(todo.pop())
-        if node is None or node.op_type not in (*_MOVING, "Cast"):
+        if node is None or node.op_type not in (*MOVING, "Cast"):
             return None
         if node.op_type == "Cast" and node.input[0] not in are_bytes:
             return None

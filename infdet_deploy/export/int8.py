@@ -17,7 +17,7 @@ import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
-from infdet_deploy.export.bytes_first import move_bytes
+from infdet_deploy.export.bytes_first import MOVING, move_bytes
 
 LEVELS = 127  # symmetric int8: −127…127 times the scale
 _CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1}  # where a weight has its output channels
@@ -26,7 +26,7 @@ _JOINING = ("Concat", "Max")  # of all their inputs; those below pass on their f
 _PASSING = (*_JOINING, "MaxPool", "DepthToSpace", "Unsqueeze", "Transpose", "Slice", "Pad", "Mul")
 _NEXT = "next."  # what the state that follows a step is called, before the state's name
 # Operators that give a byte of the input as they took it, or a constant in its place.
-_HANDING_ON = ("Cast", "Slice", "Concat", "Pad", "Unsqueeze", "Reshape", "Transpose", "Gather")
+_HANDING_ON = ("Cast", *MOVING)
 # Too little work to be worth it, or too fine for 8 bits: attention energies, mixtures, the flow's last layer.
 _FLOAT32 = re.compile(r"/(query|key|flow_pred)/|/classifiers/\d+/")
 

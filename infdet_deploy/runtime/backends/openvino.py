@@ -77,10 +77,10 @@ def open_stage(
     core = openvino.Core()
     properties, key = _properties(performance), None
     if digest is not None and compiled_cache.folder() is not None:
-        kept = open_kept(digest, inputs, outputs, shapes, performance)
+        key = _key(core, digest, shapes, properties)
+        kept = _import(core, key, inputs, outputs, performance)
         if kept is not None:
             return kept
-        key = _key(core, digest, shapes, properties)
     model = core.read_model(str(path))
     if shapes:
         # Without shape arithmetic before every node: a third of the time of small networks with short inputs.
@@ -101,13 +101,22 @@ def open_kept(
     """The stage of the file with this SHA-256 as the cache holds it, without that file; None where it does not."""
     if compiled_cache.folder() is None:
         return None
-    core, properties = openvino.Core(), _properties(performance)
-    kept = compiled_cache.load(_key(core, digest, shapes, properties))
+    core = openvino.Core()
+    return _import(core, _key(core, digest, shapes, _properties(performance)), inputs, outputs, performance)
+
+
+def _import(
+    core: openvino.Core, key: str, inputs: tuple[str, ...], outputs: tuple[str, ...], performance: str
+) -> OpenVinoStage | None:
+    """What the cache holds under this key; None where it holds nothing that OpenVINO takes."""
+    kept = compiled_cache.load(key)
     if kept is None:
         return None
     try:
         tensor = openvino.Tensor(kept, shared_memory=True)
-        return OpenVinoStage(core.import_model(tensor, "CPU", properties), inputs, outputs, performance, kept)
+        return OpenVinoStage(
+            core.import_model(tensor, "CPU", _properties(performance)), inputs, outputs, performance, kept
+        )
     except RuntimeError:  # written by hand or by another OpenVINO of the same name
         return None
 

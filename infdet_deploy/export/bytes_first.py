@@ -1,50 +1,89 @@
-"""The grey bytes of an int8 graph moved as bytes: padded, cut and joined before they become numbers, not after.
+"""What an int8 graph only moves before it quantises it, moved as bytes: padded, cut and joined after quantising.
 
-A stage casts its frames to float32 first, since in other precisions the level around the picture, 127.5, is no byte. In
-int8 it is one after quantising, 128; so a graph that quantises its bytes in steps of 1 gives the same numbers, bit by
-bit, when it moves a quarter of the memory.
+Moving and quantising give the same bits in either order, and bytes are a quarter of the memory. Frames are bytes to
+begin with: a stage casts them to float32, since in other precisions the level around the picture, 127.5, is no byte. In
+int8 it is one after quantising, 128; so a graph that quantises its bytes in steps of 1 need not cast them at all.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 _JOINING = "Concat"
 MOVING = (_JOINING, "Slice", "Pad", "Unsqueeze", "Reshape", "Transpose", "Gather")  # of their first input
 _FILL = 2  # the input of Pad that holds the number outside
 
 
+class _Before(NamedTuple):
+    """What leads to a quantised tensor. moving: the nodes that only move values; sources: the tensors they move;
+    bytes: of these, those that are a cast byte of the graph's input → that input."""
+
+    moving: list[onnx.NodeProto]
+    sources: list[str]
+    bytes: dict[str, str]
+
+
 def move_bytes(model: onnx.ModelProto) -> None:
-    """Rewrite the graph in place, wherever a uint8 input is cast, only moved, and then quantised in steps of 1."""
+    """Rewrite the graph in place, wherever values are only moved and then quantised."""
     graph = model.graph
     constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
     for quantise in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
         step, zero = (constants.get(name) for name in (*quantise.input, "")[1:3])
-        if step is None or zero is None or zero.dtype != np.uint8 or step.item() != 1 or zero.item() != 0:
+        if step is None or zero is None or step.size != 1 or zero.size != 1:
             continue
-        moving = _moving(graph, quantise)
-        if moving is None:
+        exact = zero.dtype == np.uint8 and step.item() == 1 and zero.item() == 0
+        before = _before(graph, quantise.input[0], quantise.name, exact)
+        if before is None or not (before.moving or before.bytes):
             continue
-        renamed = {node.output[0]: node.input[0] for node in moving if node.op_type == "Cast"}
+        renamed = {quantise.output[0]: quantise.input[0], **before.bytes}
         renamed[quantise.output[0]] = renamed.get(quantise.input[0], quantise.input[0])
-        for node in moving:
+        made: dict[str, onnx.NodeProto] = {}
+        for source in before.sources:
+            if source not in before.bytes:
+                small = f"{source}/{quantise.output[0]}"
+                made[source] = helper.make_node(
+                    "QuantizeLinear", [source, *quantise.input[1:]], [small], f"{quantise.name}/{source}"
+                )
+        for node in before.moving:
             if node.op_type == "Pad" and len(node.input) > _FILL and node.input[_FILL]:
-                node.input[_FILL] = _byte(graph, constants, node.input[_FILL])
-        gone = [quantise, *(node for node in moving if node.op_type == "Cast")]
-        kept = [node for node in graph.node if node not in gone]
-        for node in kept:
-            for place, name in enumerate(node.input):
-                node.input[place] = renamed.get(name, name)
-        del graph.node[:]
-        graph.node.extend(kept)
+                node.input[_FILL] = _byte(graph, constants, node.input[_FILL], step, zero)
+        _rewrite(graph, quantise, before, renamed, made)
 
 
-def _moving(graph: onnx.GraphProto, quantise: onnx.NodeProto) -> list[onnx.NodeProto] | None:
-    """The nodes between the graph's bytes and the one that quantises them; None where they do anything else, or
-    another node reads what they give."""
+def _rewrite(
+    graph: onnx.GraphProto,
+    quantise: onnx.NodeProto,
+    before: _Before,
+    renamed: Mapping[str, str],
+    made: Mapping[str, onnx.NodeProto],
+) -> None:
+    """Take `quantise` out of the graph and put `made`, which quantise its sources, in."""
+    moving = {node.name for node in before.moving}
+    nodes, waiting = [], dict(made)
+    for node in graph.node:
+        if node.name == quantise.name or (node.op_type == "Cast" and node.output[0] in before.bytes):
+            continue
+        if node.name in moving:
+            nodes += [waiting.pop(name) for name in dict.fromkeys(node.input) if name in waiting]
+        for place, name in enumerate(node.input):
+            if node.name in moving and name in made:
+                name = made[name].output[0]
+            node.input[place] = renamed.get(name, name)
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _before(graph: onnx.GraphProto, tensor: str, reader: str, exact: bool) -> _Before | None:
+    """What leads to `tensor`, which the node `reader` quantises; None where another node reads a part of it on the way,
+    or it comes from bytes.
+
+    exact: bytes stay what they are when they are quantised.
+    """
     makers = {output: node for node in graph.node for output in node.output}
     readers = defaultdict(list)
     for node in graph.node:
@@ -52,28 +91,38 @@ def _moving(graph: onnx.GraphProto, quantise: onnx.NodeProto) -> list[onnx.NodeP
             readers[name].append(node.name)
     given = {value.name for value in graph.output}
     are_bytes = {v.name for v in graph.input if v.type.tensor_type.elem_type == onnx.TensorProto.UINT8}
-    found: dict[str, onnx.NodeProto] = {}
-    todo = [quantise.input[0]]
+    moving: dict[str, onnx.NodeProto] = {}
+    sources: list[str] = []
+    cast: dict[str, str] = {}
+    todo = [tensor]
     while todo:
-        node = makers.get(todo.pop())
-        if node is None or node.op_type not in (*MOVING, "Cast"):
-            return None
-        if node.op_type == "Cast" and node.input[0] not in are_bytes:
-            return None
-        if node.name not in found and node.op_type != "Cast":
-            todo += node.input if node.op_type == _JOINING else node.input[:1]
-        found[node.name] = node
-    inside = {*found, quantise.name}
-    outputs = [name for node in found.values() for name in node.output]
-    if any(name in given or not inside.issuperset(readers[name]) for name in outputs):
+        maker = makers.get(name := todo.pop())
+        if maker is not None and maker.op_type in MOVING:
+            if maker.name not in moving:
+                todo += maker.input if maker.op_type == _JOINING else maker.input[:1]
+                moving[maker.name] = maker
+        elif maker is not None and maker.op_type == "DequantizeLinear":
+            return None  # bytes already
+        elif name not in sources:
+            sources.append(name)
+            if exact and maker is not None and maker.op_type == "Cast" and maker.input[0] in are_bytes:
+                cast[name] = maker.input[0]
+    inside = {*moving, reader}
+    on_the_way = [*(name for node in moving.values() for name in node.output), *cast]
+    if any(name in given or not inside.issuperset(readers[name]) for name in on_the_way):
         return None
-    return list(found.values())
+    return _Before(list(moving.values()), sources, cast)
 
 
-def _byte(graph: onnx.GraphProto, constants: Mapping[str, np.ndarray], name: str) -> str:
-    """The constant as QuantizeLinear gives it in steps of 1: to the nearest integer, to the even one of two."""
-    made = f"{name}_byte"
+def _byte(
+    graph: onnx.GraphProto, constants: Mapping[str, np.ndarray], name: str, step: np.ndarray, zero: np.ndarray
+) -> str:
+    """The constant as QuantizeLinear gives it: to the nearest integer, to the even one of two."""
+    made = f"{name}_{step.item():g}_{zero.dtype}"
     if all(one.name != made for one in graph.initializer):
-        value = np.clip(np.rint(constants[name]), 0, 255).astype(np.uint8)
-        graph.initializer.append(numpy_helper.from_array(value, made))
+        limits = np.iinfo(zero.dtype)
+        value = np.rint(constants[name].astype(np.float32) / step) + float(zero.item())
+        graph.initializer.append(
+            numpy_helper.from_array(np.clip(value, limits.min, limits.max).astype(zero.dtype), made)
+        )
     return made

@@ -207,7 +207,8 @@ def insert(calibrated: Plan, chosen: Collection[str], unsigned: bool = False) ->
     """The calibrated graph with the chosen layers computing in int8.
 
     unsigned: tensors that calibration never saw below 0 as uint8 with zero point 0 and half the step, as OpenVINO has
-    it best; TensorRT takes signed ones only. Bytes of the input are then moved as bytes (`bytes_first.py`).
+    it best; TensorRT takes signed ones only. What is only moved and then quantised is then moved as bytes
+    (`bytes_first.py`).
     """
     model = onnx.ModelProto()
     model.CopyFrom(calibrated.model)

@@ -47,7 +47,10 @@ class FlatStem(nn.Module):
         return cls(weight / GREY, bias - weight.sum((1, 2, 3, 4)), GREY)
 
     def forward(self, x: Tensor, time: Time = WHOLE_CLIP) -> Tensor:
-        x = torch.cat(time.taps(LAYER, x, KERNEL, STRIDE, self.outside), dim=1)
+        taps = time.taps(LAYER, x, KERNEL, STRIDE, self.outside)
+        # Pictures of one channel one below the other: as channels, a backend may weave them pixel by pixel.
+        joined = torch.cat(taps, dim=2 if x.shape[1] == 1 else 1)
+        x = joined.reshape(-1, KERNEL * x.shape[1], *x.shape[2:])
         x = F.pad(x, (BEFORE, AFTER, BEFORE, AFTER), value=self.outside)
         return F.relu(F.conv2d(x, self.weight, self.bias, stride=STRIDE))
 

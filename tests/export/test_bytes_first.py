@@ -1,4 +1,4 @@
-"""Bytes that an int8 graph moves as bytes: the same numbers bit by bit, and no other graph is changed."""
+"""What an int8 graph moves as bytes: the same numbers bit by bit, and no other graph is changed."""
 
 import numpy as np
 import pytest
@@ -14,20 +14,33 @@ from infdet_deploy.export.int8 import open_session
 CLIP = np.random.default_rng(1).integers(0, 256, (6, 5, 5), np.uint8)
 
 
-def graph(step=1.0, zero=np.uint8(0), between=None, also=False):
+def pair(tensor, out):
+    """Quantised and dequantised."""
+    return [
+        helper.make_node("QuantizeLinear", [tensor, "step", "zero"], ["q"], "q"),
+        helper.make_node("DequantizeLinear", ["q", "step", "zero"], [out], "d"),
+    ]
+
+
+def graph(step=1.0, zero=np.uint8(0), masked=False, between=None, also=False, twice=False):
     """Frames side by side in the channels, as a tower's first layer takes them, quantised, then a convolution.
 
-    between: an operator more on the way; also: the padded frames are an output too.
+    masked: some frames are 0, before anything is moved. between: an operator more, at the end of the way; also: the
+    padded frames are an output too; twice: what is moved came from bytes already.
     """
     constants = {
         "axis": np.array([1]), "time": np.array([1, 0, 0, 0, 1, 0, 0, 0]), "space": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
         "level": np.float32(127.5), "one": np.float32(1), "first": np.array([0]), "second": np.array([1]),
         "last": np.array([7]), "end": np.array([8]), "step": np.float32(step), "zero": np.array(zero),
+        "mask": np.array([1, 1, 0, 1, 1, 0], np.float32)[:, None, None],
         "weight": np.random.default_rng(2).normal(size=(3, 2, 3, 3)).astype(np.float32),
     }  # fmt: skip
+    moved = "rounded" if twice else "inside" if masked else "levels"
     nodes = [
         helper.make_node("Cast", ["frames"], ["levels"], "cast", to=TensorProto.FLOAT),
-        helper.make_node("Unsqueeze", ["levels", "axis"], ["grey"], "unsqueeze"),
+        *([helper.make_node("Mul", ["levels", "mask"], ["inside"], "mask")] if masked else []),
+        *(pair("inside", "rounded") if twice else []),
+        helper.make_node("Unsqueeze", [moved, "axis"], ["grey"], "unsqueeze"),
         helper.make_node("Pad", ["grey", "time", "level"], ["padded"], "pad"),
         helper.make_node("Slice", ["padded", "first", "last", "first"], ["now"], "now"),
         helper.make_node("Slice", ["padded", "second", "end", "first"], ["next"], "next"),
@@ -59,8 +72,27 @@ def test_the_same_numbers():
 
 
 @pytest.mark.parametrize(
-    "other", [{"step": 2.0}, {"zero": np.int8(0)}, {"zero": np.uint8(3)}, {"between": "Mul"}, {"also": True}], ids=str
+    ("other", "operators"),
+    [
+        ({"step": 2.0}, ["Cast", "QuantizeLinear", "Unsqueeze"]),
+        ({"zero": np.int8(0)}, ["Cast", "QuantizeLinear", "Unsqueeze"]),
+        ({"step": 3.0, "zero": np.uint8(3)}, ["Cast", "QuantizeLinear", "Unsqueeze"]),
+        ({"masked": True}, ["Cast", "Mul", "QuantizeLinear", "Unsqueeze"]),
+    ],
+    ids=str,
 )
+def test_numbers_are_quantised_before_they_are_moved(other, operators):
+    model = graph(**other)
+    (expected,) = open_session(model).run(["out"], {"frames": CLIP})
+    move_bytes(model)
+    onnx.checker.check_model(model, full_check=True)
+    found = [node.op_type for node in model.graph.node]
+    assert found == [*operators, "Pad", "Slice", "Slice", "Concat", "Pad", "DequantizeLinear", "Conv"]
+    (small,) = open_session(model).run(["out"], {"frames": CLIP})
+    assert np.array_equal(small, expected)
+
+
+@pytest.mark.parametrize("other", [{"between": "Mul"}, {"also": True}, {"masked": True, "twice": True}], ids=str)
 def test_other_graphs_stay(other):
     model = graph(**other)
     before = model.SerializeToString()

@@ -48,8 +48,10 @@ def watch(
 
     Two cameras, a log, Home Assistant and a clip of every event:
 
+    \b
         infdet-deploy watch tiny-1.infdet rtsp://10.0.0.7/stream v4l2:/dev/video0 \\
-        --name hall --name gate --out events.jsonl --mqtt mqtt://ha.local --clips clips
+            --name hall --name gate --out events.jsonl \\
+            --mqtt mqtt://ha.local --clips clips
 
     A file, with exactly what `detect` finds in it:
 

@@ -79,7 +79,7 @@ class Cuda:
         return graph.replay, output
 
 
-class Contender:
+class Running:
     """frames uint8 [T, S, S] → scores float32 [T', C], always of clips of one length."""
 
     def __init__(self, device: Device, network: Network, frames: int, size: int) -> None:
@@ -115,7 +115,7 @@ class Contender:
 
 def open_contender(
     kind: str, bundle: Bundle, precision: str, preset: str | None, frames: int, device: Device | None = None
-) -> Contender:
+) -> Running:
     """kind: of `latency.CUDA_KINDS`. Raises BackendError without a GPU, and for what the GPU or a library refuses."""
     device = device or Cuda()
     try:
@@ -125,7 +125,7 @@ def open_contender(
             weights = bundle.path / WEIGHTS
             source = reference_network(weights if weights.is_file() else None, preset)
             network = _pytorch(kind, source, precision, frames // 4 * 4, device)
-        return Contender(device, network, frames, bundle.size)
+        return Running(device, network, frames, bundle.size)
     except RuntimeError as error:
         raise BackendError(f"{kind} {precision}: {first_line(error)}") from error
 

@@ -11,8 +11,8 @@ from infdet_deploy.benchmarks.latency import Contender
 from infdet_deploy.errors import BackendError, BundleError, InfdetError, first_line, missing_package
 from infdet_deploy.runtime.backends.base import BACKENDS, available, ready, stage_format, takes
 from infdet_deploy.runtime.bundle import TOWERS, WEIGHTS, Bundle, stream_stage
+from infdet_deploy.runtime.compiled import open_bundle_stage
 from infdet_deploy.runtime.golden import Tensors, load_golden, stage_tensors
-from infdet_deploy.runtime.pipeline import open_bundle_stage
 from infdet_deploy.runtime.stream import TowerSteps
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from infdet_deploy.files import whole_folder
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.runtime.bundle import TOWERS, load_bundle
+from infdet_deploy.runtime.compiled import open_bundle_stage
 from infdet_deploy.runtime.manifest import MANIFEST
-from infdet_deploy.runtime.pipeline import open_bundle_stage
 from infdet_deploy.video.sample import sample_frames
 
 CLIPS, CLIP_FRAMES = 2, 24  # int8 is calibrated on; a paper-size stage holds some GB for 100 frames

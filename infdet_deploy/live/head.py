@@ -13,8 +13,9 @@ import openvino
 from infdet_deploy.live.window import Features, Head
 from infdet_deploy.runtime.backends.base import Backend
 from infdet_deploy.runtime.bundle import Bundle
+from infdet_deploy.runtime.compiled import open_bundle_stage
 from infdet_deploy.runtime.head_parts import SELECTION_HALO, Array, Graph, Part
-from infdet_deploy.runtime.pipeline import finite_scores, head_scores, open_bundle_stage
+from infdet_deploy.runtime.pipeline import finite_scores, head_scores
 
 
 class LiveHead:

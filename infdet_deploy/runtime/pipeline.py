@@ -7,16 +7,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from infdet_deploy.errors import InfdetError, VideoError
 from infdet_deploy.machine import trim_memory
 from infdet_deploy.recognition import clip_score
-from infdet_deploy.runtime.backends.base import Backend, open_kept, open_stage, stage_format
+from infdet_deploy.runtime.backends.base import Backend, open_kept
 from infdet_deploy.runtime.bundle import Bundle, load_bundle
 from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS, GROUP_CHUNKS, Chunk, clip_chunks, groups, stream_chunks
+from infdet_deploy.runtime.compiled import CompiledStages, open_bundle_stage, stage_file
 from infdet_deploy.runtime.detections import Detection, detect
 from infdet_deploy.runtime.rows import Rows
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, valid_length
@@ -44,49 +45,6 @@ class Analysis:
     def duration_s(self) -> float:
         """Length in seconds, each frame lasting 1/fps."""
         return self.frames / self.fps
-
-
-def open_bundle_stage(
-    bundle: Bundle,
-    stage: str,
-    backend: str,
-    precision: str,
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
-    performance: str = "latency",
-) -> Backend:
-    """Compile one stage of a bundle; raises UsageError or BackendError when that is not possible.
-
-    shapes, performance: as for `open_stage`.
-    """
-    path, digest, inputs, outputs = _stage_file(bundle, stage, backend, precision)
-    return open_stage(backend, path, precision, inputs, outputs, shapes, digest, performance)
-
-
-def _stage_file(
-    bundle: Bundle, stage: str, backend: str, precision: str
-) -> tuple[Path, str | None, tuple[str, ...], tuple[str, ...]]:
-    """The file of a stage that a backend runs, its SHA-256 where the manifest has it, its inputs and its outputs."""
-    spec = bundle.entry(stage)
-    path = bundle.stage_file(stage, precision, bundle.form_for(stage, precision, backend, stage_format(backend)))
-    inputs, outputs = (tuple(tensor["name"] for tensor in spec[end]) for end in ("inputs", "outputs"))
-    return path, bundle.digest(path.name), inputs, outputs
-
-
-class CompiledStages:
-    """What holds a bundle's compiled stages, by name, and gives them back together."""
-
-    stages: dict[str, Backend]
-
-    def close(self) -> None:
-        """Give the compiled stages back."""
-        while self.stages:
-            self.stages.popitem()[1].close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class Detector(CompiledStages):
@@ -126,7 +84,7 @@ class Detector(CompiledStages):
     def _open_kept(self, unchecked: Bundle, performance: str) -> None:
         """Open what an earlier start compiled, from the user's cache, while the bundle's files are being checked."""
         for stage in unchecked.stages:
-            _, digest, inputs, outputs = _stage_file(unchecked, stage, self.backend, self.precision)
+            _, digest, inputs, outputs = stage_file(unchecked, stage, self.backend, self.precision)
             kept = open_kept(self.backend, self.precision, digest, inputs, outputs, performance)
             if kept is not None:
                 self.stages[stage] = kept

@@ -15,7 +15,7 @@ import numpy as np
 from infdet_deploy.errors import BundleError, InfdetError, UsageError
 from infdet_deploy.runtime.backends.base import Backend, stage_format
 from infdet_deploy.runtime.bundle import Bundle, load_bundle, stream_stage
-from infdet_deploy.runtime.pipeline import CompiledStages, open_bundle_stage
+from infdet_deploy.runtime.compiled import CompiledStages, open_bundle_stage
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, STEP_FRAMES, feature_length
 
 Features = dict[str, np.ndarray]

@@ -9,8 +9,8 @@ from infdet_deploy.export.calibration import stage_tensors
 from infdet_deploy.export.int8 import Plan, carry, insert, plan
 from infdet_deploy.export.int8_bundle import int8_file
 from infdet_deploy.runtime.bundle import load_bundle, stream_stage
+from infdet_deploy.runtime.compiled import open_bundle_stage
 from infdet_deploy.runtime.manifest import MANIFEST
-from infdet_deploy.runtime.pipeline import open_bundle_stage
 from infdet_deploy.video.sample import sample_frames
 
 

@@ -14,7 +14,8 @@ from infdet_deploy.errors import BackendError, InfdetError, UsageError
 from infdet_deploy.files import sha256
 from infdet_deploy.runtime.backends.base import available, open_stage, ready
 from infdet_deploy.runtime.bundle import STAGES, load_bundle
-from infdet_deploy.runtime.pipeline import Detector, open_bundle_stage
+from infdet_deploy.runtime.compiled import open_bundle_stage
+from infdet_deploy.runtime.pipeline import Detector
 from tests.engines import double
 
 VERSION = "11.4.1"

@@ -27,8 +27,9 @@ from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.runtime.backends.base import open_stage
 from infdet_deploy.runtime.bundle import NETWORK
+from infdet_deploy.runtime.compiled import open_bundle_stage
 from infdet_deploy.runtime.detections import Detection
-from infdet_deploy.runtime.pipeline import Detector, open_bundle_stage
+from infdet_deploy.runtime.pipeline import Detector
 from infdet_deploy.video import Video
 from infdet_deploy.video.sample import sample_frames
 from tests.engines.judge import built_for_rtx

@@ -15,7 +15,8 @@ from infdet_deploy.export.stages import build_stage, float32_operators
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.runtime.bundle import NETWORK, STAGES, load_bundle
-from infdet_deploy.runtime.pipeline import Detector, open_bundle_stage
+from infdet_deploy.runtime.compiled import open_bundle_stage
+from infdet_deploy.runtime.pipeline import Detector
 from infdet_deploy.video.sample import sample_frames
 from tests.engines.judge import built_for_rtx
 

@@ -12,7 +12,8 @@ from infdet_deploy.errors import BundleError, UsageError
 from infdet_deploy.runtime import compiled_cache
 from infdet_deploy.runtime.backends import openvino as backend
 from infdet_deploy.runtime.bundle import load_bundle
-from infdet_deploy.runtime.pipeline import Detector, open_bundle_stage
+from infdet_deploy.runtime.compiled import open_bundle_stage
+from infdet_deploy.runtime.pipeline import Detector
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from infdet_deploy.benchmarks.eager import reference_network
+from infdet_deploy.benchmarks.speed import DEVICE_STEPS
 from infdet_deploy.errors import BackendError, first_line, missing_package
 from infdet_deploy.export.stages import build_stage
 from infdet_deploy.model.network import InfDetNet
@@ -97,7 +98,7 @@ class Running:
             marks.append(device.mark())
             scores = found.cpu()
             marks.append(device.mark())
-        for name, first, last in zip(("upload", "network", "download"), marks[:-1], marks[1:], strict=True):
+        for name, first, last in zip(DEVICE_STEPS, marks[:-1], marks[1:], strict=True):
             timings[name] = device.seconds(first, last)
         return scores.float().numpy()
 

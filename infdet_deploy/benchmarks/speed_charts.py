@@ -6,6 +6,7 @@ from math import ceil, floor, isfinite, log10, nan
 from typing import Any
 
 from infdet_deploy.benchmarks.charts import COLOURS, WIDTH, segment, svg, text
+from infdet_deploy.benchmarks.speed import DEVICE_STEPS
 from infdet_deploy.benchmarks.speed_tables import STAGE_LABELS
 
 _LEFT, _RIGHT, _TOP, _ROW = 190, 30, 24, 26
@@ -39,8 +40,8 @@ def stage_chart(rows: Sequence[Row], preparation: Mapping[str, Any] | None) -> s
     """A bar a contender, of the medians of its stages one after another; before it, paler, what comes before."""
     legend = [(label, COLOURS[index]) for index, label in enumerate(STAGE_LABELS.values())]
     ahead = [("decode", "#bbbbbb"), ("preprocess", "#dddddd")] if preparation else []
-    device = [("upload", "#aa4499"), ("network", "#332288"), ("download", "#88ccee")]
-    device = device if any(row["device"] for row in rows) else []
+    on_device = any(row["device"] for row in rows)
+    device = list(zip(DEVICE_STEPS, ("#aa4499", "#332288", "#88ccee"), strict=True)) if on_device else []
     bars = []
     for row in rows:
         parts_ms = [(preparation[f"{name}_ms"], name, colour) for name, colour in ahead] if preparation else []

@@ -11,6 +11,8 @@ import openvino
 from numpy.typing import NDArray
 from openvino import opset13
 
+from infdet_deploy.runtime.backends.openvino import properties
+
 SELECTION_HALO = 2  # snippets on either side that the selection's two convolutions of 3 see
 
 Array = NDArray[np.float32]
@@ -99,8 +101,7 @@ class Part:
         self._compiled = None
         if results:
             part = openvino.Model(results, [parameters[name] for name in self._inputs], "part")
-            properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-            self._compiled = openvino.Core().compile_model(part, "CPU", properties)
+            self._compiled = openvino.Core().compile_model(part, "CPU", properties("latency"))
 
     def __call__(self, feeds: Mapping[str, np.ndarray], given: Sequence[Array] = ()) -> list[Array]:
         """What is wanted, for some of the head's inputs and all given tensors; nothing where nothing is wanted."""

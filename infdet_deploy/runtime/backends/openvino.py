@@ -75,9 +75,9 @@ def open_stage(
     checked; without it the cache is left alone. performance: for `throughput` OpenVINO makes streams of few CPUs
     each, one for each call at once."""
     core = openvino.Core()
-    properties, key = _properties(performance), None
+    options, key = properties(performance), None
     if digest is not None and compiled_cache.folder() is not None:
-        key = _key(core, digest, shapes, properties)
+        key = _key(core, digest, shapes, options)
         kept = _import(core, key, inputs, outputs, performance)
         if kept is not None:
             return kept
@@ -85,7 +85,7 @@ def open_stage(
     if shapes:
         # Without shape arithmetic before every node: a third of the time of small networks with short inputs.
         model.reshape({name: openvino.PartialShape(list(shape)) for name, shape in shapes.items()})
-    compiled = core.compile_model(model, "CPU", properties)
+    compiled = core.compile_model(model, "CPU", options)
     if key is not None and sha256(path) == digest:  # a file replaced since it was checked belongs to another key
         compiled_cache.store(key, compiled.export_model().getbuffer())
     return OpenVinoStage(compiled, inputs, outputs, performance)
@@ -102,7 +102,7 @@ def open_kept(
     if compiled_cache.folder() is None:
         return None
     core = openvino.Core()
-    return _import(core, _key(core, digest, shapes, _properties(performance)), inputs, outputs, performance)
+    return _import(core, _key(core, digest, shapes, properties(performance)), inputs, outputs, performance)
 
 
 def _import(
@@ -115,18 +115,19 @@ def _import(
     try:
         tensor = openvino.Tensor(kept, shared_memory=True)
         return OpenVinoStage(
-            core.import_model(tensor, "CPU", _properties(performance)), inputs, outputs, performance, kept
+            core.import_model(tensor, "CPU", properties(performance)), inputs, outputs, performance, kept
         )
     except RuntimeError:  # written by hand or by another OpenVINO of the same name
         return None
 
 
-def _properties(performance: str) -> dict[str, str]:
+def properties(performance: str) -> dict[str, str]:
+    """How every graph is compiled that is tuned for this performance."""
     return {**PROPERTIES, "PERFORMANCE_HINT": performance.upper()}
 
 
 def _key(
-    core: openvino.Core, digest: str, shapes: Mapping[str, tuple[int, ...]] | None, properties: dict[str, str]
+    core: openvino.Core, digest: str, shapes: Mapping[str, tuple[int, ...]] | None, options: dict[str, str]
 ) -> str:
     """Of all that a compiled graph depends on; of the processor too, since homes are shared and images move."""
     return compiled_cache.key_of(
@@ -134,7 +135,7 @@ def _key(
         processor=core.get_property("CPU", "FULL_DEVICE_NAME"),
         capabilities=sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
         features=sorted(cpu_features()),
-        properties=properties,
+        properties=options,
         file=digest,
         shapes=dict(shapes or {}),
     )

@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from infdet_deploy.errors import BundleError
-from infdet_deploy.runtime import pipeline
+from infdet_deploy.runtime import compiled
 from infdet_deploy.runtime.bundle import check_file, load_bundle
 from infdet_deploy.runtime.manifest import MANIFEST, read_manifest
 from infdet_deploy.runtime.pipeline import Detector
@@ -31,7 +31,7 @@ def bundle(tiny_bundle, tmp_path_factory):
 def opened(monkeypatch):
     """What a backend was asked to open."""
     paths = []
-    monkeypatch.setattr(pipeline, "open_stage", lambda backend, path, *_: paths.append(path))
+    monkeypatch.setattr(compiled, "open_stage", lambda backend, path, *_: paths.append(path))
     return paths
 
 

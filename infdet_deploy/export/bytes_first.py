@@ -28,14 +28,14 @@ class _Before(NamedTuple):
 
 
 def move_bytes(model: onnx.ModelProto) -> None:
-    """Rewrite the graph in place, wherever values are only moved and then quantised."""
+    """Rewrite the graph in place, wherever values are only moved and then quantised, with one step and zero point 0."""
     graph = model.graph
     constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
     for quantise in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
         step, zero = (constants.get(name) for name in (*quantise.input, "")[1:3])
-        if step is None or zero is None or step.size != 1 or zero.size != 1:
+        if step is None or zero is None or step.size != 1 or zero.size != 1 or zero.item() != 0:
             continue
-        exact = zero.dtype == np.uint8 and step.item() == 1 and zero.item() == 0
+        exact = zero.dtype == np.uint8 and step.item() == 1
         before = _before(graph, quantise.input[0], quantise.name, exact)
         if before is None or not (before.moving or before.bytes):
             continue
@@ -50,7 +50,7 @@ def move_bytes(model: onnx.ModelProto) -> None:
                 )
         for node in before.moving:
             if node.op_type == "Pad" and len(node.input) > _FILL and node.input[_FILL]:
-                node.input[_FILL] = _byte(graph, constants, node.input[_FILL], step, zero)
+                node.input[_FILL] = _fill(graph, quantise, constants[node.input[_FILL]], step, zero.dtype)
         _rewrite(graph, quantise, before, renamed, made)
 
 
@@ -114,15 +114,11 @@ def _before(graph: onnx.GraphProto, tensor: str, reader: str, exact: bool) -> _B
     return _Before(list(moving.values()), sources, cast)
 
 
-def _byte(
-    graph: onnx.GraphProto, constants: Mapping[str, np.ndarray], name: str, step: np.ndarray, zero: np.ndarray
-) -> str:
-    """The constant as QuantizeLinear gives it: to the nearest integer, to the even one of two."""
-    made = f"{name}_{step.item():g}_{zero.dtype}"
+def _fill(graph: onnx.GraphProto, quantise: onnx.NodeProto, value: np.ndarray, step: np.ndarray, kind: np.dtype) -> str:
+    """A constant that holds the value as `quantise` gives it: to the nearest integer, to the even one of two."""
+    made = f"{quantise.output[0]}/{value.item():g}"
     if all(one.name != made for one in graph.initializer):
-        limits = np.iinfo(zero.dtype)
-        value = np.rint(constants[name].astype(np.float32) / step) + float(zero.item())
-        graph.initializer.append(
-            numpy_helper.from_array(np.clip(value, limits.min, limits.max).astype(zero.dtype), made)
-        )
+        limits = np.iinfo(kind)
+        small = np.clip(np.rint(value.astype(np.float32) / step), limits.min, limits.max)
+        graph.initializer.append(numpy_helper.from_array(small.astype(kind), made))
     return made

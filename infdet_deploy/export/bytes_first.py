@@ -116,9 +116,9 @@ def _before(graph: onnx.GraphProto, tensor: str, reader: str, exact: bool) -> _B
 
 def _fill(graph: onnx.GraphProto, quantise: onnx.NodeProto, value: np.ndarray, step: np.ndarray, kind: np.dtype) -> str:
     """A constant that holds the value as `quantise` gives it: to the nearest integer, to the even one of two."""
-    made = f"{quantise.output[0]}/{value.item():g}"
+    limits = np.iinfo(kind)
+    small = np.clip(np.rint(value.astype(np.float32) / step), limits.min, limits.max).astype(kind)
+    made = f"{quantise.output[0]}/{small.item()}"
     if all(one.name != made for one in graph.initializer):
-        limits = np.iinfo(kind)
-        small = np.clip(np.rint(value.astype(np.float32) / step), limits.min, limits.max)
-        graph.initializer.append(numpy_helper.from_array(small.astype(kind), made))
+        graph.initializer.append(numpy_helper.from_array(small, made))
     return made

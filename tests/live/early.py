@@ -1,7 +1,8 @@
 """What deciding early costs: `python -m tests.live.early BUNDLE DATA [--subset testing] [--together 10]`.
 
-Every clip's features once, those of the whole clip, then its head over them every few snippets as `watch` runs it (which
-sees them a little later, and so at other snippets), beside what `detect` finds. `--together`: so many clips one after another as one recording, longer than the window.
+Every clip's features once, those of the whole clip, then its head over them every few snippets as `watch` runs it
+(which sees them a little later, and so at other snippets), beside what `detect` finds. `--together`: so many clips one
+after another as one recording, longer than the window.
 """
 
 import argparse

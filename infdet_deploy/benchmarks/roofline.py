@@ -70,8 +70,10 @@ def product_rate(precision: str, side: int = SIDE) -> float | None:
     it computes in another type."""
     import openvino
 
-    properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "PERF_COUNT": "YES"}
-    compiled = openvino.Core().compile_model(_product(precision, side), "CPU", properties)
+    from infdet_deploy.runtime.backends.openvino import properties
+
+    options = {**properties("latency"), "PERF_COUNT": "YES"}
+    compiled = openvino.Core().compile_model(_product(precision, side), "CPU", options)
     types = [
         str(node.rt_info["runtimePrecision"].astype(str))
         for node in compiled.get_runtime_model().get_ordered_ops()

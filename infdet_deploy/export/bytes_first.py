@@ -39,39 +39,40 @@ def move_bytes(model: onnx.ModelProto) -> None:
         before = _before(graph, quantise.input[0], quantise.name, exact)
         if before is None or not (before.moving or before.bytes):
             continue
-        renamed = {quantise.output[0]: quantise.input[0], **before.bytes}
-        renamed[quantise.output[0]] = renamed.get(quantise.input[0], quantise.input[0])
-        made: dict[str, onnx.NodeProto] = {}
+        small, made = dict(before.bytes), {}
         for source in before.sources:
-            if source not in before.bytes:
-                small = f"{source}/{quantise.output[0]}"
+            if source not in small:
+                small[source] = f"{source}/{quantise.output[0]}"
                 made[source] = helper.make_node(
-                    "QuantizeLinear", [source, *quantise.input[1:]], [small], f"{quantise.name}/{source}"
+                    "QuantizeLinear", [source, *quantise.input[1:]], [small[source]], f"{quantise.name}/{source}"
                 )
         for node in before.moving:
             if node.op_type == "Pad" and len(node.input) > _FILL and node.input[_FILL]:
                 node.input[_FILL] = _fill(graph, quantise, constants[node.input[_FILL]], step, zero.dtype)
-        _rewrite(graph, quantise, before, renamed, made)
+        _rewrite(graph, quantise, before, small, made)
 
 
 def _rewrite(
     graph: onnx.GraphProto,
     quantise: onnx.NodeProto,
     before: _Before,
-    renamed: Mapping[str, str],
-    made: Mapping[str, onnx.NodeProto],
+    small: Mapping[str, str],
+    made: dict[str, onnx.NodeProto],
 ) -> None:
-    """Take `quantise` out of the graph and put `made`, which quantise its sources, in."""
+    """Take `quantise` and the casts out of the graph; the nodes on the way move `small`, source → its bytes, which
+    `made` quantise."""
     moving = {node.name for node in before.moving}
-    nodes, waiting = [], dict(made)
+    result = small.get(quantise.input[0], quantise.input[0])
+    nodes = []
     for node in graph.node:
         if node.name == quantise.name or (node.op_type == "Cast" and node.output[0] in before.bytes):
             continue
         if node.name in moving:
-            nodes += [waiting.pop(name) for name in dict.fromkeys(node.input) if name in waiting]
+            nodes += [made.pop(name) for name in dict.fromkeys(node.input) if name in made]
+            renamed = small
+        else:
+            renamed = {quantise.output[0]: result}
         for place, name in enumerate(node.input):
-            if node.name in moving and name in made:
-                name = made[name].output[0]
             node.input[place] = renamed.get(name, name)
         nodes.append(node)
     del graph.node[:]
@@ -80,7 +81,7 @@ def _rewrite(
 
 def _before(graph: onnx.GraphProto, tensor: str, reader: str, exact: bool) -> _Before | None:
     """What leads to `tensor`, which the node `reader` quantises; None where another node reads a part of it on the way,
-    or it comes from bytes.
+    or it comes out of a DequantizeLinear.
 
     exact: bytes stay what they are when they are quantised.
     """

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from infdet_deploy.annotations import Clip, ScoredInstance
+from infdet_deploy.annotations import Clip, Instance
 from infdet_deploy.datasets import open_dataset
+from infdet_deploy.evaluation.thresholds import scored_instances
 from infdet_deploy.live.head import LiveHead
 from infdet_deploy.live.window import EVERY_SNIPPETS, Window
 from infdet_deploy.metrics import evaluate, temporal_iou
 from infdet_deploy.runtime.pipeline import Detector
-
-FRAMES = 8  # of a snippet
+from infdet_deploy.snippets import FRAMES_PER_SNIPPET, STEP_FRAMES
 
 
 def recordings(data: Path, subset: str, detector: Detector, together: int) -> list[tuple[Clip, np.ndarray, float]]:
@@ -31,7 +31,7 @@ def recordings(data: Path, subset: str, detector: Detector, together: int) -> li
             video = dataset.video(clip, detector.bundle.size, detector.bundle.frame_mode)
             frames.append(video.frames)
             for one in clip.instances:
-                instances.append(type(one)(one.label, one.start_s + begin, one.end_s + begin))
+                instances.append(Instance(one.label, one.start_s + begin, one.end_s + begin))
             begin += len(video.frames) / video.fps
         found.append((Clip(group[0].name, subset, begin, tuple(instances)), np.concatenate(frames), video.fps))
     return found
@@ -42,13 +42,15 @@ def live(
 ) -> list:
     """What `watch` gives for a recording's features, a step of 32 frames at a time."""
     window = Window(head.session(), detector.bundle.classes, detector.bundle.rule, window_s, every)
-    found, snippets = [], len(next(iter(features.values())))
-    for first in range(0, snippets, 4):
-        times = np.arange(FRAMES * first, FRAMES * min(first + 4, snippets)) / fps
-        found += window.push({name: rows[first : first + 4] for name, rows in features.items()}, times, fps)
-    times = np.arange(FRAMES * snippets, count) / fps
-    found += window.push({name: rows[:0] for name, rows in features.items()}, times, fps)
-    found += window.finish({name: rows[:0] for name, rows in features.items()}, fps)
+    found, snippets, step = [], len(next(iter(features.values()))), STEP_FRAMES // FRAMES_PER_SNIPPET
+    times = np.arange(count) / fps
+    for first in range(0, snippets, step):
+        last = min(first + step, snippets)
+        part = {name: rows[first:last] for name, rows in features.items()}
+        found += window.push(part, times[FRAMES_PER_SNIPPET * first : FRAMES_PER_SNIPPET * last], fps)
+    nothing = {name: rows[:0] for name, rows in features.items()}
+    found += window.push(nothing, times[FRAMES_PER_SNIPPET * snippets :], fps)
+    found += window.finish(nothing, fps)
     return [one.detection for one in found]
 
 
@@ -65,7 +67,7 @@ def compare(offline: list, early: list, fps: float) -> tuple[int, int, int, int]
             continue
         other = left.pop(int(np.argmax(ious)))
         near += 1
-        same += max(abs(one.start_s - other.start_s), abs(one.end_s - other.end_s)) <= (FRAMES + 0.5) / fps
+        same += max(abs(one.start_s - other.start_s), abs(one.end_s - other.end_s)) <= (FRAMES_PER_SNIPPET + 0.5) / fps
     return same, near, len(offline) - near, len(left)
 
 
@@ -90,12 +92,8 @@ def main() -> None:
         annotations = [clip for clip, _, _ in clips]
 
         def quality(found: list) -> float:
-            instances = [
-                ScoredInstance(clip.name, d.label, d.start_s, d.end_s, d.score)
-                for clip, given in zip(annotations, found, strict=True)
-                for d in given
-            ]
-            return 100 * evaluate(annotations, instances, "thumos14", bundle.classes)["map"]["0.5"]
+            scored = scored_instances(zip((clip.name for clip in annotations), found, strict=True))
+            return 100 * evaluate(annotations, scored, "thumos14", bundle.classes)["map"]["0.5"]
 
         print(f"{len(clips)} recordings, {sum(map(len, whole))} detections offline, mAP@0.5 {quality(whole):.2f}")
         print("window s  same ends  found  missed  extra  mAP@0.5")

@@ -11,11 +11,6 @@ from infdet_deploy.files import sha256
 from infdet_deploy.machine import cpu_features
 from infdet_deploy.runtime import compiled_cache
 
-# Left to itself OpenVINO computes all of a graph in bfloat16 where the CPU has it. Each operator is to compute in the
-# type that the graph gives it: what is typed bfloat16 then does, what must stay float32 does too.
-# CACHE_MODE: what is exported holds the weights, so that the ONNX file is not read again.
-PROPERTIES = {"INFERENCE_PRECISION_HINT": "f32", "CACHE_MODE": "OPTIMIZE_SPEED"}
-
 
 class OpenVinoStage:
     """A stage compiled by OpenVINO. Float16 files hold float16 weights; the arithmetic on a CPU is float32."""
@@ -123,7 +118,14 @@ def _import(
 
 def properties(performance: str) -> dict[str, str]:
     """How every graph is compiled that is tuned for this performance."""
-    return {**PROPERTIES, "PERFORMANCE_HINT": performance.upper()}
+    return {
+        # Left to itself OpenVINO computes all of a graph in bfloat16 where the CPU has it. Each operator is to compute
+        # in the type that the graph gives it: what is typed bfloat16 then does, what must stay float32 does too.
+        "INFERENCE_PRECISION_HINT": "f32",
+        # What is exported holds the weights, so that the ONNX file is not read again.
+        "CACHE_MODE": "OPTIMIZE_SPEED",
+        "PERFORMANCE_HINT": performance.upper(),
+    }
 
 
 def _key(

@@ -167,7 +167,7 @@ def export_bundle(
             if stream:
                 from infdet_deploy.export.int8_stream import add_int8_stream
 
-                add_int8_stream(folder, manifest, written, tell)
+                add_int8_stream(folder, manifest, network, written, tell)
         if on_progress:
             on_progress(done, steps, "hashing")
         seal(folder, manifest)

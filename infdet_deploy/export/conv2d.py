@@ -8,6 +8,7 @@ Where a layer's neighbouring frames come from is the business of a `Time`: a cli
 other and zeros around it; `stream.py` remembers them from one step to the next.
 """
 
+from collections.abc import Callable
 from functools import reduce
 from typing import TYPE_CHECKING, Protocol
 
@@ -91,41 +92,51 @@ def max_pool(
 
 
 class Mixed2d(nn.Module):
-    """Inception block [T, C, H, W] → [T, D, H, W]."""
+    """Inception block [T, C, H, W] → [T, D, H, W]. unit, pool: what looks at neighbours in time."""
+
+    unit: type[nn.Module] = Unit2d
+    pool: Callable[..., Tensor] = staticmethod(max_pool)
 
     def __init__(self, block: "FoldedMixed", layer: str = "") -> None:
         super().__init__()
         self.layer = layer
         self.b0 = Unit2d(block.b0)
-        self.b1a, self.b1b = Unit2d(block.b1a), Unit2d(block.b1b, f"{layer}.b1b")
-        self.b2a, self.b2b = Unit2d(block.b2a), Unit2d(block.b2b, f"{layer}.b2b")
+        self.b1a, self.b1b = Unit2d(block.b1a), self.unit(block.b1b, f"{layer}.b1b")
+        self.b2a, self.b2b = Unit2d(block.b2a), self.unit(block.b2b, f"{layer}.b2b")
         self.b3b = Unit2d(block.b3b)
 
     def forward(self, x: Tensor, time: Time = WHOLE_CLIP) -> Tensor:
         b0 = time.level(f"{self.layer}.b0", self.b0(x))
         b1, b2 = self.b1b(self.b1a(x), time), self.b2b(self.b2a(x), time)
-        pooled = max_pool(x, (3, 3, 3), (1, 1, 1), 1, f"{self.layer}.pool", time)
+        pooled = self.pool(x, (3, 3, 3), (1, 1, 1), 1, layer=f"{self.layer}.pool", time=time)
         return torch.cat((b0, b1, b2, self.b3b(pooled)), dim=1)
 
 
 class Tower2d(nn.Module):
-    """A folded tower's twin: [T, C, S, S] float32 → features [T', d] float32, with the same `dtype` and `begin`."""
+    """A folded tower's twin: [T, C, S, S] float32 → features [T', d] float32, with the same `dtype` and `begin`.
+
+    unit, mixed, pool: what looks at neighbours in time.
+    """
+
+    unit: type[nn.Module] = Unit2d
+    mixed = Mixed2d
+    pool: Callable[..., Tensor] = staticmethod(max_pool)
 
     def __init__(self, tower: "FoldedTower") -> None:
         super().__init__()
         self.dtype, self.begin = tower.dtype, tower.begin
         for name, child in tower.named_children():
             if name.startswith("Mixed"):
-                child = Mixed2d(child, name)  # type: ignore[arg-type]
+                child = self.mixed(child, name)  # type: ignore[arg-type]
             elif name == "Conv3d_2c_3x3":  # those before it are 2D as they come
-                child = Unit2d(child, name)  # type: ignore[arg-type]
+                child = self.unit(child, name)
             self.add_module(name, child)
 
     def forward(self, x: Tensor, time: Time = WHOLE_CLIP) -> Tensor:
         for name in ENDPOINTS:
             if name == self.begin:
                 x = x.to(self.dtype)
-            x = max_pool(x, *POOLS[name], layer=name, time=time) if name in POOLS else getattr(self, name)(x, time)
+            x = self.pool(x, *POOLS[name], layer=name, time=time) if name in POOLS else getattr(self, name)(x, time)
         # The mean over space and of two neighbours in float32: 98 float16 addends would lose digits.
         x = F.avg_pool2d(x.float(), x.shape[-2:]).squeeze((2, 3))
         first, second = time.pairs("mean", x)

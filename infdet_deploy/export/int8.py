@@ -23,7 +23,7 @@ LEVELS = 127  # symmetric int8: −127…127 times the scale
 _CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1}  # where a weight has its output channels
 _JOINING = ("Concat", "Max")  # of all their inputs; those below pass on their first one, the others say how
 # Mul is by 0 or 1: what lies outside of a clip, in towers as steps.
-_PASSING = (*_JOINING, "MaxPool", "DepthToSpace", "Unsqueeze", "Transpose", "Slice", "Pad", "Mul")
+_PASSING = (*_JOINING, "MaxPool", "DepthToSpace", "Unsqueeze", "Squeeze", "Transpose", "Slice", "Pad", "Mul")
 _NEXT = "next."  # what the state that follows a step is called, before the state's name
 # Operators that give a byte of the input as they took it, or a constant in its place.
 _HANDING_ON = ("Cast", *MOVING)

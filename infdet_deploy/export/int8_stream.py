@@ -1,11 +1,17 @@
-"""The towers as steps in int8: what the whole towers have in int8, with their scales."""
+"""The towers as steps in int8: what the whole towers have in int8, with their scales.
 
+OpenVINO's have 3D operators (`conv3d_steps.py`): it copies a layer's shifted inputs one by one, and in int8, where the
+products are soon done, slow memory makes that a tenth of the time.
+"""
+
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import torch
 
 from infdet_deploy.agreement import tolerance
 from infdet_deploy.errors import ParityError
@@ -13,35 +19,46 @@ from infdet_deploy.export.int8 import carry, insert
 from infdet_deploy.export.int8_bundle import WRITTEN_FOR, int8_file
 from infdet_deploy.export.onnx import check_2d, check_precision
 from infdet_deploy.export.sensitivity import UNSIGNED, Int8Stage
-from infdet_deploy.export.stream_bundle import stepped_errors
+from infdet_deploy.export.stream import build_tower_stream, stream_spec
+from infdet_deploy.export.stream_bundle import EXAMPLE_FRAMES, stepped_errors, write_steps
+from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.runtime.backends.base import open_stage
 from infdet_deploy.runtime.bundle import TOWERS, stream_stage
+from infdet_deploy.snippets import FRAMES_PER_SNIPPET
 
 Tensors = Mapping[str, np.ndarray]
 
 
 def add_int8_stream(
-    folder: Path, manifest: dict[str, Any], stages: Mapping[str, Int8Stage], report: Callable[[str], None]
+    folder: Path,
+    manifest: dict[str, Any],
+    network: InfDetNet,
+    stages: Mapping[str, Int8Stage],
+    report: Callable[[str], None],
 ) -> None:
-    """Write TOWER_stream.int8.onnx and TOWER_stream.int8.openvino.onnx from the float32 steps in `folder`; complete the
-    manifest.
+    """Write TOWER_stream.int8.onnx from the float32 steps in `folder`, and TOWER_stream.int8.openvino.onnx; complete
+    the manifest.
 
-    stages: as `add_int8` gives them; layers, scales and what is in float32 are theirs. Raises ParityError where the
-    error of the features, on the clips that the stages were measured on, is above int8's tolerance. `from_whole` in the
-    manifest is their error from the int8 features of the whole clip.
+    network: the bundle's. stages: as `add_int8` gives them; layers, scales and what is in float32 are theirs. Raises
+    ParityError where the error of the features, on the clips that the stages were measured on, is above int8's
+    tolerance. `from_whole` in the manifest is their error from the int8 features of the whole clip.
     """
     stream = manifest["stream"]
     for tower in (name for name in stages if name in TOWERS):
         name, stage = stream_stage(tower), stages[tower]
         entry = stream["stages"][name]
-        calibrated = carry(stage.plan, onnx.load(str(folder / f"{name}.float32.onnx")))
+        plans = {
+            "onnx": carry(stage.plan, onnx.load(str(folder / f"{name}.float32.onnx"))),
+            "openvino": carry(stage.plan, _with_3d(tower, network, stage.measured[0])),
+        }
         found: dict[str, Any] = {"float32_layers": {}, "from_whole": {}}
         for form, backend in WRITTEN_FOR.items():
             report(f"{name} int8 {backend}")
             file = folder / int8_file(name, form)
             kept = [layer.replace(tower, name, 1) for layer in stage.kept[backend]]
-            onnx.save(insert(calibrated, set(calibrated.layers) - set(kept), UNSIGNED[backend]), str(file))
-            check_2d(name, file)
+            onnx.save(insert(plans[form], set(plans[form].layers) - set(kept), UNSIGNED[backend]), str(file))
+            if form == "onnx":
+                check_2d(name, file)
             operators = "operators" if form == "onnx" else f"operators_{form}"
             found[operators] = check_precision(name, file, "int8", len(kept))
             found["float32_layers"][form] = kept
@@ -55,6 +72,18 @@ def add_int8_stream(
             found["from_whole"][form] = max(stepped_errors(file, "int8", entry, stream, whole, backend))
             entry["files"].setdefault(form, {})["int8"] = file.name
         manifest["parity"]["int8"][name] = found
+
+
+def _with_3d(tower: str, network: InfDetNet, clip: Tensors) -> onnx.ModelProto:
+    """A tower's float32 steps with 3D operators, of which only the int8 ones made of them are kept."""
+    stage = build_tower_stream(tower, network, torch.float32, conv2d=False)
+    x = torch.from_numpy(next(value for name, value in clip.items() if name != "features"))
+    x = x[[frame % len(x) for frame in range(EXAMPLE_FRAMES)]]
+    spec = stream_spec(stage, network, stage.first_states(x[:FRAMES_PER_SNIPPET]))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "steps.onnx"
+        write_steps(stream_stage(tower), stage, spec, x, file)
+        return onnx.load(str(file))
 
 
 def _whole(file: Path, backend: str, clips: Sequence[Tensors]) -> Sequence[Tensors]:

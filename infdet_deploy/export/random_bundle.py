@@ -53,7 +53,8 @@ def export_random(
 def _add_int8(path: Path, preset_name: str, on_progress: Callable[[int, int, str], None] | None) -> None:
     """int8 stages beside the float32 ones: every layer that can be, judged by nothing, since the weights are random."""
     bundle = load_bundle(path)
-    specs = {n: spec for n, spec in stage_specs(random_network(preset(preset_name))).items() if n in bundle.stages}
+    network = random_network(preset(preset_name))
+    specs = {n: spec for n, spec in stage_specs(network).items() if n in bundle.stages}
     runners = {name: open_bundle_stage(bundle, name, "openvino", "float32") for name in specs}
     feeds = stage_tensors(runners, [sample_frames(CLIP_FRAMES, bundle.size, seed=s) for s in range(CLIPS)])
     for runner in runners.values():
@@ -82,7 +83,7 @@ def _add_int8(path: Path, preset_name: str, on_progress: Callable[[int, int, str
                 towers[name] = Int8Stage(calibrated, (), feeds[name], {backend: [] for backend in WRITTEN_FOR.values()})
         if bundle.stream is not None:
             manifest["parity"]["int8"] = {}
-            add_int8_stream(folder, manifest, towers, lambda what: None)
+            add_int8_stream(folder, manifest, network, towers, lambda what: None)
         manifest["int8"] = {
             "calibration": "seeded random frames and weights: for measuring speed only, accuracy was not judged",
             "calibration_frames": CLIPS * CLIP_FRAMES,

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from infdet_deploy.export.conv2d import Mixed2d, Tower2d
-from infdet_deploy.export.stages import StageSpec, TensorSpec, build_stage
+from infdet_deploy.export.conv3d_steps import Tower3d
+from infdet_deploy.export.stages import FoldedTower, StageSpec, TensorSpec, build_stage
 from infdet_deploy.model.i3d import ENDPOINTS, POOLS
 from infdet_deploy.model.network import InfDetNet
 
@@ -105,13 +106,23 @@ class Step:
         return seen
 
     def taps(self, layer: str, x: Tensor, kernel: int, stride: int = 1, outside: float = 0.0) -> list[Tensor]:
-        at = self.plan.layers[layer]
         # States are zero where a clip begins, so they hold how far a value is from what lies outside.
         x = x - outside if outside else x
-        seen = self._seen(layer, x * self.mask(at.rate, at.lag).to(x.dtype))
+        seen = self._inside(layer, x)
         seen = seen + outside if outside else seen
         # As in `temporal_taps`, ends counted from the back are constants in the graph.
-        return [seen[tap : tap + 1 - stride - at.kept or None : stride] for tap in range(kernel)]
+        kept = self.plan.layers[layer].kept
+        return [seen[tap : tap + 1 - stride - kept or None : stride] for tap in range(kernel)]
+
+    def around(self, layer: str, x: Tensor, kernel: int, stride: int = 1) -> Tensor:
+        """All that a kernel has to move over to give this step's outputs, [T + kernel − stride, C, H, W]."""
+        seen, too_early = self._inside(layer, x), self.plan.layers[layer].kept - (kernel - stride)
+        return seen[: -too_early or None]
+
+    def _inside(self, layer: str, x: Tensor) -> Tensor:
+        """x, with zeros for what lies outside the clip, after the inputs kept."""
+        at = self.plan.layers[layer]
+        return self._seen(layer, x * self.mask(at.rate, at.lag).to(x.dtype))
 
     def level(self, layer: str, x: Tensor) -> Tensor:
         return self._seen(layer, x)[: -self.plan.layers[layer].kept]
@@ -175,12 +186,17 @@ class FlowTowerStream(TowerStream):
 
 
 def build_tower_stream(
-    tower: str, network: InfDetNet, dtype: torch.dtype, begins: Mapping[str, str] = {}
+    tower: str, network: InfDetNet, dtype: torch.dtype, begins: Mapping[str, str] = {}, conv2d: bool = True
 ) -> TowerStream:
-    """A network's `infrared_tower` or `flow_tower` as steps, in eval mode; dtype and begins as for `build_stage`."""
-    stage = build_stage(tower, network, dtype, begins, conv2d=True)
-    assert isinstance(stage.tower, Tower2d)
-    steps = (InfraredTowerStream if tower == "infrared_tower" else FlowTowerStream)(stage.tower)
+    """A network's `infrared_tower` or `flow_tower` as steps, in eval mode; dtype and begins as for `build_stage`.
+
+    conv2d: without 3D operators.
+    """
+    stage = build_stage(tower, network, dtype, begins, conv2d)
+    whole = stage.tower
+    assert isinstance(whole, FoldedTower | Tower2d)
+    layers = whole if isinstance(whole, Tower2d) else Tower3d(whole)
+    steps = (InfraredTowerStream if tower == "infrared_tower" else FlowTowerStream)(layers)
     return steps.eval().requires_grad_(False)
 
 

@@ -13,7 +13,7 @@ import torch
 from infdet_deploy.agreement import compare
 from infdet_deploy.export.checking import worst_error
 from infdet_deploy.export.onnx import check_2d, check_precision, export_onnx
-from infdet_deploy.export.stages import float32_operators
+from infdet_deploy.export.stages import StageSpec, float32_operators
 from infdet_deploy.export.stream import TowerStream, build_tower_stream, stream_spec
 from infdet_deploy.model.i3d import ENDPOINTS
 from infdet_deploy.model.network import InfDetNet
@@ -55,7 +55,7 @@ def add_stream(
             report(f"{name} {precision} onnx")
             stage = build_tower_stream(tower, network, getattr(torch, precision), begins[precision])
             file = folder / f"{name}.{precision}.onnx"
-            export_onnx(name, stage, spec, (x, torch.ones(first.plan.history + len(x)), states), file)
+            write_steps(name, stage, spec, x, file)
             check_2d(name, file)
             kept = float32_operators(tower, network, begins[precision])
             operators = check_precision(name, file, precision, kept)
@@ -66,6 +66,12 @@ def add_stream(
             manifest["parity"][precision][name] = {"operators": operators, "onnx": error} | before
             entry["files"]["onnx"][precision] = file.name
     manifest["stream"] = stream
+
+
+def write_steps(name: str, stage: TowerStream, spec: StageSpec, x: torch.Tensor, file: Path) -> None:
+    """A tower as steps as ONNX, for steps of any length; x: `EXAMPLE_FRAMES` of what it takes beside its states."""
+    states = stage.first_states(x[:FRAMES_PER_SNIPPET])
+    export_onnx(name, stage, spec, (x, torch.ones(stage.plan.history + len(x)), states), file)
 
 
 def numbers(stage: TowerStream) -> dict[str, int]:

@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 from infdet_deploy.agreement import compare
 from infdet_deploy.errors import BundleError, InfdetError, ParityError, UsageError
 from infdet_deploy.export.bundle import eager_tensors
+from infdet_deploy.export.stream import build_tower_stream
 from infdet_deploy.export.stream_bundle import add_stream
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
@@ -114,6 +115,27 @@ def test_what_a_stream_refuses(bundle, tiny_bundle):
         StreamModel(bundle, step_frames=12)
     with pytest.raises(UsageError, match="torchscript does not run the towers as steps"):
         StreamModel(bundle, "torchscript")
+
+
+@pytest.mark.parametrize("tower", ["infrared_tower", "flow_tower"])
+def test_steps_with_3d_operators_are_the_same(network, tower):
+    flat, deep = (build_tower_stream(tower, network, torch.float32, conv2d=conv2d) for conv2d in (True, False))
+    x = torch.from_numpy(sample_frames(96, 64, seed=4))
+    if tower == "flow_tower":
+        x = torch.randn(96, network.config.flow_channels, 16, 16, generator=torch.Generator().manual_seed(4)).tanh()
+    states = twins = flat.first_states(x[:8])
+    positions = torch.arange(-flat.plan.history, 96)
+    inside = ((positions >= 0) & (positions < 84)).float()  # the clip ends within the last step
+    at, ours, theirs = 0, [], []
+    for frames in (8, 32, 24, 32):
+        mask = inside[at : at + flat.plan.history + frames]
+        rows, states = flat(x[at : at + frames], mask, states)
+        twin_rows, twins = deep(x[at : at + frames], mask, twins)
+        ours.append(rows)
+        theirs.append(twin_rows)
+        at += frames
+    for one, other in ((torch.cat(ours), torch.cat(theirs)), *zip(states, twins, strict=True)):
+        assert compare(other.numpy(), one.numpy()).relative_l2 <= 1e-5
 
 
 def test_a_wrong_step_is_not_exported(bundle, network, tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from infdet_deploy.export.int8 import plan
 from infdet_deploy.export.int8_stream import add_int8_stream
 from infdet_deploy.export.sensitivity import Int8Stage
 from infdet_deploy.export.stream_bundle import add_stream
+from infdet_deploy.model.i3d import MIXED
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.runtime.bundle import Bundle, load_bundle
@@ -84,6 +85,21 @@ def test_int8_steps_are_the_int8_tower(int8):
     assert max(entry["from_whole"].values()) <= 1e-2
 
 
+def test_only_openvinos_int8_steps_have_3d_operators(int8):
+    convolutions = {}
+    for form in ("onnx", "openvino"):
+        graph = onnx.load(str(int8.stage_file(STEPS, "int8", form))).graph
+        ranks = {i.name: len(i.dims) for i in graph.initializer}
+        weights = {node.output[0]: ranks[node.input[0]] for node in graph.node if node.name.endswith("DequantizeLinear")
+                   and node.input[0] in ranks} | ranks  # fmt: skip
+        convolutions[form] = {n.name: weights[n.input[1]] for n in graph.node if n.op_type == "Conv"}
+    over_time = [f"{block}/{branch}" for block in MIXED for branch in ("b1b", "b2b")]
+    expected = {f"{STEPS}/{layer}/Conv" for layer in ("Conv3d_2c_3x3", *over_time)}
+    assert {name for name, rank in convolutions["openvino"].items() if rank == 5} == expected
+    assert set(convolutions["onnx"].values()) == {4}
+    assert list(convolutions["onnx"]) == list(convolutions["openvino"])  # what stays in float32 goes by these names
+
+
 def test_int8_steps_that_are_wrong_are_refused(int8, tmp_path, clips):
     for name in (f"{STEPS}.float32.onnx", f"{TOWER}.int8.onnx", f"{TOWER}.int8.openvino.onnx"):
         shutil.copy(int8.path / name, tmp_path)
@@ -93,7 +109,7 @@ def test_int8_steps_that_are_wrong_are_refused(int8, tmp_path, clips):
     stage = Int8Stage(wrong, (), [check[TOWER] for check in clips[1]], {"onnxruntime": [], "openvino": []})
     manifest = json.loads(json.dumps(int8.manifest))
     with pytest.raises(ParityError, match=f"{STEPS} int8: relative L2 .* on onnxruntime, allowed 5e-02"):
-        add_int8_stream(tmp_path, manifest, {TOWER: stage}, lambda _: None)
+        add_int8_stream(tmp_path, manifest, clips[0], {TOWER: stage}, lambda _: None)
 
 
 def test_tensorrt_rtx_builds_the_signed_steps(int8):

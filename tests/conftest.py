@@ -75,18 +75,24 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_network) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stream_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network's bundle that holds its towers as steps too, in float32. Not to be changed."""
+def stream_network():
+    """The network of `stream_bundle`. Not to be changed."""
     pytest.importorskip("torch")
     import dataclasses
 
-    from infdet_deploy.export.bundle import export_bundle
     from infdet_deploy.model.presets import preset
     from infdet_deploy.model.weights import random_network
 
-    network = random_network(dataclasses.replace(preset("tiny"), channel_divisor=8), seed=5)
+    return random_network(dataclasses.replace(preset("tiny"), channel_divisor=8), seed=5)
+
+
+@pytest.fixture(scope="session")
+def stream_bundle(tmp_path_factory: pytest.TempPathFactory, stream_network) -> Path:
+    """A small network's bundle that holds its towers as steps too, in float32. Not to be changed."""
+    from infdet_deploy.export.bundle import export_bundle
+
     wanted = {"precisions": ("float32",), "formats": ("onnx",), "include_weights": False, "stream": True}
-    return made_once(tmp_path_factory, "stream.infdet", lambda out: export_bundle(network, out, **wanted))
+    return made_once(tmp_path_factory, "stream.infdet", lambda out: export_bundle(stream_network, out, **wanted))
 
 
 # A layer that the towers of `int8_stream_bundle` have in float32 for ONNX Runtime, as any may be.

@@ -91,18 +91,20 @@ def max_pool(
     return reduce(torch.maximum, time.taps(layer, x, kernel[0], stride[0])) if kernel[0] > 1 else x
 
 
+Pool = Callable[..., Tensor]  # called as `max_pool`
+
+
 class Mixed2d(nn.Module):
-    """Inception block [T, C, H, W] → [T, D, H, W]. unit, pool: what looks at neighbours in time."""
+    """Inception block [T, C, H, W] → [T, D, H, W]; unit, pool: as of `Tower2d`."""
 
-    unit: type[nn.Module] = Unit2d
-    pool: Callable[..., Tensor] = staticmethod(max_pool)
-
-    def __init__(self, block: "FoldedMixed", layer: str = "") -> None:
+    def __init__(
+        self, block: "FoldedMixed", layer: str = "", unit: type[nn.Module] = Unit2d, pool: Pool = max_pool
+    ) -> None:
         super().__init__()
-        self.layer = layer
+        self.layer, self.pool = layer, pool
         self.b0 = Unit2d(block.b0)
-        self.b1a, self.b1b = Unit2d(block.b1a), self.unit(block.b1b, f"{layer}.b1b")
-        self.b2a, self.b2b = Unit2d(block.b2a), self.unit(block.b2b, f"{layer}.b2b")
+        self.b1a, self.b1b = Unit2d(block.b1a), unit(block.b1b, f"{layer}.b1b")
+        self.b2a, self.b2b = Unit2d(block.b2a), unit(block.b2b, f"{layer}.b2b")
         self.b3b = Unit2d(block.b3b)
 
     def forward(self, x: Tensor, time: Time = WHOLE_CLIP) -> Tensor:
@@ -115,21 +117,17 @@ class Mixed2d(nn.Module):
 class Tower2d(nn.Module):
     """A folded tower's twin: [T, C, S, S] float32 → features [T', d] float32, with the same `dtype` and `begin`.
 
-    unit, mixed, pool: what looks at neighbours in time.
+    unit, pool: the convolutions and pools that look at neighbours in time.
     """
 
-    unit: type[nn.Module] = Unit2d
-    mixed = Mixed2d
-    pool: Callable[..., Tensor] = staticmethod(max_pool)
-
-    def __init__(self, tower: "FoldedTower") -> None:
+    def __init__(self, tower: "FoldedTower", unit: type[nn.Module] = Unit2d, pool: Pool = max_pool) -> None:
         super().__init__()
-        self.dtype, self.begin = tower.dtype, tower.begin
+        self.dtype, self.begin, self.pool = tower.dtype, tower.begin, pool
         for name, child in tower.named_children():
             if name.startswith("Mixed"):
-                child = self.mixed(child, name)  # type: ignore[arg-type]
+                child = Mixed2d(child, name, unit, pool)  # type: ignore[arg-type]
             elif name == "Conv3d_2c_3x3":  # those before it are 2D as they come
-                child = self.unit(child, name)
+                child = unit(child, name)
             self.add_module(name, child)
 
     def forward(self, x: Tensor, time: Time = WHOLE_CLIP) -> Tensor:

@@ -1,7 +1,8 @@
-"""The towers as steps with 3D operators, for a backend that has them: no copies of a layer's input shifted by a frame.
+"""Steps with 3D operators, for a backend that has them: convolutions and pools without shifted copies of their input.
 
-All is as in `conv2d.py`, but a layer that looks at its neighbours in time is a 3D one, without padding in time, over
-the inputs kept from earlier steps and the new ones in one piece.
+In `conv2d.py`'s towers they stand in the place of those that look at their neighbours in time, and move, without
+padding in time, over the inputs kept from earlier steps and the new ones in one piece. The stem, which takes its frames
+as channels, stays as it is.
 """
 
 from typing import TYPE_CHECKING, Protocol
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infdet_deploy.export.conv2d import Mixed2d, Time, Tower2d
+from infdet_deploy.export.conv2d import Time
 
 if TYPE_CHECKING:
     from infdet_deploy.export.stages import FoldedUnit
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 class TimeInOnePiece(Time, Protocol):
     """A `Time` that can give neighbouring frames in one piece too."""
 
-    def around(self, layer: str, x: Tensor, kernel: int, stride: int = 1) -> Tensor:
-        """All that a kernel has to move over to give one output for each of x's frames, or for every `stride`-th."""
+    def around(self, layer: str, x: Tensor) -> Tensor:
+        """All that a layer's kernel moves over to give its outputs for x, one for each `stride` frames."""
 
 
-class Unit3d(nn.Module):
+class UnitStep3d(nn.Module):
     """Convolution over k frames, [T, C, H, W] → [T, D, H, W], with its BatchNorm folded in, ReLU."""
 
     def __init__(self, unit: "FoldedUnit", layer: str) -> None:
@@ -31,12 +32,11 @@ class Unit3d(nn.Module):
         self.kernel, self.stride = unit.weight.shape[2], 1
 
     def forward(self, x: Tensor, time: TimeInOnePiece) -> Tensor:
-        x = clip_of(time.around(self.layer, x, self.kernel))
-        space = self.kernel // 2
+        x, space = clip_of(time.around(self.layer, x)), self.kernel // 2
         return frames_of(F.relu(F.conv3d(x, self.weight, self.bias, padding=(0, space, space))))
 
 
-def max_pool_3d(
+def max_pool_step_3d(
     x: Tensor,
     kernel: tuple[int, int, int],
     stride: tuple[int, int, int],
@@ -49,20 +49,8 @@ def max_pool_3d(
     x = F.max_pool2d(x, kernel[1:], stride[1:], padding, ceil_mode=True)
     if kernel[0] == 1:
         return x
-    x = clip_of(time.around(layer, x, kernel[0], stride[0]))
+    x = clip_of(time.around(layer, x))
     return frames_of(F.max_pool3d(x, (kernel[0], 1, 1), (stride[0], 1, 1)))
-
-
-class Mixed3d(Mixed2d):
-    """Inception block [T, C, H, W] → [T, D, H, W]."""
-
-    unit, pool = Unit3d, staticmethod(max_pool_3d)
-
-
-class Tower3d(Tower2d):
-    """A folded tower's twin as `Tower2d`, for steps alone."""
-
-    unit, mixed, pool = Unit3d, Mixed3d, staticmethod(max_pool_3d)
 
 
 def clip_of(frames: Tensor) -> Tensor:

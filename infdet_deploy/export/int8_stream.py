@@ -1,7 +1,7 @@
 """The towers as steps in int8: what the whole towers have in int8, with their scales.
 
-OpenVINO's have 3D operators (`conv3d_steps.py`): it copies a layer's shifted inputs one by one, and in int8, where the
-products are soon done, slow memory makes that a tenth of the time.
+OpenVINO's have 3D operators (`conv3d_steps.py`), in a bundle that may have them: it copies a layer's shifted inputs one
+by one, and in int8, where the products are soon done, slow memory makes that a tenth of the time.
 """
 
 import tempfile
@@ -20,11 +20,10 @@ from infdet_deploy.export.int8_bundle import WRITTEN_FOR, int8_file
 from infdet_deploy.export.onnx import check_2d, check_precision
 from infdet_deploy.export.sensitivity import UNSIGNED, Int8Stage
 from infdet_deploy.export.stream import build_tower_stream, stream_spec
-from infdet_deploy.export.stream_bundle import EXAMPLE_FRAMES, stepped_errors, write_steps
+from infdet_deploy.export.stream_bundle import stepped_errors, write_steps
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.runtime.backends.base import open_stage
 from infdet_deploy.runtime.bundle import TOWERS, stream_stage
-from infdet_deploy.snippets import FRAMES_PER_SNIPPET
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -47,17 +46,16 @@ def add_int8_stream(
     for tower in (name for name in stages if name in TOWERS):
         name, stage = stream_stage(tower), stages[tower]
         entry = stream["stages"][name]
-        plans = {
-            "onnx": carry(stage.plan, onnx.load(str(folder / f"{name}.float32.onnx"))),
-            "openvino": carry(stage.plan, _with_3d(tower, network, stage.measured[0])),
-        }
+        flat = onnx.load(str(folder / f"{name}.float32.onnx"))
+        openvinos = steps_in_3d(folder, tower, network) if manifest["operators"] == "3d" else flat
+        plans = {"onnx": carry(stage.plan, flat), "openvino": carry(stage.plan, openvinos)}
         found: dict[str, Any] = {"float32_layers": {}, "from_whole": {}}
         for form, backend in WRITTEN_FOR.items():
             report(f"{name} int8 {backend}")
             file = folder / int8_file(name, form)
             kept = [layer.replace(tower, name, 1) for layer in stage.kept[backend]]
             onnx.save(insert(plans[form], set(plans[form].layers) - set(kept), UNSIGNED[backend]), str(file))
-            if form == "onnx":
+            if form == "onnx" or openvinos is flat:
                 check_2d(name, file)
             operators = "operators" if form == "onnx" else f"operators_{form}"
             found[operators] = check_precision(name, file, "int8", len(kept))
@@ -74,15 +72,12 @@ def add_int8_stream(
         manifest["parity"]["int8"][name] = found
 
 
-def _with_3d(tower: str, network: InfDetNet, clip: Tensors) -> onnx.ModelProto:
-    """A tower's float32 steps with 3D operators, of which only the int8 ones made of them are kept."""
-    stage = build_tower_stream(tower, network, torch.float32, conv2d=False)
-    x = torch.from_numpy(next(value for name, value in clip.items() if name != "features"))
-    x = x[[frame % len(x) for frame in range(EXAMPLE_FRAMES)]]
-    spec = stream_spec(stage, network, stage.first_states(x[:FRAMES_PER_SNIPPET]))
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "steps.onnx"
-        write_steps(stream_stage(tower), stage, spec, x, file)
+def steps_in_3d(folder: Path, tower: str, network: InfDetNet) -> onnx.ModelProto:
+    """A tower's float32 steps with 3D operators. No file of them stays in `folder`."""
+    stage = build_tower_stream(tower, network, torch.float32, in_3d=True)
+    with tempfile.TemporaryDirectory(dir=folder) as passing:
+        file = Path(passing) / "steps.onnx"
+        write_steps(stream_stage(tower), stage, stream_spec(stage, network), file)
         return onnx.load(str(file))
 
 

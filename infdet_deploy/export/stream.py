@@ -3,7 +3,8 @@
 A step brings 8n frames. A layer that looks at its neighbours in time answers as far as it has seen what comes after,
 which puts every layer a little behind the one before it, and keeps its last inputs for the next step: its state. The
 whole clip has zeros around it in every layer, and not what a layer makes of zero frames; so each of these layers takes
-as zero what lies outside the clip, as the input `inside` says. Modules and weights are those of `conv2d.py`.
+as zero what lies outside the clip, as the input `inside` says. Modules and weights are those of `conv2d.py`; where 3D
+operators are wanted, `conv3d_steps.py` has them.
 """
 
 from collections.abc import Mapping
@@ -13,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from infdet_deploy.export.conv2d import Mixed2d, Tower2d
-from infdet_deploy.export.conv3d_steps import Tower3d
+from infdet_deploy.export.conv3d_steps import UnitStep3d, max_pool_step_3d
 from infdet_deploy.export.stages import FoldedTower, StageSpec, TensorSpec, build_stage
 from infdet_deploy.model.i3d import ENDPOINTS, POOLS
 from infdet_deploy.model.network import InfDetNet
+from infdet_deploy.snippets import FRAMES_PER_SNIPPET
 
 
 @dataclass(frozen=True)
@@ -108,18 +110,13 @@ class Step:
     def taps(self, layer: str, x: Tensor, kernel: int, stride: int = 1, outside: float = 0.0) -> list[Tensor]:
         # States are zero where a clip begins, so they hold how far a value is from what lies outside.
         x = x - outside if outside else x
-        seen = self._inside(layer, x)
+        seen = self.around(layer, x)
         seen = seen + outside if outside else seen
         # As in `temporal_taps`, ends counted from the back are constants in the graph.
         kept = self.plan.layers[layer].kept
         return [seen[tap : tap + 1 - stride - kept or None : stride] for tap in range(kernel)]
 
-    def around(self, layer: str, x: Tensor, kernel: int, stride: int = 1) -> Tensor:
-        """All that a kernel has to move over to give this step's outputs, [T + kernel − stride, C, H, W]."""
-        seen, too_early = self._inside(layer, x), self.plan.layers[layer].kept - (kernel - stride)
-        return seen[: -too_early or None]
-
-    def _inside(self, layer: str, x: Tensor) -> Tensor:
+    def around(self, layer: str, x: Tensor) -> Tensor:
         """x, with zeros for what lies outside the clip, after the inputs kept."""
         at = self.plan.layers[layer]
         return self._seen(layer, x * self.mask(at.rate, at.lag).to(x.dtype))
@@ -186,29 +183,33 @@ class FlowTowerStream(TowerStream):
 
 
 def build_tower_stream(
-    tower: str, network: InfDetNet, dtype: torch.dtype, begins: Mapping[str, str] = {}, conv2d: bool = True
+    tower: str, network: InfDetNet, dtype: torch.dtype, begins: Mapping[str, str] = {}, in_3d: bool = False
 ) -> TowerStream:
     """A network's `infrared_tower` or `flow_tower` as steps, in eval mode; dtype and begins as for `build_stage`.
 
-    conv2d: without 3D operators.
+    in_3d: with the 3D operators of `conv3d_steps.py`.
     """
-    stage = build_stage(tower, network, dtype, begins, conv2d)
-    whole = stage.tower
-    assert isinstance(whole, FoldedTower | Tower2d)
-    layers = whole if isinstance(whole, Tower2d) else Tower3d(whole)
+    folded = build_stage(tower, network, dtype, begins).tower
+    assert isinstance(folded, FoldedTower)
+    layers = Tower2d(folded, UnitStep3d, max_pool_step_3d) if in_3d else Tower2d(folded)
     steps = (InfraredTowerStream if tower == "infrared_tower" else FlowTowerStream)(layers)
     return steps.eval().requires_grad_(False)
 
 
-def stream_spec(stage: TowerStream, network: InfDetNet, states: tuple[Tensor, ...]) -> StageSpec:
+def stream_spec(stage: TowerStream, network: InfDetNet) -> StageSpec:
     """The tensors of a tower as steps; 8n is the number of a step's frames, `next.NAME` the state that follows NAME."""
     config = network.config
     if isinstance(stage, InfraredTowerStream):
         x = TensorSpec("frames", "uint8", ("8n", config.size, config.size))
     else:
         x = TensorSpec("flow", "float32", ("8n", config.flow_channels, config.flow_size, config.flow_size))
-    named = zip(stage.state_names, states, strict=True)
+    named = zip(stage.state_names, stage.first_states(example(x, FRAMES_PER_SNIPPET)), strict=True)
     before = tuple(TensorSpec(name, "float32", tuple(state.shape)) for name, state in named)
     after = tuple(TensorSpec(f"next.{state.name}", state.dtype, state.shape) for state in before)
     inside = TensorSpec("inside", "float32", (f"8n+{stage.plan.history}",))
     return StageSpec((x, inside, *before), (TensorSpec("features", "float32", ("n", config.features)), *after))
+
+
+def example(tensor: TensorSpec, frames: int) -> Tensor:
+    """Zeros for an input whose first size varies."""
+    return torch.zeros(frames, *map(int, tensor.shape[1:]), dtype=getattr(torch, tensor.dtype))

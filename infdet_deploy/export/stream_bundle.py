@@ -14,7 +14,7 @@ from infdet_deploy.agreement import compare
 from infdet_deploy.export.checking import worst_error
 from infdet_deploy.export.onnx import check_2d, check_precision, export_onnx
 from infdet_deploy.export.stages import StageSpec, float32_operators
-from infdet_deploy.export.stream import TowerStream, build_tower_stream, stream_spec
+from infdet_deploy.export.stream import TowerStream, build_tower_stream, example, stream_spec
 from infdet_deploy.model.i3d import ENDPOINTS
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.runtime.backends.base import open_stage
@@ -45,17 +45,15 @@ def add_stream(
     for tower in (stage for stage in manifest["stages"] if stage in TOWERS):
         name, first = stream_stage(tower), build_tower_stream(tower, network, torch.float32)
         clips = [check[tower] for check in checks]
-        x = torch.from_numpy(next(value for name, value in clips[-1].items() if name != "features")[:EXAMPLE_FRAMES])
-        states = first.first_states(x[:FRAMES_PER_SNIPPET])  # float32 in every precision
-        spec = stream_spec(first, network, states)
+        spec = stream_spec(first, network)  # states are float32 in every precision
         stream |= numbers(first)
-        stream["state_bytes"][name] = sum(4 * prod(state.shape) for state in states)
+        stream["state_bytes"][name] = sum(4 * prod(map(int, state.shape)) for state in spec.inputs[2:])
         entry = stream["stages"][name] = {**dataclasses.asdict(spec), "files": {"onnx": {}}}
         for precision in begins:
             report(f"{name} {precision} onnx")
             stage = build_tower_stream(tower, network, getattr(torch, precision), begins[precision])
             file = folder / f"{name}.{precision}.onnx"
-            write_steps(name, stage, spec, x, file)
+            write_steps(name, stage, spec, file)
             check_2d(name, file)
             kept = float32_operators(tower, network, begins[precision])
             operators = check_precision(name, file, precision, kept)
@@ -68,10 +66,11 @@ def add_stream(
     manifest["stream"] = stream
 
 
-def write_steps(name: str, stage: TowerStream, spec: StageSpec, x: torch.Tensor, file: Path) -> None:
-    """A tower as steps as ONNX, for steps of any length; x: `EXAMPLE_FRAMES` of what it takes beside its states."""
-    states = stage.first_states(x[:FRAMES_PER_SNIPPET])
-    export_onnx(name, stage, spec, (x, torch.ones(stage.plan.history + len(x)), states), file)
+def write_steps(name: str, stage: TowerStream, spec: StageSpec, file: Path) -> None:
+    """A tower as steps as ONNX, for steps of any length."""
+    x, inside, *states = spec.inputs
+    tensors = (example(x, EXAMPLE_FRAMES), example(inside, EXAMPLE_FRAMES + stage.plan.history))
+    export_onnx(name, stage, spec, (*tensors, tuple(torch.zeros(*map(int, s.shape)) for s in states)), file)
 
 
 def numbers(stage: TowerStream) -> dict[str, int]:

@@ -8,14 +8,16 @@ from infdet_deploy.export.bundle import seal
 from infdet_deploy.export.calibration import stage_tensors
 from infdet_deploy.export.int8 import Plan, carry, insert, plan
 from infdet_deploy.export.int8_bundle import int8_file
+from infdet_deploy.export.int8_stream import steps_in_3d
+from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.runtime.bundle import load_bundle, stream_stage
 from infdet_deploy.runtime.compiled import open_bundle_stage
 from infdet_deploy.runtime.manifest import MANIFEST
 from infdet_deploy.video.sample import sample_frames
 
 
-def add_int8(path: Path) -> None:
-    """Complete the bundle at `path`, which holds its towers as steps too, with int8 for OpenVINO."""
+def add_int8(path: Path, network: InfDetNet) -> None:
+    """Complete the network's bundle at `path`, which holds its towers as steps too, with int8 for OpenVINO."""
     bundle = load_bundle(path)
     runners = {name: open_bundle_stage(bundle, name, "openvino", "float32") for name in bundle.stages}
     seen = stage_tensors(runners, [sample_frames(24, bundle.size, seed=s) for s in (0, 1)])
@@ -28,13 +30,9 @@ def add_int8(path: Path) -> None:
         files["openvino"] = {"int8": int8_file(name, "openvino")}
 
     for name in bundle.stages:
-        whole = plan(_float32(path, name), seen[name])
+        whole = plan(onnx.load(str(path / f"{name}.float32.onnx")), seen[name])
         write(whole, name, manifest["stages"][name]["files"])
         if (steps := stream_stage(name)) in manifest["stream"]["stages"]:
-            write(carry(whole, _float32(path, steps)), steps, manifest["stream"]["stages"][steps]["files"])
+            write(carry(whole, steps_in_3d(path, name, network)), steps, manifest["stream"]["stages"][steps]["files"])
     (path / MANIFEST).unlink()  # not one of the files that it lists
     seal(path, manifest)
-
-
-def _float32(path: Path, name: str) -> onnx.ModelProto:
-    return onnx.load(str(path / f"{name}.float32.onnx"))

@@ -23,12 +23,12 @@ RECORDING = Path(__file__).parents[3] / "shared" / "data" / "thermal" / "lepton_
 
 
 @pytest.fixture(scope="module")
-def stepped(tmp_path_factory, stream_bundle):
+def stepped(tmp_path_factory, stream_bundle, stream_network):
     """A small network's bundle in float32 and int8, its towers also as steps; tests change its rule."""
     from tests.cpp.int8_bundle import add_int8
 
     path = Path(shutil.copytree(stream_bundle, tmp_path_factory.mktemp("stepped") / "stepped.infdet"))
-    add_int8(path)
+    add_int8(path, stream_network)
     return path
 
 

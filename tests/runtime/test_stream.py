@@ -12,19 +12,12 @@ from infdet_deploy.errors import BundleError, InfdetError, ParityError, UsageErr
 from infdet_deploy.export.bundle import eager_tensors
 from infdet_deploy.export.stream import build_tower_stream
 from infdet_deploy.export.stream_bundle import add_stream
-from infdet_deploy.model.presets import preset
-from infdet_deploy.model.weights import random_network
 from infdet_deploy.runtime.bundle import load_bundle
 from infdet_deploy.runtime.pipeline import Detector
 from infdet_deploy.runtime.stream import StreamModel
 from infdet_deploy.snippets import feature_length
 from infdet_deploy.video.sample import sample_frames
 from tests.engines.judge import built_for_rtx
-
-
-@pytest.fixture(scope="module")
-def network():
-    return random_network(dataclasses.replace(preset("tiny"), channel_divisor=8), seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +111,11 @@ def test_what_a_stream_refuses(bundle, tiny_bundle):
 
 
 @pytest.mark.parametrize("tower", ["infrared_tower", "flow_tower"])
-def test_steps_with_3d_operators_are_the_same(network, tower):
-    flat, deep = (build_tower_stream(tower, network, torch.float32, conv2d=conv2d) for conv2d in (True, False))
+def test_steps_with_3d_operators_are_the_same(stream_network, tower):
+    flat, deep = (build_tower_stream(tower, stream_network, torch.float32, in_3d=in_3d) for in_3d in (False, True))
     x = torch.from_numpy(sample_frames(96, 64, seed=4))
     if tower == "flow_tower":
-        x = torch.randn(96, network.config.flow_channels, 16, 16, generator=torch.Generator().manual_seed(4)).tanh()
+        x = torch.randn(96, 3, 16, 16, generator=torch.Generator().manual_seed(4)).tanh()
     states = twins = flat.first_states(x[:8])
     positions = torch.arange(-flat.plan.history, 96)
     inside = ((positions >= 0) & (positions < 84)).float()  # the clip ends within the last step
@@ -138,7 +131,7 @@ def test_steps_with_3d_operators_are_the_same(network, tower):
         assert compare(other.numpy(), one.numpy()).relative_l2 <= 1e-5
 
 
-def test_a_wrong_step_is_not_exported(bundle, network, tmp_path, monkeypatch):
+def test_a_wrong_step_is_not_exported(bundle, stream_network, tmp_path, monkeypatch):
     """Without its masks a layer sees beyond the clip's ends what other layers made of nothing."""
     onnx = pytest.importorskip("onnx")
 
@@ -155,10 +148,10 @@ def test_a_wrong_step_is_not_exported(bundle, network, tmp_path, monkeypatch):
 
     tower = "infrared_tower"
     manifest = {"stages": {tower: {}}, "parity": {"float32": {}}}
-    clips = [eager_tensors(network, sample_frames(20, 64))]
+    clips = [eager_tensors(stream_network, sample_frames(20, 64))]
     monkeypatch.setattr("infdet_deploy.export.stream_bundle.export_onnx", without_masks)
     with pytest.raises(ParityError, match=r"infrared_tower_stream float32.*relative L2"):
-        add_stream(tmp_path, manifest, network, {"float32": {}}, clips, lambda _: None)
+        add_stream(tmp_path, manifest, stream_network, {"float32": {}}, clips, lambda _: None)
     assert "stream" not in manifest
 
 

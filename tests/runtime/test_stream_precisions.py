@@ -16,6 +16,7 @@ from infdet_deploy.errors import ParityError
 from infdet_deploy.export.bundle import eager_tensors
 from infdet_deploy.export.int8 import plan
 from infdet_deploy.export.int8_stream import add_int8_stream
+from infdet_deploy.export.onnx import operators_3d
 from infdet_deploy.export.sensitivity import Int8Stage
 from infdet_deploy.export.stream_bundle import add_stream
 from infdet_deploy.model.i3d import MIXED
@@ -82,7 +83,8 @@ def test_int8_steps_are_the_int8_tower(int8):
     assert entry["float32_layers"] == {"onnx": [INT8_KEPT.replace(TOWER, STEPS)], "openvino": []}
     assert max(entry["onnx"], entry["openvino"]) <= 5e-2
     # the same scales: what is left are values that lie between two steps, which the two graphs round apart
-    assert max(entry["from_whole"].values()) <= 1e-2
+    assert entry["from_whole"]["onnx"] <= 1e-2
+    assert entry["from_whole"]["openvino"] <= 1e-6
 
 
 def test_only_openvinos_int8_steps_have_3d_operators(int8):
@@ -98,6 +100,18 @@ def test_only_openvinos_int8_steps_have_3d_operators(int8):
     assert {name for name, rank in convolutions["openvino"].items() if rank == 5} == expected
     assert set(convolutions["onnx"].values()) == {4}
     assert list(convolutions["onnx"]) == list(convolutions["openvino"])  # what stays in float32 goes by these names
+    assert {n.op_type for n in graph.node} & {"Max", "MaxPool"} == {"MaxPool"}  # nor a maximum of shifted copies
+
+
+def test_int8_steps_of_a_bundle_without_3d_operators_have_none(int8, tmp_path, clips):
+    for name in (f"{STEPS}.float32.onnx", f"{TOWER}.int8.onnx", f"{TOWER}.int8.openvino.onnx"):
+        shutil.copy(int8.path / name, tmp_path)
+    manifest = json.loads(json.dumps(int8.manifest)) | {"operators": "2d"}
+    seen = [{"frames": sample_frames(64, 64, seed=1)}]
+    calibrated = plan(onnx.load(str(int8.stage_file(TOWER, "float32"))), seen)
+    stage = Int8Stage(calibrated, (), [check[TOWER] for check in clips[1]], {"onnxruntime": [], "openvino": []})
+    add_int8_stream(tmp_path, manifest, clips[0], {TOWER: stage}, lambda _: None)
+    assert operators_3d(tmp_path / f"{STEPS}.int8.openvino.onnx") == []
 
 
 def test_int8_steps_that_are_wrong_are_refused(int8, tmp_path, clips):

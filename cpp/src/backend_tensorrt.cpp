@@ -1,4 +1,4 @@
-// TensorRT engines on an NVIDIA GPU, as `infdet-deploy build` keeps them beside the bundle; TensorRT 10.1 or later.
+// TensorRT engines on an NVIDIA GPU, as `infdet-deploy build` keeps them beside the bundle; TensorRT 10.3 or later.
 // A lane is what one call at a time runs in: a CUDA stream, a device buffer and a pinned buffer for every tensor, as long
 // as the engine's longest clip, and for every shape that came a CUDA graph. A stage has as many as threads ever ran at
 // once.

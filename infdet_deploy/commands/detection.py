@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from infdet_deploy.runtime.pipeline import Analysis, Detector
 
 FPS_FACTOR = 1.5  # a recording's frame rate may differ by this factor from the training clips' without a note
-# What is taken for a recording in a folder; a file that is named may have any ending.
+# What is taken for a recording in a folder, and TIFF of several pages; a file that is named may have any ending.
 SUFFIXES = (
     *(".3gp", ".asf", ".avi", ".cptv", ".flv", ".h264", ".h265", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".nut", ".ogv", ".ts", ".webm", ".wmv", ".y4m"),
@@ -59,8 +59,8 @@ def recordings(paths: list[Path]) -> list[Recording]:
             inside = sorted(one for one in path.rglob("*") if not _hidden(one.relative_to(path)) and _is_recording(one))
             if not inside:
                 raise UsageError(
-                    f"{path}: no recordings in this folder; expected videos ({' '.join(SUFFIXES)}) or folders of "
-                    "pictures; name files of other endings"
+                    f"{path}: no recordings in this folder; expected videos ({' '.join(SUFFIXES)}), TIFF stacks or "
+                    "folders of pictures; name files of other endings"
                 )
             found += [Recording(one, Path(f"{one.relative_to(path)}.json")) for one in inside]
         else:
@@ -73,13 +73,17 @@ def _hidden(path: Path) -> bool:
 
 
 def _is_recording(path: Path) -> bool:
-    return _pictures(path) if path.is_dir() else path.suffix.lower() in SUFFIXES
+    from infdet_deploy.video.images import is_stack
+
+    return _pictures(path) if path.is_dir() else path.suffix.lower() in SUFFIXES or is_stack(path)
 
 
 def _pictures(folder: Path) -> bool:
+    """Whether a folder is one recording: it holds pictures, and no recordings, which the pictures may belong to."""
     from infdet_deploy.video.images import picture_files
 
-    return bool(picture_files(folder))
+    files = (path for path in folder.iterdir() if path.is_file() and not _hidden(path.relative_to(folder)))
+    return bool(picture_files(folder)) and not any(map(_is_recording, files))
 
 
 def detect(settings: Settings, paths: list[Path], out: Path | None = None, jobs: int = 1) -> Iterator[Result]:

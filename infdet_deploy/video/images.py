@@ -1,6 +1,8 @@
 """A folder of numbered pictures as a clip."""
 
+import os
 import re
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from infdet_deploy.video.grey import grey
 from infdet_deploy.video.timing import Timing
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm")
+
+_BIG_TIFF = 43  # in place of 42, where offsets have 64 bits
 
 # First bytes, bytes that a whole file contains near its end (libav fills what is missing with grey), decoder.
 _SIGNATURES = (
@@ -70,6 +74,26 @@ def picture_files(path: Path) -> list[Path]:
         if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
     ]
     return sorted(files, key=lambda file: (_natural(file.name), file.name))
+
+
+def is_stack(file: Path) -> bool:
+    """Whether a file is a TIFF of several pages, which is a recording and no picture; False where it cannot be read."""
+    if file.suffix.lower() not in (".tif", ".tiff"):
+        return False
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(16)
+            order = {b"II": "<", b"MM": ">"}[head[:2]]
+            big = struct.unpack(order + "H", head[2:4])[0] == _BIG_TIFF
+            offset, count, entry = ("Q", "Q", 20) if big else ("I", "H", 12)
+            (first,) = struct.unpack_from(order + offset, head, 8 if big else 4)
+            stream.seek(first)
+            (entries,) = struct.unpack(order + count, stream.read(struct.calcsize(order + count)))
+            stream.seek(entries * entry, os.SEEK_CUR)
+            (following,) = struct.unpack(order + offset, stream.read(struct.calcsize(order + offset)))
+            return following != 0
+    except (OSError, KeyError, struct.error, OverflowError):
+        return False
 
 
 def read_picture(file: Path) -> NDArray[Any]:

@@ -5,7 +5,9 @@ import os
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import tifffile
 
 from infdet_deploy.commands import detection
 from infdet_deploy.commands.detection import Settings, detect, recordings
@@ -38,6 +40,28 @@ def test_which_recordings_a_folder_holds(folder):
     (folder / "empty").mkdir()
     with pytest.raises(UsageError, match="empty: no recordings in this folder"):
         recordings([folder / "empty"])
+
+
+def test_pictures_beside_recordings_belong_to_them(folder):
+    (folder / "a/preview.jpg").touch()
+    assert [one.path for one in recordings([folder / "a"])] == [folder / "a/night.mkv"]
+    assert [str(one.result) for one in recordings([folder])] == [
+        "a/night.mkv.json", "b/broken.mp4.json", "b/night.mkv.json"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_tiff_stacks_are_recordings_and_single_pages_pictures(tmp_path, bigtiff, byteorder):
+    pages = np.zeros((20, 8, 10), np.uint16)
+    (tmp_path / "stacks").mkdir()
+    (tmp_path / "singles").mkdir()
+    for name in ("1.tif", "2.TIFF"):
+        tifffile.imwrite(tmp_path / "stacks" / name, pages, bigtiff=bigtiff, byteorder=byteorder, metadata=None)
+        tifffile.imwrite(tmp_path / "singles" / name, pages[0], bigtiff=bigtiff, byteorder=byteorder, metadata=None)
+    (tmp_path / "stacks/cut.tif").write_bytes(b"II*\0")
+    found = [one.path for one in recordings([tmp_path])]
+    assert found == [tmp_path / "singles", tmp_path / "stacks/1.tif", tmp_path / "stacks/2.TIFF"]
 
 
 def test_finished_recordings_are_left_out(folder, tiny_bundle, tmp_path):

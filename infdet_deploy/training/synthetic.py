@@ -6,6 +6,7 @@ not tell the class, and everything comes from a seed.
 
 from collections.abc import Callable
 from fractions import Fraction
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from numpy.typing import NDArray
 from infdet_deploy.errors import UsageError
 from infdet_deploy.files import whole_folder, write_json
 from infdet_deploy.processes import in_processes
+from infdet_deploy.snippets import FRAMES_PER_SNIPPET
 from infdet_deploy.training.choreography import CLASSES, directed, schedule
 from infdet_deploy.training.figures import Figure, draw, joints
 from infdet_deploy.training.scenery import Sensor, background
 
-VERSION = "infdet-synthetic 1"
+VERSION = "infdet-synthetic 2"
 _SCALE = 2  # figures are drawn at twice the size and averaged, for edges at fractions of a pixel
 
 
@@ -41,7 +43,7 @@ def render_clip(
         raise UsageError(f"label is {label!r}, expected one of {', '.join(CLASSES)}")
     rows, columns = size
     duration_s, instances = schedule(rng, label, clip_s)
-    t = np.arange(round(duration_s * fps)) / fps
+    t = np.arange(frames_of(duration_s, clip_s, fps)) / fps
 
     stature_px = rng.uniform(0.48, 0.7) * rows
     ground_px = rng.uniform(0.9, 0.97) * rows
@@ -77,6 +79,17 @@ def render_clip(
         for instance in instances
     ]
     return frames, annotations
+
+
+def frames_of(duration_s: float, clip_s: tuple[float, float], fps: float) -> int:
+    """How many frames such a clip gets: the nearest multiple of 8 whose length lies within `clip_s`, if one does.
+
+    The published rule shifts what it finds in other clips by up to 7 frames (docs/detection.md), and these clips are to
+    tell networks apart.
+    """
+    shortest, longest = (seconds * fps / FRAMES_PER_SNIPPET for seconds in clip_s)
+    snippets = max(round(duration_s * fps / FRAMES_PER_SNIPPET), ceil(shortest))
+    return FRAMES_PER_SNIPPET * min(snippets, floor(longest))
 
 
 def _write_video(path: Path, frames: NDArray[np.uint8], fps: float) -> None:

@@ -13,7 +13,7 @@ pytest.importorskip("cv2")
 from infdet_deploy.errors import UsageError
 from infdet_deploy.training.choreography import CLASSES, schedule
 from infdet_deploy.training.figures import joints, pose
-from infdet_deploy.training.synthetic import render_clip, synthesise
+from infdet_deploy.training.synthetic import frames_of, render_clip, synthesise
 
 FPS = 25.0
 
@@ -128,7 +128,7 @@ def test_every_pose_rests_on_the_ground():
 
 def test_the_data_set_is_balanced_and_described(dataset):
     _, description, calls = dataset
-    assert description["version"] == "infdet-synthetic 1"
+    assert description["version"] == "infdet-synthetic 2"
     assert description["classes"] == list(CLASSES)
     assert calls == [(n, 12) for n in range(1, 13)]
     clips = Counter()
@@ -140,7 +140,16 @@ def test_the_data_set_is_balanced_and_described(dataset):
             assert annotation["label"] in CLASSES
             assert 0 < start_s < end_s - 0.4
             assert end_s <= entry["duration"]
+        assert round(entry["duration"] * FPS) % 8 == 0
     assert clips == {(label, subset): n for label in CLASSES for subset, n in (("training", 3), ("testing", 1))}
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "clip_s", "frames"),
+    [(14.1, (14.0, 20.0), 256), (17.0, (14.0, 20.0), 304), (20.0, (14.0, 20.0), 360), (10.0, (10.0, 10.0), 176)],
+)
+def test_clips_are_whole_snippets_long(duration_s, clip_s, frames):
+    assert frames_of(duration_s, clip_s, 18.0) == frames
 
 
 def test_the_files_hold_the_drawn_frames(dataset):

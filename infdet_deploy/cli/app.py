@@ -24,6 +24,12 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object an
 DataArg = Annotated[Path, typer.Argument(help="A data set folder, or an annotation file or folder.")]
 ClassesOption = Annotated[str | None, typer.Option(help="Comma-separated class names, in order.")]
 FpsOption = Annotated[float | None, typer.Option(help="Frame rate, for formats that count frames.")]
+ThresholdsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="CLASS=SCORE, or SCORE for all: what counts, in place of the bundle's; may be given several times."
+    ),
+]
 BundleArg = Annotated[Path, typer.Argument(help="A bundle folder, NAME.infdet, written by `export`.")]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from infdet_deploy.cli.app import BundleArg, JsonFlag, app
+from infdet_deploy.cli.app import BundleArg, JsonFlag, ThresholdsOption, app
 from infdet_deploy.console import print_json, table
 
 
@@ -151,6 +151,7 @@ def detect(
     backend: Annotated[str, typer.Option(help="openvino, onnxruntime, torchscript or tensorrt.")] = "openvino",
     precision: Annotated[str, typer.Option(help="A precision that the bundle holds.")] = "float32",
     fps: Annotated[float | None, typer.Option(help="Frames per second, where the recording does not tell.")] = None,
+    threshold: ThresholdsOption = None,
     picture: Annotated[Path | None, typer.Option(help="Draw frames, scores and detections into this folder.")] = None,
     out: Annotated[
         Path | None,
@@ -165,7 +166,7 @@ def detect(
     """Find actions in recordings of any length: class, start, end, score."""
     from infdet_deploy.commands import detection
 
-    settings = detection.Settings(bundle, backend, precision, fps, picture, performance)
+    settings = detection.Settings(bundle, backend, precision, fps, picture, performance, tuple(threshold or ()))
     failed, finished, results = [], 0, []
     for result in detection.detect(settings, videos, out, jobs):
         finished += "finished" in result

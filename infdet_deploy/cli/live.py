@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from infdet_deploy.cli.app import BundleArg, app
+from infdet_deploy.cli.app import BundleArg, ThresholdsOption, app
 
 
 @app.command()
@@ -25,6 +25,7 @@ def watch(
     ] = 4,
     backend: Annotated[str, typer.Option(help="openvino, onnxruntime, torchscript or tensorrt.")] = "openvino",
     precision: Annotated[str, typer.Option(help="A precision that the bundle holds.")] = "float32",
+    threshold: ThresholdsOption = None,
     out: Annotated[Path | None, typer.Option(help="Append events to this file instead of printing them.")] = None,
     mqtt: Annotated[
         str | None, typer.Option(help="mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT][/PREFIX], for Home Assistant too.")
@@ -63,7 +64,7 @@ def watch(
 
     failed = live.watch(
         bundle, sources, name or [], window, every, backend, precision, out, queue, mqtt, webhook, clips,
-        clips_max_gb, metrics_port, metrics_host,
+        clips_max_gb, metrics_port, metrics_host, threshold or (),
     )  # fmt: skip
     for line in failed:
         print(f"infdet-deploy: {line}", file=sys.stderr)

@@ -38,7 +38,10 @@ class Recording:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """All but the recording that a result depends on, where pictures of it go, and what the network is tuned for."""
+    """All but the recording that a result depends on, where pictures of it go, and what the network is tuned for.
+
+    thresholds: in place of the bundle's, as in `commands/thresholds.py`.
+    """
 
     bundle: Path
     backend: str
@@ -46,6 +49,7 @@ class Settings:
     fps: float | None
     picture: Path | None
     performance: str = "latency"
+    thresholds: tuple[str, ...] = ()
 
 
 def recordings(paths: list[Path]) -> list[Recording]:
@@ -107,6 +111,7 @@ def detect(settings: Settings, paths: list[Path], out: Path | None = None, jobs:
             "bundle": str(settings.bundle),
             "digest": sha256(settings.bundle / "manifest.json"),
             **{"backend": settings.backend, "precision": settings.precision, "fps": settings.fps},
+            "thresholds": list(settings.thresholds),
         }
         left = []
         for recording in todo:
@@ -171,7 +176,7 @@ def _run(
 ) -> Iterator[tuple[Recording, Result]]:
     """Every recording with its result, as they finish."""
     # what is wrong with these is told once
-    _detector(settings.bundle, settings.backend, settings.precision, settings.performance)
+    _detector(settings)
     workers = min(jobs, len(todo))
     if workers == 1:
         for recording in todo:
@@ -203,16 +208,20 @@ def _take_share(shares: Any) -> None:
 
 
 @lru_cache(maxsize=1)
-def _detector(bundle: Path, backend: str, precision: str, performance: str) -> "Detector":
+def _detector(settings: Settings) -> "Detector":
+    from infdet_deploy.commands.thresholds import thresholds
     from infdet_deploy.runtime.pipeline import Detector
 
-    return Detector(bundle, backend, precision, performance=performance)
+    detector = Detector(settings.bundle, settings.backend, settings.precision, performance=settings.performance)
+    asked = thresholds(settings.thresholds, detector.bundle.classes)
+    detector.bundle = detector.bundle.with_thresholds(asked)
+    return detector
 
 
 def _one(settings: Settings, recording: Recording, on_frames: Callable[[int], None] | None = None) -> Result:
     """One recording's result."""
     path = recording.path
-    detector = _detector(settings.bundle, settings.backend, settings.precision, settings.performance)
+    detector = _detector(settings)
     try:
         found = detector.analyse(path, settings.fps, on_frames)
         _compare_rates(found, detector.bundle.fps)

@@ -12,9 +12,10 @@
 """
 
 import contextlib
+import dataclasses
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infdet_deploy.agreement import PRECISIONS
-from infdet_deploy.config import from_dict
+from infdet_deploy.config import from_dict, to_dict
 from infdet_deploy.errors import BundleError, ConfigError, UsageError
 from infdet_deploy.files import sha256
 from infdet_deploy.machine import cpu_count
@@ -107,6 +108,13 @@ class Bundle:
             return from_dict(DetectionRule, self.manifest["rule"], "rule")
         except ConfigError as error:
             raise damaged(self.path, error) from None
+
+    def with_thresholds(self, thresholds: Mapping[str, float]) -> "Bundle":
+        """The same bundle with other thresholds, class → 0–1, for the classes named; its files stay as they are."""
+        rule = self.rule
+        found = {**dict(zip(self.classes, rule.thresholds, strict=True)), **thresholds}
+        changed = dataclasses.replace(rule, thresholds=tuple(found[label] for label in self.classes))
+        return Bundle(self.path, self.manifest | {"rule": to_dict(changed)})
 
     @property
     def stream(self) -> dict[str, Any] | None:

@@ -209,12 +209,11 @@ def _take_share(shares: Any) -> None:
 
 @lru_cache(maxsize=1)
 def _detector(settings: Settings) -> "Detector":
-    from infdet_deploy.commands.thresholds import thresholds
+    from infdet_deploy.commands.thresholds import with_thresholds
     from infdet_deploy.runtime.pipeline import Detector
 
     detector = Detector(settings.bundle, settings.backend, settings.precision, performance=settings.performance)
-    asked = thresholds(settings.thresholds, detector.bundle.classes)
-    detector.bundle = detector.bundle.with_thresholds(asked)
+    detector.bundle = with_thresholds(detector.bundle, settings.thresholds)
     return detector
 
 

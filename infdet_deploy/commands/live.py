@@ -43,7 +43,7 @@ def watch(
 
     asked: thresholds in place of the bundle's, as in `commands/thresholds.py`.
     """
-    from infdet_deploy.commands.thresholds import thresholds
+    from infdet_deploy.commands.thresholds import with_thresholds
     from infdet_deploy.live.head import LiveHead
     from infdet_deploy.live.outbox import Outbox
     from infdet_deploy.live.sinks.clips import ClipSaver
@@ -56,7 +56,7 @@ def watch(
     loaded = load_bundle(bundle)
     if loaded.task != "detection":
         raise UsageError(f"{bundle} recognises whole clips, and has no events to give; run `detect` on each clip")
-    loaded = loaded.with_thresholds(thresholds(asked, loaded.classes))
+    loaded = with_thresholds(loaded, asked)
     with ExitStack() as stack:
         # What can be refused at once comes first; then what takes time.
         opened = stack.enter_context(_open_sources(loaded, sources, names, paced=every > 0))

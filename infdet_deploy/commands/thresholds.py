@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from infdet_deploy.errors import UsageError
+from infdet_deploy.runtime.bundle import Bundle
 
 
 def thresholds(asked: Sequence[str], classes: Sequence[str]) -> dict[str, float]:
@@ -23,3 +24,12 @@ def thresholds(asked: Sequence[str], classes: Sequence[str]) -> dict[str, float]
             raise UsageError(f"--threshold is '{text}'; expected {classes[0]}=SCORE, or SCORE for all, from 0 to 1")
         found |= dict.fromkeys([label] if equals else classes, value)
     return found
+
+
+def with_thresholds(bundle: Bundle, asked: Sequence[str]) -> Bundle:
+    """The bundle with what is asked for; raises UsageError as `thresholds`, and where nothing is compared with them."""
+    if not asked:
+        return bundle
+    if bundle.task == "recognition":
+        raise UsageError(f"--threshold: {bundle.path} recognises whole clips, which takes none; leave it out")
+    return bundle.with_thresholds(thresholds(asked, bundle.classes))

@@ -1,11 +1,13 @@
 """`--threshold`: what a person may ask for, and what it changes."""
 
+from pathlib import Path
+
 import pytest
 
 from infdet_deploy.commands.detection import Settings, detect
-from infdet_deploy.commands.thresholds import thresholds
+from infdet_deploy.commands.thresholds import thresholds, with_thresholds
 from infdet_deploy.errors import UsageError
-from infdet_deploy.runtime.bundle import load_bundle
+from infdet_deploy.runtime.bundle import Bundle, load_bundle
 from tests.video.recordings import write_video
 
 CLASSES = ("drop", "fight", "hug")
@@ -46,6 +48,12 @@ def test_only_the_classes_named_change(tiny_bundle):
     changed = bundle.with_thresholds({"fight": 0.125}).rule
     assert changed.thresholds == (bundle.rule.thresholds[0], 0.125, bundle.rule.thresholds[2])
     assert changed.mean_duration_s == bundle.rule.mean_duration_s
+
+
+def test_a_network_for_whole_clips_takes_none():
+    bundle = Bundle(Path("clips.infdet"), {"model": {"task": "recognition"}, "classes": list(CLASSES)})
+    with pytest.raises(UsageError, match="recognises whole clips, which takes none"):
+        with_thresholds(bundle, ["0.5"])
 
 
 def test_recordings_are_judged_by_them_and_again_when_they_change(tiny_bundle, tiny_clip, tmp_path):

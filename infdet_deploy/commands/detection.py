@@ -77,17 +77,21 @@ def _hidden(path: Path) -> bool:
 
 
 def _is_recording(path: Path) -> bool:
-    from infdet_deploy.video.images import is_stack
-
-    return _pictures(path) if path.is_dir() else path.suffix.lower() in SUFFIXES or is_stack(path)
+    return _pictures(path) if path.is_dir() else _plays(path)
 
 
 def _pictures(folder: Path) -> bool:
     """Whether a folder is one recording: it holds pictures, and no recordings, which the pictures may belong to."""
     from infdet_deploy.video.images import picture_files
 
-    files = (path for path in folder.iterdir() if path.is_file() and not _hidden(path.relative_to(folder)))
-    return bool(picture_files(folder)) and not any(map(_is_recording, files))
+    files = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return bool(picture_files(folder)) and not any(map(_plays, files))
+
+
+def _plays(file: Path) -> bool:
+    from infdet_deploy.video.images import is_stack
+
+    return file.suffix.lower() in SUFFIXES or is_stack(file)
 
 
 def detect(settings: Settings, paths: list[Path], out: Path | None = None, jobs: int = 1) -> Iterator[Result]:

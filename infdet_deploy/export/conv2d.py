@@ -63,6 +63,16 @@ class WholeClip:
 WHOLE_CLIP = WholeClip()
 
 
+def clip_of(frames: Tensor) -> Tensor:
+    """[T, C, H, W] → [1, C, T, H, W], by way of channels last, where no number has to move."""
+    return frames.permute(0, 2, 3, 1)[None].permute(0, 4, 1, 2, 3)
+
+
+def frames_of(clip: Tensor) -> Tensor:
+    """[1, C, T, H, W] → [T, C, H, W], in the same way."""
+    return clip.permute(0, 2, 3, 4, 1).squeeze(0).permute(0, 3, 1, 2)
+
+
 class Unit2d(nn.Module):
     """Convolution [T, C, H, W] → [T, D, H, W] with its BatchNorm folded in, ReLU."""
 

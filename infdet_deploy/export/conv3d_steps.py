@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infdet_deploy.export.conv2d import Time
+from infdet_deploy.export.conv2d import Time, clip_of, frames_of
 
 if TYPE_CHECKING:
     from infdet_deploy.export.stages import FoldedUnit
@@ -51,13 +51,3 @@ def max_pool_step_3d(
         return x
     x = clip_of(time.around(layer, x))
     return frames_of(F.max_pool3d(x, (kernel[0], 1, 1), (stride[0], 1, 1)))
-
-
-def clip_of(frames: Tensor) -> Tensor:
-    """[T, C, H, W] → [1, C, T, H, W], by way of channels last, where no number has to move."""
-    return frames.permute(0, 2, 3, 1)[None].permute(0, 4, 1, 2, 3)
-
-
-def frames_of(clip: Tensor) -> Tensor:
-    """[1, C, T, H, W] → [T, C, H, W], in the same way."""
-    return clip.permute(0, 2, 3, 4, 1).squeeze(0).permute(0, 3, 1, 2)

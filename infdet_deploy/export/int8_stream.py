@@ -46,16 +46,17 @@ def add_int8_stream(
     for tower in (name for name in stages if name in TOWERS):
         name, stage = stream_stage(tower), stages[tower]
         entry = stream["stages"][name]
-        flat = onnx.load(str(folder / f"{name}.float32.onnx"))
-        openvinos = steps_in_3d(folder, tower, network) if manifest["operators"] == "3d" else flat
-        plans = {"onnx": carry(stage.plan, flat), "openvino": carry(stage.plan, openvinos)}
+        flat = carry(stage.plan, onnx.load(str(folder / f"{name}.float32.onnx")))
+        plans = {"onnx": flat, "openvino": flat}
+        if manifest["operators"] == "3d":
+            plans["openvino"] = carry(stage.plan, steps_in_3d(folder, tower, network))
         found: dict[str, Any] = {"float32_layers": {}, "from_whole": {}}
         for form, backend in WRITTEN_FOR.items():
             report(f"{name} int8 {backend}")
             file = folder / int8_file(name, form)
             kept = [layer.replace(tower, name, 1) for layer in stage.kept[backend]]
             onnx.save(insert(plans[form], set(plans[form].layers) - set(kept), UNSIGNED[backend]), str(file))
-            if form == "onnx" or openvinos is flat:
+            if plans[form] is flat:
                 check_2d(name, file)
             operators = "operators" if form == "onnx" else f"operators_{form}"
             found[operators] = check_precision(name, file, "int8", len(kept))

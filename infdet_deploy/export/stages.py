@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infdet_deploy.export.conv2d import Tower2d, Unit2d
+from infdet_deploy.export.conv2d import Tower2d, Unit2d, clip_of
 from infdet_deploy.export.head import HeadStage, SingleHeadStage
 from infdet_deploy.export.stem import GREY, EnlargingStem, FlatStem, enlargement, spans
 from infdet_deploy.model.classifier import SuperEvent
@@ -134,8 +134,7 @@ class FoldedTower(nn.Module):
             if name == self.begin:
                 x = x.to(self.dtype)
             if name == "Conv3d_2c_3x3":
-                # [T, C, H, W] → [1, C, T, H, W], by way of channels last, where no number has to move
-                x = x.permute(0, 2, 3, 1)[None].permute(0, 4, 1, 2, 3)
+                x = clip_of(x)
             if name not in POOLS:
                 x = getattr(self, name)(x)
                 continue

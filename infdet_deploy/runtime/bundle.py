@@ -12,7 +12,6 @@
 """
 
 import contextlib
-import dataclasses
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infdet_deploy.agreement import PRECISIONS
-from infdet_deploy.config import from_dict, to_dict
+from infdet_deploy.config import from_dict
 from infdet_deploy.errors import BundleError, ConfigError, UsageError
 from infdet_deploy.files import sha256
 from infdet_deploy.machine import cpu_count
@@ -111,10 +110,9 @@ class Bundle:
 
     def with_thresholds(self, thresholds: Mapping[str, float]) -> "Bundle":
         """The same bundle with other thresholds, class → 0–1, for the classes named; its files stay as they are."""
-        rule = self.rule
-        found = {**dict(zip(self.classes, rule.thresholds, strict=True)), **thresholds}
-        changed = dataclasses.replace(rule, thresholds=tuple(found[label] for label in self.classes))
-        return Bundle(self.path, self.manifest | {"rule": to_dict(changed)})
+        found = {**dict(zip(self.classes, self.rule.thresholds, strict=True)), **thresholds}
+        rule = {**self.manifest["rule"], "thresholds": [found[label] for label in self.classes]}
+        return Bundle(self.path, {**self.manifest, "rule": rule})
 
     @property
     def stream(self) -> dict[str, Any] | None:
@@ -178,10 +176,10 @@ def store_thresholds(bundle: Bundle, thresholds: Sequence[float]) -> Bundle:
 
     The manifest gets its new digest, so the bundle still passes `load_bundle`; a signature has to be made again.
     """
-    manifest = {**bundle.manifest, "rule": {**bundle.manifest["rule"], "thresholds": list(thresholds)}}
+    changed = bundle.with_thresholds(dict(zip(bundle.classes, thresholds, strict=True)))
     # Written beside the bundle: what a killed process leaves inside would be a file that is not listed.
-    write_manifest(bundle.path, manifest, staging=bundle.path.resolve().parent)
-    return Bundle(bundle.path, manifest)
+    write_manifest(bundle.path, changed.manifest, staging=bundle.path.resolve().parent)
+    return changed
 
 
 def check_file(folder: Path, name: str, entry: dict[str, Any]) -> None:

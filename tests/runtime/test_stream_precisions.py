@@ -1,7 +1,7 @@
 """Steps in bfloat16, float16 and int8: features of a clip that arrives bit by bit against the network's."""
 
+import copy
 import dataclasses
-import json
 import shutil
 
 import numpy as np
@@ -103,27 +103,30 @@ def test_only_openvinos_int8_steps_have_3d_operators(int8):
     assert {n.op_type for n in graph.node} & {"Max", "MaxPool"} == {"MaxPool"}  # nor a maximum of shifted copies
 
 
-def test_int8_steps_of_a_bundle_without_3d_operators_have_none(int8, tmp_path, clips):
+def calibrated(int8):
+    return plan(onnx.load(str(int8.stage_file(TOWER, "float32"))), [{"frames": sample_frames(64, 64, seed=1)}])
+
+
+def written_again(int8, folder, clips, calibrated, **changes):
+    """The int8 steps of a calibrated tower, beside copies of what they are made from."""
+    network, checks = clips
     for name in (f"{STEPS}.float32.onnx", f"{TOWER}.int8.onnx", f"{TOWER}.int8.openvino.onnx"):
-        shutil.copy(int8.path / name, tmp_path)
-    manifest = json.loads(json.dumps(int8.manifest)) | {"operators": "2d"}
-    seen = [{"frames": sample_frames(64, 64, seed=1)}]
-    calibrated = plan(onnx.load(str(int8.stage_file(TOWER, "float32"))), seen)
-    stage = Int8Stage(calibrated, (), [check[TOWER] for check in clips[1]], {"onnxruntime": [], "openvino": []})
-    add_int8_stream(tmp_path, manifest, clips[0], {TOWER: stage}, lambda _: None)
+        shutil.copy(int8.path / name, folder)
+    stage = Int8Stage(calibrated, (), [check[TOWER] for check in checks], {"onnxruntime": [], "openvino": []})
+    manifest = copy.deepcopy(int8.manifest) | changes
+    add_int8_stream(folder, manifest, network, {TOWER: stage}, lambda _: None)
+
+
+def test_int8_steps_of_a_bundle_without_3d_operators_have_none(int8, tmp_path, clips):
+    written_again(int8, tmp_path, clips, calibrated(int8), operators="2d")
     assert operators_3d(tmp_path / f"{STEPS}.int8.openvino.onnx") == []
 
 
 def test_int8_steps_that_are_wrong_are_refused(int8, tmp_path, clips):
-    for name in (f"{STEPS}.float32.onnx", f"{TOWER}.int8.onnx", f"{TOWER}.int8.openvino.onnx"):
-        shutil.copy(int8.path / name, tmp_path)
-    seen = [{"frames": sample_frames(64, 64, seed=1)}]
-    right = plan(onnx.load(str(int8.stage_file(TOWER, "float32"))), seen)
+    right = calibrated(int8)
     wrong = dataclasses.replace(right, scales={name: 0.1 * scale for name, scale in right.scales.items()})
-    stage = Int8Stage(wrong, (), [check[TOWER] for check in clips[1]], {"onnxruntime": [], "openvino": []})
-    manifest = json.loads(json.dumps(int8.manifest))
     with pytest.raises(ParityError, match=f"{STEPS} int8: relative L2 .* on onnxruntime, allowed 5e-02"):
-        add_int8_stream(tmp_path, manifest, clips[0], {TOWER: stage}, lambda _: None)
+        written_again(int8, tmp_path, clips, wrong)
 
 
 def test_tensorrt_rtx_builds_the_signed_steps(int8):

@@ -12,13 +12,14 @@ from infdet_deploy.errors import UsageError
 from infdet_deploy.files import write_json
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig
-from infdet_deploy.model.weights import load_network, random_network, with_config
+from infdet_deploy.model.weights import load_network, with_config
 from infdet_deploy.runtime.detections import DetectionRule, default_thresholds
 from infdet_deploy.training import checkpoint
 from infdet_deploy.training.dataset import load_dataset
 from infdet_deploy.training.evaluation import evaluate_network, still_flow_loss
 from infdet_deploy.training.loop import Progress, train
 from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.start import fresh_network
 
 ROW = "row.json"  # beside a finished run: what it reached on the test clips
 
@@ -93,7 +94,7 @@ def run_rows(
             checkpoint.check_run(folder, described)
         if not (folder / ROW).is_file():
             start = (
-                random_network(model, config.seed) if initial is None else with_config(initial, model, config.seed)[0]
+                fresh_network(model, config.seed) if initial is None else with_config(initial, model, config.seed)[0]
             )
 
             def report(progress: Progress, row: Row = row) -> None:

@@ -18,12 +18,13 @@ from infdet_deploy.training.losses import Losses, losses
 from infdet_deploy.training.parallel import World, seed_dropout, spread
 from infdet_deploy.training.schedule import parameter_groups
 from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.start import fresh_network
 from infdet_deploy.training.windows import Windows
 
 
 def first_state(model: ModelConfig, config: TrainConfig, initial: InfDetNet | None, world: World) -> TrainingState:
     """The state before the first step; `initial`, where given, is left unchanged."""
-    network = InfDetNet(model) if initial is None else copy.deepcopy(initial)
+    network = fresh_network(model, config.seed) if initial is None else copy.deepcopy(initial)
     network = arrange(network, config)
     averaged = copy.deepcopy(network).requires_grad_(False)
     spread(network, world)

@@ -23,11 +23,11 @@ def fresh_network(model: ModelConfig, seed: int) -> InfDetNet:
 
 
 def smooth_stem(conv: nn.Conv3d) -> None:
-    """Make random kernels [outputs, 3, 7, 7, 7] what a tower finds in its first epochs anyway.
+    """Make random kernels [outputs, 3, 7, 7, 7] a better start for thermal video (docs/experiments.md).
 
-    They are smooth over space and time, where white noise would answer to the sensor's noise above all; equal for the
-    three copies of the grey channel; and those of the first half sum to zero over time, so that they see what changes
-    and not what stands still. Each keeps the deviation of its weights.
+    They become smooth over space and time, where white noise would answer to the sensor's noise above all; equal for
+    the three copies of the grey channel; and those of the first half sum to zero over time, so that they see what
+    changes and not what stands still. Each gets the deviation that all weights had.
     """
     with torch.no_grad():
         weight = conv.weight

@@ -18,9 +18,12 @@ def test_first_kernels_are_smooth_and_half_of_them_see_change_only():
         make(preset("tiny"), 0).infrared_tower.Conv3d_1a_7x7.conv3d.weight.detach()
         for make in (fresh_network, random_network)
     )
-    assert torch.equal(started[:, 0], started[:, 1]) and torch.equal(started[:, 0], started[:, 2])
+    assert torch.equal(started[:, 0], started[:, 1])
+    assert torch.equal(started[:, 0], started[:, 2])
     still = started.sum(dim=2).abs()
-    assert still[:8].max() < 1e-6 and still[8:].mean() > 0.01
+    assert still[:8].max() < 1e-6
+    assert still[8:].mean() > 0.01
     torch.testing.assert_close(started.flatten(1).std(dim=1), random.std().expand(16), rtol=0.01, atol=0)
     rough = [(w.diff(dim=-1).square().mean() / w.square().mean()).item() for w in (started, random)]
-    assert rough[0] < 0.5 and rough[1] > 1.8  # white noise: 2
+    assert rough[0] < 0.5
+    assert rough[1] > 1.6  # white noise: 2 · 6/7

@@ -1,5 +1,6 @@
 """What training starts from where no weights are given."""
 
+import cv2
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -42,10 +43,6 @@ def smooth_stem(conv: nn.Conv3d) -> None:
 def _blurred(kernels: Tensor) -> Tensor:
     """Kernels [N, 1, time, rows, columns] under a Gaussian as large as they are, zeros around them."""
     shape = kernels.shape[2:]
-    curves = []
-    for length, sigma in zip(shape, _SIGMA, strict=True):
-        offset = torch.arange(length, dtype=kernels.dtype, device=kernels.device) - (length - 1) / 2
-        curve = torch.exp(-(offset**2) / (2 * sigma**2))
-        curves.append(curve / curve.sum())
-    gaussian = torch.einsum("t,y,x->tyx", *curves)
-    return F.conv3d(kernels, gaussian[None, None], padding=[n // 2 for n in shape])
+    curves = [torch.from_numpy(cv2.getGaussianKernel(n, s, cv2.CV_32F)) for n, s in zip(shape, _SIGMA, strict=True)]
+    gaussian = torch.einsum("ti,yi,xi->tyx", *curves)
+    return F.conv3d(kernels, gaussian[None, None], padding="same")

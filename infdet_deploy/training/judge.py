@@ -1,6 +1,7 @@
 """A network judged while it is trained: batch norms' statistics, validation, and what is found out at the end."""
 
 from collections.abc import Sequence
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,10 @@ def rank(metrics: dict[str, Any]) -> list[float]:
 
 
 def measure_norms(network: InfDetNet, windows: Windows, config: TrainConfig) -> None:
-    """Take the batch norms' statistics anew, as the mean over plain training windows."""
+    """Take the batch norms' statistics anew, as the mean over batches like those that the network is trained on.
+
+    Single windows will not do: what differs between clips, brightness above all, would be missing from the variances.
+    """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm3d)]
     momentum = [norm.momentum for norm in norms]
     network.eval()
@@ -54,8 +58,8 @@ def measure_norms(network: InfDetNet, windows: Windows, config: TrainConfig) -> 
         norm.momentum = None
         norm.train()
     with torch.inference_mode():
-        for index in range(config.norm_windows):
-            batch = windows.plain(index)
+        for index in range(ceil(config.norm_windows / config.batch)):
+            batch = windows.more(index)
             forward(network, batch.grey, batch.target, batch.length, precision(config))
     for norm, value in zip(norms, momentum, strict=True):
         norm.momentum = value

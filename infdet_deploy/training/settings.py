@@ -29,9 +29,9 @@ class TrainConfig:
     freeze_towers: both towers stay as they are, for towers trained elsewhere. mirror, jitter, shift: augmentation by
     mirroring, brightness and contrast (0.2: up to 20 %) and moving the picture (share of its size). precision: of the
     convolutions; `auto` is bfloat16 where the processor has it, `float16` is for CUDA, its loss scaled. batch is that
-    of all processes together. validate_every and save_every count steps;
-    norm_windows: windows from which the batch norms' statistics are taken before validation. train_subset: what to
-    learn from. validation_subset: clips to choose the best checkpoint by; where the data set has none, it is
+    of all processes together. validate_every and save_every count steps; norm_windows: windows, in batches as in
+    training, from which the batch norms' statistics are taken before validation (0: the running ones). train_subset:
+    what to learn from. validation_subset: clips to choose the best checkpoint by; where the data set has none, it is
     `validation_share` of the training clips. test_subset: judged once, when training is over, where the set has it.
     """
 
@@ -56,7 +56,7 @@ class TrainConfig:
     device: str = "cpu"
     validate_every: int = 180
     save_every: int = 90
-    norm_windows: int = 16
+    norm_windows: int = 64
     train_subset: str = "training"
     validation_subset: str = "validation"
     validation_share: float = 0.1

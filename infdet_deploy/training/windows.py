@@ -61,7 +61,7 @@ class Windows:
     def batch(self, step: int) -> Batch:
         """The windows of a step, augmented."""
         draws = list(self._draws(step, len(self.units)))
-        samples = [self._window(self.clips[self.units[place]], rng, True) for _, place, rng in draws]
+        samples = [self._window(self.clips[self.units[place]], rng) for _, place, rng in draws]
         return self._stack(samples, [self._seed(draw) for draw, _, _ in draws])
 
     def whole(self, step: int) -> Iterator[tuple[str, int, WholeClip]]:
@@ -94,13 +94,14 @@ class Windows:
         known = self.infrared[place] if self.infrared else None
         return WholeClip(grey, torch.from_numpy(flow), labels, total, valid_length(total), known)
 
-    def plain(self, index: int) -> Batch:
-        """One window without augmentation."""
+    def more(self, index: int) -> Batch:
+        """A whole batch like those of the steps, whoever's share it is, that no step sees; `index` tells which."""
         rng = np.random.default_rng([self.config.seed, 2, index])
-        clip = self.clips[self.units[int(rng.integers(len(self.units)))]]
-        return self._stack([self._window(clip, rng, False)], [index])
+        places = rng.integers(len(self.units), size=self.config.batch)
+        samples = [self._window(self.clips[self.units[place]], rng) for place in places]
+        return self._stack(samples, range(self.config.batch))
 
-    def _window(self, clip: PreparedClip, rng: np.random.Generator, augment: bool) -> tuple[Any, ...]:
+    def _window(self, clip: PreparedClip, rng: np.random.Generator) -> tuple[Any, ...]:
         wanted, total = self.config.window_frames, len(clip.frames)
         first = int(rng.integers(max(0, total - wanted) // FRAMES_PER_SNIPPET + 1))
         start = first * FRAMES_PER_SNIPPET
@@ -111,10 +112,8 @@ class Windows:
         if len(frames) < wanted:
             frames = np.pad(frames, ((0, wanted - len(frames)), (0, 0), (0, 0)), mode="edge")
             flow = np.pad(flow, ((0, wanted - 1 - len(flow)), (0, 0), (0, 0), (0, 0)))
-        gain, offset = 1.0, 0.0
-        if augment:
-            gain, offset = 1 + self.config.jitter * rng.uniform(-1, 1), self.config.jitter * rng.uniform(-1, 1)
-            frames, flow = self._move(frames, flow, rng)
+        gain, offset = 1 + self.config.jitter * rng.uniform(-1, 1), self.config.jitter * rng.uniform(-1, 1)
+        frames, flow = self._move(frames, flow, rng)
         return clip.name, frames, flow, labels, length, pairs, gain, offset
 
     def _move(self, frames: np.ndarray, flow: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,7 @@ class TrainConfig:
     decay of the moving average of the weights, which is what is judged and kept (0: the weights themselves). teacher:
     the share of the steps, from the first, in which the flow tower sees TV-L1's flow, the FEN's being noise at first.
     freeze_towers: both towers stay as they are, for towers trained elsewhere. mirror, jitter, shift: augmentation by
-    mirroring, brightness and contrast (0.2: up to 20 %) and moving the picture (share of its size). precision: of the
+    mirroring, brightness and contrast (0.1: up to 10 %) and moving the picture (share of its size). precision: of the
     convolutions; `auto` is bfloat16 where the processor has it, `float16` is for CUDA, its loss scaled. batch is that
     of all processes together. validate_every and save_every count steps; norm_windows: windows, in batches as in
     training, from which the batch norms' statistics are taken before validation (0: the running ones). train_subset:
@@ -50,7 +50,7 @@ class TrainConfig:
     teacher: float = 0.0
     freeze_towers: bool = False
     mirror: bool = True
-    jitter: float = 0.2
+    jitter: float = 0.1
     shift: float = 0.125
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "cpu"

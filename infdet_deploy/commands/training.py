@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 SYNTHETIC = Path("data/synthetic")
 SYNTHETIC_CLIPS = 120
-# A snippet then lasts 0.44 s, short enough for most drops (of 1.4 s; true labels as scores reach a mAP@0.5 of about
-# 0.89, at 12.5 frames/s 0.80, at 25 0.90), and a minute of video costs a quarter less than at 25.
+# A snippet then lasts 0.44 s, a third of a drop (true labels as scores reach a mAP@0.5 of about 0.89, at 12.5 frames/s
+# 0.80, at 25 0.90), and a minute of video costs a quarter less than at 25.
 SYNTHETIC_FPS = 18.0
 
 

@@ -95,11 +95,12 @@ class Windows:
         return WholeClip(grey, torch.from_numpy(flow), labels, total, valid_length(total), known)
 
     def more(self, index: int) -> Batch:
-        """A whole batch like those of the steps, whoever's share it is, that no step sees; `index` tells which."""
+        """A whole batch like those of the steps but drawn apart, the same for every process; `index` tells which."""
         rng = np.random.default_rng([self.config.seed, 2, index])
-        places = rng.integers(len(self.units), size=self.config.batch)
+        count, batch = len(self.units), self.config.batch
+        places = rng.choice(count, batch, replace=batch > count)
         samples = [self._window(self.clips[self.units[place]], rng) for place in places]
-        return self._stack(samples, range(self.config.batch))
+        return self._stack(samples, range(batch))
 
     def _window(self, clip: PreparedClip, rng: np.random.Generator) -> tuple[Any, ...]:
         wanted, total = self.config.window_frames, len(clip.frames)

@@ -12,6 +12,7 @@ from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.training.dataset import PreparedClip
 from infdet_deploy.training.evaluation import forward
 from infdet_deploy.training.judge import measure_norms
+from infdet_deploy.training.parallel import World
 from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.start import fresh_network
 from infdet_deploy.training.windows import Windows
@@ -64,9 +65,19 @@ def test_statistics_hold_what_differs_between_clips(windows):
     assert not network.training
 
 
+def test_whole_batches_are_counted(windows):
+    network = fresh_network(MODEL, 3)
+    measure_norms(network, windows, dataclasses.replace(CONFIG, norm_windows=5))  # two batches of 4
+    assert int(network.infrared_tower.Conv3d_1a_7x7.bn.num_batches_tracked) == 2
+
+
 def test_more_batches(windows):
     one, same, other = windows.more(0), windows.more(0), windows.more(1)
     assert one.grey.shape == (4, 128, 64, 64)
     assert torch.equal(one.grey, same.grey)
     assert not torch.equal(one.grey, other.grey)
     assert not torch.equal(one.grey, windows.batch(0).grey)
+    assert len(set(one.names)) == 4  # no clip twice while there are others
+    shared = Windows(windows.clips, MODEL, CONFIG, World(1, 2))
+    assert shared.batch(0).grey.shape[0] == 2
+    assert torch.equal(shared.more(0).grey, one.grey)  # whole, whoever asks

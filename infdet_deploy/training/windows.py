@@ -83,12 +83,11 @@ class Windows:
     def _whole(self, place: int, rng: np.random.Generator) -> WholeClip:
         clip = self.clips[place]
         total = len(clip.frames) // 4 * 4
-        gain, offset = (float(1 + n) for n in self.config.jitter * rng.uniform(-1, 1, 2))
-        frames, flow = self._move(clip.frames[:total], clip.flow[: total - 1], rng)
+        frames, flow, gain, offset = self._augment(clip.frames[:total], clip.flow[: total - 1], rng)
 
         def grey(start: int, stop: int) -> Tensor:
             part = torch.from_numpy(np.ascontiguousarray(frames[start:stop])).to(self.config.device)
-            return (to_grey(part) * gain + (offset - 1)).clamp(-1, 1)
+            return (to_grey(part) * gain + offset).clamp(-1, 1)
 
         labels = torch.from_numpy(clip.labels[: feature_length(total)])
         known = self.infrared[place] if self.infrared else None
@@ -113,12 +112,14 @@ class Windows:
         if len(frames) < wanted:
             frames = np.pad(frames, ((0, wanted - len(frames)), (0, 0), (0, 0)), mode="edge")
             flow = np.pad(flow, ((0, wanted - 1 - len(flow)), (0, 0), (0, 0), (0, 0)))
-        gain, offset = 1 + self.config.jitter * rng.uniform(-1, 1), self.config.jitter * rng.uniform(-1, 1)
-        frames, flow = self._move(frames, flow, rng)
-        return clip.name, frames, flow, labels, length, pairs, gain, offset
+        return clip.name, *self._augment(frames, flow, rng), labels, length, pairs
 
-    def _move(self, frames: np.ndarray, flow: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Shift by a whole number of flow pixels, the rim repeated; mirror."""
+    def _augment(
+        self, frames: np.ndarray, flow: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, float, float]:
+        """Shifted by a whole number of flow pixels, the rim repeated, and mirrored; with the gain and the offset that
+        the grey levels −1…1 are to have."""
+        gain, offset = (float(n) for n in self.config.jitter * rng.uniform(-1, 1, 2) + (1, 0))
         cells = flow.shape[-1]
         reach = int(cells * self.config.shift)
         down, right = (int(n) for n in rng.integers(-reach, reach + 1, 2))
@@ -131,10 +132,10 @@ class Windows:
         if self.config.mirror and rng.random() < 0.5:
             frames, flow = frames[..., ::-1], flow[..., ::-1].copy()
             flow[:, 0] *= -1
-        return frames, flow
+        return frames, flow, gain, offset
 
     def _stack(self, samples: list[tuple[Any, ...]], seeds: Sequence[int]) -> Batch:
-        names, frames, flow, labels, length, pairs, gain, offset = zip(*samples, strict=True)
+        names, frames, flow, gain, offset, labels, length, pairs = zip(*samples, strict=True)
         device = self.config.device
         grey = to_grey(torch.from_numpy(np.stack(frames)).to(device))
         scale, add = (torch.tensor(v, dtype=torch.float32, device=device)[:, None, None, None] for v in (gain, offset))

@@ -34,6 +34,10 @@ def windows():
     return Windows(clips, MODEL, CONFIG)
 
 
+def norms_of(network):
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm3d)]
+
+
 def logits_of(network, batch):
     with torch.inference_mode():
         return forward(network, batch.grey, batch.target, batch.length, torch.float32)[0]
@@ -43,9 +47,8 @@ def test_judged_as_trained(windows):
     network = fresh_network(MODEL, 3)
     measure_norms(network, windows, CONFIG)  # one batch
     judged = logits_of(network, windows.more(0))
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm3d):
-            module.train()
+    for norm in norms_of(network):
+        norm.train()
     trained = logits_of(network, windows.more(0))
     # A batch norm divides by the variance over n values while training and keeps that over n - 1.
     assert float((judged - trained).abs().max()) < 0.1 * float(trained.std())
@@ -60,8 +63,7 @@ def test_statistics_hold_what_differs_between_clips(windows):
         found[batch] = network.infrared_tower.Conv3d_1a_7x7.bn.running_var.clone()
     standing = slice(4, None)  # kernels of the second half answer to brightness itself, the first half to change
     assert float((found[4] / found[1])[standing].median()) > 3
-    momentum = {module.momentum for module in network.modules() if isinstance(module, nn.BatchNorm3d)}
-    assert momentum == {0.01}
+    assert {norm.momentum for norm in norms_of(network)} == {0.01}
     assert not network.training
 
 

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 SYNTHETIC = Path("data/synthetic")
 SYNTHETIC_CLIPS = 120
-# A snippet then lasts 0.44 s, a third of a drop (true labels as scores reach a mAP@0.5 of about 0.89, at 12.5 frames/s
-# 0.80, at 25 0.90), and a minute of video costs a quarter less than at 25.
-SYNTHETIC_FPS = 18.0
 
 
 def train(
@@ -210,7 +207,7 @@ def settings(
 def make_synthetic(data: Path) -> None:
     """Make the standard synthetic set, or use the one that is there; refuses what another version made."""
     from infdet_deploy.config import read_json
-    from infdet_deploy.training.synthetic import VERSION
+    from infdet_deploy.training.synthetic import FPS, VERSION
 
     if not data.is_dir():
         say(f"data: making {SYNTHETIC_CLIPS} synthetic clips in {data}")
@@ -219,7 +216,7 @@ def make_synthetic(data: Path) -> None:
     file = data / "annotations.json"
     content = read_json(file, "annotations") if file.is_file() else {}
     rates = {entry.get("fps") for entry in content.get("database", {}).values()}
-    if content.get("version") != VERSION or rates != {SYNTHETIC_FPS}:
+    if content.get("version") != VERSION or rates != {FPS}:
         raise UsageError(f"{data} was made by another version; remove it, or name your own data with --data")
     say(f"data: {data}, made earlier")
 
@@ -231,7 +228,7 @@ def synthesise(out: Path, clips: int, seed: int) -> None:
     if out.exists():
         raise UsageError(f"{out} exists; choose another folder or remove it")
     with progress("synthesise") as update:
-        make(out, clips=clips, seed=seed, fps=SYNTHETIC_FPS, progress=update)
+        make(out, clips=clips, seed=seed, progress=update)
 
 
 def _next_run(preset_name: str) -> Path:

@@ -24,6 +24,7 @@ from infdet_deploy.training.figures import Figure, draw, joints
 from infdet_deploy.training.scenery import Sensor, background
 
 VERSION = "infdet-synthetic 2"
+FPS = 25.0  # InfDet's: all times in its published annotations are multiples of 1/25 s
 _SCALE = 2  # figures are drawn at twice the size and averaged, for edges at fractions of a pixel
 
 
@@ -31,7 +32,7 @@ def render_clip(
     rng: np.random.Generator,
     label: str,
     size: tuple[int, int] = (120, 160),
-    fps: float = 25.0,
+    fps: float = FPS,
     clip_s: tuple[float, float] = (14.0, 20.0),
 ) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
     """Draw one clip whose instances are mostly of class `label` ("drop", "fight" or "hug").
@@ -125,7 +126,7 @@ def synthesise(
     clips: int = 60,
     seed: int = 0,
     size: tuple[int, int] = (120, 160),
-    fps: float = 25.0,
+    fps: float = FPS,
     clip_s: tuple[float, float] = (14.0, 20.0),
     test_share: float = 0.25,
     progress: Callable[[int, int], None] | None = None,

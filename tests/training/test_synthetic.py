@@ -3,6 +3,7 @@
 import json
 from collections import Counter, defaultdict
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +14,9 @@ pytest.importorskip("cv2")
 from infdet_deploy.errors import UsageError
 from infdet_deploy.training.choreography import CLASSES, schedule
 from infdet_deploy.training.figures import joints, pose
-from infdet_deploy.training.synthetic import frames_of, render_clip, synthesise
+from infdet_deploy.training.synthetic import FPS, frames_of, render_clip, synthesise
 
-FPS = 25.0
+INFDET = Path(__file__).parents[3] / "shared" / "data" / "infdet_annotations"
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,14 @@ def movement(frames):
     """Mean absolute difference to the next frame where it stands out of the noise, float [T - 1]."""
     small = frames.reshape(len(frames), 30, 4, 40, 4).mean(axis=(2, 4))
     return np.abs(np.diff(small, axis=0)).mean(axis=(1, 2))
+
+
+@pytest.mark.skipif(not INFDET.is_dir(), reason="InfDet's published annotations are not here")
+def test_the_frame_rate_is_infdets():
+    lines = [line.split() for label in CLASSES for line in (INFDET / f"{label}.txt").read_text().splitlines()]
+    frames = FPS * np.array([[float(start_s), float(end_s)] for _, start_s, end_s in lines])
+    assert frames.shape == (843, 2)
+    np.testing.assert_allclose(frames, frames.round(), atol=1e-6)
 
 
 def test_the_same_seed_gives_the_same_frames():

@@ -8,7 +8,7 @@ from typing import Any
 
 from infdet_deploy import __version__
 from infdet_deploy.machine import cpu_count, cpu_features, processor_name
-from infdet_deploy.runtime.backends.base import BACKENDS, available
+from infdet_deploy.runtime.backends.base import BACKENDS, available, takes
 
 # package → (extra that brings it, what it is for)
 PACKAGES = {
@@ -29,7 +29,10 @@ PACKAGES = {
     "prometheus-client": ("live", "metrics of `watch`"),
     "model-signing": ("sign", "signing bundles, checking signatures"),
 }
-_CPU_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm", "bf16")
+_CPU_FEATURES = (
+    *("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),
+    *("asimddp", "i8mm", "bf16"),
+)
 
 
 def examine() -> dict[str, Any]:
@@ -43,7 +46,7 @@ def examine() -> dict[str, Any]:
         hint = f"pip install 'infdet-deploy[{extra}]'" if extra else f"pip install {name}"
         packages[name] = {"version": version, "purpose": purpose, "install": None if version else hint}
     backends = {
-        name: {"available": available(name), "precisions": list(precisions)}
+        name: {"available": available(name), "precisions": [p for p in precisions if takes(name, p)]}
         for name, (_, _, precisions) in BACKENDS.items()
     }
     nvidia = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None

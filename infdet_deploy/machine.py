@@ -24,6 +24,13 @@ def cpu_features() -> set[str]:
     return {feature for line in _values("flags", "Features") for feature in line.split()}
 
 
+def adds_bytes_exactly() -> bool:
+    """Whether products of bytes are added up without saturation: on x86 instructions of their own do that (VNNI, AMX),
+    older ones keep to 16 bits on the way. True where the system does not tell."""
+    features = cpu_features()
+    return "ssse3" not in features or not features.isdisjoint(("avx512_vnni", "avx_vnni", "amx_int8"))
+
+
 def peak_memory_bytes() -> int:
     """The most memory that this process has held so far."""
     # What getrusage tells of a process includes what its parent held when it was started; VmHWM is its own.

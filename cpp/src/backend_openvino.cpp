@@ -4,6 +4,11 @@
 #include <openvino/openvino.hpp>
 
 #include "backend.h"
+#include "error.h"
+
+#if defined(__GNUC__) && defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 namespace infdet::detail {
 namespace {
@@ -63,9 +68,24 @@ std::shared_ptr<ov::Core> shared_core() {
   return core;
 }
 
+// Whether sums of int8 products do not saturate: on x86 instructions of their own add them up (VNNI, AMX).
+bool adds_bytes_exactly() {
+#if defined(__GNUC__) && defined(__x86_64__)
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return false;
+  if ((ecx >> 11 & 1) || (edx >> 25 & 1)) return true; // AVX-512 VNNI, AMX-INT8
+  return eax >= 1 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1); // AVX-VNNI
+#else
+  return true;
+#endif
+}
+
 } // namespace
 
 std::unique_ptr<Stage> open_openvino(const StageRequest &request) {
+  if (request.precision == "int8" && !adds_bytes_exactly())
+    throw Error(INFDET_ERROR_BACKEND, "this processor has no VNNI, without which openvino saturates the sums of int8 and "
+                                      "gives wrong results; take float32");
   std::shared_ptr<ov::Core> core = shared_core();
   // Left to itself OpenVINO computes all of a graph in bfloat16 where the CPU has it. Each operator is to compute in
   // the type that the graph gives it.

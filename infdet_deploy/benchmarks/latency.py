@@ -20,6 +20,7 @@ from infdet_deploy.runtime.backends.base import (
     SEVERAL_AT_ONCE,
     available,
     check_performance,
+    check_takes,
     ready,
     stage_format,
     takes,
@@ -82,6 +83,8 @@ def contenders(
                     continue
                 found.append(Contender(name, precision))
             elif backends != "all":
+                if precision in bundle.precisions_as(stage_format(name)):
+                    check_takes(name, precision)
                 raise UsageError(f"{bundle.path} has no {precision} for {name}; it has {', '.join(held) or 'none'}")
     if not found:
         raise UsageError(f"{bundle.path}: no contender for backends {backends} and precisions {precisions}")

@@ -47,15 +47,16 @@ class StageParity:
 def entries(bundle: Bundle) -> tuple[list[Contender], list[Contender]]:
     """Every backend of this machine in every precision that it can compute in and every stage is held in.
 
-    Those that can be run, and those left out, since they are built ahead and no engine lies here for this device.
+    Those that can be run, and those left out: built ahead with no engine here for this device, or wrong on this
+    processor.
     """
     found: list[Contender] = []
     left_out: list[Contender] = []
     for backend in filter(available, BACKENDS):
         form = stage_format(backend)
-        for precision in filter(lambda held: takes(backend, held), bundle.precisions_as(form)):
+        for precision in filter(BACKENDS[backend][2].__contains__, bundle.precisions_as(form)):
             files = (bundle.stage_file(stage, precision, form) for stage in bundle.stages)
-            runs = all(ready(backend, file, precision) for file in files)
+            runs = takes(backend, precision) and all(ready(backend, file, precision) for file in files)
             (found if runs else left_out).append(Contender(backend, precision))
     return found, left_out
 

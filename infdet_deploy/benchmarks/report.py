@@ -11,6 +11,7 @@ from infdet_deploy.benchmarks.bisect import Bisection
 from infdet_deploy.benchmarks.end_to_end import EndToEnd
 from infdet_deploy.benchmarks.latency import Contender
 from infdet_deploy.benchmarks.parity import StageParity
+from infdet_deploy.runtime.backends.base import BUILT_AHEAD
 from infdet_deploy.runtime.bundle import Bundle
 
 
@@ -20,7 +21,7 @@ class Verification:
 
     against: `network` or `golden clip`. data: the data set whose clips went from end to end, None for seeded clips.
     shown_scores: the reference's scores of `shown_clip`, the longest of these, float32 [T', C]. left_out: what was not
-    compared for want of a built engine.
+    compared for want of a built engine, or since this processor computes it wrongly.
     """
 
     bundle: Bundle
@@ -55,10 +56,15 @@ class Verification:
         for entry in self.left_out:
             precisions.setdefault(entry.backend, []).append(entry.precision)
         return [
-            f"{backend} left out in {', '.join(held)}: no engine here for this device; infdet-deploy build "
-            f"{self.bundle.path.name} --target {backend} --precision {','.join(held)}"
+            f"{backend} left out in {', '.join(held)}: {self._why(backend, held)}"
             for backend, held in precisions.items()
         ]
+
+    def _why(self, backend: str, held: list[str]) -> str:
+        if backend in BUILT_AHEAD:
+            build = f"infdet-deploy build {self.bundle.path.name} --target {backend} --precision {','.join(held)}"
+            return f"no engine here for this device; {build}"
+        return "this processor has no VNNI, and sums of int8 saturate; verify on one that has it"
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready; NaN and infinity are left to the writer."""

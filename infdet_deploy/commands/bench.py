@@ -145,13 +145,14 @@ def _rewritten(entries: "Sequence[Contender]") -> list[str]:
 
 def random_bundle(preset_name: str, precisions: str = "float32") -> "Bundle":
     """A preset's network with seeded random weights as a bundle in the user's cache; precisions (comma-separated, or
-    `all`) that are not there yet are exported into it. int8 needs onnxruntime; `all` leaves it out without."""
+    `all`) that are not there yet are exported into it. int8 needs onnxruntime; `all` leaves it out without, and where
+    OpenVINO cannot compute it."""
     from infdet_deploy.model.presets import preset
-    from infdet_deploy.runtime.backends.base import available
+    from infdet_deploy.runtime.backends.base import available, takes
     from infdet_deploy.runtime.bundle import load_bundle
 
     preset(preset_name)
-    wanted = tuple(p for p in ALL_RANDOM if p != "int8" or available("onnxruntime"))
+    wanted = tuple(p for p in ALL_RANDOM if p != "int8" or (available("onnxruntime") and takes("openvino", p)))
     if precisions != "all":
         wanted = tuple(precisions.split(","))
         for precision in wanted:

@@ -37,11 +37,11 @@ def watch(
     clips_max_gb: float,
     metrics_port: int | None,
     metrics_host: str = "127.0.0.1",
-    asked: Sequence[str] = (),
+    thresholds: Sequence[str] = (),
 ) -> list[str]:
     """Watch sources until all have ended, or SIGTERM or SIGINT comes. Gives what went wrong for good, in lines.
 
-    asked: thresholds in place of the bundle's, as in `commands/thresholds.py`.
+    thresholds: in place of the bundle's, as in `commands/thresholds.py`.
     """
     from infdet_deploy.commands.thresholds import with_thresholds
     from infdet_deploy.live.head import LiveHead
@@ -56,7 +56,7 @@ def watch(
     loaded = load_bundle(bundle)
     if loaded.task != "detection":
         raise UsageError(f"{bundle} recognises whole clips, and has no events to give; run `detect` on each clip")
-    loaded = with_thresholds(loaded, asked)
+    loaded = with_thresholds(loaded, thresholds)
     with ExitStack() as stack:
         # What can be refused at once comes first; then what takes time.
         opened = stack.enter_context(_open_sources(loaded, sources, names, paced=every > 0))

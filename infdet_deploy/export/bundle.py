@@ -25,7 +25,7 @@ from infdet_deploy.files import sha256, whole_folder
 from infdet_deploy.model.i3d import ENDPOINTS
 from infdet_deploy.model.network import InfDetNet, to_grey
 from infdet_deploy.model.weights import save_network
-from infdet_deploy.runtime.backends.base import open_stage
+from infdet_deploy.runtime.backends.base import check_takes, open_stage
 from infdet_deploy.runtime.bundle import NETWORK, TOWERS, WEIGHTS
 from infdet_deploy.runtime.detections import DetectionRule, default_rule
 from infdet_deploy.runtime.golden import with_network
@@ -87,7 +87,7 @@ def export_bundle(
     Raises ParityError when a stage, on any backend that this machine has, is not within its tolerance of the network,
     does not compute in its precision, or has a 3D operator that it must not have; then nothing is written; UsageError
     for a network without FEN that needs flow, for int8 without float32 ONNX or without clips, and for steps without
-    ONNX.
+    ONNX; BackendError for int8 on a processor that cannot tell what it is worth.
     """
     if network.config.has_flow and not network.config.has_fen:
         raise UsageError(
@@ -97,6 +97,8 @@ def export_bundle(
     int8 = "int8" in precisions
     if int8 and (calibration is None or "float32" not in precisions or "onnx" not in formats):
         raise UsageError("int8 is made from float32 ONNX with clips to calibrate on; give all three")
+    if int8:
+        check_takes("openvino", "int8")  # what is written for it has to be measured on it
     if stream and "onnx" not in formats:
         raise UsageError("towers that take a clip in steps are ONNX; add that format")
     precisions = tuple(precision for precision in precisions if precision != "int8")

@@ -10,6 +10,7 @@ import pytest
 
 from infdet_deploy.live.head import LiveHead
 from infdet_deploy.live.window import Window
+from infdet_deploy.runtime.backends.base import takes
 from infdet_deploy.runtime.bundle import load_bundle
 from infdet_deploy.runtime.manifest import MANIFEST, write_manifest
 from infdet_deploy.runtime.pipeline import Detector
@@ -17,6 +18,8 @@ from infdet_deploy.runtime.stream import StreamModel
 from infdet_deploy.video import Video, read_video
 from infdet_deploy.video.resize import resize
 from infdet_deploy.video.sample import sample_frames
+from tests.cpp.library import BACKEND, Failed
+from tests.processor import needs_vnni
 
 FPS = 25.0
 RECORDING = Path(__file__).parents[3] / "shared" / "data" / "thermal" / "lepton_160x120_100frames.cptv"
@@ -91,10 +94,17 @@ def clips(nine_clips):
     return [read_video(path).frames for path in sorted((nine_clips / "videos").iterdir())[:2]]
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("int8", marks=needs_vnni)])
 def test_synthetic_clips(native, stepped, clips, precision):
     at_the_median(stepped, clips, precision)
     assert_parity(native, stepped, clips, precision)
+
+
+@pytest.mark.skipif(takes("openvino", "int8"), reason="this processor has VNNI")
+def test_int8_that_would_saturate_is_refused(native, stepped):
+    with pytest.raises(Failed, match=r"no VNNI, without which openvino saturates .*; take float32") as caught:
+        native.open(stepped, precision="int8")
+    assert caught.value.status == BACKEND
 
 
 def test_bfloat16(native, exported, clips):
@@ -151,7 +161,11 @@ def by_live_stream(native, model, clip, window_s, every, at_once):
 
 
 @pytest.mark.parametrize(
-    ("precision", "windows"), [("float32", ((120.0, 4, 1), (4.0, 4, 50), (6.0, 7, 3))), ("int8", ((4.0, 4, 1),))]
+    ("precision", "windows"),
+    [
+        ("float32", ((120.0, 4, 1), (4.0, 4, 50), (6.0, 7, 3))),
+        pytest.param("int8", ((4.0, 4, 1),), marks=needs_vnni),
+    ],
 )
 def test_live_events_are_those_of_watch(native, stepped, precision, windows):
     """Event for event: when it comes, what it says; however the frames are divided among pushes."""

@@ -15,9 +15,9 @@ from onnx import numpy_helper
 from infdet_deploy.agreement import CHECK_FRAMES, compare, parse_tolerances
 from infdet_deploy.annotations import Clip, Instance
 from infdet_deploy.datasets.folder import holds_annotations
-from infdet_deploy.errors import ParityError, UsageError
+from infdet_deploy.errors import BackendError, ParityError, UsageError
 from infdet_deploy.export.bundle import eager_tensors, export_bundle
-from infdet_deploy.export.calibration import FRAMES, WINDOW, read_calibration
+from infdet_deploy.export.calibration import FRAMES, WINDOW, Calibration, read_calibration
 from infdet_deploy.export.gate import judge
 from infdet_deploy.export.int8 import insert, plan, quantise
 from infdet_deploy.export.onnx import check_precision, count_precisions, export_onnx
@@ -33,6 +33,7 @@ from infdet_deploy.runtime.pipeline import Detector
 from infdet_deploy.video import Video
 from infdet_deploy.video.sample import sample_frames
 from tests.engines.judge import built_for_rtx
+from tests.processor import needs_vnni
 from tests.video.recordings import write_video
 
 STAGES = ("fen", "infrared_tower", "head")
@@ -133,6 +134,7 @@ def test_what_a_pool_or_a_concatenation_joins_has_one_scale(float32, tensors):
         assert {found.scales[name] for name in node.input} == {found.scales[node.output[0]]}
 
 
+@needs_vnni
 @pytest.mark.parametrize("stage", STAGES)
 def test_error_at_every_length_and_that_backends_agree(int8, tensors, stage):
     output = {"fen": "flow", "head": "scores"}.get(stage, "features")
@@ -294,6 +296,14 @@ def test_refused_without_clips(tmp_path, network):
         export_bundle(network, tmp_path / "a.infdet", precisions=("float32", "int8"))
 
 
+def test_refused_where_openvino_cannot_measure_it(tmp_path, network, monkeypatch):
+    monkeypatch.setattr("infdet_deploy.machine.cpu_features", lambda: {"ssse3", "avx2"})
+    calibration = Calibration("tests", (), (), ())
+    with pytest.raises(BackendError, match="this processor has no VNNI, without which openvino saturates"):
+        export_bundle(network, tmp_path / "a.infdet", precisions=("float32", "int8"), calibration=calibration)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_command_refuses_int8_without_clips(command):
     result = command("export", "run", "--int8")
     assert result.returncode == 2
@@ -302,6 +312,7 @@ def test_the_command_refuses_int8_without_clips(command):
     assert command("export", "run", "--calibrate", "clips").returncode == 2
 
 
+@needs_vnni
 @pytest.mark.slow
 def test_a_bundle_with_int8(tmp_path, network):
     from infdet_deploy.benchmarks.bisect import bisect

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from infdet_deploy.errors import BackendError, InfdetError, UsageError, first_line, missing_package
+from infdet_deploy.machine import adds_bytes_exactly
 
 # name → (package to look for, what `pip install infdet-deploy[…]` brings it, precisions it can compute in)
 BACKENDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -23,6 +24,8 @@ BUILT_AHEAD = ("tensorrt",)
 FIXED_SHAPES = ("openvino",)
 # Backends that keep what they compiled.
 CACHED = ("openvino",)
+# Backends whose int8 is wrong on processors that saturate sums of bytes; what others compute there is right.
+SATURATED = ("openvino",)
 # What a stage is tuned for: the least time of one call on all CPUs, or the most calls in all, several at once.
 PERFORMANCE = ("latency", "throughput")
 # Backends that can be tuned for throughput.
@@ -48,8 +51,23 @@ def stage_format(backend: str) -> str:
 
 
 def takes(backend: str, precision: str) -> bool:
-    """Whether a backend computes graphs of this precision."""
-    return precision in BACKENDS[backend][2]
+    """Whether a backend computes graphs of this precision, and on this processor rightly."""
+    return precision in BACKENDS[backend][2] and not _saturates(backend, precision)
+
+
+def check_takes(backend: str, precision: str) -> None:
+    """Raise UsageError where the backend never computes in the precision, BackendError where not on this processor."""
+    if precision not in BACKENDS[backend][2]:
+        raise UsageError(f"{backend} takes {', '.join(BACKENDS[backend][2])}, not {precision}")
+    if _saturates(backend, precision):
+        raise BackendError(
+            f"this processor has no VNNI, without which {backend} saturates the sums of int8 and gives wrong results; "
+            "take float32, or onnxruntime"
+        )
+
+
+def _saturates(backend: str, precision: str) -> bool:
+    return backend in SATURATED and precision == "int8" and not adds_bytes_exactly()
 
 
 def available(name: str) -> bool:
@@ -106,13 +124,12 @@ def open_stage(
     shapes: of inputs, where they never vary; a backend that is faster for one shape then takes no other. digest: the
     file's SHA-256, where it was checked; a backend may then keep what it compiled (`compiled_cache.py`). performance:
     of `PERFORMANCE`. Raises UsageError for an unknown backend or performance, and BackendError when the backend is not
-    installed or refuses the graph.
+    installed, computes wrongly in this precision on this processor, or refuses the graph.
     """
     if backend not in BACKENDS:
         raise UsageError(f"no backend '{backend}'; backends are {', '.join(BACKENDS)}")
-    package, extra, precisions = BACKENDS[backend]
-    if precision not in precisions:
-        raise UsageError(f"{backend} takes {', '.join(precisions)}, not {precision}")
+    package, extra, _ = BACKENDS[backend]
+    check_takes(backend, precision)
     check_performance(backend, performance)
     if not available(backend):
         raise missing_package(package, extra, f"backend {backend}")

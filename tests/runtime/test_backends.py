@@ -1,0 +1,75 @@
+"""Which backend computes what on which processor."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from infdet_deploy import machine
+from infdet_deploy.agreement import Tolerances
+from infdet_deploy.benchmarks.latency import Contender, contenders
+from infdet_deploy.benchmarks.parity import entries
+from infdet_deploy.benchmarks.report import Verification
+from infdet_deploy.doctor import examine
+from infdet_deploy.errors import BackendError, UsageError
+from infdet_deploy.machine import adds_bytes_exactly
+from infdet_deploy.runtime.backends.base import open_kept, open_stage, takes
+from infdet_deploy.runtime.bundle import load_bundle
+
+NO_VNNI = {"ssse3", "avx2", "avx512f"}
+
+
+@pytest.fixture
+def processor(monkeypatch):
+    return lambda features: monkeypatch.setattr(machine, "cpu_features", lambda: features)
+
+
+@pytest.mark.parametrize(
+    ("features", "exactly"),
+    [
+        (NO_VNNI, False),
+        (NO_VNNI | {"avx512_vnni"}, True),
+        (NO_VNNI | {"avx_vnni"}, True),
+        (NO_VNNI | {"amx_int8"}, True),
+        ({"asimd", "asimddp"}, True),
+        (set(), True),  # the system does not tell
+    ],
+)
+def test_which_processors_add_bytes_exactly(processor, features, exactly):
+    processor(features)
+    assert adds_bytes_exactly() is exactly
+    assert takes("openvino", "int8") is exactly
+    assert takes("openvino", "float32")
+    assert takes("onnxruntime", "int8")  # which computes the signed file's convolutions in float32
+    assert not takes("torchscript", "int8")
+    assert ("int8" in examine()["backends"]["openvino"]["precisions"]) is exactly
+
+
+def test_int8_that_would_saturate_is_refused(processor):
+    processor(NO_VNNI)
+    with pytest.raises(BackendError, match=r"no VNNI, .* openvino saturates .*; take float32, or onnxruntime"):
+        open_stage("openvino", Path("fen.int8.openvino.onnx"), "int8", ("frames",), ("flow",))
+    assert open_kept("openvino", "int8", "0" * 64, ("frames",), ("flow",), "latency") is None
+    with pytest.raises(UsageError, match="torchscript takes float32, bfloat16, float16, not int8"):
+        open_stage("torchscript", Path("fen.pt"), "int8", ("frames",), ("flow",))
+
+
+def test_reports_leave_it_out_and_say_why(processor, tiny_bundle):
+    bundle = load_bundle(tiny_bundle)
+    for stage in bundle.manifest["stages"].values():
+        stage["files"]["onnx"]["int8"] = "none.onnx"
+    int8 = Contender("openvino", "int8")
+    processor(NO_VNNI | {"avx_vnni"})
+    assert int8 in contenders(bundle)
+    assert int8 in entries(bundle)[0]
+    processor(NO_VNNI)
+    assert int8 not in contenders(bundle)
+    with pytest.raises(BackendError, match="this processor has no VNNI"):
+        contenders(bundle, "openvino", "int8")
+    found, left_out = entries(bundle)
+    assert int8 not in found
+    assert left_out == [int8]
+    report = Verification(bundle, "network", None, Tolerances(), [], [], None, "", np.zeros((1, 3)), tuple(left_out))
+    assert report.notes == [
+        "openvino left out in int8: this processor has no VNNI, and sums of int8 saturate; verify on one that has it"
+    ]

@@ -38,11 +38,13 @@ def export(
         raise UsageError("--max-map-drop is for --int8; add it, or leave --max-map-drop out")
     if calibrate is not None and not {"int8", "float16"} & set(precisions):
         raise UsageError("--calibrate is for --int8 and --fp16; add one, or leave --calibrate out")
-    from infdet_deploy.export.bundle import export_bundle
+    from infdet_deploy.export.bundle import check_int8, export_bundle
     from infdet_deploy.model.weights import load_network
     from infdet_deploy.runtime.bundle import load_bundle
     from infdet_deploy.training.checkpoint import checkpoint_file, newest_run, saved_rule
 
+    if "int8" in precisions:
+        check_int8()  # before the recordings are read
     if run is None:
         run = newest_run(RUNS)
         say(f"exporting the newest run, {run}")

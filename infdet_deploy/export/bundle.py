@@ -59,6 +59,11 @@ def eager_tensors(network: InfDetNet, frames: np.ndarray) -> dict[str, dict[str,
     return with_network(tensors, frames)
 
 
+def check_int8() -> None:
+    """Raise BackendError where this processor cannot measure OpenVINO's int8, without which none is written."""
+    check_takes("openvino", "int8", "export on one that has it, or without int8")
+
+
 def export_bundle(
     network: InfDetNet,
     out: Path,
@@ -98,7 +103,7 @@ def export_bundle(
     if int8 and (calibration is None or "float32" not in precisions or "onnx" not in formats):
         raise UsageError("int8 is made from float32 ONNX with clips to calibrate on; give all three")
     if int8:
-        check_takes("openvino", "int8")  # what is written for it has to be measured on it
+        check_int8()
     if stream and "onnx" not in formats:
         raise UsageError("towers that take a clip in steps are ONNX; add that format")
     precisions = tuple(precision for precision in precisions if precision != "int8")

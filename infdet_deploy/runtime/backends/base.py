@@ -55,14 +55,17 @@ def takes(backend: str, precision: str) -> bool:
     return precision in BACKENDS[backend][2] and not _saturates(backend, precision)
 
 
-def check_takes(backend: str, precision: str) -> None:
-    """Raise UsageError where the backend never computes in the precision, BackendError where not on this processor."""
+def check_takes(backend: str, precision: str, instead: str = "take float32, or onnxruntime") -> None:
+    """Raise UsageError where the backend never computes in the precision, BackendError where not on this processor.
+
+    instead: what to do there.
+    """
     if precision not in BACKENDS[backend][2]:
         raise UsageError(f"{backend} takes {', '.join(BACKENDS[backend][2])}, not {precision}")
     if _saturates(backend, precision):
         raise BackendError(
             f"this processor has no VNNI, without which {backend} saturates the sums of int8 and gives wrong results; "
-            "take float32, or onnxruntime"
+            f"{instead}"
         )
 
 

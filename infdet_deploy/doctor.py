@@ -29,10 +29,7 @@ PACKAGES = {
     "prometheus-client": ("live", "metrics of `watch`"),
     "model-signing": ("sign", "signing bundles, checking signatures"),
 }
-_CPU_FEATURES = (
-    *("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),
-    *("asimddp", "i8mm", "bf16"),
-)
+_CPU_FEATURES = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm")
 
 
 def examine() -> dict[str, Any]:

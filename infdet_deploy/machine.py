@@ -25,10 +25,10 @@ def cpu_features() -> set[str]:
 
 
 def adds_bytes_exactly() -> bool:
-    """Whether products of bytes are added up without saturation: on x86 instructions of their own do that (VNNI, AMX),
-    older ones keep to 16 bits on the way. True where the system does not tell."""
+    """Whether products of bytes are added up without saturation: on x86 instructions of their own do that (VNNI), older
+    ones keep to 16 bits on the way. True where the system does not tell."""
     features = cpu_features()
-    return "ssse3" not in features or not features.isdisjoint(("avx512_vnni", "avx_vnni", "amx_int8"))
+    return "ssse3" not in features or not features.isdisjoint(("avx512_vnni", "avx_vnni"))
 
 
 def peak_memory_bytes() -> int:

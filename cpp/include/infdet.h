@@ -67,7 +67,8 @@ typedef enum infdet_status {
 typedef struct infdet_options {
   size_t struct_size;     /* set by infdet_default_options; says which fields the program knows */
   const char *backend;    /* "openvino" (default) or "tensorrt", where the library was built with it */
-  const char *precision;  /* "float32" (default), "bfloat16", "float16" or "int8", as the bundle holds */
+  const char *precision;  /* "float32" (default), "bfloat16", "float16" or "int8", as the bundle holds; on x86
+                             OpenVINO's int8 needs VNNI */
   int32_t chunk_snippets; /* snippets of 8 frames computed at once, 1 to 4096; 32 by default. Fewer take less memory */
   int32_t threads;        /* processor threads that a backend may use; 0, the default, leaves it to the backend */
   int32_t live;           /* 1: for infdet_open_live alone; the bundle was exported with --stream. 0, the default: for

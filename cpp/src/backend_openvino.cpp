@@ -6,10 +6,6 @@
 #include "backend.h"
 #include "error.h"
 
-#if defined(__GNUC__) && defined(__x86_64__)
-#include <cpuid.h>
-#endif
-
 namespace infdet::detail {
 namespace {
 
@@ -68,13 +64,10 @@ std::shared_ptr<ov::Core> shared_core() {
   return core;
 }
 
-// Whether sums of int8 products do not saturate: on x86 instructions of their own add them up (VNNI, AMX).
+// Whether sums of int8 products are not cut off: on x86 instructions of their own add them up.
 bool adds_bytes_exactly() {
 #if defined(__GNUC__) && defined(__x86_64__)
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return false;
-  if ((ecx >> 11 & 1) || (edx >> 25 & 1)) return true; // AVX-512 VNNI, AMX-INT8
-  return eax >= 1 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1); // AVX-VNNI
+  return __builtin_cpu_supports("avx512vnni") || __builtin_cpu_supports("avxvnni");
 #else
   return true;
 #endif
@@ -84,8 +77,8 @@ bool adds_bytes_exactly() {
 
 std::unique_ptr<Stage> open_openvino(const StageRequest &request) {
   if (request.precision == "int8" && !adds_bytes_exactly())
-    throw Error(INFDET_ERROR_BACKEND, "this processor has no VNNI, without which openvino saturates the sums of int8 and "
-                                      "gives wrong results; take float32");
+    throw Error(INFDET_ERROR_BACKEND,
+                "this processor has no VNNI, without which openvino cuts off sums of int8 products; take float32");
   std::shared_ptr<ov::Core> core = shared_core();
   // Left to itself OpenVINO computes all of a graph in bfloat16 where the CPU has it. Each operator is to compute in
   // the type that the graph gives it.

@@ -15,7 +15,7 @@ import numpy as np
 
 from infdet_deploy.agreement import NOT_COMPARED, Errors, Tolerances, compare
 from infdet_deploy.errors import BackendError, InfdetError, ParityError, UsageError
-from infdet_deploy.runtime.backends.base import BACKENDS, BUILT_AHEAD, available, open_stage, stage_format
+from infdet_deploy.runtime.backends.base import BACKENDS, BUILT_AHEAD, available, check_takes, open_stage, stage_format
 from infdet_deploy.runtime.bundle import NETWORK, Bundle
 
 if TYPE_CHECKING:
@@ -95,13 +95,15 @@ def bisect(
     """Find the modules at fault in one stage's ONNX file.
 
     tensors: the stage's inputs and outputs as the eager network computes them. Raises UsageError for a backend that
-    does not read ONNX, ParityError where no backend here gives a float32 graph that equals the network.
+    does not read ONNX, BackendError for one that is wrong on this processor, ParityError where no backend here gives a
+    float32 graph that equals the network.
     """
     from infdet_deploy.benchmarks.cutting import Graph
 
     form = stage_format(backend)
     if not runs_onnx(backend):
         raise UsageError(f"--bisect takes ONNX stages apart, which {backend} does not run as they are")
+    check_takes(backend, precision)
     allowed = (tolerances or Tolerances()).stage(form, precision)
     ours = Graph(bundle.stage_file(stage, precision, bundle.form_for(stage, precision, backend, form)))
     with tempfile.TemporaryDirectory() as name:

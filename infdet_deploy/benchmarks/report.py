@@ -64,7 +64,7 @@ class Verification:
         if backend in BUILT_AHEAD:
             build = f"infdet-deploy build {self.bundle.path.name} --target {backend} --precision {','.join(held)}"
             return f"no engine here for this device; {build}"
-        return "this processor has no VNNI, and sums of int8 saturate; verify on one that has it"
+        return "sums are cut off on this processor, which has no VNNI; verify on one that has"
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready; NaN and infinity are left to the writer."""

@@ -69,7 +69,7 @@ def bench(
         say(f"measuring {bundle}, the newest bundle here" if bundle else "no bundle here")
     if bundle is None:
         preset_name = preset_name or "infdet"
-        loaded = random_bundle(preset_name, precisions)
+        loaded = random_bundle(preset_name, precisions, backends)
     else:
         loaded = load_bundle(bundle)
     for asked, option in ((against, "--against eager"), (rewrites, "--rewrites")):
@@ -143,16 +143,18 @@ def _rewritten(entries: "Sequence[Contender]") -> list[str]:
     return found
 
 
-def random_bundle(preset_name: str, precisions: str = "float32") -> "Bundle":
+def random_bundle(preset_name: str, precisions: str = "float32", backends: str = "openvino") -> "Bundle":
     """A preset's network with seeded random weights as a bundle in the user's cache; precisions (comma-separated, or
-    `all`) that are not there yet are exported into it. int8 needs onnxruntime; `all` leaves it out without, and where
-    OpenVINO cannot compute it."""
+    `all`) that are not there yet are exported into it. int8 needs onnxruntime; `all` leaves it out without, and
+    where none of the backends computes it."""
     from infdet_deploy.model.presets import preset
-    from infdet_deploy.runtime.backends.base import available, takes
+    from infdet_deploy.runtime.backends.base import BACKENDS, available, check_takes, takes
     from infdet_deploy.runtime.bundle import load_bundle
 
     preset(preset_name)
-    wanted = tuple(p for p in ALL_RANDOM if p != "int8" or (available("onnxruntime") and takes("openvino", p)))
+    asked = tuple(BACKENDS) if backends == "all" else tuple(filter(BACKENDS.__contains__, backends.split(",")))
+    int8 = available("onnxruntime") and any(takes(backend, "int8") for backend in asked)
+    wanted = tuple(p for p in ALL_RANDOM if p != "int8" or int8)
     if precisions != "all":
         wanted = tuple(precisions.split(","))
         for precision in wanted:
@@ -160,6 +162,8 @@ def random_bundle(preset_name: str, precisions: str = "float32") -> "Bundle":
                 raise UsageError(f"no precision '{precision}'; precisions are {', '.join(RANDOM_PRECISIONS)}, or all")
         if "int8" in wanted and not available("onnxruntime"):
             raise missing_package("onnxruntime", "onnxruntime", "int8 of a preset")
+        if "int8" in wanted and backends != "all" and "openvino" in asked:
+            check_takes("openvino", "int8")  # before minutes of export
     path = user_cache() / f"{preset_name}-random-3.infdet"
     if path.is_dir():
         try:

@@ -61,7 +61,7 @@ def eager_tensors(network: InfDetNet, frames: np.ndarray) -> dict[str, dict[str,
 
 def check_int8() -> None:
     """Raise BackendError where this processor cannot measure OpenVINO's int8, without which none is written."""
-    check_takes("openvino", "int8", "export on one that has it, or without int8")
+    check_takes("openvino", "int8", "export on one that has it, or without --int8")
 
 
 def export_bundle(

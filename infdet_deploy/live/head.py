@@ -11,7 +11,7 @@ import numpy as np
 import openvino
 
 from infdet_deploy.live.window import Features, Head
-from infdet_deploy.runtime.backends.base import Backend
+from infdet_deploy.runtime.backends.base import Backend, check_takes
 from infdet_deploy.runtime.bundle import Bundle
 from infdet_deploy.runtime.compiled import open_bundle_stage
 from infdet_deploy.runtime.head_parts import SELECTION_HALO, Array, Graph, Part
@@ -29,6 +29,7 @@ class LiveHead:
     def __init__(
         self, bundle: Bundle, backend: str = "openvino", precision: str = "float32", cached: bool = True
     ) -> None:
+        check_takes(backend, precision)  # the parts are compiled here, and not by `open_stage`
         self._what = f"{backend} {precision}"
         self._lock = threading.Lock()
         self._parts: tuple[Part, Part] | None = None

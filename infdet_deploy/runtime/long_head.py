@@ -7,7 +7,8 @@ A head sees a whole clip in three places only, and its graph is cut there; every
    block (Milakov and Gimelshein, Online normalizer calculation for softmax, 2018).
 3. A super-event is a sum over the clip, weighed by its filters: the blocks' sums added up.
 
-OpenVINO computes the parts from the bundle's own head file, whatever computes the towers.
+OpenVINO computes the parts from the bundle's own head file, whatever computes the towers; from the float32 one where it
+cannot compute the towers' precision on this processor.
 """
 
 from collections.abc import Iterator, Mapping

@@ -14,7 +14,7 @@ import numpy as np
 from infdet_deploy.errors import InfdetError, VideoError
 from infdet_deploy.machine import trim_memory
 from infdet_deploy.recognition import clip_score
-from infdet_deploy.runtime.backends.base import Backend, open_kept
+from infdet_deploy.runtime.backends.base import Backend, open_kept, takes
 from infdet_deploy.runtime.bundle import Bundle, load_bundle
 from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS, GROUP_CHUNKS, Chunk, clip_chunks, groups, stream_chunks
 from infdet_deploy.runtime.compiled import CompiledStages, open_bundle_stage, stage_file
@@ -163,10 +163,11 @@ class Detector(CompiledStages):
             return finite_scores(long_scores(head, features, length), what)
 
     def _head_in_parts(self) -> Path | None:
-        """The head's ONNX file that parts can be run of; None for a bundle without."""
+        """The head's ONNX file that OpenVINO can run parts of; None for a bundle without."""
         files = self.bundle.entry("head")["files"]
-        form = self.bundle.form_for("head", self.precision, self.backend, "onnx")
-        return self.bundle.stage_file("head", self.precision, form) if self.precision in files.get(form, {}) else None
+        precision = self.precision if takes("openvino", self.precision) else "float32"
+        form = self.bundle.form_for("head", precision, self.backend, "onnx")
+        return self.bundle.stage_file("head", precision, form) if precision in files.get(form, {}) else None
 
     def features(self, frames: np.ndarray, timings: Timings | None = None) -> dict[str, np.ndarray]:
         """frames uint8 [T, S, S] → `infrared_features` and `flow_features`, those that the network has, float32 [T', d]

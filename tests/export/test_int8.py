@@ -299,7 +299,9 @@ def test_refused_without_clips(tmp_path, network):
 def test_refused_where_openvino_cannot_measure_it(tmp_path, network, monkeypatch):
     monkeypatch.setattr("infdet_deploy.machine.cpu_features", lambda: {"ssse3", "avx2"})
     calibration = Calibration("tests", (), (), ())
-    with pytest.raises(BackendError, match=r"no VNNI, .* saturates .*; export on one that has it, or without int8"):
+    with pytest.raises(
+        BackendError, match=r"no VNNI, .* cuts off sums .*; export on one that has it, or without --int8"
+    ):
         export_bundle(network, tmp_path / "a.infdet", precisions=("float32", "int8"), calibration=calibration)
     assert not list(tmp_path.iterdir())
 

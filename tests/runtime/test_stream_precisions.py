@@ -66,8 +66,9 @@ def halves(tmp_path_factory, clips):
         *((backend, precision) for backend in ("openvino", "onnxruntime") for precision in ("float16", "int8")),
     ],
 )
-def test_features_of_the_whole_clip(int8, halves, clips, backend, precision):
-    with StreamModel(int8 if precision == "int8" else halves, backend, precision, step_frames=16) as model:
+def test_features_of_the_whole_clip(request, halves, clips, backend, precision):
+    bundle = request.getfixturevalue("int8") if precision == "int8" else halves
+    with StreamModel(bundle, backend, precision, step_frames=16) as model:
         for tensors in clips[1]:
             stream, frames = model.stream(), tensors[TOWER]["frames"]
             parts = [stream.push(frames[at : at + 13]) for at in range(0, len(frames), 13)] + [stream.flush()]

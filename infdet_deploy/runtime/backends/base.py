@@ -24,8 +24,9 @@ BUILT_AHEAD = ("tensorrt",)
 FIXED_SHAPES = ("openvino",)
 # Backends that keep what they compiled.
 CACHED = ("openvino",)
-# Backends whose int8 is wrong on processors that saturate sums of bytes; what others compute there is right.
+# Backends whose int8 is wrong on processors that saturate sums of bytes; what others make of their file there is right.
 SATURATED = ("openvino",)
+_INSTEAD = "take float32, or the backend onnxruntime, which is no faster in int8"
 # What a stage is tuned for: the least time of one call on all CPUs, or the most calls in all, several at once.
 PERFORMANCE = ("latency", "throughput")
 # Backends that can be tuned for throughput.
@@ -55,17 +56,19 @@ def takes(backend: str, precision: str) -> bool:
     return precision in BACKENDS[backend][2] and not _saturates(backend, precision)
 
 
-def check_takes(backend: str, precision: str, instead: str = "take float32, or onnxruntime") -> None:
-    """Raise UsageError where the backend never computes in the precision, BackendError where not on this processor.
+def check_takes(backend: str, precision: str, instead: str = _INSTEAD) -> None:
+    """Raise UsageError for an unknown backend or one that never computes in the precision, BackendError where it does
+    not on this processor.
 
     instead: what to do there.
     """
+    if backend not in BACKENDS:
+        raise UsageError(f"no backend '{backend}'; backends are {', '.join(BACKENDS)}")
     if precision not in BACKENDS[backend][2]:
         raise UsageError(f"{backend} takes {', '.join(BACKENDS[backend][2])}, not {precision}")
     if _saturates(backend, precision):
         raise BackendError(
-            f"this processor has no VNNI, without which {backend} saturates the sums of int8 and gives wrong results; "
-            f"{instead}"
+            f"this processor has no VNNI, without which {backend} cuts off sums of int8 products; {instead}"
         )
 
 
@@ -129,10 +132,8 @@ def open_stage(
     of `PERFORMANCE`. Raises UsageError for an unknown backend or performance, and BackendError when the backend is not
     installed, computes wrongly in this precision on this processor, or refuses the graph.
     """
-    if backend not in BACKENDS:
-        raise UsageError(f"no backend '{backend}'; backends are {', '.join(BACKENDS)}")
-    package, extra, _ = BACKENDS[backend]
     check_takes(backend, precision)
+    package, extra, _ = BACKENDS[backend]
     check_performance(backend, performance)
     if not available(backend):
         raise missing_package(package, extra, f"backend {backend}")

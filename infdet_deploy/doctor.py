@@ -43,7 +43,11 @@ def examine() -> dict[str, Any]:
         hint = f"pip install 'infdet-deploy[{extra}]'" if extra else f"pip install {name}"
         packages[name] = {"version": version, "purpose": purpose, "install": None if version else hint}
     backends = {
-        name: {"available": available(name), "precisions": [p for p in precisions if takes(name, p)]}
+        name: {
+            "available": available(name),
+            "precisions": [p for p in precisions if takes(name, p)],
+            "refused": [p for p in precisions if not takes(name, p)],
+        }
         for name, (_, _, precisions) in BACKENDS.items()
     }
     nvidia = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None

@@ -116,6 +116,7 @@ def doctor(json_output: JsonFlag = False) -> None:
         [n, "ready" if b["available"] else "not installed", ", ".join(b["precisions"])]
         for n, b in report["backends"].items()
     ]
-    table("Backends", ["backend", "state", "precisions"], rows)
+    refused = (f"{', '.join(b['refused'])} on {n} needs VNNI" for n, b in report["backends"].items() if b["refused"])
+    table("Backends", ["backend", "state", "precisions"], rows, "\n".join(refused))
     rows = [[n, p["version"] or "–", p["purpose"], p["install"] or ""] for n, p in report["packages"].items()]
     table("Packages", ["package", "version", "for", "to install"], rows)

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from infdet_deploy.runtime.detections import DetectionRule
+from tests.processor import HAS_INT8, WITHOUT
 
 # Several processes may run tests side by side; each computes in one thread, in the processes it starts as well.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -104,12 +105,10 @@ def int8_stream_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network of one stream, whole and as steps, in float32 and int8. Not to be changed."""
     pytest.importorskip("torch")
     pytest.importorskip("onnxruntime")
+    if not HAS_INT8:
+        pytest.skip(WITHOUT)
     import dataclasses
 
-    from infdet_deploy.runtime.backends.base import takes
-
-    if not takes("openvino", "int8"):
-        pytest.skip("this processor has no VNNI, so that OpenVINO's int8 is refused")
     from infdet_deploy.export import int8_bundle
     from infdet_deploy.export.bundle import export_bundle
     from infdet_deploy.export.calibration import Calibration

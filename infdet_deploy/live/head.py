@@ -29,12 +29,12 @@ class LiveHead:
     def __init__(
         self, bundle: Bundle, backend: str = "openvino", precision: str = "float32", cached: bool = True
     ) -> None:
-        check_takes(backend, precision)  # the parts are compiled here, and not by `open_stage`
         self._what = f"{backend} {precision}"
         self._lock = threading.Lock()
         self._parts: tuple[Part, Part] | None = None
         self._stage: Backend | None = None
         if cached and backend == "openvino":
+            check_takes(backend, precision)  # as `open_stage` would, which does not compile the parts
             file = bundle.stage_file("head", precision, bundle.form_for("head", precision, backend, "onnx"))
             model = openvino.Core().read_model(str(file))
             if Graph(model).selected:

@@ -10,7 +10,6 @@ import pytest
 
 from infdet_deploy.live.head import LiveHead
 from infdet_deploy.live.window import Window
-from infdet_deploy.runtime.backends.base import takes
 from infdet_deploy.runtime.bundle import load_bundle
 from infdet_deploy.runtime.manifest import MANIFEST, write_manifest
 from infdet_deploy.runtime.pipeline import Detector
@@ -19,7 +18,7 @@ from infdet_deploy.video import Video, read_video
 from infdet_deploy.video.resize import resize
 from infdet_deploy.video.sample import sample_frames
 from tests.cpp.library import BACKEND, Failed
-from tests.processor import needs_vnni
+from tests.processor import HAS_INT8, needs_vnni
 
 FPS = 25.0
 RECORDING = Path(__file__).parents[3] / "shared" / "data" / "thermal" / "lepton_160x120_100frames.cptv"
@@ -100,7 +99,7 @@ def test_synthetic_clips(native, stepped, clips, precision):
     assert_parity(native, stepped, clips, precision)
 
 
-@pytest.mark.skipif(takes("openvino", "int8"), reason="this processor has VNNI")
+@pytest.mark.skipif(HAS_INT8, reason="this processor has VNNI")
 def test_int8_that_would_saturate_is_refused(native, stepped):
     with pytest.raises(
         Failed, match=r"no VNNI, without which openvino cuts off sums of int8 products; take float32"

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from infdet_deploy.export.conv2d import Tower2d, Unit2d, clip_of
 from infdet_deploy.export.head import HeadStage, SingleHeadStage
-from infdet_deploy.export.stem import GREY, EnlargingStem, FlatStem, enlargement, spans
+from infdet_deploy.export.stem import GREY, EnlargingStem, FlatStem
 from infdet_deploy.model.classifier import SuperEvent
+from infdet_deploy.model.enlargement import enlargement, spans
 from infdet_deploy.model.fen import FlowEstimationNetwork, ResidualBlock, instance_norm, neighbour_pairs
 from infdet_deploy.model.fusion import Attention
 from infdet_deploy.model.i3d import ENDPOINTS, I3D, POOLS, Mixed, Unit3d

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from infdet_deploy.export.conv2d import WHOLE_CLIP, Time
 from infdet_deploy.export.stages import FenStage, FoldedTower, FoldedUnit, InfraredTowerStage
-from infdet_deploy.export.stem import AFTER, BEFORE, GREY, STRIDE, FlatStem
+from infdet_deploy.export.stem import GREY, FlatStem
+from infdet_deploy.model.enlargement import AFTER, BEFORE, STRIDE
 from infdet_deploy.model.fen import neighbour_pairs
 from infdet_deploy.model.i3d import ENDPOINTS, I3D, Mixed, Unit3d
 from infdet_deploy.model.network import InfDetNet, enlarge_flow, to_grey

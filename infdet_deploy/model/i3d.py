@@ -47,8 +47,10 @@ def pad_same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Ten
 
 
 def max_pool_same(x: Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> Tensor:
-    """Max-pool with SAME padding; the pad value is 0, which takes part in the maximum."""
-    return F.max_pool3d(pad_same(x, kernel, stride), kernel, stride)
+    """Max-pool with SAME padding of x ≥ 0, as it is behind a ReLU: the published pad value 0 then never is the maximum,
+    so the pool's own padding does."""
+    before = [same_padding(n, k, s)[0] for n, k, s in zip(x.shape[-3:], kernel, stride, strict=True)]
+    return F.max_pool3d(x, kernel, stride, before, ceil_mode=True)
 
 
 class Unit3d(nn.Module):

@@ -5,11 +5,13 @@ from torch import nn
 
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.stems import arrange_stems
 
 
 def arrange(network: InfDetNet, config: TrainConfig) -> InfDetNet:
-    """Put the network on its device, 3D kernels with the channels last, which is faster; freeze what stays."""
+    """Put the network on its device, its first layers and 3D kernels as is fastest; freeze what stays."""
     network = network.to(config.device)
+    arrange_stems(network)
     for module in network.modules():
         if isinstance(module, nn.Conv3d):
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)

@@ -6,7 +6,8 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as F
 
 from infdet_deploy.export.stages import FoldedUnit, build_stage
-from infdet_deploy.export.stem import EnlargingStem, FlatStem, enlargement, spans
+from infdet_deploy.export.stem import EnlargingStem, FlatStem
+from infdet_deploy.model.enlargement import enlargement, spans
 from infdet_deploy.model.i3d import Unit3d
 from infdet_deploy.model.network import enlarge_flow, to_grey
 

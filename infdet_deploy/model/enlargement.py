@@ -1,10 +1,10 @@
-"""A tower's first layer on the flow's own grid: the enlargement to the frames' size inside the kernel.
+"""The flow tower's first layer on the flow's own grid: the enlargement to the frames' size inside the kernel.
 
 The flow is enlarged bilinearly before the layer reads every 2nd pixel of it. Both are linear, so one small kernel on
-the flow's grid gives the same sums: 4 pixels wide instead of 7, on a sixteenth of the pixels with four times the
-outputs (one set for each position of an output pixel between two pixels of the flow). Around the enlarged picture lie
-zeros, while the enlargement itself goes on with its border pixels. Only the outermost outputs see the difference; they
-have kernels of their own.
+the flow's grid gives the same sums. Of a flow at every 4th pixel: 4 pixels wide instead of 7, on a sixteenth of the
+pixels with four times the outputs (one set for each position of an output pixel between two pixels of the flow). Around
+the enlarged picture lie zeros, while the enlargement itself goes on with its border pixels. Only the outermost outputs
+see the difference; they have kernels of their own.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-KERNEL, STRIDE, BEFORE = 7, 2, 2  # the stem in time, height and width; it is padded 2 before and 3 after
+KERNEL, STRIDE, BEFORE = 7, 2, 2  # the stem in time, height and width; even lengths are padded 2 before and 3 after
 AFTER = KERNEL - STRIDE - BEFORE
 
 

@@ -47,10 +47,8 @@ def pad_same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Ten
 
 
 def max_pool_same(x: Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> Tensor:
-    """Max-pool with SAME padding of x ≥ 0, as it is behind a ReLU: the published pad value 0 then never is the maximum,
-    so the pool's own padding does."""
-    before = [same_padding(n, k, s)[0] for n, k, s in zip(x.shape[-3:], kernel, stride, strict=True)]
-    return F.max_pool3d(x, kernel, stride, before, ceil_mode=True)
+    """Max-pool with SAME padding; the pad value is 0, which takes part in the maximum."""
+    return F.max_pool3d(pad_same(x, kernel, stride), kernel, stride)
 
 
 class Unit3d(nn.Module):
@@ -72,6 +70,8 @@ class Unit3d(nn.Module):
 class Mixed(nn.Module):
     """Inception block: four branches side by side, joined along the channels."""
 
+    pool = staticmethod(max_pool_same)
+
     def __init__(self, inputs: int, outputs: tuple[int, ...]) -> None:
         super().__init__()
         b0, b1a, b1b, b2a, b2b, b3b = outputs
@@ -81,12 +81,14 @@ class Mixed(nn.Module):
         self.b3b = Unit3d(inputs, b3b)
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = max_pool_same(x, (3, 3, 3), (1, 1, 1))
+        pooled = self.pool(x, (3, 3, 3), (1, 1, 1))
         return torch.cat((self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(pooled)), dim=1)
 
 
 class I3D(nn.Module):
     """A clip → one feature for every 8 frames. Submodules carry the published endpoints' names."""
+
+    pool = staticmethod(max_pool_same)
 
     def __init__(self, config: ModelConfig, inputs: int) -> None:
         super().__init__()
@@ -102,5 +104,5 @@ class I3D(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: float [B, channels, T, size, size] in (−1, 1), or [B, 1, …] grey for a 3-channel tower → [B, T', d]."""
         for name in ENDPOINTS:
-            x = max_pool_same(x, *POOLS[name]) if name in POOLS else getattr(self, name)(x)
+            x = self.pool(x, *POOLS[name]) if name in POOLS else getattr(self, name)(x)
         return F.avg_pool3d(x, (2, *x.shape[-2:]), stride=1).flatten(2).transpose(1, 2)

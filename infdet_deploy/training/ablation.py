@@ -15,6 +15,7 @@ from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network, with_config
 from infdet_deploy.runtime.detections import DetectionRule, default_thresholds
 from infdet_deploy.training import checkpoint
+from infdet_deploy.training.arrangement import arrange
 from infdet_deploy.training.dataset import load_dataset
 from infdet_deploy.training.evaluation import evaluate_network, still_flow_loss
 from infdet_deploy.training.loop import Progress, train
@@ -106,8 +107,8 @@ def run_rows(
             if model.has_fen:
                 test = load_dataset(data, config.test_subset, model)
                 rule = DetectionRule(default_thresholds(model.classes), result.mean_duration_s)
-                networks = (start, load_network(result.best)[0])
-                flow = [evaluate_network(n.to(config.device), test, rule, config.device)["flow"] for n in networks]
+                networks = (arrange(start, config), arrange(load_network(result.best)[0], config))
+                flow = [evaluate_network(n, test, rule, config.device)["flow"] for n in networks]
                 flow.append(still_flow_loss(test))
             assert result.test is not None
             write_json(

@@ -1,17 +1,19 @@
-"""Where and in which precision a network is trained."""
+"""Where, in which order and in which precision a network is trained."""
 
 import torch
 from torch import nn
 
 from infdet_deploy.model.network import InfDetNet
+from infdet_deploy.training.layers import arrange_layers
 from infdet_deploy.training.settings import TrainConfig
-from infdet_deploy.training.stems import arrange_stems
 
 
 def arrange(network: InfDetNet, config: TrainConfig) -> InfDetNet:
-    """Put the network on its device, its first layers and 3D kernels as is fastest; freeze what stays."""
+    """Put the network on its device, its layers in the order that is faster on a processor, 3D kernels with the
+    channels last; freeze what stays."""
     network = network.to(config.device)
-    arrange_stems(network)
+    if config.device == "cpu":
+        arrange_layers(network)
     for module in network.modules():
         if isinstance(module, nn.Conv3d):
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)

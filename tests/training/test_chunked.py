@@ -13,8 +13,10 @@ from infdet_deploy.model.network import append_zero_flow, to_grey
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.snippets import feature_length, valid_length
+from infdet_deploy.training.arrangement import arrange
 from infdet_deploy.training.chunked import WholeClip, accumulate_gradients
 from infdet_deploy.training.losses import Losses, losses
+from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.video.sample import sample_frames
 
 
@@ -38,6 +40,11 @@ def network():
                 module.running_var.uniform_(0.05, 0.2)
                 module.bias.uniform_(-0.1, 0.4)
     return found.eval()
+
+
+def arranged(network):
+    """A copy whose layers are computed as training does."""
+    return arrange(copy.deepcopy(network), TrainConfig()).requires_grad_(True)
 
 
 def gradients(network) -> dict[str, torch.Tensor]:
@@ -85,17 +92,19 @@ def errors_at(network, frames: int, snippets: int) -> tuple[float, float]:
     double = copy.deepcopy(network).double()
     clip = clip_of(frames, dtype=torch.float64)
     expected_losses, expected = whole_gradients(double, clip)
-    found_losses = accumulate_gradients(double, clip, snippets, scale=0.5)
+    trained = arranged(double)
+    found_losses = accumulate_gradients(trained, clip, snippets, scale=0.5)
     for one, other in zip(found_losses, expected_losses, strict=True):
         assert float(one.detach()) == pytest.approx(float(other.detach()), rel=1e-12)
-    exact = relative_error(gradients(double), expected)
+    exact = relative_error(gradients(trained), expected)
     assert max(exact.values()) <= 1e-9, max(exact, key=lambda name: exact[name])
     assert sum(float(gradient.norm()) > 0 for gradient in expected.values()) > 0.95 * len(expected)
 
     clip = clip_of(frames)
     whole = relative_error(whole_gradients(network, clip)[1], expected)
-    accumulate_gradients(network, clip, snippets, scale=0.5)
-    ours = relative_error(gradients(network), expected)
+    trained = arranged(network)
+    accumulate_gradients(trained, clip, snippets, scale=0.5)
+    ours = relative_error(gradients(trained), expected)
     worst = [max(errors.values()) for errors in (exact, ours, whole)]
     print(
         f"{frames} frames in chunks of {snippets}: float64 {worst[0]:.1e}; float32 {worst[1]:.1e}, whole {worst[2]:.1e}"
@@ -118,10 +127,11 @@ def test_gradients_of_variants(variant):
     double = random_network(dataclasses.replace(preset("tiny"), channel_divisor=8, **variant), seed=1).double()
     clip = clip_of(140, dtype=torch.float64)
     expected_losses, expected = whole_gradients(double, clip)
-    found_losses = accumulate_gradients(double, clip, 7, scale=0.5)
+    trained = arranged(double)
+    found_losses = accumulate_gradients(trained, clip, 7, scale=0.5)
     for one, other in zip(found_losses, expected_losses, strict=True):
         assert float(one.detach()) == pytest.approx(float(other.detach()), rel=1e-12)
-    assert max(relative_error(gradients(double), expected).values()) <= 1e-9
+    assert max(relative_error(gradients(trained), expected).values()) <= 1e-9
     assert (float(expected_losses.flow) > 0) == double.config.has_fen
 
 
@@ -140,12 +150,12 @@ def test_frozen_towers_take_no_gradient(network):
 PEAK = """
 import resource, sys
 import torch
-from tests.training.test_chunked import clip_of
+from tests.training.test_chunked import arranged, clip_of
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.training.chunked import accumulate_gradients
 
-accumulate_gradients(random_network(preset("tiny")), clip_of(int(sys.argv[1])), 8)
+accumulate_gradients(arranged(random_network(preset("tiny"))), clip_of(int(sys.argv[1])), 8)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 

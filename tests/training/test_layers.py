@@ -1,4 +1,4 @@
-"""The first layers as they are trained against the published ones."""
+"""The layers as they are trained against the published ones."""
 
 import copy
 import dataclasses
@@ -6,12 +6,13 @@ import dataclasses
 import pytest
 import torch
 
+from infdet_deploy.model.i3d import POOLS, max_pool_same
 from infdet_deploy.model.presets import preset
 from infdet_deploy.training.arrangement import arrange
 from infdet_deploy.training.evaluation import forward
+from infdet_deploy.training.layers import FlowStem, GreyStem, max_pool_behind_relu
 from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.start import fresh_network
-from infdet_deploy.training.stems import FlowStem, GreyStem
 
 FRAMES = (16, 17, 44)
 
@@ -20,10 +21,11 @@ def networks(**variant):
     """The same small network as published and as trained, float64, its batch norms not trivial."""
     config = dataclasses.replace(preset("tiny"), channel_divisor=8, **variant)
     plain = fresh_network(config, 0).double()
+    generator = torch.Generator().manual_seed(0)
     for module in plain.modules():
         if isinstance(module, torch.nn.BatchNorm3d):
-            torch.nn.init.uniform_(module.weight, 0.5, 2)
-            torch.nn.init.normal_(module.bias)
+            torch.nn.init.uniform_(module.weight, 0.5, 2, generator=generator)
+            torch.nn.init.normal_(module.bias, generator=generator)
     return plain, arrange(copy.deepcopy(plain), TrainConfig())
 
 
@@ -72,6 +74,14 @@ def test_scores_and_gradients_are_those_of_the_published_layers(variant, trainin
         for name in gradients:
             if "Conv3d_1a" in name:
                 assert relative(our_gradients[name], gradients[name]) <= 1e-9, name
+
+
+@pytest.mark.parametrize("kernel_and_stride", [*POOLS.values(), ((3, 3, 3), (1, 1, 1))])
+def test_pools_of_every_length(kernel_and_stride):
+    for frames in range(1, 10):
+        for side in range(1, 10):
+            x = torch.rand(1, 2, frames, side, side + 1).sub(0.5).relu()
+            assert torch.equal(max_pool_behind_relu(x, *kernel_and_stride), max_pool_same(x, *kernel_and_stride))
 
 
 def test_weights_keep_their_names_and_values():

@@ -29,8 +29,10 @@ PACKAGES = {
     "prometheus-client": ("live", "metrics of `watch`"),
     "model-signing": ("sign", "signing bundles, checking signatures"),
 }
-_X86_FEATURES = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
-_ARM_FEATURES = ("asimddp", "i8mm", "bf16")
+_CPU_FEATURES = (
+    "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16",  # x86
+    "asimddp", "i8mm", "bf16",  # ARM
+)  # fmt: skip
 
 
 def examine() -> dict[str, Any]:
@@ -57,7 +59,7 @@ def examine() -> dict[str, Any]:
         "machine": {
             "processor": processor_name(),
             "cores": cpu_count(),
-            "features": [f for f in (*_X86_FEATURES, *_ARM_FEATURES) if f in cpu_features()],
+            "features": [f for f in _CPU_FEATURES if f in cpu_features()],
             "system": platform.platform(),
             "python": platform.python_version(),
             "nvidia_gpu": nvidia,

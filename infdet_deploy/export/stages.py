@@ -20,7 +20,7 @@ from infdet_deploy.export.conv2d import Tower2d, Unit2d, clip_of
 from infdet_deploy.export.head import HeadStage, SingleHeadStage
 from infdet_deploy.export.stem import GREY, EnlargingStem, FlatStem
 from infdet_deploy.model.classifier import SuperEvent
-from infdet_deploy.model.enlargement import enlargement, spans
+from infdet_deploy.model.enlargement import spans
 from infdet_deploy.model.fen import FlowEstimationNetwork, ResidualBlock, instance_norm, neighbour_pairs
 from infdet_deploy.model.fusion import Attention
 from infdet_deploy.model.i3d import ENDPOINTS, I3D, POOLS, Mixed, Unit3d
@@ -289,5 +289,5 @@ def float32_operators(name: str, network: InfDetNet, begins: Mapping[str, str] =
     convolutions = dict.fromkeys(POOLS, 0) | {e: 6 for e in ENDPOINTS if e.startswith("Mixed")}
     config = network.config
     if name == "flow_tower" and config.flow_stride > 1:
-        convolutions["Conv3d_1a_7x7"] = len(spans(enlargement(config.flow_size, config.flow_stride))) ** 2
+        convolutions["Conv3d_1a_7x7"] = len(spans(config.flow_size, config.flow_stride)) ** 2
     return sum(convolutions.get(endpoint, 1) for endpoint in before)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from infdet_deploy.export.conv2d import WHOLE_CLIP, Time
-from infdet_deploy.model.enlargement import AFTER, BEFORE, KERNEL, STRIDE, enlargement, small_kernel, spans
+from infdet_deploy.model.enlargement import AFTER, BEFORE, KERNEL, STRIDE, small_kernel, spans
 
 LAYER = "Conv3d_1a_7x7"
 GREY = 127.5  # the grey level that the network takes as 0
@@ -60,7 +60,7 @@ class EnlargingStem(nn.Module):
         super().__init__()
         self.phases = factor // STRIDE  # outputs for each pixel of the flow, in each direction
         flat = weight.double().transpose(1, 2).flatten(1, 2)  # [D, 7·c, 7, 7]
-        lines = spans(enlargement(size, factor))
+        lines = spans(size, factor)
         self.slices = [slice(span.first, span.last) for span in lines]
         self.weights = nn.ParameterList()
         for rows in lines:

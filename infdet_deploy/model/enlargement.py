@@ -17,7 +17,7 @@ KERNEL, STRIDE, BEFORE = 7, 2, 2  # the stem in time, height and width; even len
 AFTER = KERNEL - STRIDE - BEFORE
 
 
-def enlargement(size: int, factor: int) -> Tensor:
+def _enlargement(size: int, factor: int) -> Tensor:
     """The matrix [factor·size, size] that enlarges a line bilinearly, as `enlarge_flow` does."""
     unit = torch.eye(size, dtype=torch.float64)[:, None]  # one line for each pixel that alone is 1
     return F.interpolate(unit, scale_factor=float(factor), mode="linear", align_corners=False)[:, 0].T
@@ -33,12 +33,11 @@ class Span:
     taps: Tensor
 
 
-def spans(enlarge: Tensor) -> list[Span]:
-    """Cut a line where the kernel over it changes. enlarge: [factor·size, size]."""
-    factor = len(enlarge) // enlarge.shape[1]
-    padded = F.pad(enlarge, (0, 0, BEFORE, AFTER))
+def spans(size: int, factor: int) -> list[Span]:
+    """A line of `size` pixels that is enlarged by `factor`, cut where the kernel over it changes."""
+    padded = F.pad(_enlargement(size, factor), (0, 0, BEFORE, AFTER))
     found: list[Span] = []
-    for pixel in range(enlarge.shape[1]):
+    for pixel in range(size):
         starts = range(factor * pixel, factor * (pixel + 1), STRIDE)
         taps = torch.stack([padded[start : start + KERNEL] for start in starts])
         reached = taps.abs().amax((0, 1)).nonzero().flatten()

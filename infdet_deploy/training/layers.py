@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from infdet_deploy.model.enlargement import Span, enlargement, small_kernel, spans
+from infdet_deploy.model.enlargement import Span, small_kernel, spans
 from infdet_deploy.model.i3d import I3D, Mixed, Unit3d, pad_same, same_padding
 from infdet_deploy.model.network import InfDetNet
 
@@ -28,7 +28,7 @@ def arrange_layers(network: InfDetNet) -> None:
         stem = network.flow_tower.Conv3d_1a_7x7
         stem.__class__ = FlowStem
         assert isinstance(stem, FlowStem)
-        stem.spans = spans(enlargement(config.flow_size, config.flow_stride))
+        stem.spans = spans(config.flow_size, config.flow_stride)
         network.__class__ = _UnenlargedFlow
 
 
@@ -54,9 +54,10 @@ class GreyStem(Unit3d):
     """[B, 1, T, S, S] → [B, D, T/2, S/2, S/2]; S even. Columns 2i and 2i+1 become two channels of column i."""
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel, stride = self.conv3d.kernel_size, self.conv3d.stride
-        weight = F.pad(self.conv3d.weight.sum(1), (0, 1))  # a grey channel stands for its three copies
-        x = F.pad(pad_same(x, kernel, stride).squeeze(1), (0, 1))
+        # A grey channel stands for its three copies; a column of zeros before the 7 makes 4 pairs of them.
+        weight = F.pad(self.conv3d.weight.sum(1), (1, 0))
+        stride = self.conv3d.stride
+        x = pad_same(x.squeeze(1), weight.shape[1:], stride)
         return F.relu(self.bn(F.conv3d(_pairs(x), _pairs(weight), stride=(*stride[:2], 1))))
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from infdet_deploy.export.stages import FoldedUnit, build_stage
 from infdet_deploy.export.stem import EnlargingStem, FlatStem
-from infdet_deploy.model.enlargement import enlargement, spans
+from infdet_deploy.model.enlargement import spans
 from infdet_deploy.model.i3d import Unit3d
 from infdet_deploy.model.network import enlarge_flow, to_grey
 
@@ -84,7 +84,7 @@ def test_enlargement_multiplies_less():
 
 def test_spans_cover_a_line():
     for factor in (2, 4):
-        lines = spans(enlargement(32, factor))
+        lines = spans(32, factor)
         assert sum(span.last - span.first - span.taps.shape[-1] + 1 for span in lines) == 32
         # between the borders every tap takes all of the enlarged pixel; at a border some lie outside and take nothing
         inner = max(lines, key=lambda span: span.last - span.first)

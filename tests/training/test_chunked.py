@@ -44,7 +44,7 @@ def network():
 
 def arranged(network):
     """A copy whose layers are computed as training does."""
-    return arrange(copy.deepcopy(network), TrainConfig()).requires_grad_(True)
+    return arrange(copy.deepcopy(network), TrainConfig())
 
 
 def gradients(network) -> dict[str, torch.Tensor]:

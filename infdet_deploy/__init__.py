@@ -14,14 +14,14 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Detector": "runtime.pipeline",
-    "Detection": "runtime.detections",
-    "DetectionRule": "runtime.detections",
-    "load_bundle": "runtime.bundle",
+    "Detector": "runtime.detector",
+    "Detection": "detections",
+    "DetectionRule": "detections",
+    "load_bundle": "bundle.loading",
     "read_video": "video",
     "Video": "video",
-    "read_annotations": "annotations",
-    "evaluate": "metrics",
+    "read_annotations": "datasets.annotations",
+    "evaluate": "evaluation.average_precision",
     "InfdetError": "errors",
 }
 __all__ = [*_PUBLIC, "__version__"]

@@ -8,7 +8,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from infdet_deploy.machine import cpu_count
+from infdet_deploy.system import cpu_count
 
 
 def in_processes(

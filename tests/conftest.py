@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from infdet_deploy.runtime.detections import DetectionRule
+from infdet_deploy.detections import DetectionRule
 from tests.processor import HAS_INT8, WITHOUT
 
 # Several processes may run tests side by side; each computes in one thread, in the processes it starts as well.
@@ -67,7 +67,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callabl
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_network) -> Path:
     """The network's bundle: float32 and float16, ONNX and TorchScript. Not to be changed; `bundle_copy` may be."""
-    from infdet_deploy.export.bundle import export_bundle
+    from infdet_deploy.exporting.bundle import export_bundle
 
     rule = DetectionRule((0.45, 0.5, 0.55), (0.2, 0.2, 0.2))
     return made_once(
@@ -90,7 +90,7 @@ def stream_network():
 @pytest.fixture(scope="session")
 def stream_bundle(tmp_path_factory: pytest.TempPathFactory, stream_network) -> Path:
     """A small network's bundle that holds its towers as steps too, in float32. Not to be changed."""
-    from infdet_deploy.export.bundle import export_bundle
+    from infdet_deploy.exporting.bundle import export_bundle
 
     wanted = {"precisions": ("float32",), "formats": ("onnx",), "include_weights": False, "stream": True}
     return made_once(tmp_path_factory, "stream.infdet", lambda out: export_bundle(stream_network, out, **wanted))
@@ -109,9 +109,9 @@ def int8_stream_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(WITHOUT)
     import dataclasses
 
-    from infdet_deploy.export import int8_bundle
-    from infdet_deploy.export.bundle import export_bundle
-    from infdet_deploy.export.calibration import Calibration
+    from infdet_deploy.exporting import int8_bundle
+    from infdet_deploy.exporting.bundle import export_bundle
+    from infdet_deploy.exporting.calibration import Calibration
     from infdet_deploy.model.presets import preset
     from infdet_deploy.model.weights import random_network
     from infdet_deploy.video import Video
@@ -127,7 +127,7 @@ def int8_stream_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         judged = ((Video("clip", clips[1], 25.0, 64 / 25), None),)
         calibration = Calibration("tests", tuple(clips), (clips[1],), judged)
         with pytest.MonkeyPatch.context() as patch:
-            # each layer's own error takes a run a layer, and tests/export/test_int8.py is about it
+            # each layer's own error takes a run a layer, and tests/exporting/test_int8.py is about it
             patch.setattr(int8_bundle, "sensitivity", lambda plan, *_: dict.fromkeys(plan.layers, 0.0))
             patch.setattr(int8_bundle.Int8Stage, "write", write)
             export_bundle(
@@ -141,7 +141,7 @@ def int8_stream_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def nine_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nine synthetic clips of 10 s at 8 frames/s, one of each class for testing. Not to be changed: copy it."""
-    from infdet_deploy.training.synthetic import synthesise
+    from infdet_deploy.synthetic.dataset import synthesise
 
     shape = {"clips": 9, "size": (64, 64), "fps": 8, "clip_s": (10, 10), "test_share": 1 / 3}
     return made_once(tmp_path_factory, "nine_clips", lambda out: synthesise(out, **shape))

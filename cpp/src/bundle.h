@@ -24,7 +24,7 @@ struct StageEntry {
   std::map<std::string, std::map<std::string, std::string>> files; // format -> precision -> name
 };
 
-// The towers as steps over a clip that is still arriving, in frames and features; see Python's runtime/stream.py.
+// The towers as steps over a clip that is still arriving, in frames and features; see Python's runtime/incremental.py.
 struct StreamEntry {
   size_t step_frames, delay_frames, features_lag, history_frames;
 };

@@ -1,5 +1,5 @@
 // The engines that Python's `infdet-deploy build` keeps beside a bundle, and which of them a device may run. See
-// engines/cache.py, which writes them.
+// runtime/backends/tensorrt/cache.py, which writes them.
 #pragma once
 
 #include <string>

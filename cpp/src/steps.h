@@ -1,5 +1,5 @@
 // Features of a clip that is still arriving: those of the whole clip, no frame computed twice. See Python's
-// runtime/stream.py; what the towers' steps are is told in export/stream.py.
+// runtime/incremental.py; what the towers' steps are is told in exporting/incremental.py.
 #pragma once
 
 #include <optional>

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from infdet_deploy.benchmarks.speed import SCHEMA, VERSION
+from infdet_deploy.benchmarks.report import SCHEMA, VERSION
 from infdet_deploy.benchmarks.statistics import change
 from infdet_deploy.errors import UsageError
 

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from infdet_deploy.benchmarks.eager import reference_network
-from infdet_deploy.benchmarks.speed import DEVICE_STEPS
+from infdet_deploy.benchmarks.report import DEVICE_STEPS
+from infdet_deploy.bundle.loading import NETWORK, WEIGHTS, Bundle
 from infdet_deploy.errors import BackendError, first_line, missing_package
-from infdet_deploy.export.stages import build_stage
+from infdet_deploy.exporting.stages import build_stage
 from infdet_deploy.model.network import InfDetNet
-from infdet_deploy.runtime.bundle import NETWORK, WEIGHTS, Bundle
-from infdet_deploy.runtime.pipeline import Timings
+from infdet_deploy.runtime.detector import Timings
 from infdet_deploy.snippets import feature_length, valid_length
 
 Network = Callable[[torch.Tensor], torch.Tensor]  # uint8 [T, S, S] on the device → scores on it, only enqueued

@@ -10,7 +10,7 @@ from infdet_deploy.model.fen import neighbour_pairs
 from infdet_deploy.model.network import InfDetNet, append_zero_flow, to_grey
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import load_network, random_network
-from infdet_deploy.runtime.pipeline import Timings, clock
+from infdet_deploy.runtime.detector import Timings, clock
 from infdet_deploy.snippets import valid_length
 
 

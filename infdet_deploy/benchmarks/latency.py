@@ -12,6 +12,7 @@ import numpy as np
 
 from infdet_deploy.benchmarks.energy import ProcessorEnergy, open_gpu
 from infdet_deploy.benchmarks.workers import CUDA, FPS, SETTLE_S, Job, Ready, Run, Worker, cuda_kind
+from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.errors import BackendError, UsageError
 from infdet_deploy.files import user_cache
 from infdet_deploy.runtime.backends.base import (
@@ -25,7 +26,6 @@ from infdet_deploy.runtime.backends.base import (
     stage_format,
     takes,
 )
-from infdet_deploy.runtime.bundle import Bundle
 from infdet_deploy.snippets import MIN_FRAMES
 from infdet_deploy.video.sample import sample_frames
 

@@ -1,127 +1,55 @@
-"""What `verify` found as one HTML page, with its charts inside: no script, no font, no file beside it."""
+"""The report of `bench` in a folder: report.json, report.md and one HTML page with its charts inside."""
 
-import platform
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
+from typing import Any
 
-from infdet_deploy import __version__
-from infdet_deploy.benchmarks.bisect import Bisection
-from infdet_deploy.benchmarks.charts import COLOURS, Dot, Line, bar_chart, dot_chart, line_chart
-from infdet_deploy.benchmarks.html import document, table
-from infdet_deploy.benchmarks.report import (
-    END_COLUMNS,
-    END_NOTE,
-    MODULE_COLUMNS,
-    STAGE_COLUMNS,
-    STAGE_NOTE,
-    Verification,
-    end_rows,
-    map_table,
-    module_note,
-    module_rows,
-    stage_rows,
-)
-from infdet_deploy.files import whole_file
-from infdet_deploy.machine import cpu_count, processor_name
+from infdet_deploy.benchmarks.charts import accuracy_chart, latency_chart, roofline_chart, stage_chart
+from infdet_deploy.benchmarks.tables import headline, markdown, remarks, tables
+from infdet_deploy.console import finite
+from infdet_deploy.files import whole_file, write_json
+from infdet_deploy.plots.charts import COLOURS
+from infdet_deploy.plots.html import document
+from infdet_deploy.plots.html import table as html_table
 
 
-def write_page(path: Path, found: Verification) -> None:
-    """Write the page, whole or not at all."""
-    with whole_file(path) as temporary:
-        temporary.write_text(render(found), encoding="utf-8")
+def write_report(folder: Path, report: Mapping[str, Any]) -> list[Path]:
+    """Write the three files, each whole or not at all, into a folder that is made where it is not there."""
+    paths = [folder / f"report.{suffix}" for suffix in ("json", "md", "html")]
+    write_json(paths[0], finite(report))
+    for path, content in zip(paths[1:], (markdown(report), page(report)), strict=True):
+        with whole_file(path) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+    return paths
 
 
-def render(found: Verification) -> str:
+def page(report: Mapping[str, Any]) -> str:
     """The page as HTML text."""
-    colours = _colours(found)
-    name, manifest = escape(str(found.bundle.path)), found.bundle.manifest
-    made = ", ".join(f"{package} {version}" for package, version in manifest.get("made_by", {}).items())
-    verdict = (
-        '<span class="ok">within tolerance</span>' if found.passed else '<span class="bad">out of tolerance</span>'
-    )
+    good = [row for row in report["contenders"] if not row["error"]]
+    colours = {row["contender"]: COLOURS[index % len(COLOURS)] for index, row in enumerate(good)}
+    versions = ", ".join(f"{package} {version}" for package, version in report["versions"].items())
+    title = f"bench {report['bundle']}"
     parts = [
-        f'<h1>{name}</h1><p><span class="verdict">{verdict}</span>, compared with its {found.against}</p>',
-        f'<p class="note">{escape(processor_name())}, {cpu_count()} cores; infdet-deploy {__version__}, Python '
-        f"{platform.python_version()}. Bundle made by {escape(made)}.</p>",
-        "<h2>Stage by stage</h2>",
-        _stage_chart(found, colours),
-        table(STAGE_COLUMNS, stage_rows(found.stages), STAGE_NOTE),
-        f"<h2>From frames to detections</h2><p>{escape(found.data or 'seeded clips')}</p>",
-        _score_chart(found, colours),
-        table(END_COLUMNS, end_rows(found.end_to_end), END_NOTE),
+        f"<h1>{escape(title)}</h1><p>{escape(headline(report))}</p>",
+        f'<p class="note">{escape(report["made"])}; {escape(versions)}.</p>',
+        *(f'<p class="note">{escape(line)}</p>' for line in remarks(report)),
+        *(f'<p class="bad">{escape(row["error"])}</p>' for row in report["contenders"] if row["error"]),
     ]
-    if any(row.reference_map for row in found.end_to_end):
-        parts += ["<h2>Mean average precision (THUMOS'14)</h2>", _map_chart(found, colours)]
-        parts.append(table(*map_table(found.end_to_end), "In brackets the change from the network."))
-    parts += [f'<p class="bad">{escape(error)}</p>' for error in found.errors]
-    parts += [f'<p class="note">{escape(note)}</p>' for note in found.notes]
-    for one in found.bisections or ():
-        parts += [f"<h2>{escape(one.summary)}</h2>", _module_chart(one)]
-        parts.append(table(MODULE_COLUMNS, module_rows(one, every=True), module_note(one)))
-    parts += ["<h2>Tolerances</h2>", _tolerances(found)]
-    return document(f"verify {found.bundle.path}", parts)
-
-
-def _colours(found: Verification) -> dict[tuple[str, str], str]:
-    names = dict.fromkeys((row.backend, row.precision) for row in found.rows)
-    return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
-
-
-def _legend(colours: dict[tuple[str, str], str]) -> list[tuple[str, str]]:
-    return [(" ".join(name), colour) for name, colour in colours.items()]
-
-
-def _stage_chart(found: Verification, colours: dict[tuple[str, str], str]) -> str:
-    rows = []
-    for stage in dict.fromkeys(row.stage for row in found.stages):
-        dots = [
-            Dot(
-                stage, row.relative_l2, row.tolerance, colours[row.backend, row.precision],
-                f"{row.backend} {row.precision}, {row.frames} frames: {row.relative_l2:.2e}",
-            )
-            for row in found.stages
-            if row.stage == stage
-        ]  # fmt: skip
-        rows.append((stage, dots))
-    return dot_chart(rows, _legend(colours), "relative L2; dashed: tolerance; ringed in red: over it")
-
-
-def _score_chart(found: Verification, colours: dict[tuple[str, str], str]) -> str:
-    """The scores of the longest clip, of the class that moves most; the network's solid below, the others dashed."""
-    reference = found.shown_scores
-    column = int((reference.max(0) - reference.min(0)).argmax())
-    lines = [Line(reference[:, column].tolist(), "#bbb")]
-    for row in found.end_to_end:
-        if row.scores is not None:
-            lines.append(Line(row.scores[:, column].tolist(), colours[row.backend, row.precision], dashed=True))
-    axis = f"score of {found.bundle.classes[column]} over the snippets of the longest clip ({found.shown_clip})"
-    return line_chart(lines, [(found.against, "#bbb"), *_legend(colours)], axis)
-
-
-def _map_chart(found: Verification, colours: dict[tuple[str, str], str]) -> str:
-    rows = [row for row in found.end_to_end if row.map and row.reference_map]
-    reference = next(row.reference_map for row in found.end_to_end if row.reference_map)
-    legend = [("network", "#bbb"), *((f"{r.backend} {r.precision}", colours[r.backend, r.precision]) for r in rows)]
-    groups = [(f"IoU {iou}", [value, *((row.map or {})[iou] for row in rows)]) for iou, value in reference.items()]
-    return bar_chart(groups, legend, "mAP")
-
-
-def _module_chart(one: Bisection) -> str:
-    rows = []
-    for module in one.modules:
-        where = f"{module.module}: {module.inside:.2e} in the stage"
-        dots = [Dot(module.module, module.inside, one.tolerance, "#555555", where)]
-        if module.alone is not None:
-            alone = f"{module.module}: {module.alone:.2e} alone"
-            dots.append(Dot(module.module, module.alone, None, COLOURS[0], alone, hollow=True))
-        rows.append((module.module.removeprefix(f"{one.stage}/"), dots))
-    legend = [("in the stage", "#555555"), ("alone, fed the right input", COLOURS[0])]
-    return dot_chart(rows, legend, "relative L2, modules in data order; not finite: at the right edge")
-
-
-def _tolerances(found: Verification) -> str:
-    allowed = found.tolerances.table()
-    columns = list(next(iter(allowed.values())))
-    rows = [[precision, *(f"{row[column]:.0e}" for column in columns)] for precision, row in allowed.items()]
-    heads = ["precision", *(f"{c}, rel. L2" if c != "scores" else "scores, max abs" for c in columns)]
-    return table(heads, rows, "")
+    charts = {}
+    if good:
+        charts = {0: latency_chart(good, colours), 1: stage_chart(good, report["preparation"])}
+        if any(row["accuracy"] for row in good):
+            charts[2] = accuracy_chart(good, colours)
+    for index, one in enumerate(tables(report)):
+        heading = "Latency" if index == 0 else one.title
+        parts += [f"<h2>{escape(heading)}</h2>", charts.get(index, "") if good else ""]
+        parts.append(html_table(one.columns, one.rows, one.note))
+    if any(row["roofline"] for row in good):
+        parts += [
+            "<h2>Roofline</h2>",
+            roofline_chart(good, report["roofline"], colours),
+            f'<p class="note">A mark for each stage of each contender; {escape(report["roofline"]["note"])}. '
+            "Lines: the matrix product and the copy measured in the same run.</p>",
+        ]
+    return document(title, parts)

@@ -1,192 +1,196 @@
-"""What `verify` found, as JSON and as rows of text that the terminal and the page share."""
+"""The report of `bench`: what was measured, put into figures. docs/bench.md describes every entry."""
 
-from dataclasses import asdict, dataclass, fields
-from math import isfinite
+import datetime
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
+from math import nan
 from typing import Any
 
 import numpy as np
 
-from infdet_deploy.agreement import Tolerances
-from infdet_deploy.benchmarks.bisect import Bisection
-from infdet_deploy.benchmarks.end_to_end import EndToEnd
-from infdet_deploy.benchmarks.latency import Contender
-from infdet_deploy.benchmarks.parity import StageParity
-from infdet_deploy.runtime.backends.base import BUILT_AHEAD
-from infdet_deploy.runtime.bundle import Bundle
+from infdet_deploy import __version__
+from infdet_deploy.benchmarks import roofline
+from infdet_deploy.benchmarks.energy import NOT_TOLD
+from infdet_deploy.benchmarks.latency import EAGER, PAPER_FRAMES_PER_S, REAL_TIME_FPS, WARM_UP_RUNS, Timed
+from infdet_deploy.benchmarks.statistics import summary
+from infdet_deploy.benchmarks.workers import Answer, Ready
+from infdet_deploy.bundle.loading import TOWERS, Bundle
+from infdet_deploy.bundle.tolerances import compare
+from infdet_deploy.detections import compare_detections
+from infdet_deploy.system import cpu_count, processor_name
+
+DEVICE_STEPS = ("upload", "network", "download")  # of a contender on a GPU, timed by its own events
+SCHEMA, VERSION = "infdet-deploy bench", 1
+_PACKAGES = ("numpy", "openvino", "onnxruntime", "torch", "tensorrt", "av")
 
 
-@dataclass(frozen=True)
-class Verification:
-    """Everything that `verify` found.
+def build_report(
+    bundle: Bundle,
+    found: Sequence[Timed],
+    frames: int,
+    runs: int,
+    preparation: Mapping[str, Any] | None,
+    peaks: Mapping[str, Any] | None,
+    performance: str = "latency",
+) -> dict[str, Any]:
+    """Everything that `bench` tells, JSON-ready: docs/bench.md has the schema.
 
-    against: `network` or `golden clip`. data: the data set whose clips went from end to end, None for seeded clips.
-    shown_scores: the reference's scores of `shown_clip`, the longest of these, float32 [T', C]. left_out: what was not
-    compared for want of a built engine, or since this processor computes it wrongly.
+    preparation: of `preparation.measure_preparation`; peaks: of `roofline.measure_peaks`; None where not measured.
     """
-
-    bundle: Bundle
-    against: str
-    data: str | None
-    tolerances: Tolerances
-    stages: tuple[StageParity, ...]
-    end_to_end: tuple[EndToEnd, ...]
-    bisections: tuple[Bisection, ...] | None
-    shown_clip: str
-    shown_scores: np.ndarray
-    left_out: tuple[Contender, ...] = ()
-
-    @property
-    def rows(self) -> list[StageParity | EndToEnd]:
-        """All that was compared with a tolerance."""
-        return [*self.stages, *self.end_to_end]
-
-    @property
-    def passed(self) -> bool:
-        return bool(self.stages) and all(row.passed for row in self.rows)
-
-    @property
-    def errors(self) -> list[str]:
-        """Why backends could not run, a line each."""
-        return list(dict.fromkeys(row.error for row in self.rows if row.error))
-
-    @property
-    def notes(self) -> list[str]:
-        """Which backends were left out, and what to do, a line each."""
-        precisions: dict[str, list[str]] = {}
-        for entry in self.left_out:
-            precisions.setdefault(entry.backend, []).append(entry.precision)
-        return [
-            f"{backend} left out in {', '.join(held)}: {self._why(backend, held)}"
-            for backend, held in precisions.items()
-        ]
-
-    def _why(self, backend: str, held: list[str]) -> str:
-        if backend in BUILT_AHEAD:
-            build = f"infdet-deploy build {self.bundle.path.name} --target {backend} --precision {','.join(held)}"
-            return f"no engine here for this device; {build}"
-        return "sums are cut off on this processor, which has no VNNI; verify on one that has"
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON-ready; NaN and infinity are left to the writer."""
-        report: dict[str, Any] = {
-            "bundle": str(self.bundle.path),
-            "passed": self.passed,
-            "against": self.against,
-            "data": self.data,
-            "tolerances": self.tolerances.table(),
-            "stages": [asdict(row) | {"passed": row.passed} for row in self.stages],
-            "end_to_end": [
-                {field.name: getattr(row, field.name) for field in fields(row) if field.name != "scores"}
-                | {"map_change": row.map_change, "passed": row.passed}
-                for row in self.end_to_end
-            ],
-            "left_out": [asdict(entry) for entry in self.left_out],
-        }
-        if self.bisections is not None:
-            report["bisect"] = [
-                asdict(one) | {"first": one.first, "culprits": list(one.culprits), "summary": one.summary}
-                for one in self.bisections
-            ]
-        return report
+    reference = _reference(found)
+    eager = next((one for one in found if one.contender.backend == EAGER and not one.error), None)
+    rows = [_row(bundle, one, frames, reference, eager, peaks) for one in found]
+    return {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "bundle": bundle.name,
+        "source": bundle.manifest.get("source", ""),
+        "network": bundle.manifest["model"],
+        "frames": frames,
+        "runs": runs,
+        "performance": performance,
+        "warm_up_runs": WARM_UP_RUNS,
+        "device": processor_name(),
+        "cores": cpu_count(),
+        "versions": _versions(),
+        "paper": {"frames_per_s": PAPER_FRAMES_PER_S, "device": "4 x V100, Xeon E5 2.2 GHz"},
+        "reference": reference.contender.name if reference else None,
+        "preparation": None if preparation is None else dict(preparation),
+        "roofline": _roofline(bundle, frames, peaks),
+        "energy_note": None if any(one.joules for one in found) else NOT_TOLD,
+        "contenders": rows,
+    }
 
 
-STAGE_COLUMNS = ["stage", "backend", "precision", "max abs", "rel. L2", "cosine", "SNR dB", "NaN/Inf", "verdict"]
-END_COLUMNS = [
-    *("backend", "precision", "clips", "max abs", "rel. L2", "SNR dB", "NaN/Inf", "matched", "missed", "extra"),
-    *("shift (frames)", "score shift", "verdict"),
-]
-STAGE_NOTE = "The worst of the clips; every stage is fed the network's own input to it. – dB: no error."
-END_NOTE = "Errors are of scores. Detections by the bundle's rule against the network's; shifts are the largest."
-MODULE_COLUMNS = ["module", "in the stage", "alone", "NaN/Inf", "verdict"]
+def failures(report: Mapping[str, Any]) -> list[str]:
+    """Why contenders did not finish, a line each."""
+    return [row["error"] for row in report["contenders"] if row["error"]]
 
 
-def stage_rows(rows: tuple[StageParity, ...]) -> list[list[str]]:
-    """One row of text for each stage, backend and precision: the worst figures over the clips."""
-    groups: dict[tuple[str, str, str], list[StageParity]] = {}
-    for row in rows:
-        groups.setdefault((row.stage, row.backend, row.precision), []).append(row)
-    found = []
-    for names, clips in groups.items():
-        failed = [clip for clip in clips if not clip.passed]
-        of = failed or clips
-        found.append(
-            [
-                *names,
-                f"{max(clip.max_abs for clip in of):.1e}",
-                f"{max(clip.relative_l2 for clip in of):.1e}",
-                f"{min(clip.cosine for clip in of):.7f}",
-                _decibels(min(clip.snr_db for clip in of)),
-                str(max(clip.nonfinite for clip in of)),
-                verdict(failed[0] if failed else clips[0]),
-            ]
-        )
-    return found
+def _reference(found: Sequence[Timed]) -> Timed | None:
+    """What accuracy is judged by: the original network where it ran, else float32 on OpenVINO, else any float32."""
+    for wanted in (EAGER, "openvino", None):
+        for one in found:
+            if one.ready and one.contender.precision == "float32" and wanted in (None, one.contender.backend):
+                return one
+    return None
 
 
-def verdict(row: StageParity | EndToEnd) -> str:
-    """`ok`, or what is wrong in a few words."""
-    if row.passed:
-        return "ok"
-    if row.error:
-        return "cannot run"
-    return "not finite" if row.nonfinite else f"over {row.tolerance:.0e}"
+def _row(
+    bundle: Bundle,
+    one: Timed,
+    frames: int,
+    reference: Timed | None,
+    eager: Timed | None,
+    peaks: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    entry = one.contender
+    row: dict[str, Any] = {
+        "contender": entry.name, "backend": entry.backend, "precision": entry.precision, "error": one.error or None,
+    }  # fmt: skip
+    if one.error or one.ready is None or not one.runs:
+        return row
+    times = [run.latency_s for run in one.runs]
+    ms = summary([1000 * seconds for seconds in times])
+    rate = {"median": "median", "low": "high", "high": "low", "min": "max", "max": "min"}
+    in_a_run = frames * one.ready.clips
+    factor = 1000 * in_a_run / ms["median"] / REAL_TIME_FPS
+    joules = sum(one.joules.values()) if one.joules else None
+    return row | {
+        "latency_ms": ms,
+        "runs_ms": [1000 * seconds for seconds in times],
+        "frames_per_s": {name: 1000 * in_a_run / ms[of] for name, of in rate.items()},
+        "clips_at_once": one.ready.clips,
+        "real_time_factor": factor,
+        "cameras": int(factor),
+        "against_eager": None if eager is None else one.ready.clips * _median_ms(eager) / ms["median"],
+        "stages_ms": {
+            name: float(np.median([run.stages_s.get(name, nan) for run in one.runs]) * 1000)
+            for name in (*bundle.stages, "detections")
+        },
+        "device": _device(one, frames),
+        "start": _start(one.first_start or one.ready),
+        "second_start": _start(one.ready) if one.first_start else None,
+        "peak_memory_mb": one.peak_memory_bytes / 2**20,
+        "accuracy": None if reference is None or not reference.ready else _accuracy(one.ready.answer, reference),
+        "roofline": None if peaks is None else _fraction(bundle, one, frames, peaks),
+        "joules_per_frame": None if joules is None else joules / (in_a_run * len(times)),
+    }
 
 
-def end_rows(rows: tuple[EndToEnd, ...]) -> list[list[str]]:
-    """One row of text for each backend and precision."""
-    return [
-        [
-            *(r.backend, r.precision, str(r.clips), f"{r.max_abs:.1e}", f"{r.relative_l2:.1e}", _decibels(r.snr_db)),
-            *map(str, (r.nonfinite, r.matched, r.missed, r.extra)),
-            *(("–", "–") if r.error else (f"{r.boundary_shift_frames:.1f}", f"{r.score_shift:.1e}")),
-            verdict(r),
-        ]
-        for r in rows
-    ]
+def _device(one: Timed, frames: int) -> dict[str, float] | None:
+    """What a GPU did by its own clock, in medians, and what NVML told; None for a contender that is not on it."""
+    times = {name: [run.stages_s[name] for run in one.runs if name in run.stages_s] for name in DEVICE_STEPS}
+    found = {f"{name}_ms": float(np.median(seconds) * 1000) for name, seconds in times.items() if seconds}
+    if one.paper_s:
+        found["paper_frames_per_s"] = frames / one.paper_s
+    for name in {name for state in one.gpu for name in state}:
+        found[name] = float(np.median([state[name] for state in one.gpu if name in state]))
+    return found or None
 
 
-def map_table(rows: tuple[EndToEnd, ...]) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of mAP by IoU: the network's, then each contender's with its change."""
-    reference = next(row.reference_map for row in rows if row.reference_map)
-    assert reference is not None
-    body = [["network", *(f"{value:.3f}" for value in reference.values())]]
-    for row in rows:
-        if row.map and row.map_change:
-            cells = [f"{row.map[iou]:.3f} ({row.map_change[iou]:+.3f})" for iou in reference]
-            body.append([f"{row.backend} {row.precision}", *cells])
-    return ["", *(f"IoU {iou}" for iou in reference)], body
+def _start(ready: Ready) -> dict[str, float]:
+    return {"load_s": ready.load_s, "first_result_s": ready.load_s + ready.first_s}
 
 
-VICTIMS_SHOWN = 3  # behind each culprit, on the terminal; all that follow it are fed wrong numbers
+def _median_ms(one: Timed) -> float:
+    return float(np.median([run.latency_s for run in one.runs]) * 1000)
 
 
-def module_rows(one: Bisection, every: bool = False) -> list[list[str]]:
-    """One row of text a module, in data order: those that are not ok, and the one before the first of them.
+def _accuracy(ours: Answer, reference: Timed) -> dict[str, Any]:
+    assert reference.ready is not None
+    theirs = reference.ready.answer
+    changes = compare_detections(theirs.detections, ours.detections)
+    both = [name for name in theirs.features if name in ours.features]
+    features = [compare(ours.features[name], theirs.features[name]).relative_l2 for name in both]
+    return {
+        "features_relative_l2": max(features) if features else None,
+        "score_max_abs": compare(ours.scores, theirs.scores).max_abs,
+        "reference_detections": len(theirs.detections),
+        "matched": changes.matched,
+        "missed": changes.missed,
+        "extra": changes.extra,
+    }
 
-    every: all victims, not only the first few behind each culprit.
-    """
-    found: list[list[str]] = []
-    left = VICTIMS_SHOWN
-    for index, module in enumerate(one.modules):
-        following = one.modules[index + 1].module if index + 1 < len(one.modules) else None
-        if module.verdict == "ok" and following != one.first:
+
+def _fraction(bundle: Bundle, one: Timed, frames: int, peaks: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How near a contender comes to its floor: in all, and in the towers. Clips at once share the machine."""
+    found = roofline.floors(bundle, one.contender.backend, one.contender.precision, frames, peaks)
+    if found is None:
+        return None
+    floor_s = sum(row["floor_s"] for row in found["stages"])
+    towers_floor_s = sum(row["floor_s"] for row in found["stages"] if row["stage"] in TOWERS)
+    towers_s = float(np.median([sum(run.stages_s.get(name, 0.0) for name in TOWERS) for run in one.runs]))
+    clips = one.ready.clips if one.ready else 1
+    return found | {
+        "floor_ms": 1000 * floor_s,
+        "fraction": clips * 1000 * floor_s / _median_ms(one),
+        "towers_floor_ms": 1000 * towers_floor_s,
+        "towers_fraction": clips * towers_floor_s / towers_s,
+    }
+
+
+def _roofline(bundle: Bundle, frames: int, peaks: Mapping[str, Any] | None) -> dict[str, Any]:
+    work = roofline.stage_work(bundle, frames)
+    report: dict[str, Any] = {"multiply_adds_per_s": None, "bytes_per_s": None, **(peaks or {}), "work": work}
+    report["note"] = (
+        roofline.NO_COUNT
+        if work is None
+        else "fractions use the exported graph's own multiply-adds, not the original network's, which are more"
+    )
+    if work is not None:
+        for key in ("multiply_adds", "multiply_adds_original"):
+            report[key] = sum(stage[key] for stage in work.values())
+    return report
+
+
+def _versions() -> dict[str, str]:
+    found = {"infdet-deploy": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
             continue
-        if module.verdict == "victim" and not every:
-            left -= 1
-            if left < 0:
-                continue
-        if module.verdict == "culprit":
-            left = VICTIMS_SHOWN
-        alone = "–" if module.alone is None else f"{module.alone:.1e}"
-        found.append([module.module, f"{module.inside:.1e}", alone, str(module.nonfinite), module.verdict])
     return found
-
-
-def module_note(one: Bisection) -> str:
-    """What the columns are, and how many victims there are in all."""
-    victims = sum(module.verdict == "victim" for module in one.modules)
-    return f"Relative L2 as the stage runs, and fed the reference's own input. {victims} victims in all."
-
-
-def _decibels(value: float) -> str:
-    return f"{value:.0f}" if isfinite(value) else "–"

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from infdet_deploy.agreement import compare
 from infdet_deploy.benchmarks.latency import scratch
 from infdet_deploy.benchmarks.statistics import median_interval
+from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.processes import in_processes
 from infdet_deploy.runtime.backends.base import open_stage
 from infdet_deploy.video.sample import sample_frames
@@ -133,10 +133,10 @@ def _export(
     import torch
 
     from infdet_deploy.benchmarks.eager import reference_network
-    from infdet_deploy.export.onnx import export_onnx
-    from infdet_deploy.export.stages import build_stage, stage_specs
-    from infdet_deploy.export.undone import REWRITES, undone
-    from infdet_deploy.export.work import multiply_adds
+    from infdet_deploy.benchmarks.without_rewrites import REWRITES, undone
+    from infdet_deploy.exporting.flops import multiply_adds
+    from infdet_deploy.exporting.onnx import export_onnx
+    from infdet_deploy.exporting.stages import build_stage, stage_specs
 
     network, dtype = reference_network(weights, preset), getattr(torch, precision)
     specs, lengths = stage_specs(network), {"T": 16, "T+1": 17}  # the shortest clip will do as an example

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from infdet_deploy.benchmarks.workers import cuda_kind
-from infdet_deploy.machine import cpu_count
+from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.processes import start_deaf
 from infdet_deploy.runtime.backends.base import stage_format
-from infdet_deploy.runtime.bundle import Bundle
 from infdet_deploy.snippets import feature_length
+from infdet_deploy.system import cpu_count
 
 SIDE = 2048  # of the square matrices
 BEST_OF = 5

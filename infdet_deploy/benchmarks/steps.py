@@ -13,10 +13,10 @@ import numpy as np
 
 from infdet_deploy.benchmarks.latency import Contender
 from infdet_deploy.benchmarks.statistics import summary
+from infdet_deploy.bundle.loading import TOWERS, Bundle, stream_stage
 from infdet_deploy.runtime.backends.base import ready, stage_format
-from infdet_deploy.runtime.bundle import TOWERS, Bundle, stream_stage
-from infdet_deploy.runtime.pipeline import Detector
-from infdet_deploy.runtime.stream import StreamModel
+from infdet_deploy.runtime.detector import Detector
+from infdet_deploy.runtime.incremental import StreamModel
 from infdet_deploy.snippets import STEP_FRAMES
 from infdet_deploy.video.sample import sample_frames
 

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from infdet_deploy.bundle.loading import Bundle
+from infdet_deploy.detections import Detection
 from infdet_deploy.errors import BackendError, first_line, one_line
-from infdet_deploy.machine import peak_memory_bytes
 from infdet_deploy.processes import start_deaf
-from infdet_deploy.runtime.bundle import Bundle
-from infdet_deploy.runtime.detections import Detection
-from infdet_deploy.runtime.pipeline import Detector, detections_of
+from infdet_deploy.runtime.detector import Detector, detections_of
+from infdet_deploy.system import peak_memory_bytes
 
 FPS = 25.0
 # PyTorch's threads look for more work for some milliseconds before they sleep; the next contender starts after that.
@@ -215,7 +215,7 @@ def _open(job: Job, frames: int) -> tuple[Scores, int, Callable[[int], float]]:
         return lambda clip, seconds: ({}, contender.scores(clip, seconds)), 1, contender.paper_seconds
     if job.backend == "eager":
         from infdet_deploy.benchmarks import eager
-        from infdet_deploy.runtime.bundle import WEIGHTS
+        from infdet_deploy.bundle.loading import WEIGHTS
 
         weights = job.bundle.path / WEIGHTS
         network = eager.reference_network(weights if weights.is_file() else None, job.preset)

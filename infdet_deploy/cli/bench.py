@@ -35,8 +35,9 @@ def bench(
 ) -> None:
     """Measure speed: whole clips from frames to detections, each contender in its own process, in alternation, nothing
     dropped; exit 1 when one of them fails."""
-    from infdet_deploy.benchmarks import speed, speed_tables
-    from infdet_deploy.commands import bench as command
+    from infdet_deploy.benchmarks import bench as command
+    from infdet_deploy.benchmarks import report as speed
+    from infdet_deploy.benchmarks import tables as speed_tables
 
     report = command.bench(
         bundle, preset, frames, runs, backends, precision, against, compare, out, rewrites, performance

@@ -51,7 +51,7 @@ def export(
     json_output: JsonFlag = False,
 ) -> None:
     """Export a trained network as a bundle: ONNX and TorchScript stages, each compared with the network first."""
-    from infdet_deploy.commands import bundles
+    from infdet_deploy.exporting import command as bundles
 
     wanted = {"float16": fp16, "bfloat16": bf16, "int8": int8}
     precisions = tuple(name for name, asked in wanted.items() if asked)
@@ -111,7 +111,7 @@ def build(
     json_output: JsonFlag = False,
 ) -> None:
     """Build TensorRT engines of a bundle's stages, on the device that is to run them; exit 1 when one is refused."""
-    from infdet_deploy.commands import engines
+    from infdet_deploy.runtime.backends.tensorrt import bundle_engines as engines
 
     report = engines.build(
         bundle, target, arch, precision, frames, clip_frames, memory, dla, hardware_compatible, version_compatible
@@ -164,7 +164,7 @@ def detect(
     json_output: JsonFlag = False,
 ) -> None:
     """Find actions in recordings of any length: class, start, end, score."""
-    from infdet_deploy.commands import detection
+    from infdet_deploy.archive import detection
 
     settings = detection.Settings(bundle, backend, precision, fps, picture, performance, tuple(threshold or ()))
     failed, finished, results = [], 0, []
@@ -206,8 +206,8 @@ def check(
     json_output: JsonFlag = False,
 ) -> None:
     """Check that a bundle is whole and unchanged, and signed by whom you trust; exit 1 when it is not."""
-    from infdet_deploy.runtime.bundle import load_bundle
-    from infdet_deploy.runtime.signing import check_signature
+    from infdet_deploy.bundle.loading import load_bundle
+    from infdet_deploy.bundle.signing import check_signature
 
     loaded = load_bundle(bundle)
     if public_key is not None:
@@ -230,7 +230,7 @@ def sign(
     key: Annotated[Path, typer.Option(help="Private elliptic-curve key (PEM, not encrypted).")],
 ) -> None:
     """Sign a bundle: write NAME.infdet.sig beside it, which `check --public-key` checks."""
-    from infdet_deploy.runtime.bundle import load_bundle
-    from infdet_deploy.runtime.signing import sign as write_signature
+    from infdet_deploy.bundle.loading import load_bundle
+    from infdet_deploy.bundle.signing import sign as write_signature
 
     print(f"signed: {write_signature(load_bundle(bundle), key)}")

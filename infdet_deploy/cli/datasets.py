@@ -16,7 +16,7 @@ def synth(
     seed: Annotated[int, typer.Option(help="Same seed, same drawn frames.")] = 0,
 ) -> None:
     """Make thermal-looking videos of people who drop, fight and hug, with annotations."""
-    from infdet_deploy.commands import training
+    from infdet_deploy.training import running as training
 
     training.synthesise(out, clips, seed)
     print(f"{out}: {clips} clips in videos/, annotations.json")
@@ -32,7 +32,7 @@ def check(
     json_output: JsonFlag = False,
 ) -> None:
     """Read all annotations, decode all frames, and say what is there and what is wrong; exit 1 on any problem."""
-    from infdet_deploy.commands import datasets
+    from infdet_deploy.datasets import command as datasets
 
     report = datasets.check_dataset(data, classes, fps, picture)
     if json_output:
@@ -76,7 +76,7 @@ def convert(
     fps: FpsOption = None,
 ) -> None:
     """Write the same annotations in another format, and say what that format cannot hold."""
-    from infdet_deploy.commands import datasets
+    from infdet_deploy.datasets import command as datasets
 
     clips, lost = datasets.convert_dataset(data, out, to, classes, fps)
     print(f"{out}: {clips} clips as {to}")
@@ -97,7 +97,7 @@ def prepare(
 
     Interrupted, it goes on where it stopped; clips that are ready are not made again.
     """
-    from infdet_deploy.commands import datasets
+    from infdet_deploy.datasets import command as datasets
 
     made, there, size = datasets.prepare_dataset(data, preset, workers, weights)
     print(f"{data}: {made} clips prepared, {there} were ready; {size / 1e6:.1f} MB in .cache/")

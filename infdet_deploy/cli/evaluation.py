@@ -29,7 +29,7 @@ def evaluate(
     json_output: JsonFlag = False,
 ) -> None:
     """Judge detections, a checkpoint or a bundle: mean average precision at temporal IoU 0.1 to 0.5, and each error."""
-    from infdet_deploy.commands import evaluation
+    from infdet_deploy.evaluation import evaluate as evaluation
 
     report = evaluation.evaluate(what, data, subset, protocol, fit_thresholds, backend, precision, out)
     if json_output:
@@ -84,7 +84,7 @@ def complexity(
     json_output: JsonFlag = False,
 ) -> None:
     """Count parameters and multiply-adds, beside the paper's figures."""
-    from infdet_deploy.commands import evaluation
+    from infdet_deploy.evaluation import evaluate as evaluation
 
     report = evaluation.complexity(preset, frames)
     if json_output:
@@ -100,7 +100,7 @@ def complexity(
 @app.command()
 def doctor(json_output: JsonFlag = False) -> None:
     """Say what this machine can do and what to install for more."""
-    from infdet_deploy.doctor import examine
+    from infdet_deploy.runtime.doctor import examine
 
     report = examine()
     if json_output:

@@ -60,7 +60,7 @@ def watch(
 
     SIGTERM or Ctrl-C: what has been seen is decided, what waits is delivered or stays in the queue for the next start.
     """
-    from infdet_deploy.commands import live
+    from infdet_deploy.live import watching as live
 
     failed = live.watch(
         bundle, sources, name or [], window, every, backend, precision, out, queue, mqtt, webhook, clips,

@@ -62,7 +62,7 @@ def train(
     json_output: JsonFlag = False,
 ) -> None:
     """Train the network: action scores and optical flow together."""
-    from infdet_deploy.commands import training
+    from infdet_deploy.training import running as training
 
     asked = {
         "streams": streams, "flow": flow, "fusion": fusion, "task": task, "fen_projection": fen_projection or None,
@@ -132,7 +132,8 @@ def ablate(
     json_output: JsonFlag = False,
 ) -> None:
     """Train and evaluate the rows of the paper's Tables IV and V; Markdown, with the paper's figures beside."""
-    from infdet_deploy.commands import ablation, training
+    from infdet_deploy.training import ablate as ablation
+    from infdet_deploy.training import running as training
 
     settings = training.settings(steps, seed, whole_clips, freeze_towers, setting or [])
     result = ablation.ablate(data, preset, out, weights, settings, only or [])
@@ -148,6 +149,6 @@ def demo(
     sample: Annotated[Path | None, typer.Option(help="A real recording to run as well.")] = None,
 ) -> None:
     """The whole way on synthetic data: make it, train, evaluate, export, verify, bench, detect, draw."""
-    from infdet_deploy.demo import run
+    from infdet_deploy.cli.demo import run
 
     run(out, sample)

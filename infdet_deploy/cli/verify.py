@@ -34,8 +34,8 @@ def verify(
 ) -> None:
     """Compare a bundle with its network: every stage and whole clips, on every backend here in every precision; exit 1
     when a tolerance is missed."""
-    from infdet_deploy.benchmarks import report
-    from infdet_deploy.commands import verify as command
+    from infdet_deploy.verification import report
+    from infdet_deploy.verification import verify as command
 
     result = command.verify(bundle, data, subset, bisect, self_test, tolerance or [], html)
     if json_output:

@@ -17,7 +17,7 @@ def import_weights(
     into: Annotated[Path | None, typer.Option(help="With --tower: the checkpoint to put the tower into.")] = None,
 ) -> None:
     """Bring in published weights; tensors only, nothing in the file is executed."""
-    from infdet_deploy.commands import weights
+    from infdet_deploy.model import importing as weights
 
     report = weights.import_weights(checkpoint, out, classes, tower, into)
     print(f"{out}: {report.loaded} entries loaded, {len(report.unused)} without effect on the network")

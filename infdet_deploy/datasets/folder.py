@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from infdet_deploy.annotations import INFDET_CLASSES, Clip, read_annotations, read_class_ids
-from infdet_deploy.annotations.class_files import CLASS_LIST
-from infdet_deploy.annotations.parsing import Report, empty_subset, load_json, read_text, refuse
+from infdet_deploy.datasets.annotations import INFDET_CLASSES, Clip, read_annotations, read_class_ids
+from infdet_deploy.datasets.formats.parsing import Report, empty_subset, load_json, read_text, refuse
+from infdet_deploy.datasets.formats.thumos import CLASS_LIST
 from infdet_deploy.datasets.trimmed import SUBSETS, is_sorted_by_class, read_class_folders
 from infdet_deploy.errors import AnnotationError, VideoError
 from infdet_deploy.snippets import MIN_FRAMES

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from infdet_deploy.annotations import Clip
+from infdet_deploy.datasets.annotations import Clip
 from infdet_deploy.errors import AnnotationError
 from infdet_deploy.video.images import picture_files
 

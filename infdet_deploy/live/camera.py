@@ -17,7 +17,7 @@ from infdet_deploy.live.window import Features, Found, Window
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES
 
 if TYPE_CHECKING:
-    from infdet_deploy.live.source import Frame, Source
+    from infdet_deploy.live.sources.source import Frame, Source
 
 _READ_S = 0.2  # how soon a stop is noticed
 _RATE_S = 10.0  # the frame rate told is that of so many seconds

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infdet_deploy.runtime.detections import DetectionRule, parts, runs
+from infdet_deploy.detections import DetectionRule, parts, runs
 
 SETTLE_SNIPPETS = 6
 

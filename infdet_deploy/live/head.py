@@ -10,12 +10,12 @@ import threading
 import numpy as np
 import openvino
 
+from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.live.window import Features, Head
 from infdet_deploy.runtime.backends.base import Backend, check_takes
-from infdet_deploy.runtime.bundle import Bundle
-from infdet_deploy.runtime.compiled import open_bundle_stage
+from infdet_deploy.runtime.detector import finite_scores, head_scores
 from infdet_deploy.runtime.head_parts import SELECTION_HALO, Array, Graph, Part
-from infdet_deploy.runtime.pipeline import finite_scores, head_scores
+from infdet_deploy.runtime.stages import open_bundle_stage
 
 
 class LiveHead:

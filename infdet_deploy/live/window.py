@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from infdet_deploy.detections import Detection, DetectionRule
 from infdet_deploy.errors import UsageError
 from infdet_deploy.live.decisions import SETTLE_SNIPPETS, Decisions
 from infdet_deploy.live.timeline import Timeline
-from infdet_deploy.runtime.detections import Detection, DetectionRule
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, valid_length
 
 Features = Mapping[str, np.ndarray]

@@ -20,8 +20,8 @@ import numpy as np
 import openvino
 
 from infdet_deploy.errors import BackendError
+from infdet_deploy.runtime.disk_array import Rows
 from infdet_deploy.runtime.head_parts import SELECTION_HALO, Array, Graph, Part
-from infdet_deploy.runtime.rows import Rows
 
 BLOCK = 512  # snippets computed at once
 MIXTURE_HALO = 6  # snippets that a block needs on either side: three mixtures of 5

@@ -8,17 +8,17 @@ from typing import Any
 
 from infdet_deploy.config import read_json
 from infdet_deploy.datasets import open_dataset
+from infdet_deploy.detections import DetectionRule, default_thresholds
 from infdet_deploy.errors import UsageError
 from infdet_deploy.files import write_json
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network, with_config
-from infdet_deploy.runtime.detections import DetectionRule, default_thresholds
 from infdet_deploy.training import checkpoint
-from infdet_deploy.training.arrangement import arrange
 from infdet_deploy.training.dataset import load_dataset
 from infdet_deploy.training.evaluation import evaluate_network, still_flow_loss
 from infdet_deploy.training.loop import Progress, train
+from infdet_deploy.training.placement import arrange
 from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.start import fresh_network
 

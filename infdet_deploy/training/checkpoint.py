@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from infdet_deploy.config import read_json
+from infdet_deploy.detections import DetectionRule, default_rule
 from infdet_deploy.errors import InfdetError, TrainingError, first_line
 from infdet_deploy.files import whole_file
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import save_network
-from infdet_deploy.runtime.detections import DetectionRule, default_rule
 
 BEST, LAST, STATE, RUN = "best.safetensors", "last.safetensors", "state.safetensors", "run.json"
 

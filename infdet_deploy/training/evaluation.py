@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infdet_deploy.evaluation.thresholds import ScoredClip, detections
-from infdet_deploy.metrics import IOU_THRESHOLDS, evaluate
+from infdet_deploy.detections import DetectionRule
+from infdet_deploy.metrics.average_precision import IOU_THRESHOLDS, evaluate
+from infdet_deploy.metrics.thresholds import ScoredClip, detections
 from infdet_deploy.model.network import InfDetNet, Streams, append_zero_flow, to_grey
-from infdet_deploy.runtime.detections import DetectionRule
 from infdet_deploy.snippets import feature_length, valid_length
 from infdet_deploy.training.dataset import PreparedClip
 from infdet_deploy.training.losses import Losses, flow_loss, losses

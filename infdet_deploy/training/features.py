@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infdet_deploy.annotations import Clip
 from infdet_deploy.datasets import DataSet
+from infdet_deploy.datasets.annotations import Clip
 from infdet_deploy.files import whole_file
 from infdet_deploy.model.i3d import I3D
 from infdet_deploy.model.network import to_grey

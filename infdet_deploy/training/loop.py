@@ -10,23 +10,23 @@ import torch
 
 from infdet_deploy.config import read_json
 from infdet_deploy.datasets import open_dataset
+from infdet_deploy.detections import DetectionRule, default_thresholds
 from infdet_deploy.errors import TrainingError
 from infdet_deploy.files import write_json
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network
-from infdet_deploy.runtime.detections import DetectionRule, default_thresholds
 from infdet_deploy.training import checkpoint
-from infdet_deploy.training.arrangement import arrange
-from infdet_deploy.training.board import Board
 from infdet_deploy.training.dataset import Parts, load_parts
+from infdet_deploy.training.distributed import World, joined
 from infdet_deploy.training.features import are_fixed, infrared_features
-from infdet_deploy.training.judge import judge, measure_norms, rank, thresholds
-from infdet_deploy.training.parallel import World, joined
+from infdet_deploy.training.placement import arrange
 from infdet_deploy.training.prepare import FRAME_MODE
 from infdet_deploy.training.schedule import is_over, learning_rate, plateau
 from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.stepping import first_state, take_step
+from infdet_deploy.training.tensorboard import Board
+from infdet_deploy.training.validation import judge, measure_norms, rank, thresholds
 from infdet_deploy.training.windows import Windows
 
 

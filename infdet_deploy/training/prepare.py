@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from infdet_deploy.annotations import Clip
 from infdet_deploy.datasets import DataSet, open_dataset
+from infdet_deploy.datasets.annotations import Clip
 from infdet_deploy.errors import TrainingError
 from infdet_deploy.files import whole_file
 from infdet_deploy.model.presets import ModelConfig

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from infdet_deploy.errors import TrainingError
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig
-from infdet_deploy.training.arrangement import arrange, precision
 from infdet_deploy.training.checkpoint import TrainingState
 from infdet_deploy.training.chunked import accumulate_gradients
+from infdet_deploy.training.distributed import World, seed_dropout, spread
 from infdet_deploy.training.evaluation import forward
 from infdet_deploy.training.losses import Losses, losses
-from infdet_deploy.training.parallel import World, seed_dropout, spread
+from infdet_deploy.training.placement import arrange, precision
 from infdet_deploy.training.schedule import parameter_groups
 from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.start import fresh_network

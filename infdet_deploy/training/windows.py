@@ -12,7 +12,7 @@ from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, feature_length, valid_length
 from infdet_deploy.training.chunked import WholeClip
 from infdet_deploy.training.dataset import PreparedClip, snippet_labels
-from infdet_deploy.training.parallel import World
+from infdet_deploy.training.distributed import World
 from infdet_deploy.training.settings import TrainConfig
 
 

@@ -11,13 +11,13 @@ pytest.importorskip("onnxruntime")
 from infdet_deploy.benchmarks import latency
 from infdet_deploy.benchmarks.cuda import Cuda, open_contender
 from infdet_deploy.benchmarks.latency import CUDA_KINDS, Contender, Timed, contenders
-from infdet_deploy.benchmarks.speed import build_report
-from infdet_deploy.benchmarks.speed_page import page
-from infdet_deploy.benchmarks.speed_tables import tables
+from infdet_deploy.benchmarks.page import page
+from infdet_deploy.benchmarks.report import build_report
+from infdet_deploy.benchmarks.tables import tables
 from infdet_deploy.benchmarks.workers import Answer, Ready, Run
+from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.errors import BackendError, UsageError
-from infdet_deploy.runtime.bundle import load_bundle
-from infdet_deploy.runtime.pipeline import Detector
+from infdet_deploy.runtime.detector import Detector
 
 FRAMES = 18  # of which 16 are taken
 

@@ -10,11 +10,11 @@ import pytest
 from infdet_deploy.benchmarks import eager, roofline, workers
 from infdet_deploy.benchmarks.comparison import compare_reports, read_report
 from infdet_deploy.benchmarks.latency import WARM_UP_RUNS, Contender, contenders, measure
-from infdet_deploy.benchmarks.speed import build_report, failures
-from infdet_deploy.benchmarks.speed_page import write_report
-from infdet_deploy.benchmarks.speed_tables import tables
+from infdet_deploy.benchmarks.page import write_report
+from infdet_deploy.benchmarks.report import build_report, failures
+from infdet_deploy.benchmarks.tables import tables
+from infdet_deploy.bundle.loading import STAGES, load_bundle
 from infdet_deploy.errors import UsageError
-from infdet_deploy.runtime.bundle import STAGES, load_bundle
 
 FRAMES, RUNS = 32, 3
 
@@ -137,7 +137,7 @@ def test_refused(tiny_bundle, frames, runs, named):
 def test_eager_does_three_channels_work_and_gives_the_same(tiny_network, tiny_clip):
     from torch.utils.flop_counter import FlopCounterMode
 
-    from infdet_deploy.export.bundle import eager_tensors
+    from infdet_deploy.exporting.bundle import eager_tensors
     from infdet_deploy.model.complexity import count
 
     clip = tiny_clip(16)

@@ -6,12 +6,12 @@ pytest.importorskip("torch")
 pytest.importorskip("openvino")
 
 from infdet_deploy.benchmarks import rewrites
+from infdet_deploy.benchmarks import without_rewrites as undone
+from infdet_deploy.benchmarks.bench import bench
 from infdet_deploy.benchmarks.rewrites import WARM_UP_RUNS, measure_rewrites
-from infdet_deploy.benchmarks.speed_tables import tables
-from infdet_deploy.commands.bench import bench
+from infdet_deploy.benchmarks.tables import tables
+from infdet_deploy.bundle.loading import WEIGHTS
 from infdet_deploy.errors import UsageError
-from infdet_deploy.export import undone
-from infdet_deploy.runtime.bundle import WEIGHTS
 
 
 def test_a_rewrite_beside_the_stage_as_exported(tiny_bundle, monkeypatch):

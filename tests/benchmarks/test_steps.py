@@ -4,8 +4,8 @@ import pytest
 
 from infdet_deploy.benchmarks import steps
 from infdet_deploy.benchmarks.latency import Contender, contenders
-from infdet_deploy.benchmarks.speed_tables import tables
-from infdet_deploy.runtime.bundle import load_bundle
+from infdet_deploy.benchmarks.tables import tables
+from infdet_deploy.bundle.loading import load_bundle
 
 
 @pytest.fixture(scope="module")

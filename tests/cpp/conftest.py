@@ -10,8 +10,9 @@ import pytest
 
 from tests.conftest import made_once
 from tests.cpp.library import Native
+from tests.paths import ROOT
 
-SOURCE = Path(__file__).parents[2] / "cpp"
+SOURCE = ROOT / "cpp"
 
 
 def missing() -> str:

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import onnx
 
-from infdet_deploy.export.bundle import seal
-from infdet_deploy.export.calibration import stage_tensors
-from infdet_deploy.export.int8 import Plan, carry, insert, plan
-from infdet_deploy.export.int8_bundle import int8_file
-from infdet_deploy.export.int8_stream import steps_in_3d
+from infdet_deploy.bundle.loading import load_bundle, stream_stage
+from infdet_deploy.bundle.manifest import MANIFEST
+from infdet_deploy.exporting.bundle import seal
+from infdet_deploy.exporting.calibration import stage_tensors
+from infdet_deploy.exporting.int8 import Plan, carry, insert, plan
+from infdet_deploy.exporting.int8_bundle import int8_file
+from infdet_deploy.exporting.int8_stream import steps_in_3d
 from infdet_deploy.model.network import InfDetNet
-from infdet_deploy.runtime.bundle import load_bundle, stream_stage
-from infdet_deploy.runtime.compiled import open_bundle_stage
-from infdet_deploy.runtime.manifest import MANIFEST
+from infdet_deploy.runtime.stages import open_bundle_stage
 from infdet_deploy.video.sample import sample_frames
 
 

@@ -8,8 +8,8 @@ import threading
 import numpy as np
 import pytest
 
-from infdet_deploy.runtime.manifest import MANIFEST, write_manifest
-from infdet_deploy.runtime.pipeline import Detector
+from infdet_deploy.bundle.manifest import MANIFEST, write_manifest
+from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.video import Video
 from infdet_deploy.video.resize import resize
 from tests.cpp.library import (
@@ -268,7 +268,7 @@ def test_bundles_that_python_refuses(native, bundle_copy, tmp_path):
 def test_graphs_that_no_backend_takes(native, bundle_copy):
     """Listed with their right hashes, so that only a look inside tells."""
     from infdet_deploy.files import sha256
-    from tests.runtime.small_bundle import EMPTY_ONNX
+    from tests.bundle.small_bundle import EMPTY_ONNX
 
     content = json.loads((bundle_copy / MANIFEST).read_text())
 

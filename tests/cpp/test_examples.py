@@ -5,7 +5,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from infdet_deploy.runtime.pipeline import Detector
+from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.video import read_video
 
 

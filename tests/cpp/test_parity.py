@@ -8,20 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from infdet_deploy.bundle.loading import load_bundle
+from infdet_deploy.bundle.manifest import MANIFEST, write_manifest
 from infdet_deploy.live.head import LiveHead
 from infdet_deploy.live.window import Window
-from infdet_deploy.runtime.bundle import load_bundle
-from infdet_deploy.runtime.manifest import MANIFEST, write_manifest
-from infdet_deploy.runtime.pipeline import Detector
-from infdet_deploy.runtime.stream import StreamModel
+from infdet_deploy.runtime.detector import Detector
+from infdet_deploy.runtime.incremental import StreamModel
 from infdet_deploy.video import Video, read_video
 from infdet_deploy.video.resize import resize
 from infdet_deploy.video.sample import sample_frames
 from tests.cpp.library import BACKEND, Failed
+from tests.paths import LEPTON
 from tests.processor import HAS_INT8, needs_vnni
 
 FPS = 25.0
-RECORDING = Path(__file__).parents[3] / "shared" / "data" / "thermal" / "lepton_160x120_100frames.cptv"
+RECORDING = LEPTON
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def stepped(tmp_path_factory, stream_bundle, stream_network):
 def exported(tmp_path_factory):
     """`exported(PRECISION, **changes)`: the bundle of a network smaller than tiny, in one precision."""
     pytest.importorskip("torch")
-    from infdet_deploy.export.bundle import export_bundle
+    from infdet_deploy.exporting.bundle import export_bundle
     from infdet_deploy.model.presets import preset
     from infdet_deploy.model.weights import random_network
 

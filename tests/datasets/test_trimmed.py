@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 
-from infdet_deploy.annotations import Clip, Instance
 from infdet_deploy.datasets import open_dataset
-from infdet_deploy.datasets.check import check_dataset
-from infdet_deploy.datasets.convert import convert
+from infdet_deploy.datasets.annotations import Clip, Instance
+from infdet_deploy.datasets.checks import check_dataset
+from infdet_deploy.datasets.conversion import convert
 from infdet_deploy.datasets.trimmed import trimmed
 from infdet_deploy.errors import AnnotationError, TrainingError
 from infdet_deploy.model.presets import ModelConfig

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from infdet_deploy.live import Source, child
-from infdet_deploy.live.address import Address
-from infdet_deploy.live.channel import Kind, Message, Request, send
-from infdet_deploy.live.health import HealthRule
-from infdet_deploy.live.source import Limits
-from infdet_deploy.live.supervisor import Supervision, Supervisor
+from infdet_deploy.live import Source
+from infdet_deploy.live.sources import child
+from infdet_deploy.live.sources.address import Address
+from infdet_deploy.live.sources.channel import Kind, Message, Request, send
+from infdet_deploy.live.sources.health import HealthRule
+from infdet_deploy.live.sources.source import Limits
+from infdet_deploy.live.sources.supervisor import Supervision, Supervisor
 
 # Frames that a double shows before it goes wrong.
 FRAMES = 5
@@ -30,7 +31,7 @@ def open_double(kind: str, target: str = "double", is_file: bool = False, **supe
 
 
 def main() -> None:
-    """Send a few frames as `infdet_deploy.live.child` would, then do what the name says."""
+    """Send a few frames as `infdet_deploy.live.sources.child` would, then do what the name says."""
     kind = sys.argv.pop(1)
     if kind == "leaking":
         _leak()

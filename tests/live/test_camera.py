@@ -7,10 +7,10 @@ import urllib.request
 import numpy as np
 import pytest
 
+from infdet_deploy.detections import DetectionRule
 from infdet_deploy.live.camera import Camera
 from infdet_deploy.live.metrics import Metrics, MetricsServer
 from infdet_deploy.live.window import Window
-from infdet_deploy.runtime.detections import DetectionRule
 from tests.live.fakes import FakeSource, FakeStream, frames, head
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from infdet_deploy.detections import DetectionRule, detect
 from infdet_deploy.live.decisions import Decisions
-from infdet_deploy.runtime.detections import DetectionRule, detect
 
 
 def rule(*thresholds: float, mean_s: float = 0.0, split_long: bool = False) -> DetectionRule:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.live.head import LiveHead
-from infdet_deploy.runtime.bundle import load_bundle
 
 # Where windows begin and end: growing snippet by snippet at first, sliding, run twice, ahead by more than they hold.
 WINDOWS = [(0, n) for n in (*range(1, 8), 9, 9, 14, 20)] + [(4, 24), (8, 28), (13, 33), (20, 40), (45, 60), (45, 60)]

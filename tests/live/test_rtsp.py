@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from infdet_deploy.live import open_source
-from infdet_deploy.live.supervisor import Supervision
+from infdet_deploy.live.sources.supervisor import Supervision
 from tests.live import rtsp
 
 QUICK = Supervision(connect_s=5.0, hang_s=1.0, backoff_s=0.2, backoff_max_s=1.0)

@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 
 from infdet_deploy.errors import InfdetError, UsageError
-from infdet_deploy.live.delivery import Delivery
 from infdet_deploy.live.events import Event
-from infdet_deploy.live.outbox import Outbox
 from infdet_deploy.live.sinks.clips import ClipRing, ClipSaver, clip_name, write_clip
+from infdet_deploy.live.sinks.delivery import Delivery
 from infdet_deploy.live.sinks.lines import LinesFile, line_of
 from infdet_deploy.live.sinks.mqtt import Mqtt, discovery
+from infdet_deploy.live.sinks.outbox import Outbox
 from infdet_deploy.live.sinks.webhook import Webhook
-from tests.live import kills
 from tests.live.fakes import EVENT
+from tools import watch_kills as kills
 
 
 def events(count):
@@ -140,9 +140,9 @@ def test_addresses_that_are_none(url):
 
 WRITER = """
 import sys
-from infdet_deploy.live.outbox import Outbox
+from infdet_deploy.live.sinks.outbox import Outbox
 from infdet_deploy.live.sinks.lines import LinesFile
-from infdet_deploy.live.delivery import Delivery
+from infdet_deploy.live.sinks.delivery import Delivery
 log = LinesFile(sys.argv[1] + "/log")
 box = Outbox(sys.argv[1] + "/q", (log.name,))
 Delivery(box, log)
@@ -177,7 +177,7 @@ def test_killed_at_any_moment_every_event_is_in_the_log_once(tmp_path):
 
 
 def test_watch_killed_at_any_moment_leaves_whole_lines_and_clips(tmp_path):
-    lines, clips = kills.run(6, tmp_path, ["tests.live.kills", "--doubles", str(tmp_path)], longest_s=0.5)
+    lines, clips = kills.run(6, tmp_path, ["tools.watch_kills", "--doubles", str(tmp_path)], longest_s=0.5)
     assert lines >= 6
     assert clips >= 1
     log = LinesFile(tmp_path / kills.LOG)
@@ -194,8 +194,8 @@ def test_watch_killed_at_any_moment_leaves_whole_lines_and_clips(tmp_path):
 
 POSTER = """
 import sys
-from infdet_deploy.live.delivery import Delivery
-from infdet_deploy.live.outbox import Outbox
+from infdet_deploy.live.sinks.delivery import Delivery
+from infdet_deploy.live.sinks.outbox import Outbox
 from infdet_deploy.live.sinks.webhook import Webhook
 hook = Webhook(sys.argv[2])
 box = Outbox(sys.argv[1] + "/q", (hook.name,))

@@ -5,20 +5,20 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from infdet_deploy.errors import UsageError, VideoError
 from infdet_deploy.live import open_source
-from infdet_deploy.live.address import Address
-from infdet_deploy.live.health import Health, HealthRule
-from infdet_deploy.live.supervisor import Supervision
+from infdet_deploy.live.sources.address import Address
+from infdet_deploy.live.sources.health import Health, HealthRule
+from infdet_deploy.live.sources.supervisor import Supervision
 from infdet_deploy.video import read_video
 from tests.live.double import FRAMES, open_double, write_frames
-from tests.live.faults import KINDS, held, run
 from tests.live.stream import Camera
+from tests.paths import ROOT
+from tools.camera_faults import KINDS, held, run
 
 QUICK = {"connect_s": 2.0, "hang_s": 1.0, "backoff_s": 0.2, "backoff_max_s": 1.0}
 
@@ -171,8 +171,8 @@ def is_running(pid):
 @pytest.mark.parametrize("leak", [None, "reader", "decoder"])
 def test_memory_stays_flat_unless_a_leak_is_planted(leak):
     # A process of its own: what the tests before have left in this one would hide a leak.
-    command = (sys.executable, "-m", "tests.live.memory", "--frames", "10000", *(("--leak", leak) if leak else ()))
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    command = (sys.executable, "-m", "tools.source_memory", "--frames", "10000", *(("--leak", leak) if leak else ()))
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == (leak is not None), done.stdout + done.stderr
 
 

@@ -8,10 +8,10 @@ import av
 import numpy as np
 import pytest
 
-from infdet_deploy.live.address import Address
-from infdet_deploy.live.channel import Kind, receive
-from infdet_deploy.live.child import Outlet
-from infdet_deploy.live.reading import play
+from infdet_deploy.live.sources.address import Address
+from infdet_deploy.live.sources.channel import Kind, receive
+from infdet_deploy.live.sources.child import Outlet
+from infdet_deploy.live.sources.reading import play
 from infdet_deploy.video.resize import resize
 from tests.video.recordings import moving_scene, write_video
 

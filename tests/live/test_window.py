@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from infdet_deploy.detections import DetectionRule
 from infdet_deploy.errors import UsageError
 from infdet_deploy.live.head import LiveHead
 from infdet_deploy.live.timeline import Timeline
 from infdet_deploy.live.window import Window
-from infdet_deploy.runtime.detections import DetectionRule
-from infdet_deploy.runtime.pipeline import Detector
+from infdet_deploy.runtime.detector import Detector
 
 RULE = DetectionRule((0.5,), (0.2,))
 

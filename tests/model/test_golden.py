@@ -1,16 +1,14 @@
 """Every stage against outputs of the original implementation."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from infdet_deploy.model.weights import from_upstream, import_upstream
+from tests.paths import DATA
 from tests.reference import reference_clip, reference_features, reference_tensor
-
-DATA = Path(__file__).parents[1] / "data"
 
 
 def upstream_state_dict() -> dict[str, torch.Tensor]:

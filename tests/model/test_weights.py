@@ -23,9 +23,10 @@ from infdet_deploy.model.weights import (
     save_network,
     with_config,
 )
+from tests.paths import DATA
 from tests.reference import reference_tensor
 
-SHAPES = Path(__file__).parents[1] / "data" / "upstream_state_dict.json"
+SHAPES = DATA / "upstream_state_dict.json"
 
 
 def entry(name: str, shape: tuple[int, ...]):

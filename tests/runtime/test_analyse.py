@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from infdet_deploy.errors import VideoError
-from infdet_deploy.runtime import pipeline
-from infdet_deploy.runtime.pipeline import Detector
+from infdet_deploy.runtime import detector as pipeline
+from infdet_deploy.runtime.detector import Detector
 from tests.video.recordings import write_video
-from tests.video.test_stream import recording
+from tests.video.test_blocks import recording
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +64,9 @@ def test_too_short_a_recording_is_refused(detector, tmp_path, tiny_clip):
 
 MEASURE = """
 import sys
-from infdet_deploy.machine import peak_memory_bytes
-from infdet_deploy.runtime import long_head, pipeline
+from infdet_deploy.system import peak_memory_bytes
+from infdet_deploy.runtime import long_head
+from infdet_deploy.runtime import detector as pipeline
 pipeline.HEAD_SNIPPETS = 30
 long_head.BLOCK = 32
 with pipeline.Detector(sys.argv[1], chunk_snippets=8) as detector:

@@ -7,8 +7,8 @@ import pytest
 
 from infdet_deploy.runtime import long_head
 from infdet_deploy.runtime.backends.base import open_stage
+from infdet_deploy.runtime.disk_array import Rows
 from infdet_deploy.runtime.long_head import attend, long_scores
-from infdet_deploy.runtime.rows import Rows
 from infdet_deploy.snippets import valid_length
 
 LONG = 83  # snippets
@@ -17,9 +17,9 @@ LONG = 83  # snippets
 def write_head(folder, streams, fusion, precision):
     """A head with random weights whose attention and super-events count, and its inputs' names and width."""
     torch = pytest.importorskip("torch")
-    from infdet_deploy.export.bundle import eager_tensors
-    from infdet_deploy.export.onnx import export_onnx
-    from infdet_deploy.export.stages import build_stage, stage_specs
+    from infdet_deploy.exporting.bundle import eager_tensors
+    from infdet_deploy.exporting.onnx import export_onnx
+    from infdet_deploy.exporting.stages import build_stage, stage_specs
     from infdet_deploy.model.fusion import Attention
     from infdet_deploy.model.presets import preset
     from infdet_deploy.model.weights import random_network

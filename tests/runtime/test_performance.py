@@ -7,10 +7,10 @@ import pytest
 
 from infdet_deploy.benchmarks.latency import contenders
 from infdet_deploy.benchmarks.workers import _timed
+from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.errors import UsageError
 from infdet_deploy.runtime.backends.base import SEVERAL_AT_ONCE, available
-from infdet_deploy.runtime.bundle import load_bundle
-from infdet_deploy.runtime.pipeline import Detector
+from infdet_deploy.runtime.detector import Detector
 
 SNIPPETS = 4  # of a chunk: the clip is cut into several
 

@@ -13,9 +13,9 @@ from infdet_deploy.model.network import append_zero_flow, to_grey
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.snippets import feature_length, valid_length
-from infdet_deploy.training.arrangement import arrange
 from infdet_deploy.training.chunked import WholeClip, accumulate_gradients
 from infdet_deploy.training.losses import Losses, losses
+from infdet_deploy.training.placement import arrange
 from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.video.sample import sample_frames
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from infdet_deploy import processes
-from infdet_deploy.annotations import Clip, Instance, write_activitynet
+from infdet_deploy.datasets.annotations import Clip, Instance, write_activitynet
 from infdet_deploy.errors import AnnotationError, TrainingError, VideoError
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import feature_length
+from infdet_deploy.synthetic.dataset import synthesise
 from infdet_deploy.training import dataset, prepare
-from infdet_deploy.training.synthetic import synthesise
 from infdet_deploy.training.tvl1 import tvl1_flow
 
 MODEL = ModelConfig(size=64, channel_divisor=8)

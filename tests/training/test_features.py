@@ -10,12 +10,12 @@ from safetensors.torch import load_file
 from infdet_deploy.datasets import open_dataset
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import random_network
+from infdet_deploy.synthetic.dataset import synthesise
 from infdet_deploy.training import features
 from infdet_deploy.training.chunked import accumulate_gradients
 from infdet_deploy.training.dataset import load_dataset
 from infdet_deploy.training.features import are_fixed, compute_features, feature_file, infrared_features, tower_key
 from infdet_deploy.training.settings import TrainConfig
-from infdet_deploy.training.synthetic import synthesise
 from infdet_deploy.training.windows import Windows
 
 MODEL = ModelConfig(size=64, channel_divisor=8)

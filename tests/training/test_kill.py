@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 from infdet_deploy.errors import TrainingError
 from infdet_deploy.model.presets import ModelConfig
+from infdet_deploy.synthetic.dataset import synthesise
 from infdet_deploy.training import checkpoint, loop
 from infdet_deploy.training.settings import TrainConfig
-from infdet_deploy.training.synthetic import synthesise
 
 MODEL = ModelConfig(size=64, channel_divisor=8, streams="infrared", fusion="none")
 CONFIG = TrainConfig(

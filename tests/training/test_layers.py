@@ -8,9 +8,9 @@ import torch
 
 from infdet_deploy.model.i3d import POOLS, max_pool_same
 from infdet_deploy.model.presets import preset
-from infdet_deploy.training.arrangement import arrange
 from infdet_deploy.training.evaluation import forward
 from infdet_deploy.training.layers import FlowStem, GreyStem, max_pool_behind_relu
+from infdet_deploy.training.placement import arrange
 from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.start import fresh_network
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from infdet_deploy.annotations import Clip, Instance
+from infdet_deploy.datasets.annotations import Clip, Instance
+from infdet_deploy.detections import DetectionRule, default_thresholds
 from infdet_deploy.errors import ConfigError, TrainingError
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network, random_network
-from infdet_deploy.runtime.detections import DetectionRule, default_thresholds
 from infdet_deploy.training import checkpoint, evaluation, loop
 from infdet_deploy.training.dataset import PreparedClip, hold_out, load_dataset, load_parts, snippet_labels
 from infdet_deploy.training.settings import TrainConfig

@@ -8,13 +8,14 @@ import torch
 from infdet_deploy.errors import ConfigError, InfdetError
 from infdet_deploy.model.network import append_zero_flow
 from infdet_deploy.model.weights import random_network
-from infdet_deploy.training import board, checkpoint, loop
+from infdet_deploy.training import checkpoint, loop
+from infdet_deploy.training import tensorboard as board
+from infdet_deploy.training.distributed import World
 from infdet_deploy.training.evaluation import forward
-from infdet_deploy.training.judge import headline, rank
-from infdet_deploy.training.parallel import World
 from infdet_deploy.training.schedule import is_over, learning_rate, parameter_groups, plateau
 from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.stepping import first_state
+from infdet_deploy.training.validation import headline, rank
 from tests.training.test_loop import CONFIG, MODEL, data  # noqa: F401
 
 

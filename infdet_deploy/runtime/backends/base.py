@@ -4,12 +4,13 @@ import importlib
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol
 
 import numpy as np
 
 from infdet_deploy.errors import BackendError, InfdetError, UsageError, first_line, missing_package
-from infdet_deploy.machine import adds_bytes_exactly
+from infdet_deploy.system import adds_bytes_exactly
 
 # name → (package to look for, what `pip install infdet-deploy[…]` brings it, precisions it can compute in)
 BACKENDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -76,6 +77,10 @@ def _saturates(backend: str, precision: str) -> bool:
     return backend in SATURATED and precision == "int8" and not adds_bytes_exactly()
 
 
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"infdet_deploy.runtime.backends.{name}{'.runner' if name == 'tensorrt' else ''}")
+
+
 def available(name: str) -> bool:
     """Whether the backend's package is installed."""
     return importlib.util.find_spec(BACKENDS[name][0]) is not None
@@ -86,7 +91,7 @@ def ready(name: str, path: Path, precision: str) -> bool:
     if not available(name) or name not in BUILT_AHEAD:
         return available(name)
     try:
-        return importlib.import_module(f"infdet_deploy.runtime.backends.{name}").built(path, precision)
+        return _module(name).built(path, precision)
     except (InfdetError, ImportError):  # no GPU, or a package that does not load
         return False
 
@@ -103,7 +108,7 @@ def open_kept(
     none, or what is asked for is wrong, which `open_stage` tells."""
     if backend not in CACHED or not takes(backend, precision) or performance not in PERFORMANCE or digest is None:
         return None
-    module = importlib.import_module(f"infdet_deploy.runtime.backends.{backend}")
+    module = _module(backend)
     return module.open_kept(digest, inputs, outputs, None, performance)
 
 
@@ -138,7 +143,7 @@ def open_stage(
     if not available(backend):
         raise missing_package(package, extra, f"backend {backend}")
     try:
-        module = importlib.import_module(f"infdet_deploy.runtime.backends.{backend}")
+        module = _module(backend)
         options: dict[str, object] = {"shapes": shapes} if shapes and backend in FIXED_SHAPES else {}
         if digest and backend in CACHED:
             options["digest"] = digest

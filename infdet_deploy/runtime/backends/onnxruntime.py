@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from infdet_deploy.machine import cpu_count
+from infdet_deploy.system import cpu_count
 
 
 class OnnxRuntimeStage:

@@ -8,8 +8,8 @@ import numpy as np
 import openvino
 
 from infdet_deploy.files import sha256
-from infdet_deploy.machine import cpu_features
-from infdet_deploy.runtime import compiled_cache
+from infdet_deploy.runtime import cache as compiled_cache
+from infdet_deploy.system import cpu_features
 
 
 class OpenVinoStage:

@@ -1,1 +1,0 @@
-"""What the commands do when arguments are left out, and the calls behind them; `cli` parses and prints."""

@@ -1,0 +1,125 @@
+"""Label Studio's exports of timeline labels on videos, full (`JSON`) and short (`JSON-MIN`).
+
+Full: `[{"data": {"video"}, "annotations": [{"result": [{"type": "timelinelabels", "value": {"ranges": [{"start",
+"end"}], "timelinelabels": [label]}}]}]}]`. Short: `[{"video", "CONTROL": [{"ranges", "timelinelabels"}]}]`. Ranges
+count frames from 1, both ends belong to the action; the file tells no frame rate.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from infdet_deploy.datasets.formats.parsing import Report, at, field, interval, number, refuse
+from infdet_deploy.datasets.instances import Clip, Instance
+from infdet_deploy.errors import AnnotationError
+from infdet_deploy.files import write_json
+
+FrameRate = Callable[[str], float | None]  # a clip's name → its frames per second, None where not known
+
+
+def clips_from_label_studio(path: Path, tasks: list[Any], fps: FrameRate, report: Report = refuse) -> list[Clip]:
+    """The clips of an export, in its order.
+
+    Names are the videos' file names without suffix, and without the eight digits that an upload puts before them. A
+    task's `subset`, `duration` and `fps`, where its data has them, are used.
+    """
+    clips: dict[str, Clip] = {}
+    for index, task in enumerate(tasks):
+        where = f"{at(path, task)}: task {index}"
+        try:
+            clip = _clip(path, where, task, fps, report)
+            if clip.name in clips:
+                raise AnnotationError(f"{where}: video '{clip.name}' comes twice, before at {clips[clip.name].where}")
+            clips[clip.name] = clip
+        except AnnotationError as error:
+            report(error)
+    return list(clips.values())
+
+
+def _clip(path: Path, where: str, task: Any, fps: FrameRate, report: Report) -> Clip:
+    data = task.get("data", task) if isinstance(task, dict) else task
+    url = next((data[k] for k in ("video", "videos", "video_url", "url") if isinstance(data, dict) and k in data), None)
+    if not isinstance(url, str) or not url:
+        raise AnnotationError(f"{where}: no video named, expected 'video' in its data")
+    name = _name(url)
+    rate = data.get("fps") or fps(name)
+    if rate is None:
+        raise AnnotationError(
+            f"{where}: ranges count frames, and the frame rate of '{name}' is not known; give it (--fps)"
+        )
+    rate = number(f"{where}, fps", rate)
+    subset, duration = data.get("subset"), data.get("duration")
+    instances = []
+    for row in _timeline(task):
+        place = f"{at(path, row)}: video '{name}'"
+        try:
+            instances += list(_instances(place, row, rate))
+        except AnnotationError as error:
+            report(error)
+    return Clip(
+        name,
+        None if duration is None else number(f"{where}, duration", duration),
+        subset if isinstance(subset, str) else None,
+        tuple(instances),
+        where,
+    )
+
+
+def _timeline(task: dict[str, Any]) -> Iterator[Any]:
+    """The values that hold ranges and labels: of the first annotation that was not cancelled, or of a short export."""
+    if "annotations" in task:
+        kept = [a for a in task["annotations"] or [] if isinstance(a, dict) and not a.get("was_cancelled")]
+        for result in (kept[0].get("result") or []) if kept else []:
+            if isinstance(result, dict) and result.get("type") == "timelinelabels":
+                yield result.get("value")
+    else:
+        for value in task.values():
+            if isinstance(value, list):
+                yield from (row for row in value if isinstance(row, dict) and "timelinelabels" in row)
+
+
+def _instances(where: str, row: Any, rate: float) -> Iterator[Instance]:
+    labels = field(where, row, "timelinelabels", list)
+    for ends in field(where, row, "ranges", list):
+        first = number(f"{where}, start", ends.get("start") if isinstance(ends, dict) else None)
+        last = number(f"{where}, end", ends.get("end") if isinstance(ends, dict) else None)
+        start_s, end_s = interval(where, (first - 1) / rate, last / rate)
+        for label in labels:
+            if not isinstance(label, str):
+                raise AnnotationError(f"{where}: label is {label!r}, expected a text")
+            yield Instance(label, start_s, end_s, where)
+
+
+def _name(url: str) -> str:
+    parts = urlsplit(url)
+    file = unquote(parts.query.removeprefix("d=") if parts.path.rstrip("/").endswith("local-files") else parts.path)
+    stem = Path(file.replace("\\", "/")).stem
+    return re.sub(r"^[0-9a-f]{8}-", "", stem) if "/upload/" in parts.path else stem
+
+
+def write_label_studio(path: Path | str, clips: Sequence[Clip], fps: FrameRate, suffix: str = ".mp4") -> list[str]:
+    """Write clips as tasks with annotations, for import; returns what the format cannot hold.
+
+    Raises AnnotationError for a clip whose frame rate is not known and an instance shorter than half a frame.
+    """
+    tasks, shift_s = [], 0.0
+    for clip in clips:
+        rate = fps(clip.name)
+        if rate is None:
+            raise AnnotationError(f"clip '{clip.name}': Label Studio counts frames; give the frame rate (--fps)")
+        results = []
+        for one in clip.instances:
+            first, last = round(one.start_s * rate) + 1, round(one.end_s * rate)
+            if last < first:
+                raise AnnotationError(f"clip '{clip.name}': an instance of '{one.label}' is shorter than a frame")
+            shift_s = max(shift_s, abs((first - 1) / rate - one.start_s), abs(last / rate - one.end_s))
+            value = {"ranges": [{"start": first, "end": last}], "timelinelabels": [one.label]}
+            results.append({"type": "timelinelabels", "from_name": "actions", "to_name": "video", "value": value})
+        data: dict[str, Any] = {"video": f"{clip.name}{suffix}", "fps": rate}
+        data |= {} if clip.subset is None else {"subset": clip.subset}
+        data |= {} if clip.duration_s is None else {"duration": clip.duration_s}
+        tasks.append({"data": data, "annotations": [{"result": results}]})
+    write_json(path, tasks)
+    return [f"times between frames (moved by up to {shift_s:.3f} s)"] if shift_s > 1e-6 else []

@@ -1,0 +1,142 @@
+"""Reading text and JSON so that every message names the file and the line."""
+
+import bisect
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from infdet_deploy.datasets.instances import Clip
+from infdet_deploy.errors import AnnotationError
+
+# What becomes of an entry that cannot be used: `refuse` ends the reading, a checker collects and goes on.
+Report = Callable[[AnnotationError], None]
+
+
+def refuse(error: AnnotationError) -> None:
+    """The report of a reader that takes nothing but sound files."""
+    raise error
+
+
+def empty_subset(path: Path, subset: str, clips: Iterable[Clip]) -> AnnotationError:
+    """The error for annotations of which no clip is of this subset."""
+    found = ", ".join(sorted({str(clip.subset) for clip in clips}))
+    return AnnotationError(f"{path}: no clip of subset '{subset}'; subsets there are {found}")
+
+
+def read_text(path: Path) -> str:
+    """A file's UTF-8 text; AnnotationError where there is none."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise AnnotationError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{path}: cannot be read: {error}") from None
+
+
+def read_rows(path: Path, form: str, report: Report = refuse) -> Iterator[tuple[str, list[str]]]:
+    """Where each line that is not blank stands, and its fields, as many as the form names."""
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        row = line.split()
+        if row and len(row) != len(form.split()):
+            report(AnnotationError(f"{path}:{number}: got '{line.strip()}', expected '{form}'"))
+        elif row:
+            yield f"{path}:{number}", row
+
+
+class LocatedObject(dict[str, Any]):
+    """A JSON object that knows the line it begins on."""
+
+    line: int
+
+
+class LocatedArray(list[Any]):
+    """A JSON array that knows the line it begins on."""
+
+    line: int
+
+
+class _Decoder(json.JSONDecoder):
+    """Gives objects and arrays their line, which only the decoder written in Python can be taught."""
+
+    def __init__(self, path: Path, text: str, report: Report) -> None:
+        super().__init__(object_pairs_hook=list)
+        self.path, self.report = path, report
+        self.breaks = [index for index, character in enumerate(text) if character == "\n"]
+        parse_object, parse_array = json.decoder.JSONObject, json.decoder.JSONArray  # type: ignore[attr-defined]
+
+        def located_object(state: Any, *rest: Any) -> tuple[LocatedObject, int]:
+            pairs, end = parse_object(state, *rest)
+            found = LocatedObject(pairs)
+            found.line = self.line(state[1])
+            if len(found) != len(pairs):
+                twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+                line = getattr(found[twice], "line", found.line)  # where it comes again
+                self.report(AnnotationError(f"{self.path}:{line}: key '{twice}' comes twice"))
+            return found, end
+
+        def located_array(state: Any, *rest: Any) -> tuple[LocatedArray, int]:
+            values, end = parse_array(state, *rest)
+            found = LocatedArray(values)
+            found.line = self.line(state[1])
+            return found, end
+
+        self.parse_object, self.parse_array = located_object, located_array
+        self.scan_once = json.scanner.py_make_scanner(self)  # type: ignore[attr-defined]
+
+    def line(self, position: int) -> int:
+        return bisect.bisect_left(self.breaks, position) + 1
+
+
+def load_json(path: Path, report: Report = refuse) -> Any:
+    """A JSON file's content, made of LocatedObject and LocatedArray. A key that comes twice is reported."""
+    text = read_text(path)
+    try:
+        return _Decoder(path, text, report).decode(text)
+    except json.JSONDecodeError as error:
+        raise AnnotationError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from None
+    except RecursionError:
+        raise AnnotationError(f"{path}: not valid JSON (nested too deeply)") from None
+
+
+def at(path: Path, entry: Any) -> str:
+    """`path:line` of a JSON entry, or the path alone."""
+    line = getattr(entry, "line", None)
+    return f"{path}:{line}" if line else str(path)
+
+
+def field(where: str, entry: Any, key: str, kind: type) -> Any:
+    """`entry[key]`, which must be of this kind."""
+    value = entry.get(key) if isinstance(entry, dict) else None
+    if not isinstance(value, kind):
+        raise AnnotationError(f"{where}: '{key}' is {value!r}, expected a {kind.__name__}")
+    return value
+
+
+def segment(where: str, row: dict[str, Any]) -> tuple[Any, Any]:
+    """The two ends of an ActivityNet segment."""
+    ends = field(where, row, "segment", list)
+    if len(ends) != 2:
+        raise AnnotationError(f"{where}: segment is {ends!r}, expected [start_s, end_s]")
+    return ends[0], ends[1]
+
+
+def number(where: str, value: Any) -> float:
+    """A finite number."""
+    try:
+        found = float(value) if not isinstance(value, bool) else float("nan")
+    except (TypeError, ValueError, OverflowError):
+        found = float("nan")
+    if not isfinite(found):
+        raise AnnotationError(f"{where}: got {value!r}, expected a finite number")
+    return found
+
+
+def interval(where: str, start: Any, end: Any) -> tuple[float, float]:
+    """Two finite times, the second after the first."""
+    start_s, end_s = number(where, start), number(where, end)
+    if end_s <= start_s:
+        raise AnnotationError(f"{where}: end {end_s} s is not after start {start_s} s")
+    return start_s, end_s

@@ -1,0 +1,103 @@
+"""The clips that int8 is calibrated on: which of a folder's recordings, and what each stage sees of them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from infdet_deploy.datasets import open_dataset
+from infdet_deploy.datasets.annotations import Clip
+from infdet_deploy.datasets.folder import holds_annotations, media_in
+from infdet_deploy.errors import UsageError
+from infdet_deploy.runtime.backends.base import Backend
+from infdet_deploy.snippets import MIN_FRAMES, valid_length
+from infdet_deploy.video import Video, read_video
+from infdet_deploy.video.resize import Mode
+
+CLIPS = 24  # recordings used of a folder, evenly spread over it
+FRAMES = 240  # of each, from its start
+WINDOW = 80  # frames that a stage sees at once while it is calibrated, so that memory is bounded
+HELD_OUT = 4  # every so many clips one is not calibrated on: there the error is measured
+
+Feeds = dict[str, np.ndarray]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """windows, held_out: frames uint8 [T, S, S], T a multiple of 4, 16–80; calibrated on, and measured on.
+
+    judged: recordings whose detections are compared, with their annotations, or None where the folder has none.
+    """
+
+    source: str
+    windows: tuple[np.ndarray, ...]
+    held_out: tuple[np.ndarray, ...]
+    judged: tuple[tuple[Video, Clip | None], ...]
+
+
+def read_calibration(folder: Path, size: int, mode: Mode, classes: Sequence[str]) -> Calibration:
+    """Read a data set (its training clips; those for validation, if any, are judged) or a folder of recordings.
+
+    size and mode as for `read_video`. Raises UsageError for a folder without recordings, VideoError for one that
+    cannot be read, AnnotationError for annotations that cannot.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"--calibrate {folder}: no such folder; expected a data set or a folder of recordings")
+    media = media_in(folder)
+    judged: list[tuple[Video, Clip | None]]
+    if holds_annotations(folder) or not media:
+        data = open_dataset(folder)
+        clips = [clip for clip in data.subset("training") or data.clips if clip.name in data.media]
+        chosen = _spread(clips)
+        videos = [data.video(clip, size, mode) for clip in chosen]
+        validation = _spread([clip for clip in data.subset("validation") if clip.name in data.media])
+        known = any(one.label in classes for clip in validation or chosen for one in clip.instances)
+        pairs = [(data.video(clip, size, mode), clip) for clip in validation] or list(zip(videos, chosen, strict=True))
+        judged = [(video, clip if known else None) for video, clip in pairs]
+    else:
+        videos = [read_video(path, size, mode, min_frames=MIN_FRAMES) for path in _spread(sorted(set(media.values())))]
+        judged = [(video, None) for video in videos]
+    if not videos:
+        raise UsageError(f"--calibrate {folder}: no recordings there; int8 needs clips like those it will run on")
+    apart = len(videos) >= HELD_OUT
+    held_out = [w for i, v in enumerate(videos) for w in _windows(v.frames) if not apart or i % HELD_OUT == 1]
+    windows = [w for i, v in enumerate(videos) for w in _windows(v.frames) if not apart or i % HELD_OUT != 1]
+    return Calibration(str(folder), tuple(windows), tuple(_spread(held_out, 8)), tuple(judged))
+
+
+def _spread(items: Sequence[T], count: int = CLIPS) -> list[T]:
+    """At most `count` of them, evenly spread."""
+    return [items[i * len(items) // count] for i in range(count)] if len(items) > count else list(items)
+
+
+def _windows(frames: np.ndarray) -> list[np.ndarray]:
+    total = min(len(frames), FRAMES) // 4 * 4
+    parts = [frames[first : min(first + WINDOW, total)] for first in range(0, total, WINDOW)]
+    return [part for part in parts if len(part) >= MIN_FRAMES]
+
+
+def stage_tensors(stages: Mapping[str, Backend], windows: Iterable[np.ndarray]) -> dict[str, list[Feeds]]:
+    """What each stage is fed, and what it gives, when float32 stages run one after another.
+
+    windows: as in `Calibration`. Returns for each stage one mapping of tensor name to array per window.
+    """
+    found: dict[str, list[Feeds]] = {name: [] for name in stages}
+
+    def run(stage: str, feeds: Feeds) -> Feeds:
+        outputs = stages[stage].run(feeds)
+        found[stage].append(feeds | outputs)
+        return outputs
+
+    for frames in windows:
+        head: Feeds = {"length": np.array([valid_length(len(frames))], np.int64)}
+        if "infrared_tower" in stages:
+            head["infrared_features"] = run("infrared_tower", {"frames": frames})["features"]
+        if "flow_tower" in stages:
+            flow = run("fen", {"frames": frames})["flow"]
+            flow = np.concatenate((flow, np.zeros_like(flow[:1])))  # the last frame has no next one
+            head["flow_features"] = run("flow_tower", {"flow": flow})["features"]
+        run("head", head)
+    return found

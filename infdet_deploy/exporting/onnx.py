@@ -1,0 +1,152 @@
+"""A stage as ONNX, with dynamic T and readable node names."""
+
+import io
+import logging
+import warnings
+from collections import Counter
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from infdet_deploy.errors import ParityError
+from infdet_deploy.exporting.stages import StageSpec, TensorSpec
+
+OPSET = 20  # taken by OpenVINO, ONNX Runtime and TensorRT 10 and 11
+_ONNX_TYPES = {
+    "float32": onnx.TensorProto.FLOAT,
+    "bfloat16": onnx.TensorProto.BFLOAT16,
+    "float16": onnx.TensorProto.FLOAT16,
+}
+_INTEGERS = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+_HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+def export_onnx(
+    name: str, stage: nn.Module, spec: StageSpec, example: tuple[Tensor | tuple[Tensor, ...], ...], path: Path
+) -> None:
+    """Write stage `name` to `path`, for any T. Node names start with the stage and carry the module's path.
+
+    example: the stage's arguments, which are spec's inputs in their order, some of them together in a tuple.
+    """
+    # Only the head computes with the clip's length, in masks and means over time. The others are the same graph at any
+    # length, and that is sooner made from numbers than from symbols.
+    shapes = tuple(map(_varying, spec.inputs)) if name == "head" else None
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            stage,
+            example,
+            dynamo=True,
+            input_names=[i.name for i in spec.inputs],
+            output_names=[o.name for o in spec.outputs],
+            dynamic_shapes=shapes,
+            opset_version=OPSET,
+            verbose=False,
+        )
+        assert program is not None
+        model = program.model_proto
+    _tidy(model, name, spec)
+    if shapes is None:
+        _check_any_length(model, name)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def _varying(tensor: TensorSpec) -> dict[int, Any]:
+    """The dimensions of an input that vary, by axis."""
+    return {axis: torch.export.Dim("s") for axis, size in enumerate(tensor.shape) if isinstance(size, str)}
+
+
+def _check_any_length(model: onnx.ModelProto, name: str) -> None:
+    """Fail with ParityError when the graph gives an output whose length is the example's, whatever the clip's."""
+    free = onnx.ModelProto()
+    free.CopyFrom(model)
+    for value in free.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    for given, value in zip(onnx.shape_inference.infer_shapes(free).graph.output, model.graph.output, strict=True):
+        pairs = zip(given.type.tensor_type.shape.dim, value.type.tensor_type.shape.dim, strict=False)
+        if any(wanted.dim_param and found.HasField("dim_value") for found, wanted in pairs):
+            raise ParityError(f"{name}: {value.name} is as long as the example, not as the clip; refusing to write it")
+
+
+def _tidy(model: onnx.ModelProto, stage: str, spec: StageSpec) -> None:
+    """Name nodes after their modules and dimensions after the specification; drop notes that name source files."""
+    used: Counter[str] = Counter()
+    for node in model.graph.node:
+        scopes = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]")
+        parts = [part.strip(" '\"") for part in scopes.strip("[]").split(",")]
+        # scopes are nested paths: the last but one is the module's, the last the operation
+        module = parts[-2].replace(".", "/") if len(parts) > 1 else ""
+        module = module.removeprefix("_empty_nn_module_stack_from_metadata_hook")
+        module = "/".join(part for part in module.split("/") if part not in ("", "stages", "tower"))
+        base = "/".join(filter(None, (stage, module, node.op_type)))
+        used[base] += 1
+        node.name = base if used[base] == 1 else f"{base}_{used[base]}"
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for values, specs in ((model.graph.input, spec.inputs), (model.graph.output, spec.outputs)):
+        for value, tensor in zip(values, specs, strict=True):
+            for dimension, size in zip(value.type.tensor_type.shape.dim, tensor.shape, strict=True):
+                if isinstance(size, str):
+                    dimension.dim_param = size
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info, *model.graph.initializer):
+        del value.metadata_props[:]
+    del model.graph.value_info[:], model.graph.metadata_props[:], model.metadata_props[:]
+    model.graph.name, model.producer_name, model.producer_version = stage, "infdet-deploy", ""
+
+
+def count_precisions(path: Path) -> dict[str, int]:
+    """How many heavy operators (convolutions and matrix products) of a graph compute in each type.
+
+    `int8` are those whose two operands come out of 8-bit integers, which is how Q/DQ says it.
+    """
+    model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
+    types = {v.name: v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.value_info)}
+    types |= {i.name: i.data_type for i in model.graph.initializer}
+    integer = {n.output[0]: types.get(n.input[2]) for n in model.graph.node if n.op_type == "DequantizeLinear"}
+    counts: Counter[str] = Counter()
+    for node in model.graph.node:
+        if node.op_type in _HEAVY:
+            kinds = {types.get(name, 0) for name in node.input[:2]}
+            label = next((label for label, kind in _ONNX_TYPES.items() if kinds == {kind}), "other")
+            if all(integer.get(name) in _INTEGERS for name in node.input[:2]):
+                label = "int8"
+            counts[label] += 1
+    return dict(counts)
+
+
+def check_precision(stage: str, path: Path, precision: str, kept: int = 0) -> dict[str, int]:
+    """Fail with ParityError when a graph called `precision` does not compute in it.
+
+    kept: convolutions and matrix products that a stage of another precision has in float32.
+    """
+    counts = count_precisions(path)
+    strange = sum(n for label, n in counts.items() if label != precision)
+    if not counts.get(precision) or strange > kept:
+        raise ParityError(f"{stage}: the graph called {precision} computes in {counts}; refusing to write it")
+    return counts
+
+
+def operators_3d(path: Path) -> list[str]:
+    """The nodes of a graph that take or give a tensor of rank 5 or more, or one whose rank cannot be told."""
+    model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
+    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
+    ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in values if v.type.tensor_type.HasField("shape")}
+    ranks |= {i.name: len(i.dims) for i in model.graph.initializer}
+    # An empty name is an optional input left out.
+    return [n.name for n in model.graph.node if any(ranks.get(t, 5) > 4 for t in (*n.input, *n.output) if t)]
+
+
+def check_2d(stage: str, path: Path) -> None:
+    """Fail with ParityError when a graph that is to be without 3D operators has some."""
+    found = operators_3d(path)
+    if found:
+        raise ParityError(
+            f"{stage}: expected no 3D operator, but {len(found)} have tensors of rank 5 or of a rank that cannot be "
+            f"told, the first is {found[0]}; refusing to write it"
+        )

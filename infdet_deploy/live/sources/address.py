@@ -1,0 +1,103 @@
+"""What a source's address means: which kind of source it is, and how libav is to open it.
+
+| address | source |
+|---|---|
+| `rtsp://host/path`, `rtsps://…` | a camera's stream |
+| `http://host/path`, `https://…` | MJPEG, HLS or any other stream that libav reads |
+| `v4l2:/dev/video0?pixel_format=gray16le&video_size=160x120`, `/dev/video0` | a camera on this machine; after `?` options of libav's v4l2 input |
+| `path`, `file:///path` | whatever `read_video` reads |
+"""  # noqa: E501
+
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from infdet_deploy.errors import UsageError, VideoError
+from infdet_deploy.live.sources.channel import Request
+
+_EXPECTED = "expected rtsp://…, http://…, https://…, v4l2:/dev/videoN or the path of a file"
+
+# A stream may not make libav open files of this machine, as a playlist could.
+_HTTP = {"protocol_whitelist": "http,https,tcp,tls,crypto"}
+_RTSP = {
+    "protocol_whitelist": "rtsp,rtsps,rtp,srtp,tcp,tls,udp",
+    "rtsp_flags": "prefer_tcp",  # over UDP, lost packets become damaged pictures
+    "allowed_media_types": "video",
+}
+# How long libav may look at a stream before it hands over frames: it needs the size, not the exact rate.
+_PROBE = {"fpsprobesize": "0", "analyzeduration": "2000000"}
+_STREAMS = {"rtsp": _RTSP | _PROBE, "rtsps": _RTSP | _PROBE, "http": _HTTP | _PROBE, "https": _HTTP | _PROBE}
+
+
+@dataclass(frozen=True)
+class Address:
+    """An address that was understood.
+
+    Attributes:
+        kind: `stream`, `camera` (on this machine) or `file`.
+        target: what libav opens.
+        shown: the address as it may be shown, without user, password and query.
+        name: a short name made of it.
+        options: libav's.
+    """
+
+    kind: Literal["stream", "camera", "file"]
+    target: str
+    shown: str
+    name: str
+    options: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_file(self) -> bool:
+        """A file ends; whatever else is opened again for ever."""
+        return self.kind == "file"
+
+    @classmethod
+    def of(cls, url: str) -> "Address":
+        """Understand an address; UsageError for an unknown kind, VideoError for a file or device that is not there."""
+        scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)(?=://)", url)
+        if url.startswith("v4l2:"):
+            return _camera(url.removeprefix("v4l2:"))
+        if re.fullmatch(r"/dev/video\d+", url):
+            return _camera(url)
+        if scheme is None or scheme[0].lower() == "file":
+            return _file(Path(url if scheme is None else unquote(urlsplit(url).path)))
+        if scheme[0].lower() not in _STREAMS:
+            raise UsageError(f"{scheme[0]}://…: unknown kind of address {scheme[0]!r}; {_EXPECTED}")
+        return _stream(url)
+
+    def request(self, size: int, mode: str, fps: float | None, paced: bool) -> Request:
+        """What the child is to do."""
+        options = self.options | ({"framerate": str(fps)} if fps and self.kind == "camera" else {})
+        return Request(self.kind, self.target, options, size, mode, fps, paced)
+
+
+def _stream(url: str) -> Address:
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "") + (f":{parts.port}" if parts.port else "")
+    except ValueError as error:
+        raise UsageError(f"{url.split('://')[0]}://…: not an address ({error}); {_EXPECTED}") from None
+    if not host:
+        raise UsageError(f"{parts.scheme}://…: an address without a host; {_EXPECTED}")
+    shown = SplitResult(parts.scheme, host, parts.path, "…" if parts.query else "", "").geturl()
+    name = (parts.hostname or "") + parts.path.rstrip("/")
+    return Address("stream", url, shown, name, _STREAMS[parts.scheme])
+
+
+def _camera(url: str) -> Address:
+    target, _, query = url.partition("?")
+    path = Path(target)
+    if not path.exists() or not stat.S_ISCHR(path.stat().st_mode):
+        there = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
+        raise VideoError(f"{target}: no such camera; expected a device such as /dev/video0 (there are: {there})")
+    return Address("camera", target, f"v4l2:{target}", path.name, dict(parse_qsl(query)))
+
+
+def _file(path: Path) -> Address:
+    if not path.exists():
+        raise VideoError(f"{path}: no such file; {_EXPECTED}")
+    return Address("file", str(path.absolute()), str(path), path.name if path.is_dir() else path.stem)

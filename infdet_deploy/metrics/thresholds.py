@@ -1,0 +1,62 @@
+"""Whole clips with a network's scores, and the thresholds that suit them; the same for any way to run a network."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infdet_deploy.datasets.annotations import Clip, ScoredInstance
+from infdet_deploy.detections import Detection, DetectionRule, default_thresholds, detect
+from infdet_deploy.errors import AnnotationError
+from infdet_deploy.metrics.average_precision import average_precision_thumos14, truth_of
+
+_GRID = tuple(round(0.025 * step, 3) for step in range(1, 37))  # thresholds tried, 0.025 to 0.9
+_AP_SLACK = 0.05  # AP on the training clips given up to stay near the published threshold
+
+
+@dataclass(frozen=True)
+class ScoredClip:
+    """annotation: the clip's instances. scores: float32 [T', C], 0–1. snippets_per_second: ⌊T/8⌋ / duration."""
+
+    annotation: Clip
+    scores: NDArray[np.float32]
+    snippets_per_second: float
+
+    def detect(self, classes: Sequence[str], rule: DetectionRule) -> list[Detection]:
+        """The clip's detections, by class, then time; errors as of `runtime.detections.detect`."""
+        return detect(self.scores, classes, rule, self.snippets_per_second)
+
+
+def detections(clips: Sequence[ScoredClip], classes: Sequence[str], rule: DetectionRule) -> list[ScoredInstance]:
+    """The detections of all clips, as `metrics` takes them."""
+    return scored_instances((clip.annotation.name, clip.detect(classes, rule)) for clip in clips)
+
+
+def scored_instances(found: Iterable[tuple[str, Sequence[Detection]]]) -> list[ScoredInstance]:
+    """Names of clips with their detections, as `metrics` takes them."""
+    return [ScoredInstance(name, d.label, d.start_s, d.end_s, d.score) for name, clip in found for d in clip]
+
+
+def fit_thresholds(
+    clips: Sequence[ScoredClip], classes: Sequence[str], mean_duration_s: Sequence[float], iou: float = 0.5
+) -> tuple[float, ...]:
+    """For each class the threshold nearest to the published one that comes close to the best AP of a grid.
+
+    A network scores the clips it was trained on better than others, so the very best threshold there says little.
+    Raises AnnotationError for a class without an instance in the clips.
+    """
+    published = default_thresholds(classes)
+    fitted = []
+    for index, label in enumerate(classes):
+        truth = truth_of([clip.annotation for clip in clips], label)
+        if not truth:
+            raise AnnotationError(f"no instance of class '{label}' in {len(clips)} clips to fit its threshold on")
+        own = [ScoredClip(c.annotation, c.scores[:, index : index + 1], c.snippets_per_second) for c in clips]
+        values = []
+        for threshold in _GRID:
+            rule = DetectionRule((threshold,), (mean_duration_s[index],))
+            values.append(average_precision_thumos14(truth, detections(own, (label,), rule), iou))
+        good = [t for t, value in zip(_GRID, values, strict=True) if value >= max(values) - _AP_SLACK]
+        fitted.append(min(good, key=lambda t: abs(t - published[index])))
+    return tuple(fitted)

@@ -1,0 +1,281 @@
+"""From frames to detections with a bundle's compiled stages. No torch."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infdet_deploy.bundle.loading import Bundle, load_bundle
+from infdet_deploy.detections import Detection, detect
+from infdet_deploy.errors import InfdetError, VideoError
+from infdet_deploy.metrics.recognition import clip_score
+from infdet_deploy.runtime.backends.base import Backend, open_kept, takes
+from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS, GROUP_CHUNKS, Chunk, clip_chunks, groups, stream_chunks
+from infdet_deploy.runtime.disk_array import Rows
+from infdet_deploy.runtime.stages import CompiledStages, open_bundle_stage, stage_file
+from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, valid_length
+from infdet_deploy.system import trim_memory
+from infdet_deploy.video import Video, read_video
+from infdet_deploy.video.blocks import FrameStream
+
+FEN_BLOCK = 64  # frames whose flow is computed at once
+# Snippets of the longest clip that the head takes at once. Its memory grows with their square: see docs/detection.md.
+HEAD_SNIPPETS = 1024
+
+Timings = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What a network finds in a recording. frames: how many there are; scores: float32 [T', C]."""
+
+    name: str
+    frames: int
+    fps: float
+    scores: np.ndarray
+    detections: list[Detection]
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds, each frame lasting 1/fps."""
+        return self.frames / self.fps
+
+
+class Detector(CompiledStages):
+    """A bundle ready to run: `Detector("NAME.infdet").detect("video.mp4")`.
+
+    chunk_snippets: features computed at once; a longer clip goes through the towers in chunks that overlap by the
+    towers' receptive field, which gives the features of the whole clip in bounded memory. performance: `latency`, one
+    chunk after another, each on all CPUs; or `throughput`, `at_once` chunks at the same time, and as many threads may
+    call one detector. The numbers are the same but for rounding.
+    Raises BundleError, BackendError or UsageError when the bundle or the backend will not do.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | Path | str,
+        backend: str = "openvino",
+        precision: str = "float32",
+        chunk_snippets: int = CHUNK_SNIPPETS,
+        performance: str = "latency",
+    ) -> None:
+        self.backend, self.precision, self.chunk_snippets = backend, precision, chunk_snippets
+        self.stages = {}
+        try:
+            if isinstance(bundle, Bundle):
+                self.bundle = bundle
+            else:
+                self.bundle = load_bundle(bundle, lambda unchecked: self._open_kept(unchecked, performance))
+            for stage in self.bundle.stages:
+                if stage not in self.stages:
+                    opened = open_bundle_stage(self.bundle, stage, backend, precision, performance=performance)
+                    self.stages[stage] = opened
+        except BaseException:
+            self.close()
+            raise
+        self.at_once = min(getattr(stage, "at_once", 1) for stage in self.stages.values())
+
+    def _open_kept(self, unchecked: Bundle, performance: str) -> None:
+        """Open what an earlier start compiled, from the user's cache, while the bundle's files are being checked."""
+        for stage in unchecked.stages:
+            _, digest, inputs, outputs = stage_file(unchecked, stage, self.backend, self.precision)
+            kept = open_kept(self.backend, self.precision, digest, inputs, outputs, performance)
+            if kept is not None:
+                self.stages[stage] = kept
+
+    def detect(self, video: Video | Path | str) -> list[Detection]:
+        """Detections in a recording (a path, or frames already read), in order of class, then time.
+
+        A path may be of any length: see `analyse`.
+        """
+        if not isinstance(video, Video):
+            return self.analyse(video).detections
+        return self.detections(self.scores(video.frames), len(video.frames), video.fps)
+
+    def analyse(
+        self, path: Path | str, fps: float | None = None, on_frames: Callable[[int], None] | None = None
+    ) -> Analysis:
+        """Scores and detections of a recording of any length, in constant memory: those of `scores(read(path).frames)`.
+
+        It is decoded as it is needed, and features are kept in temporary files, 1 kB a frame at the published width.
+        on_frames: called with the number of frames that are done. Raises as `read`.
+        """
+        with (
+            FrameStream(path, self.bundle.size, self.bundle.frame_mode, fps, MIN_FRAMES) as stream,
+            ExitStack() as files,
+        ):
+            kept = {name: files.enter_context(Rows()) for name in self._streams()}
+            long, size = False, max(GROUP_CHUNKS, self.at_once)
+            for group in groups(stream_chunks(stream, self.chunk_snippets), size):
+                long = long or len(group) == size
+                # One tower after the other, so that only one at a time holds its layers' outputs.
+                for name, features in self._streams().items():
+                    for rows in self._each(features, group, None):
+                        kept[name].append(rows)
+                    if long:
+                        self._release_memory()
+                if on_frames:
+                    on_frames(FRAMES_PER_SNIPPET * min(map(len, kept.values())))
+            assert stream.fps is not None
+            scores = self.scores_of(kept, stream.frames)
+        found = self.detections(scores, stream.frames, stream.fps)
+        return Analysis(stream.name, stream.frames, stream.fps, scores, found)
+
+    def read(self, path: Path | str, fps: float | None = None) -> Video:
+        """Read a recording as this network takes it; raises VideoError when it cannot be read or is too short."""
+        return read_video(path, self.bundle.size, self.bundle.frame_mode, fps=fps, min_frames=MIN_FRAMES)
+
+    def detections(self, scores: np.ndarray, frames: int, fps: float) -> list[Detection]:
+        """Scores [T', C] of a clip of `frames` frames → its detections; of a network for recognition the one class that
+        the whole clip shows, with its mean score."""
+        return detections_of(self.bundle, scores, frames, fps)
+
+    def scores(self, frames: np.ndarray, timings: Timings | None = None) -> np.ndarray:
+        """frames uint8 [T, S, S], T ≥ 16 → scores float32 [T', C] in (0, 1), a row for every 8 frames.
+
+        At most 3 frames at the end are dropped, so that T is a multiple of 4. `timings`, where given, gains the
+        seconds spent in each stage.
+        """
+        return self.scores_of(self.features(frames, timings), len(frames), timings)
+
+    def scores_of(
+        self, features: Mapping[str, np.ndarray | Rows], frames: int, timings: Timings | None = None
+    ) -> np.ndarray:
+        """What `features` gave for a clip of `frames` frames → its scores, as `scores` gives them.
+
+        Of more than `HEAD_SNIPPETS` they are computed block by block, which changes them by rounding alone.
+        """
+        what, length = f"{self.backend} {self.precision}", valid_length(frames)
+        with clock(timings, "head"):
+            head = self._head_in_parts() if len(next(iter(features.values()))) > HEAD_SNIPPETS else None
+            if head is None:
+                whole = {name: rows[:] for name, rows in features.items()}
+                return head_scores(self.stages["head"], whole, length, what)
+            from infdet_deploy.runtime.long_head import long_scores
+
+            self._release_memory()
+            return finite_scores(long_scores(head, features, length), what)
+
+    def _head_in_parts(self) -> Path | None:
+        """The head's ONNX file that OpenVINO can run parts of; None for a bundle without."""
+        files = self.bundle.entry("head")["files"]
+        precision = self.precision if takes("openvino", self.precision) else "float32"
+        form = self.bundle.form_for("head", precision, self.backend, "onnx")
+        return self.bundle.stage_file("head", precision, form) if precision in files.get(form, {}) else None
+
+    def features(self, frames: np.ndarray, timings: Timings | None = None) -> dict[str, np.ndarray]:
+        """frames uint8 [T, S, S] → `infrared_features` and `flow_features`, those that the network has, float32 [T', d]
+        each."""
+        size = self.bundle.size
+        if frames.dtype != np.uint8 or frames.ndim != 3 or frames.shape[1:] != (size, size):
+            raise InfdetError(f"frames are {frames.dtype} {list(frames.shape)}, expected uint8 [T, {size}, {size}]")
+        if len(frames) < MIN_FRAMES:
+            raise VideoError(f"clip has {len(frames)} frames; at least {MIN_FRAMES} are needed")
+        frames = np.ascontiguousarray(frames[: len(frames) // 4 * 4])
+        parts = list(clip_chunks(frames, self.chunk_snippets))
+        return {
+            name: np.concatenate(list(self._each(features, parts, timings)))
+            for name, features in self._streams().items()
+        }
+
+    def _each(
+        self, features: Callable[[Chunk, Timings | None], np.ndarray], parts: list[Chunk], timings: Timings | None
+    ) -> Iterator[np.ndarray]:
+        """Each chunk's features of the whole clip, in order; `at_once` chunks are computed at the same time."""
+        if self.at_once == 1 or len(parts) == 1:
+            yield from (features(part, timings) for part in parts)
+            return
+        with ThreadPoolExecutor(self.at_once) as threads:
+            yield from threads.map(features, parts, repeat(timings))
+
+    def _streams(self) -> dict[str, Callable[[Chunk, Timings | None], np.ndarray]]:
+        """What gives each stream's features of a chunk, by the name of the head's input."""
+        streams = {
+            "infrared_features": ("infrared_tower", self._infrared_features),
+            "flow_features": ("flow_tower", self._flow_features),
+        }
+        return {name: features for name, (tower, features) in streams.items() if tower in self.stages}
+
+    def _infrared_features(self, chunk: Chunk, timings: Timings | None) -> np.ndarray:
+        with clock(timings, "infrared_tower"):
+            features = self.stages["infrared_tower"].run({"frames": chunk.frames[: chunk.count]})["features"]
+        return features[chunk.keep]
+
+    def _flow_features(self, chunk: Chunk, timings: Timings | None) -> np.ndarray:
+        with clock(timings, "fen"):
+            flow = self._flow(chunk.frames, 0, chunk.count)
+        with clock(timings, "flow_tower"):
+            features = self.stages["flow_tower"].run({"flow": flow})["features"]
+        return features[chunk.keep]
+
+    def _release_memory(self) -> None:
+        """Have the stages give back what they keep between runs, where they can; the next run takes it anew."""
+        for stage in self.stages.values():
+            release = getattr(stage, "release_memory", None)
+            if release is not None:
+                release()
+        trim_memory()
+
+    def flow(self, frames: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """Flow float32 [stop−start, c, h, w] of frames start … stop−1; a clip's last frame has zero flow."""
+        blocks = []
+        for first in range(start, stop, FEN_BLOCK):
+            last = min(first + FEN_BLOCK, stop)
+            block = frames[first : last + 1]
+            if last == len(frames):  # there is no next frame: any will do, its flow is replaced
+                block = np.concatenate((block, block[-1:]))
+            blocks.append(self.stages["fen"].run({"frames": block})["flow"])
+        flow = np.concatenate(blocks)
+        if stop == len(frames):
+            flow[-1] = 0
+        return flow
+
+    def _flow(self, frames: np.ndarray, start: int, stop: int) -> Any:
+        """As `flow`, but left on the GPU where the backend computes there, and in one piece."""
+        run = getattr(self.stages["fen"], "run_on_device", None)
+        if run is None:
+            return self.flow(frames, start, stop)
+        block = frames[start : stop + 1]
+        if stop == len(frames):
+            block = np.concatenate((block, block[-1:]))
+        flow = run({"frames": block})["flow"]
+        if stop == len(frames):
+            flow[stop - start - 1 :].clear()
+        return flow
+
+
+def head_scores(head: Backend, features: Mapping[str, np.ndarray], length: int, what: str) -> np.ndarray:
+    """Features float32 [T', d] of each stream → scores float32 [T', C]. length: valid snippets; what: names the backend
+    and precision where it raises InfdetError, for scores that are not numbers."""
+    return finite_scores(head.run({**features, "length": np.array([length], np.int64)})["scores"], what)
+
+
+def finite_scores(scores: np.ndarray, what: str) -> np.ndarray:
+    if not np.isfinite(scores).all():
+        raise InfdetError(f"{what} gave scores that are not numbers; try float32")
+    return scores
+
+
+def detections_of(bundle: Bundle, scores: np.ndarray, frames: int, fps: float) -> list[Detection]:
+    """Scores [T', C] of a clip of `frames` frames → its detections by the bundle's rule, as `Detector.detections`."""
+    if bundle.task == "recognition":
+        mean = clip_score(scores)
+        best = int(mean.argmax())
+        return [Detection(bundle.classes[best], 0.0, frames / fps, float(mean[best]))]
+    snippets_per_second = valid_length(frames) / (frames / fps)
+    return detect(scores, bundle.classes, bundle.rule, snippets_per_second)
+
+
+@contextmanager
+def clock(timings: Timings | None, stage: str) -> Iterator[None]:
+    """Add the seconds spent inside to `timings`, where given, under the stage's name."""
+    start = time.perf_counter()
+    yield
+    if timings is not None:
+        timings[stage] = timings.get(stage, 0.0) + time.perf_counter() - start

@@ -1,0 +1,248 @@
+"""Who does what when in a clip: instances of the classes, and unlabelled life before, between and after them.
+
+Times are in seconds; places in statures from the middle of the picture.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from infdet_deploy.datasets.annotations import INFDET_CLASSES as CLASSES
+from infdet_deploy.synthetic import motions
+from infdet_deploy.synthetic.figures import Array
+from infdet_deploy.synthetic.motions import envelope, overlaid, smoothed, wander
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """A lognormal law of instance lengths, in log seconds, cut at two lengths in seconds."""
+
+    mean: float
+    sigma: float
+    shortest_s: float
+    longest_s: float
+
+    def draw(self, rng: np.random.Generator) -> float:
+        return float(np.clip(rng.lognormal(self.mean, self.sigma), self.shortest_s, self.longest_s))
+
+
+# Fitted to InfDet's published annotations (281 drops, 210 fights, 352 hugs; means 1.43, 6.12 and 3.28 s):
+# mean and deviation of the log length, cut at the 2nd and 98th percentiles.
+LENGTHS = {
+    "drop": Lengths(0.222, 0.510, 0.48, 3.98),
+    "fight": Lengths(1.725, 0.390, 2.58, 12.84),
+    "hug": Lengths(1.123, 0.324, 1.76, 6.32),
+}
+# InfDet's annotated videos hold 3.5, 3.0 and 4.3 instances on average; fewer fit a short clip.
+_COUNTS = {"drop": (0.35, 0.45, 0.20), "fight": (0.85, 0.13, 0.02), "hug": (0.30, 0.45, 0.25)}  # of 2, 3, 4
+_OTHER_CLASS = 0.04  # the chance that an instance after the first is of another class than the clip
+_MARGIN_S = 0.5
+_GAP_S = {"drop": 3.6, "fight": 1.2, "hug": 1.2}  # at least, after an instance; who fell needs time to get up
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One labelled action, `start_s` to `end_s`."""
+
+    label: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Actor:
+    """A figure's movement over T frames."""
+
+    x: Array  # float64 [T], the pelvis, in the figure's own statures
+    facing: Array  # float64 [T], -1..1
+    poses: Array  # float64 [T, 10], radians
+    size: float = 1.0  # stature against that of the people in front
+
+
+def schedule(rng: np.random.Generator, label: str, clip_s: tuple[float, float]) -> tuple[float, list[Instance]]:
+    """A clip's length in seconds and its instances in order, mostly of class `label`."""
+    shortest_s, longest_s = clip_s
+    count = 2 + int(rng.choice(3, p=_COUNTS[label]))
+    labels = [label] + [
+        str(rng.choice([other for other in CLASSES if other != label])) if rng.random() < _OTHER_CLASS else label
+        for _ in range(count - 1)
+    ]
+    lengths_s = [LENGTHS[name].draw(rng) for name in labels]
+
+    def needed_s() -> float:
+        gaps_s = [_GAP_S[name] for name in labels[:-1]]
+        return sum(lengths_s) + sum(gaps_s) + 3 * _MARGIN_S
+
+    while needed_s() > longest_s and len(labels) > 2:
+        labels.pop()
+        lengths_s.pop()
+    excess_s = needed_s() - longest_s
+    if excess_s > 0:  # what fits
+        kept = 1 - excess_s / sum(lengths_s)
+        lengths_s = [length_s * kept for length_s in lengths_s]
+    duration_s = float(rng.uniform(min(max(needed_s(), shortest_s), longest_s), longest_s))
+    spare_s = max(0.0, duration_s - needed_s()) * rng.dirichlet(np.full(len(labels) + 1, 1.5))
+    instances, time = [], 2 * _MARGIN_S
+    for name, length_s, extra_s in zip(labels, lengths_s, spare_s, strict=False):
+        start_s = time + extra_s
+        instances.append(Instance(name, start_s, start_s + length_s))
+        time = start_s + length_s + _GAP_S[name]
+    return duration_s, instances
+
+
+class _Pair:
+    """Two figures that meet (or one alone): their middle, the distance between them, and what lies over their gait."""
+
+    def __init__(self, rng: np.random.Generator, t: Array, fps: float, half_width: float, alone: bool) -> None:
+        self.rng, self.t, self.fps, self.alone = rng, t, fps, alone
+        self.half_width = half_width  # of the picture
+        # How far from the middle of the picture the middle of the two may be.
+        self.reach = max(0.1, half_width - 0.6) if alone else max(0.05, 0.8 * (half_width - 0.85))
+        first = rng.uniform(-self.reach, self.reach)
+        self.middle: list[tuple[float, float]] = [(0.0, first)]
+        self.distance: list[tuple[float, float]] = [(0.0, rng.choice([0.42, 0.6, 1.7], p=[0.4, 0.35, 0.25]))]
+        self.shake = np.zeros((2, len(t)))  # added to the distance, to the middle
+        self.layers: list[tuple[int, Array, Array]] = []
+        self.falls: list[tuple[int, float, float, float, float]] = []
+
+    def layer(self, who: int, weight: Array, motion: Array) -> None:
+        self.layers.append((who, weight, motion))
+
+    def hold(self, start_s: float, end_s: float, distance: float) -> None:
+        """Come to `distance` until `start_s` and keep it until `end_s`."""
+        self.distance += [(start_s, distance), (end_s, distance)]
+        place = self.middle[-1][1]
+        if start_s - self.middle[-1][0] > 1.5:
+            place = float(np.clip(place + self.rng.uniform(-0.35, 0.35), -self.reach, self.reach))
+        self.middle += [(start_s, place), (end_s, place)]
+
+    def fight(self, start_s: float, end_s: float) -> None:
+        rng, t = self.rng, self.t
+        self.hold(start_s, end_s, rng.uniform(0.4, 0.5))
+        weight = envelope(t, start_s - 0.1, end_s + 0.1, 0.3, 0.3)
+        for who in (0, 1):
+            self.layer(who, weight, motions.fighting(rng, t, start_s, end_s))
+        self.shake += weight * np.stack([0.06 * wander(rng, t, 0.9), 0.09 * wander(rng, t, 1.5)])
+
+    def hug(self, start_s: float, end_s: float) -> None:
+        rng, t = self.rng, self.t
+        length_s = end_s - start_s
+        closing_s, parting_s = length_s * rng.uniform(0.22, 0.32), length_s * rng.uniform(0.18, 0.28)
+        self.hold(start_s, start_s, rng.uniform(0.45, 0.6))
+        self.hold(start_s + closing_s, end_s - parting_s, rng.uniform(0.16, 0.2))
+        self.hold(end_s, end_s, rng.uniform(0.4, 0.55))
+        arms = envelope(t, start_s - 0.1, end_s, closing_s, parting_s)
+        around = envelope(t, start_s + 0.4 * closing_s, end_s - 0.4 * parting_s, 0.8 * closing_s, 0.6 * parting_s)
+        for who in (0, 1):
+            self.layer(who, arms * rng.uniform(0.8, 1.0), motions.GREETING + rng.normal(0, 0.06, 10))
+            held = motions.EMBRACE + rng.normal(0, 0.06, 10)
+            self.layer(who, around, held + 0.05 * wander(rng, t, 2.5)[:, None] * np.eye(10)[0])
+        self.shake[1] += 0.025 * around * np.sin(2 * np.pi * rng.uniform(0.25, 0.5) * t)
+
+    def drop(self, start_s: float, end_s: float, until_s: float) -> None:
+        rng, t = self.rng, self.t
+        who = 0 if self.alone or rng.random() < 0.5 else 1
+        rise_s = min(rng.uniform(1.8, 2.6), max(1.2, until_s - end_s - 1.0))
+        up_s = end_s + rng.uniform(0.7, max(0.8, min(3.5, until_s - end_s - rise_s - 0.2)))
+        if until_s > t[-1] and rng.random() < 0.4:
+            up_s = t[-1] + 10  # lies to the end of the clip
+        distance = rng.uniform(0.5, 1.0)
+        self.hold(max(start_s - 0.2, self.distance[-1][0] + 0.1), min(up_s + rise_s, until_s - 0.3), distance)
+        self.falls.append((who, start_s, end_s, up_s, rise_s))
+        if rng.random() < 0.4:  # the other looks after who fell
+            down = envelope(t, end_s + 0.6, min(up_s + 1.5, until_s), 1.2, 1.2)
+            self.layer(1 - who, down, motions.CROUCH if rng.random() < 0.5 else motions.ONE_KNEE)
+
+    def pass_time(self, start_s: float, end_s: float) -> None:
+        """Unlabelled life between two instances."""
+        rng, t = self.rng, self.t
+        free_s = end_s - start_s
+        if free_s < 2.2:
+            return
+        what = rng.choice(["apart", "kneel", "wave", "close", "talk"], p=[0.3, 0.25, 0.15, 0.15, 0.15])
+        who = int(rng.integers(2))
+        if what == "apart" or what == "close":
+            there = rng.uniform(0.7, 1.1) if what == "apart" else rng.uniform(0.28, 0.36)
+            self.hold(start_s + 0.4 * free_s, start_s + 0.6 * free_s, there)
+        elif what == "kneel":
+            down = envelope(t, start_s + 0.1, end_s, 0.36 * free_s, 0.36 * free_s)
+            self.layer(who, down, motions.CROUCH if rng.random() < 0.5 else motions.ONE_KNEE)
+        elif what == "wave":
+            up = envelope(t, start_s + 0.3, min(end_s, start_s + 3.0), 0.5, 0.5)
+            self.layer(who, up, motions.waving(t, rng.uniform(1.2, 2.0)))
+
+    def actors(self) -> list[Actor]:
+        rng, t, fps = self.rng, self.t, self.fps
+        middle = smoothed(np.interp(t, *np.transpose(self.middle)), fps, 0.5) + self.shake[1]
+        apart = smoothed(np.interp(t, *np.transpose(self.distance)), fps, 0.35) + self.shake[0]
+        turn = np.cos(rng.uniform(0.0, 0.8))  # how much of them is seen from the side
+        found = []
+        for who, side in ((0, -1.0), (1, 1.0)):
+            if self.alone and who == 1:
+                continue
+            x = middle * 1.0 if self.alone else middle + side * apart / 2
+            facing = np.full(len(t), -side * turn)
+            if self.alone:  # looks where it walks
+                step = np.gradient(x) * fps
+                moving = abs(step) > 0.06
+                facing = np.interp(t, t[moving], np.sign(step[moving])) if moving.any() else np.ones(len(t))
+                facing = turn * smoothed(np.where(facing >= 0, 1.0, -1.0), fps, 0.5)
+                for _, start_s, _, up_s, rise_s in self.falls:  # falls into the picture, and does not turn while down
+                    down = (t > start_s - 0.3) & (t < up_s + rise_s + 0.3)
+                    at = int(np.argmax(down))
+                    towards = -np.sign(x[at]) if abs(x[at]) > 0.15 else np.sign(facing[at] + 1e-9)
+                    facing = facing + smoothed(down.astype(float), fps, 0.5) * (towards * turn - facing)
+            poses = motions.standing(rng, t)
+            poses = motions.walking(poses, t, x, facing)
+            for whose, weight, motion in self.layers:
+                if whose == who:
+                    poses = overlaid(poses, weight, motion)
+            for whose, start_s, end_s, up_s, rise_s in self.falls:
+                if whose == who:
+                    at = int(start_s * fps)
+                    room = self.half_width + x[at] * np.sign(facing[at])  # behind the figure
+                    forward = bool(rng.random() < 0.5 or room < 0.8)
+                    poses, way = motions.falling(rng, t, poses, start_s, end_s, up_s, rise_s, forward)
+                    x = x + way * np.where(facing >= 0, 1.0, -1.0)
+            found.append(Actor(x, facing, poses, float(rng.uniform(0.92, 1.05))))
+        return found
+
+
+def passers_by(rng: np.random.Generator, t: Array, half_width: float) -> list[Actor]:
+    """People who have nothing to do with it: farther away, or passing near the camera's subject."""
+    found = []
+    for _ in range(int(rng.choice(3, p=[0.4, 0.4, 0.2]))):
+        size = float(rng.uniform(0.4, 0.65) if rng.random() < 0.75 else rng.uniform(0.85, 0.95))
+        edge = half_width / size + 0.4
+        speed = rng.uniform(0.8, 1.3) * motions.WALKING_SPEED * rng.choice([-1.0, 1.0])
+        if size < 0.7 and rng.random() < 0.35:  # stands about
+            x = rng.uniform(-0.8, 0.8) * half_width / size + 0.03 * wander(rng, t, 6.0)
+        else:
+            x = -np.sign(speed) * edge + speed * (t - rng.uniform(-3.0, 0.8 * t[-1]))
+        facing = np.full(len(t), np.sign(speed) * np.cos(rng.uniform(0.0, 0.7)))
+        found.append(Actor(x, facing, motions.walking(motions.standing(rng, t), t, x, facing), size))
+    return found
+
+
+def directed(
+    rng: np.random.Generator, t: Array, fps: float, instances: list[Instance], half_width: float
+) -> list[Actor]:
+    """The actors of a clip with these instances, the farthest first; `half_width` of the picture in statures."""
+    only_drops = all(instance.label == "drop" for instance in instances)
+    pair = _Pair(rng, t, fps, half_width, alone=only_drops and rng.random() < 0.4)
+    free_from_s = 0.0
+    for index, instance in enumerate(instances):
+        start_s, end_s = instance.start_s, instance.end_s
+        until_s = instances[index + 1].start_s if index + 1 < len(instances) else t[-1] + 1.0
+        pair.pass_time(free_from_s, start_s - 0.4)
+        free_from_s = end_s + 0.3
+        if instance.label == "drop":
+            pair.drop(start_s, end_s, until_s)
+            free_from_s = until_s
+        elif instance.label == "fight":
+            pair.fight(start_s, end_s)
+        else:
+            pair.hug(start_s, end_s)
+    pair.pass_time(free_from_s, float(t[-1]))
+    others = passers_by(rng, t, half_width)
+    return sorted(others, key=lambda actor: actor.size) + pair.actors()

@@ -1,0 +1,175 @@
+"""A synthetic data set like InfDet: drawn thermal clips of people who fall, fight and hug, as real video files.
+
+It stands in where InfDet's videos cannot be had: the lengths of its instances follow InfDet's, one frame alone does
+not tell the class, and everything comes from a seed.
+"""
+
+from collections.abc import Callable
+from fractions import Fraction
+from math import ceil, floor
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from infdet_deploy.errors import UsageError
+from infdet_deploy.files import whole_folder, write_json
+from infdet_deploy.processes import in_processes
+from infdet_deploy.snippets import FRAMES_PER_SNIPPET
+from infdet_deploy.synthetic.choreography import CLASSES, directed, schedule
+from infdet_deploy.synthetic.figures import Figure, draw, joints
+from infdet_deploy.synthetic.scenery import Sensor, background
+
+VERSION = "infdet-synthetic 2"
+FPS = 25.0  # InfDet's: all times in its published annotations are multiples of 1/25 s
+_SCALE = 2  # figures are drawn at twice the size and averaged, for edges at fractions of a pixel
+
+
+def render_clip(
+    rng: np.random.Generator,
+    label: str,
+    size: tuple[int, int] = (120, 160),
+    fps: float = FPS,
+    clip_s: tuple[float, float] = (14.0, 20.0),
+) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
+    """Draw one clip whose instances are mostly of class `label` ("drop", "fight" or "hug").
+
+    `size` is rows, columns; the clip lasts a random time within `clip_s` seconds. Gives frames uint8 [T, rows, columns]
+    (0–255, warm is bright) and annotations `{"label": name, "segment": [start_s, end_s]}` in order of time.
+    """
+    if label not in CLASSES:
+        raise UsageError(f"label is {label!r}, expected one of {', '.join(CLASSES)}")
+    rows, columns = size
+    duration_s, instances = schedule(rng, label, clip_s)
+    t = np.arange(frames_of(duration_s, clip_s, fps)) / fps
+
+    stature_px = rng.uniform(0.48, 0.7) * rows
+    ground_px = rng.uniform(0.9, 0.97) * rows
+    horizon_px = max(0.08 * rows, ground_px - rng.uniform(0.95, 1.4) * stature_px)
+    level = rng.uniform(35, 85)
+    mirror = rng.random() < 0.5
+    scene = background(rng, rows * _SCALE, columns * _SCALE, horizon_px * _SCALE, level)
+    sensor = Sensor(rng, t, rows, columns)
+    contrast = rng.uniform(95, 140)
+
+    figures = []
+    for actor in directed(rng, t, fps, instances, columns / stature_px / 2):
+        points = joints(actor.poses, actor.x, actor.facing) * (stature_px * actor.size)
+        nearness = min(actor.size, 1.0)  # feet farther away stand nearer to the horizon
+        foot_px = horizon_px + (ground_px - horizon_px) * nearness
+        sign = -1.0 if mirror else 1.0
+        points = np.stack([columns / 2 + sign * points[:, :, 0], foot_px - points[:, :, 1]], axis=2)
+        clothes = rng.uniform(0.45, 0.68)
+        shares = {"head": 1.0, "hand": 0.88, "torso": clothes, "arm": clothes - 0.05, "leg": rng.uniform(0.42, 0.6)}
+        warmth = contrast * rng.uniform(0.9, 1.1) * (0.75 + 0.25 * nearness)
+        heat = {name: level + warmth * share for name, share in shares.items()}
+        figures.append(Figure(points, stature_px * actor.size, sign * actor.facing, heat))
+
+    frames = np.empty((len(t), rows, columns), np.uint8)
+    canvas = scene.copy()
+    for index in range(len(t)):
+        canvas[:] = scene
+        for figure in figures:
+            draw(canvas, figure, index, _SCALE)
+        frames[index] = sensor.exposed(canvas, index)
+    annotations = [
+        {"label": instance.label, "segment": [round(float(instance.start_s), 3), round(float(instance.end_s), 3)]}
+        for instance in instances
+    ]
+    return frames, annotations
+
+
+def frames_of(duration_s: float, clip_s: tuple[float, float], fps: float) -> int:
+    """How many frames such a clip gets: the nearest multiple of 8 whose length lies within `clip_s`, if one does.
+
+    The published rule shifts what it finds in other clips by up to 7 frames (docs/detection.md), and these clips are to
+    tell networks apart.
+    """
+    shortest, longest = (seconds * fps / FRAMES_PER_SNIPPET for seconds in clip_s)
+    snippets = max(round(duration_s * fps / FRAMES_PER_SNIPPET), ceil(shortest))
+    return FRAMES_PER_SNIPPET * min(snippets, floor(longest))
+
+
+def _write_video(path: Path, frames: NDArray[np.uint8], fps: float) -> None:
+    """Write uint8 [T, H, W] as H.264 in MP4."""
+    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.height, stream.width = frames.shape[1:]
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": "14", "preset": "veryfast"}
+        stream.codec_context.thread_count = 1
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray")))
+        container.mux(stream.encode())
+
+
+def _make(path: Path, index: int, seed: int, size: tuple[int, int], fps: float, clip_s: tuple[float, float]) -> Any:
+    """Draw and write clip number `index`; gives its annotations and its length in seconds."""
+    cv2.setNumThreads(1)
+    rng = np.random.default_rng([seed, index])
+    frames, annotations = render_clip(rng, CLASSES[index % len(CLASSES)], size, fps, clip_s)
+    _write_video(path, frames, fps)
+    return annotations, round(len(frames) / fps, 3)
+
+
+def _subset(index: int, test_share: float) -> str:
+    """Clips of each class go to the test set evenly spread, `test_share` of them."""
+    of_class = index // len(CLASSES)
+    return "testing" if int((of_class + 1) * test_share + 0.5) > int(of_class * test_share + 0.5) else "training"
+
+
+def synthesise(
+    out: Path,
+    clips: int = 60,
+    seed: int = 0,
+    size: tuple[int, int] = (120, 160),
+    fps: float = FPS,
+    clip_s: tuple[float, float] = (14.0, 20.0),
+    test_share: float = 0.25,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write a data set of `clips` videos to the folder `out`, whole or not at all, and return `out`.
+
+    It holds `videos/NAME.mp4` (H.264, `size` rows × columns, `fps` frames/s, lasting `clip_s` seconds) and
+    `annotations.json` in ActivityNet's form; classes take turns, and `test_share` of each is for testing. `progress`
+    is called with the numbers of clips done and in all. Several processes draw; the same arguments draw the same
+    frames, but libx264 does not always encode them to the same bytes.
+    """
+    if clips < 1:
+        raise UsageError(f"clips is {clips}, expected 1 or more")
+    if seed < 0:
+        raise UsageError(f"seed is {seed}, expected 0 or more")
+    if min(size) < 32 or size[0] % 2 or size[1] % 2:
+        raise UsageError(f"size is {size[0]} rows × {size[1]} columns, expected even numbers of at least 32")
+    if not 1 <= fps <= 240:
+        raise UsageError(f"fps is {fps}, expected 1 to 240")
+    if not 10 <= clip_s[0] <= clip_s[1]:
+        raise UsageError(f"clip_s is {clip_s[0]} to {clip_s[1]} s, expected at least 10 s and the shorter length first")
+    if not 0 <= test_share <= 1:
+        raise UsageError(f"test_share is {test_share}, expected 0 to 1")
+
+    out = Path(out)
+    names = [f"{CLASSES[index % len(CLASSES)]}_{index // len(CLASSES):04d}" for index in range(clips)]
+    with whole_folder(out) as folder:
+        videos = folder / "videos"
+        videos.mkdir()
+        made: dict[int, Any] = {}
+        jobs = [(videos / f"{name}.mp4", index, seed, size, fps, clip_s) for index, name in enumerate(names)]
+        for index, result in in_processes(_make, jobs):
+            made[index] = result
+            if progress is not None:
+                progress(len(made), clips)
+        database = {
+            name: {
+                "subset": _subset(index, test_share),
+                "duration": made[index][1],
+                "fps": fps,
+                "annotations": made[index][0],
+            }
+            for index, name in enumerate(names)
+        }
+        write_json(folder / "annotations.json", {"version": VERSION, "classes": list(CLASSES), "database": database})
+    return out

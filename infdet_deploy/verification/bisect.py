@@ -1,0 +1,218 @@
+"""Which module of a stage is at fault: every module compared twice, as it runs in the stage and fed the right input.
+
+A module whose output is out of tolerance although its input is the reference's is a culprit; one that only passes on
+what it was fed is a victim. The reference is the stage built anew in float32 from the bundle's weights; its graph is
+used only if what it gives equals the eager network.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from infdet_deploy.bundle.loading import NETWORK, Bundle
+from infdet_deploy.bundle.tolerances import NOT_COMPARED, Errors, Tolerances, compare
+from infdet_deploy.errors import BackendError, InfdetError, ParityError, UsageError
+from infdet_deploy.runtime.backends.base import BACKENDS, BUILT_AHEAD, available, check_takes, open_stage, stage_format
+
+if TYPE_CHECKING:
+    from infdet_deploy.model.network import InfDetNet
+    from infdet_deploy.verification.cutting import Graph
+
+NAMED = 3  # further culprits that one line names; of more it tells how many
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class ModuleErrors:
+    """One module in data order.
+
+    inside: relative L2 of its output in the stage as it runs, NaN where that cannot be had; alone: the same when it is
+    fed the reference's own input, None where that was not needed. nonfinite: NaN and infinite values of its output in
+    the stage. verdict: `ok`, `culprit`, `victim`.
+    """
+
+    module: str
+    inside: float
+    alone: float | None
+    nonfinite: int
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Bisection:
+    """A stage on one backend in one precision; modules in data order.
+
+    first: the first module whose output leaves `tolerance`, empty where none does. culprits: modules that are wrong
+    with the right input.
+    """
+
+    stage: str
+    backend: str
+    precision: str
+    tolerance: float
+    modules: tuple[ModuleErrors, ...]
+
+    @property
+    def first(self) -> str:
+        return next((m.module for m in self.modules if m.verdict != "ok"), "")
+
+    @property
+    def culprits(self) -> tuple[str, ...]:
+        return tuple(m.module for m in self.modules if m.verdict == "culprit")
+
+    @property
+    def summary(self) -> str:
+        """The finding in one line."""
+        where = f"{self.stage} on {self.backend} {self.precision}"
+        if self.culprits:
+            first, *others = self.culprits
+            names = ", ".join(others) if len(others) <= NAMED else f"{len(others)} more"
+            return f"{where}: {first} is wrong with the right input" + (f", as are {names}" if others else "")
+        if self.first:
+            return f"{where}: no module is wrong on its own; errors add up and leave tolerance at {self.first}"
+        return f"{where}: every module within tolerance"
+
+
+def runs_onnx(backend: str) -> bool:
+    """Whether a backend runs ONNX files as they are, so that parts of one can be run."""
+    return stage_format(backend) == "onnx" and backend not in BUILT_AHEAD
+
+
+def bisect(
+    bundle: Bundle,
+    network: "InfDetNet",
+    stage: str,
+    backend: str,
+    precision: str,
+    tensors: Mapping[str, np.ndarray],
+    tolerances: Tolerances | None = None,
+) -> Bisection:
+    """Find the modules at fault in one stage's ONNX file.
+
+    tensors: the stage's inputs and outputs as the eager network computes them. Raises UsageError for a backend that
+    does not read ONNX, BackendError for one that is wrong on this processor, ParityError where no backend here gives a
+    float32 graph that equals the network.
+    """
+    from infdet_deploy.verification.cutting import Graph
+
+    form = stage_format(backend)
+    if not runs_onnx(backend):
+        raise UsageError(f"--bisect takes ONNX stages apart, which {backend} does not run as they are")
+    check_takes(backend, precision)
+    allowed = (tolerances or Tolerances()).stage(form, precision)
+    ours = Graph(bundle.stage_file(stage, precision, bundle.form_for(stage, precision, backend, form)))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        theirs = _reference_graph(bundle, network, stage, tensors, folder)
+        keys = theirs.keys()
+        pairs = {tensor: keys[key] for key, tensor in ours.keys().items() if key in keys}
+        reference = _reference_values(theirs, pairs, stage, tensors, folder)
+        reference = {name: reference[theirs_name] for name, theirs_name in pairs.items()}
+        runner = _Runner(backend, precision, folder, dict(tensors))
+        return Bisection(stage, backend, precision, allowed, tuple(_modules(ours, reference, runner, allowed)))
+
+
+def _modules(graph: "Graph", reference: Arrays, runner: "_Runner", allowed: float) -> Iterator[ModuleErrors]:
+    modules = graph.modules(reference)
+    names = [name for module in modules for name in module.outputs]
+    boundaries = {name: reference[name] for name in names}
+    inside = runner.whole(graph, names)
+    for module in modules:
+        worst = _worst(inside, reference, module.outputs)
+        if worst.relative_l2 <= allowed and not worst.nonfinite:
+            yield ModuleErrors(module.name, worst.relative_l2, None, 0, "ok")
+            continue
+        alone = _worst(runner.alone(graph, module.outputs, boundaries), reference, module.outputs)
+        right = alone.relative_l2 <= allowed and not alone.nonfinite
+        verdict = "culprit" if not right else "victim" if inside else "ok"
+        yield ModuleErrors(module.name, worst.relative_l2, alone.relative_l2, worst.nonfinite, verdict)
+
+
+def _worst(values: Arrays, reference: Arrays, names: tuple[str, ...]) -> Errors:
+    """The errors of the worst of these tensors; NaN where one is missing."""
+    if not set(names) <= set(values):
+        return NOT_COMPARED
+    errors = [compare(values[name], reference[name]) for name in names]
+    return max(errors, key=lambda e: (e.nonfinite, e.relative_l2 != e.relative_l2, e.relative_l2))
+
+
+@dataclass
+class _Runner:
+    """Runs a graph, whole or in part, on the backend that is examined; files go to `folder`."""
+
+    backend: str
+    precision: str
+    folder: Path
+    tensors: Arrays
+
+    def whole(self, graph: "Graph", names: list[str]) -> Arrays:
+        """The tensors `names` when the stage runs as it is; none where it cannot run."""
+        path = self.folder / "whole.onnx"
+        graph.with_outputs(names, path)
+        return self._run(path, tuple(graph.inputs), names, self.tensors)
+
+    def alone(self, graph: "Graph", outputs: tuple[str, ...], boundaries: Arrays) -> Arrays:
+        """One module's outputs when it is fed the reference's tensors; none where it cannot run."""
+        path = self.folder / "alone.onnx"
+        inputs = graph.cut(outputs, {name: value.shape for name, value in boundaries.items()}, path)
+        feeds = self.tensors | {f"in:{name}": value for name, value in boundaries.items()}
+        return self._run(path, inputs, list(outputs), feeds)
+
+    def _run(self, path: Path, inputs: tuple[str, ...], names: list[str], feeds: Arrays) -> Arrays:
+        outputs = tuple(f"out:{name}" for name in names)
+        try:
+            runner = open_stage(self.backend, path, self.precision, inputs, outputs)
+        except BackendError:
+            return {}
+        try:
+            found = runner.run({name: feeds[name] for name in inputs})
+        except Exception:  # each backend has errors of its own for shapes that do not fit: the module is at fault
+            return {}
+        finally:
+            runner.close()
+        return {name: np.array(found[f"out:{name}"]) for name in names}
+
+
+def _reference_graph(
+    bundle: Bundle, network: "InfDetNet", stage: str, tensors: Mapping[str, np.ndarray], folder: Path
+) -> "Graph":
+    """The stage built anew from the weights, in float32."""
+    import torch
+
+    from infdet_deploy.exporting.onnx import export_onnx
+    from infdet_deploy.exporting.stages import build_stage, stage_specs
+    from infdet_deploy.verification.cutting import Graph
+
+    specs = {name: spec for name, spec in stage_specs(network).items() if name != NETWORK}
+    if stage not in specs:
+        raise UsageError(f"--bisect takes the stages {', '.join(specs)} apart, not {stage}, which is made of them")
+    path = folder / "reference.onnx"
+    example = tuple(torch.from_numpy(tensors[tensor.name]) for tensor in specs[stage].inputs)
+    built = build_stage(stage, network, torch.float32, conv2d=bundle.operators == "2d")
+    export_onnx(stage, built, specs[stage], example, path)
+    return Graph(path)
+
+
+def _reference_values(
+    graph: "Graph", pairs: Mapping[str, str], stage: str, tensors: Mapping[str, np.ndarray], folder: Path
+) -> Arrays:
+    """The reference graph's tensors, from the first backend that makes of it what the network computes."""
+    (output,) = graph.outputs
+    names = sorted({*pairs.values(), output})
+    for backend in filter(available, BACKENDS):
+        if not runs_onnx(backend):
+            continue
+        try:
+            found = _Runner(backend, "float32", folder, dict(tensors)).whole(graph, names)
+        except InfdetError:
+            continue
+        if found and compare(found[output], tensors[output]).relative_l2 <= Tolerances().stage("onnx", "float32"):
+            return found
+    raise ParityError(
+        f"{stage}: no backend here gives a float32 graph that equals the network, so nothing to compare to"
+    )

@@ -1,0 +1,71 @@
+"""`--threshold`: what a person may ask for, and what it changes."""
+
+from pathlib import Path
+
+import pytest
+
+from infdet_deploy.archive.detection import Settings, detect
+from infdet_deploy.bundle.loading import Bundle, load_bundle
+from infdet_deploy.bundle.thresholds import thresholds, with_thresholds
+from infdet_deploy.errors import UsageError
+from tests.video.recordings import write_video
+
+CLASSES = ("drop", "fight", "hug")
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ((), {}),
+        (("fight=0.25",), {"fight": 0.25}),
+        (("0.5",), dict.fromkeys(CLASSES, 0.5)),
+        (("0.5", "hug=1", "hug=0.75"), {"drop": 0.5, "fight": 0.5, "hug": 0.75}),
+    ],
+)
+def test_what_may_be_asked(asked, found):
+    assert thresholds(asked, CLASSES) == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("kick=0.5", "no class 'kick'; classes are drop, fight, hug"),
+        ("=0.5", "no class ''"),
+        ("fight", "is 'fight'; expected drop=SCORE, or SCORE for all, from 0 to 1"),
+        ("fight=", "is 'fight='; expected"),
+        ("hug=1.5", "is 'hug=1.5'; expected"),
+        ("-0.1", "is '-0.1'; expected"),
+        ("nan", "is 'nan'; expected"),
+    ],
+)
+def test_what_is_refused(asked, message):
+    with pytest.raises(UsageError, match=message):
+        thresholds([asked], CLASSES)
+
+
+def test_only_the_classes_named_change(tiny_bundle):
+    bundle = load_bundle(tiny_bundle)
+    changed = bundle.with_thresholds({"fight": 0.125}).rule
+    assert changed.thresholds == (bundle.rule.thresholds[0], 0.125, bundle.rule.thresholds[2])
+    assert changed.mean_duration_s == bundle.rule.mean_duration_s
+
+
+def test_a_network_for_whole_clips_takes_none():
+    bundle = Bundle(Path("clips.infdet"), {"model": {"task": "recognition"}, "classes": list(CLASSES)})
+    with pytest.raises(UsageError, match="recognises whole clips, which takes none"):
+        with_thresholds(bundle, ["0.5"])
+
+
+def test_recordings_are_judged_by_them_and_again_when_they_change(tiny_bundle, tiny_clip, tmp_path):
+    video = tmp_path / "night.mkv"
+    write_video(video, tiny_clip(80), "ffv1", "gray")
+
+    def run(*asked):
+        settings = Settings(tiny_bundle, "openvino", "float32", None, None, thresholds=asked)
+        (result,) = detect(settings, [video], tmp_path / "out")
+        return [one["label"] for one in result["detections"]], "finished" in result
+
+    # An untrained network's scores lie near a half all along.
+    assert run("0.9", "drop=0.05") == (["drop"], False)
+    assert run("0.9", "drop=0.05") == (["drop"], True)
+    assert run("0.9") == ([], False)

@@ -1,0 +1,137 @@
+"""`watch`: several sources through one compiled network, in any precision, each as it were alone."""
+
+import json
+import shutil
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import openvino
+import pytest
+
+from infdet_deploy.bundle.loading import load_bundle
+from infdet_deploy.bundle.manifest import MANIFEST, write_manifest
+from infdet_deploy.detections import DetectionRule
+from infdet_deploy.live import watching as live
+from infdet_deploy.live.camera import Camera
+from infdet_deploy.live.head import LiveHead
+from infdet_deploy.live.window import Window
+from infdet_deploy.runtime.detector import Detector
+from infdet_deploy.runtime.incremental import StreamModel
+from infdet_deploy.video.sample import sample_frames
+from tests.live.fakes import FakeSource
+from tests.video.recordings import write_video
+
+FRAMES, FPS = 203, 25.0
+
+
+def middle_of(path, clips, precision="float32"):
+    """Thresholds that have half of the clips' scores on either side."""
+    with Detector(path, precision=precision) as detector:
+        scores = np.concatenate([detector.scores(clip) for clip in clips])
+    return [float(score) for score in np.median(scores, axis=0)]
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return {name: sample_frames(FRAMES, 64, seed=seed) for seed, name in enumerate(("hall", "gate"))}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, clips):
+    folder = tmp_path_factory.mktemp("clips")
+    return [write_video(folder / f"{name}.mkv", clip, "ffv1", "gray") for name, clip in clips.items()]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, stream_bundle, clips):
+    return with_rule(stream_bundle, tmp_path_factory.mktemp("copy") / "live.infdet", clips, "float32")
+
+
+def with_rule(original, path, clips, precision):
+    """A copy of a bundle whose thresholds lie where these clips give events."""
+    shutil.copytree(original, path)
+    thresholds = middle_of(path, clips.values(), precision)
+    rule = {"thresholds": thresholds, "mean_duration_s": [0.2] * len(thresholds), "split_long": False}
+    write_manifest(path, {**json.loads((path / MANIFEST).read_text()), "rule": rule}, staging=path.parent)
+    return path
+
+
+def watched(bundle, sources, out, precision="float32", every=0):
+    """The events of `watch`, by camera: class, start, end and score."""
+    failed = live.watch(
+        bundle, list(map(str, sources)), [], 120.0, every, "openvino", precision, out, None, None, None, None, 1.0, None
+    )
+    assert failed == []
+    found = {source.stem: [] for source in sources}
+    for one in map(json.loads, out.read_text().splitlines()):
+        found[one["camera"]].append((one["class"], one["end_unix"] - one["start_unix"], one["score"]))
+    return found
+
+
+def offline(bundle, path, precision="float32"):
+    with Detector(bundle, precision=precision) as detector:
+        return [(d.label, d.end_s - d.start_s, d.score) for d in detector.analyse(path).detections]
+
+
+def assert_same(ours, reference):
+    assert len(reference) > 1
+    assert [one[0] for one in ours] == [one[0] for one in reference]
+    assert np.array([one[1:] for one in ours]) == pytest.approx(np.array([one[1:] for one in reference]), abs=1e-3)
+
+
+def test_two_sources_share_one_compiled_network(bundle, files, tmp_path, monkeypatch, capsys):
+    compiled = []
+    plain = openvino.Core.compile_model
+    monkeypatch.setattr(openvino.Core, "compile_model", lambda *a, **k: compiled.append(a) or plain(*a, **k))
+    monkeypatch.setenv("INFDET_CACHE", "0")  # what comes from a cache is not compiled here
+    found = watched(bundle, files, tmp_path / "events.jsonl")
+    assert len(compiled) == 4  # flow estimation, two towers, head
+    for path in files:
+        assert_same(found[path.stem], offline(bundle, path))
+    told = capsys.readouterr().err
+    assert "sources: 2, one network for all; state: " in told
+    assert f"hall: {FRAMES} frames, 0 dropped, {len(found['hall'])} events; a step took 0." in told
+
+
+@pytest.mark.parametrize("every", [4])
+def test_two_cameras_give_what_each_gives_alone(bundle, clips, every):
+    loaded = load_bundle(bundle)
+    rule = DetectionRule(tuple(loaded.rule.thresholds), loaded.rule.mean_duration_s)
+    head = LiveHead(loaded)
+    with StreamModel(loaded, step_frames=16) as model:
+
+        def through(names):
+            events, lock = {name: [] for name in names}, threading.Lock()
+
+            def emit(one):
+                with lock:
+                    events[one.camera].append((one.label, one.start, one.end, one.score))
+
+            cameras = []
+            for name in names:
+                shown = [
+                    SimpleNamespace(picture=picture, time=1000 + index / FPS, index=index, gap=False)
+                    for index, picture in enumerate(clips[name])
+                ]
+                window = lambda: Window(head.session(), loaded.classes, rule, 4.0, every)  # noqa: E731
+                cameras.append(Camera(FakeSource(shown, name, FPS), model.stream, window, emit, "b"))
+            for one in cameras:
+                one.start()
+            assert all(one.join(60) for one in cameras)
+            assert sum(one.failures for one in cameras) == 0
+            return events, cameras
+
+        together, cameras = through(["hall", "gate"])
+        for name in clips:
+            assert together[name] == through([name])[0][name]
+            assert len(together[name]) > 1
+        stages = loaded.stream["state_bytes"].values()
+        assert [one.state_bytes for one in cameras] == [sum(stages) + 17 * 64 * 64] * 2
+    head.close()
+
+
+def test_int8_watches_as_it_detects(int8_stream_bundle, clips, files, tmp_path):
+    bundle = with_rule(int8_stream_bundle, tmp_path / "int8.infdet", clips, "int8")
+    found = watched(bundle, files[:1], tmp_path / "events.jsonl", "int8")
+    assert_same(found["hall"], offline(bundle, files[0], "int8"))

@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+
+from infdet_deploy.datasets.annotations import Clip, Instance, ScoredInstance
+from infdet_deploy.detections import DetectionRule
+from infdet_deploy.errors import AnnotationError
+from infdet_deploy.metrics.thresholds import ScoredClip, detections, fit_thresholds
+
+
+def scored(label: str, *others: str) -> ScoredClip:
+    """20 s at a snippet a second; the action is at 4–10 s. Below 0.31 everything is one run, above 0.79 nothing is."""
+    scores = np.full((19, 1 + len(others)), 0.31, np.float32)
+    scores[4:10, 0] = 0.79
+    return ScoredClip(Clip("c", 20.0, None, (Instance(label, 4.0, 10.0),)), scores, 1.0)
+
+
+def test_fitted_threshold_is_the_good_one_nearest_to_the_published():
+    assert fit_thresholds([scored("drop")], ("drop",), (6.0,)) == (0.325,)  # of 0.325 … 0.775, from 0.3
+    assert fit_thresholds([scored("wave")], ("wave",), (6.0,)) == (0.5,)
+
+
+def test_detections_of_clips():
+    rule = DetectionRule((0.5, 0.2), (1.0, 1.0))
+    found = detections([scored("drop", "hug")], ("drop", "hug"), rule)
+    assert found == [
+        ScoredInstance("c", "drop", 4.0, 10.0, pytest.approx(0.79)),
+        ScoredInstance("c", "hug", 0.0, 19.0, pytest.approx(0.31)),
+    ]
+
+
+def test_a_class_without_instances_cannot_be_fitted():
+    with pytest.raises(AnnotationError, match="no instance of class 'hug' in 1 clips to fit its threshold on"):
+        fit_thresholds([scored("drop", "hug")], ("drop", "hug"), (6.0, 6.0))

@@ -1,0 +1,72 @@
+"""NVIDIA's own parser and compiler on every exported stage, without a GPU; and `build --target tensorrt-rtx`."""
+
+import importlib.util
+import json
+
+import pytest
+
+from infdet_deploy.bundle.loading import STAGES, load_bundle
+from infdet_deploy.errors import BackendError, UsageError
+from infdet_deploy.runtime.backends.tensorrt.child import build_apart
+from infdet_deploy.runtime.backends.tensorrt.options import BuildOptions, profile
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed here"
+)
+# On Turing it compiles neither a float32 3D convolution nor a float32 matrix product of two computed tensors. The
+# float16 head keeps the attention's energies and the super-events in float32.
+REFUSED_ON_SM75 = {
+    ("infrared_tower", "float32"): "FP32 3D convolution is not supported",
+    ("flow_tower", "float32"): "FP32 3D convolution is not supported",
+    ("head", "float32"): "FP32 GEMM is not supported",
+    ("head", "float16"): "FP32 GEMM is not supported",
+}
+
+
+@pytest.mark.parametrize("arch", ["sm75", "sm86", "sm89"])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_parses_and_builds(tiny_bundle, stage, precision, arch):
+    bundle, options = load_bundle(tiny_bundle), BuildOptions(arch=(arch,))
+    shapes = profile(bundle.manifest["stages"][stage]["inputs"], options)
+    onnx = bundle.stage_file(stage, precision)
+    if arch == "sm75" and (stage, precision) in REFUSED_ON_SM75:
+        with pytest.raises(BackendError, match=REFUSED_ON_SM75[stage, precision]):
+            build_apart("tensorrt_rtx", onnx, shapes, options)
+        return
+    built = build_apart("tensorrt_rtx", onnx, shapes, options)
+    assert len(built.engine) > 100_000
+    assert built.convolutions == {precision: {"fen": 16, "head": 8, "flow_tower": 56 + 16}.get(stage, 57)}
+    assert not built.inspected  # that takes a GPU
+
+
+def test_garbage_is_refused(tmp_path, tiny_bundle):
+    for name, data in (("garbage", b"\x00\x01garbage" * 100), ("empty", b"")):
+        (tmp_path / f"{name}.onnx").write_bytes(data)
+        with pytest.raises(BackendError, match=rf"{name}\.onnx"):
+            build_apart("tensorrt_rtx", tmp_path / f"{name}.onnx", {}, BuildOptions(arch=("sm86",)))
+    with pytest.raises(BackendError, match=r"does not build fen\.float16\.onnx: .*rofile"):
+        build_apart("tensorrt_rtx", tiny_bundle / "fen.float16.onnx", {}, BuildOptions(arch=("sm86",)))
+
+
+def test_command(bundle_copy, command):
+    words = ("build", bundle_copy, "--target", "tensorrt-rtx", "--precision", "float16", "--json", "--arch")
+    result = command(*words, "sm86,sm89")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert (report["gpu"], report["capability"]) == ("sm86,sm89", "any")
+    assert [(row["stage"], row["reused"], row["inspected"]) for row in report["built"]] == [
+        (stage, False, False) for stage in STAGES
+    ]
+    assert report["built"][3]["layers"]["float32"] == 5
+    again = command(*words[:-2], "--arch", "sm86,sm89")
+    assert again.stdout.count("here already") == 4
+    refused = command(*words, "sm75")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("infdet-deploy: head float16: tensorrt_rtx 1")
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_unknown_architecture(tiny_bundle):
+    with pytest.raises(UsageError, match=r"--arch has sm90; tensorrt_rtx .* knows sm120, .*sm75"):
+        build_apart("tensorrt_rtx", tiny_bundle / "fen.float16.onnx", {}, BuildOptions(arch=("sm90",)))

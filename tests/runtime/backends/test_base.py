@@ -1,0 +1,98 @@
+"""Which backend computes what on which processor."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from infdet_deploy import system as machine
+from infdet_deploy.benchmarks.bench import random_bundle
+from infdet_deploy.benchmarks.latency import Contender, contenders
+from infdet_deploy.bundle.loading import load_bundle
+from infdet_deploy.bundle.tolerances import Tolerances
+from infdet_deploy.errors import BackendError, UsageError
+from infdet_deploy.live.head import LiveHead
+from infdet_deploy.runtime.backends.base import open_kept, open_stage, takes
+from infdet_deploy.runtime.detector import Detector
+from infdet_deploy.runtime.doctor import examine
+from infdet_deploy.system import adds_bytes_exactly
+from infdet_deploy.verification.report import Verification
+from infdet_deploy.verification.stages import entries
+
+NO_VNNI = {"ssse3", "avx2", "avx512f"}
+
+
+@pytest.fixture
+def processor(monkeypatch):
+    return lambda features: monkeypatch.setattr(machine, "cpu_features", lambda: features)
+
+
+@pytest.mark.parametrize(
+    ("features", "exactly"),
+    [
+        (NO_VNNI, False),
+        (NO_VNNI | {"avx512_vnni"}, True),
+        (NO_VNNI | {"avx_vnni"}, True),
+        ({"asimd", "asimddp"}, True),
+        (set(), True),  # the system does not tell
+    ],
+)
+def test_which_processors_add_bytes_exactly(processor, features, exactly):
+    processor(features)
+    assert adds_bytes_exactly() is exactly
+    assert takes("openvino", "int8") is exactly
+    assert takes("openvino", "float32")
+    assert takes("onnxruntime", "int8")  # of the signed file, whose convolutions it computes in float32
+    assert not takes("torchscript", "int8")
+    assert ("int8" in examine()["backends"]["openvino"]["precisions"]) is exactly
+
+
+def test_int8_that_would_saturate_is_refused(processor):
+    processor(NO_VNNI)
+    with pytest.raises(BackendError, match=r"no VNNI, .* openvino cuts off sums .*; take float32, or "):
+        open_stage("openvino", Path("fen.int8.openvino.onnx"), "int8", ("frames",), ("flow",))
+    assert open_kept("openvino", "int8", "0" * 64, ("frames",), ("flow",), "latency") is None
+    with pytest.raises(UsageError, match="torchscript takes float32, bfloat16, float16, not int8"):
+        open_stage("torchscript", Path("fen.pt"), "int8", ("frames",), ("flow",))
+
+
+def test_it_is_refused_before_anything_is_compiled_or_exported(processor, tiny_bundle, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    processor(NO_VNNI)
+    with pytest.raises(BackendError, match="no VNNI"):
+        LiveHead(load_bundle(tiny_bundle), precision="int8")
+    with pytest.raises(BackendError, match="no VNNI"):
+        random_bundle("infdet", "float32,int8")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UsageError, match="no backend 'gpu'"):
+        LiveHead(load_bundle(tiny_bundle), "gpu")
+
+
+def test_other_backends_heads_of_long_recordings_are_float32_then(processor, tiny_bundle):
+    with Detector(tiny_bundle, "onnxruntime") as detector:
+        detector.bundle.entry("head")["files"]["onnx"]["int8"] = "head.int8.onnx"
+        detector.precision = "int8"
+        for features, name in ((NO_VNNI, "head.float32.onnx"), (NO_VNNI | {"avx_vnni"}, "head.int8.onnx")):
+            processor(features)
+            assert detector._head_in_parts() == tiny_bundle / name
+
+
+def test_reports_leave_it_out_and_say_why(processor, tiny_bundle):
+    bundle = load_bundle(tiny_bundle)
+    for stage in bundle.manifest["stages"].values():
+        stage["files"]["onnx"]["int8"] = "none.onnx"
+    int8 = Contender("openvino", "int8")
+    processor(NO_VNNI | {"avx_vnni"})
+    assert int8 in contenders(bundle)
+    assert int8 in entries(bundle)[0]
+    processor(NO_VNNI)
+    assert int8 not in contenders(bundle)
+    with pytest.raises(BackendError, match="this processor has no VNNI"):
+        contenders(bundle, "openvino", "int8")
+    found, left_out = entries(bundle)
+    assert int8 not in found
+    assert int8 in left_out
+    report = Verification(bundle, "network", None, Tolerances(), [], [], None, "", np.zeros((1, 3)), (int8,))
+    assert report.notes == [
+        "openvino left out in int8: sums are cut off on this processor, which has no VNNI; verify on one that has"
+    ]

@@ -1,0 +1,162 @@
+"""Features of a clip that arrives bit by bit against those of the whole clip."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from infdet_deploy.bundle.loading import load_bundle
+from infdet_deploy.bundle.tolerances import compare
+from infdet_deploy.errors import BundleError, InfdetError, ParityError, UsageError
+from infdet_deploy.exporting.bundle import eager_tensors
+from infdet_deploy.exporting.incremental import build_tower_stream
+from infdet_deploy.exporting.incremental_bundle import add_stream
+from infdet_deploy.runtime.detector import Detector
+from infdet_deploy.runtime.incremental import StreamModel
+from infdet_deploy.snippets import feature_length
+from infdet_deploy.video.sample import sample_frames
+from tests.runtime.backends.tensorrt.judge import built_for_rtx
+
+
+@pytest.fixture(scope="module")
+def bundle(stream_bundle):
+    return load_bundle(stream_bundle)
+
+
+@pytest.fixture(scope="module")
+def detector(bundle):
+    with Detector(bundle) as found:
+        yield found
+
+
+def through(stream, frames, sizes):
+    """The features when frames come in parts of these sizes, in turn."""
+    parts, at, turn = [], 0, 0
+    while at < len(frames):
+        parts.append(stream.push(frames[at : at + sizes[turn % len(sizes)]]))
+        at, turn = at + sizes[turn % len(sizes)], turn + 1
+    parts.append(stream.flush())
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+@pytest.mark.parametrize("step_frames", [8, 32])
+def test_features_of_the_whole_clip(bundle, detector, step_frames):
+    """20 lengths for each step, every remainder of 8 among them, in parts of random sizes."""
+    random = np.random.default_rng(step_frames)
+    lengths = [*range(16, 28), *random.integers(28, 200, 8)]
+    assert {length % 8 for length in lengths} == set(range(8))
+    with StreamModel(bundle, step_frames=step_frames) as model:
+        for length in lengths:
+            frames = sample_frames(int(length), bundle.size, seed=int(length))
+            ours = through(model.stream(), frames, random.integers(1, 50, 5).tolist())
+            whole = detector.features(frames)
+            assert set(ours) == {"infrared_features", "flow_features"}
+            for name, reference in whole.items():
+                assert ours[name].shape == reference.shape == (feature_length(int(length) // 4 * 4), reference.shape[1])
+                assert compare(ours[name], reference).relative_l2 <= 1e-5, (length, name)
+            found, expected = (
+                detector.detections(detector.scores_of(features, int(length)), int(length), 25.0)
+                for features in (ours, whole)
+            )
+            assert [d[:3] for d in map(dataclasses.astuple, found)] == [
+                d[:3] for d in map(dataclasses.astuple, expected)
+            ]
+
+
+def test_rows_come_as_soon_as_they_are_certain(bundle):
+    with StreamModel(bundle, step_frames=8) as model:
+        stream = model.stream()
+        frames = sample_frames(160, bundle.size)
+        rows = np.cumsum([len(stream.push(frames[at : at + 8])["flow_features"]) for at in range(0, 160, 8)])
+    # row j once frame 8j + 15 + delay has come
+    due = [max(0, (came - 16 - model.delay_frames) // 8 + 1) for came in range(8, 161, 8)]
+    assert rows.tolist() == due
+    assert model.delay_frames == 48
+    assert 0 < stream.state_bytes < 10e6
+
+
+def test_streams_do_not_meet(bundle, detector):
+    clips = [sample_frames(n, bundle.size, seed=n) for n in (77, 100)]
+    with StreamModel(bundle, step_frames=16) as model:
+        streams = [model.stream() for _ in clips]
+        parts = [[], []]
+        for at in range(0, 112, 7):
+            for clip, stream, part in zip(clips, streams, parts, strict=True):
+                part.append(stream.push(clip[at : at + 7]))
+        for stream, part in zip(streams, parts, strict=True):
+            part.append(stream.flush())
+    for clip, part in zip(clips, parts, strict=True):
+        for name, reference in detector.features(clip).items():
+            assert compare(np.concatenate([p[name] for p in part]), reference).relative_l2 <= 1e-5
+
+
+def test_what_a_stream_refuses(bundle, tiny_bundle):
+    with StreamModel(bundle) as model:
+        stream = model.stream()
+        with pytest.raises(InfdetError, match=r"frames are float64 \[1, 64, 64\], expected uint8 \[n, 64, 64\]"):
+            stream.push(np.zeros((1, 64, 64)))
+        assert [len(rows) for rows in stream.flush().values()] == [0, 0]
+        with pytest.raises(InfdetError, match="it was flushed; begin another one"):
+            stream.push(np.zeros((1, 64, 64), np.uint8))
+        with pytest.raises(InfdetError, match="it was flushed before"):
+            stream.flush()
+    with pytest.raises(BundleError, match="export --stream"):
+        StreamModel(tiny_bundle)
+    with pytest.raises(UsageError, match="step_frames is 12, expected a multiple of 8"):
+        StreamModel(bundle, step_frames=12)
+    with pytest.raises(UsageError, match="torchscript does not run the towers as steps"):
+        StreamModel(bundle, "torchscript")
+
+
+@pytest.mark.parametrize("tower", ["infrared_tower", "flow_tower"])
+def test_steps_with_3d_operators_are_the_same(stream_network, tower):
+    flat, deep = (build_tower_stream(tower, stream_network, torch.float32, in_3d=in_3d) for in_3d in (False, True))
+    x = torch.from_numpy(sample_frames(96, 64, seed=4))
+    if tower == "flow_tower":
+        x = torch.randn(96, 3, 16, 16, generator=torch.Generator().manual_seed(4)).tanh()
+    states = twins = flat.first_states(x[:8])
+    positions = torch.arange(-flat.plan.history, 96)
+    inside = ((positions >= 0) & (positions < 84)).float()  # the clip ends within the last step
+    at, ours, theirs = 0, [], []
+    for frames in (8, 32, 24, 32):
+        mask = inside[at : at + flat.plan.history + frames]
+        rows, states = flat(x[at : at + frames], mask, states)
+        twin_rows, twins = deep(x[at : at + frames], mask, twins)
+        ours.append(rows)
+        theirs.append(twin_rows)
+        at += frames
+    for one, other in ((torch.cat(ours), torch.cat(theirs)), *zip(states, twins, strict=True)):
+        assert compare(other.numpy(), one.numpy()).relative_l2 <= 1e-5
+
+
+def test_a_wrong_step_is_not_exported(bundle, stream_network, tmp_path, monkeypatch):
+    """Without its masks a layer sees beyond the clip's ends what other layers made of nothing."""
+    onnx = pytest.importorskip("onnx")
+
+    def without_masks(name, stage, spec, example, file):
+        model = onnx.load(str(bundle.stage_file(name, "float32")))
+        for node in model.graph.node:
+            node.input[:] = ["everywhere" if one == "inside" else one for one in node.input]
+        makes = [("Mul", ["inside", "nothing"], "none"), ("Add", ["none", "all"], "everywhere")]
+        for at, (kind, inputs, output) in enumerate(makes):
+            model.graph.node.insert(at, onnx.helper.make_node(kind, inputs, [output]))
+        for name, value in (("nothing", 0), ("all", 1)):
+            model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(value).reshape(()), name))
+        onnx.save(model, str(file))
+
+    tower = "infrared_tower"
+    manifest = {"stages": {tower: {}}, "parity": {"float32": {}}}
+    clips = [eager_tensors(stream_network, sample_frames(20, 64))]
+    monkeypatch.setattr("infdet_deploy.exporting.incremental_bundle.export_onnx", without_masks)
+    with pytest.raises(ParityError, match=r"infrared_tower_stream float32.*relative L2"):
+        add_stream(tmp_path, manifest, stream_network, {"float32": {}}, clips, lambda _: None)
+    assert "stream" not in manifest
+
+
+@pytest.mark.parametrize("tower", ["infrared_tower", "flow_tower"])
+def test_tensorrt_rtx_builds_the_steps(bundle, tower):
+    stage = f"{tower}_stream"
+    built = built_for_rtx(bundle.stage_file(stage, "float32"), bundle.entry(stage)["inputs"])
+    assert built.convolutions["float32"] >= 57

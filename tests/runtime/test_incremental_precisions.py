@@ -1,0 +1,135 @@
+"""Steps in bfloat16, float16 and int8: features of a clip that arrives bit by bit against the network's."""
+
+import copy
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from infdet_deploy.bundle.loading import Bundle, load_bundle
+from infdet_deploy.bundle.tolerances import compare, tolerance
+from infdet_deploy.errors import ParityError
+from infdet_deploy.exporting.bundle import eager_tensors
+from infdet_deploy.exporting.incremental_bundle import add_stream
+from infdet_deploy.exporting.int8 import plan
+from infdet_deploy.exporting.int8_stream import add_int8_stream
+from infdet_deploy.exporting.onnx import operators_3d
+from infdet_deploy.exporting.sensitivity import Int8Stage
+from infdet_deploy.model.i3d import MIXED
+from infdet_deploy.model.presets import preset
+from infdet_deploy.model.weights import random_network
+from infdet_deploy.runtime.incremental import StreamModel
+from infdet_deploy.video.sample import sample_frames
+from tests.conftest import INT8_KEPT
+from tests.runtime.backends.tensorrt.judge import built_for_rtx
+
+TOWER, STEPS = "infrared_tower", "infrared_tower_stream"
+CLIPS = (20, 64)
+
+
+@pytest.fixture(scope="module")
+def clips():
+    config = dataclasses.replace(preset("tiny"), channel_divisor=8, streams="infrared", fusion="self")
+    network = random_network(config, seed=5)
+    return network, [eager_tensors(network, sample_frames(t, 64, seed=t)) for t in CLIPS]
+
+
+@pytest.fixture(scope="module")
+def int8(int8_stream_bundle):
+    return load_bundle(int8_stream_bundle)
+
+
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory, clips):
+    """The same tower as steps in bfloat16 and float16, alone."""
+    network, checks = clips
+    folder = tmp_path_factory.mktemp("precisions")
+    manifest = {
+        "model": {"streams": "infrared"},
+        "preprocessing": {"size": 64},
+        "stages": {TOWER: {}},
+        "parity": {"bfloat16": {}, "float16": {}},
+    }
+    add_stream(folder, manifest, network, {"bfloat16": {}, "float16": {}}, checks, lambda _: None)
+    return Bundle(folder, manifest)
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision"),
+    [
+        ("openvino", "bfloat16"),
+        *((backend, precision) for backend in ("openvino", "onnxruntime") for precision in ("float16", "int8")),
+    ],
+)
+def test_features_of_the_whole_clip(request, halves, clips, backend, precision):
+    bundle = request.getfixturevalue("int8") if precision == "int8" else halves
+    with StreamModel(bundle, backend, precision, step_frames=16) as model:
+        for tensors in clips[1]:
+            stream, frames = model.stream(), tensors[TOWER]["frames"]
+            parts = [stream.push(frames[at : at + 13]) for at in range(0, len(frames), 13)] + [stream.flush()]
+            ours = np.concatenate([part["infrared_features"] for part in parts])
+            error = compare(ours, tensors[TOWER]["features"]).relative_l2
+            assert 1e-5 < error <= tolerance("onnx", precision)  # below, it were float32
+
+
+def test_int8_steps_are_the_int8_tower(int8):
+    assert set(int8.precisions) == {"float32", "int8"}
+    entry = int8.manifest["parity"]["int8"][STEPS]
+    assert (entry["operators"], entry["operators_openvino"]) == ({"int8": 56, "float32": 1}, {"int8": 57})
+    assert entry["float32_layers"] == {"onnx": [INT8_KEPT.replace(TOWER, STEPS)], "openvino": []}
+    assert max(entry["onnx"], entry["openvino"]) <= 5e-2
+    # the same scales: what is left are values that lie between two steps, which the two graphs round apart
+    assert entry["from_whole"]["onnx"] <= 1e-2
+    assert entry["from_whole"]["openvino"] <= 1e-6
+
+
+def test_only_openvinos_int8_steps_have_3d_operators(int8):
+    convolutions = {}
+    for form in ("onnx", "openvino"):
+        graph = onnx.load(str(int8.stage_file(STEPS, "int8", form))).graph
+        ranks = {i.name: len(i.dims) for i in graph.initializer}
+        weights = {node.output[0]: ranks[node.input[0]] for node in graph.node if node.name.endswith("DequantizeLinear")
+                   and node.input[0] in ranks} | ranks  # fmt: skip
+        convolutions[form] = {n.name: weights[n.input[1]] for n in graph.node if n.op_type == "Conv"}
+    over_time = [f"{block}/{branch}" for block in MIXED for branch in ("b1b", "b2b")]
+    expected = {f"{STEPS}/{layer}/Conv" for layer in ("Conv3d_2c_3x3", *over_time)}
+    assert {name for name, rank in convolutions["openvino"].items() if rank == 5} == expected
+    assert set(convolutions["onnx"].values()) == {4}
+    assert list(convolutions["onnx"]) == list(convolutions["openvino"])  # what stays in float32 goes by these names
+    assert {n.op_type for n in graph.node} & {"Max", "MaxPool"} == {"MaxPool"}  # nor a maximum of shifted copies
+
+
+def calibrated(int8):
+    return plan(onnx.load(str(int8.stage_file(TOWER, "float32"))), [{"frames": sample_frames(64, 64, seed=1)}])
+
+
+def written_again(int8, folder, clips, calibrated, **changes):
+    """The int8 steps of a calibrated tower, beside copies of what they are made from."""
+    network, checks = clips
+    for name in (f"{STEPS}.float32.onnx", f"{TOWER}.int8.onnx", f"{TOWER}.int8.openvino.onnx"):
+        shutil.copy(int8.path / name, folder)
+    stage = Int8Stage(calibrated, (), [check[TOWER] for check in checks], {"onnxruntime": [], "openvino": []})
+    manifest = copy.deepcopy(int8.manifest) | changes
+    add_int8_stream(folder, manifest, network, {TOWER: stage}, lambda _: None)
+
+
+def test_int8_steps_of_a_bundle_without_3d_operators_have_none(int8, tmp_path, clips):
+    written_again(int8, tmp_path, clips, calibrated(int8), operators="2d")
+    assert operators_3d(tmp_path / f"{STEPS}.int8.openvino.onnx") == []
+
+
+def test_int8_steps_that_are_wrong_are_refused(int8, tmp_path, clips):
+    right = calibrated(int8)
+    wrong = dataclasses.replace(right, scales={name: 0.1 * scale for name, scale in right.scales.items()})
+    with pytest.raises(ParityError, match=f"{STEPS} int8: relative L2 .* on onnxruntime, allowed 5e-02"):
+        written_again(int8, tmp_path, clips, wrong)
+
+
+def test_tensorrt_rtx_builds_the_signed_steps(int8):
+    built = built_for_rtx(int8.stage_file(STEPS, "int8"), int8.entry(STEPS)["inputs"])
+    assert built.convolutions == {"int8": 56, "float32": 1}

@@ -1,0 +1,283 @@
+"""The command: what it refuses, what it finds, and the page that it writes."""
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from infdet_deploy.benchmarks.latency import Contender
+from infdet_deploy.bundle.golden import load_golden
+from infdet_deploy.bundle.loading import STAGES, load_bundle
+from infdet_deploy.bundle.manifest import write_manifest
+from infdet_deploy.bundle.tolerances import Tolerances
+from infdet_deploy.errors import BundleError
+from infdet_deploy.verification.bisect import Bisection, ModuleErrors
+from infdet_deploy.verification.end_to_end import EndToEnd, end_to_end, sample_clips
+from infdet_deploy.verification.page import render
+from infdet_deploy.verification.report import Verification, module_rows, stage_rows
+from infdet_deploy.verification.stages import StageParity, golden_references, stage_parity
+from tests.conftest import COMMAND
+from tests.verification.faults import change_graph, poison_bias, rehash, set_pads
+
+STAGE_KEYS = {
+    *("stage", "backend", "precision", "frames", "max_abs", "relative_l2", "cosine", "snr_db", "nonfinite"),
+    *("tolerance", "error", "passed"),
+}
+END_KEYS = {
+    *("backend", "precision", "clips", "max_abs", "relative_l2", "cosine", "snr_db", "nonfinite", "tolerance"),
+    *("reference", "matched", "missed", "extra", "boundary_shift_frames", "score_shift", "map", "reference_map"),
+    *("map_change", "error", "passed"),
+}
+
+
+def test_the_golden_clip_is_what_the_network_gives(tiny_bundle, tiny_network):
+    from infdet_deploy.exporting.bundle import eager_tensors
+
+    arrays = load_golden(load_bundle(tiny_bundle))
+    assert arrays["frames"].shape == (64, 64, 64)
+    assert arrays["frames"].dtype == np.uint8
+    expected = eager_tensors(tiny_network, arrays["frames"])
+    (tensors,) = golden_references(load_bundle(tiny_bundle))
+    assert set(tensors) == {*STAGES, "network"}
+    for stage in STAGES:
+        assert set(tensors[stage]) == set(expected[stage])
+        for name, array in expected[stage].items():
+            np.testing.assert_allclose(tensors[stage][name], array, atol=1e-6)
+    np.testing.assert_array_equal(tensors["network"]["scores"], tensors["head"]["scores"])
+    assert (tiny_bundle / "golden.npz").stat().st_size < 1_000_000
+
+
+@pytest.mark.slow
+def test_self_test_without_torch_onnx_and_safetensors(tiny_bundle, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nfor name in ('torch', 'onnx', 'safetensors', 'cv2', 'matplotlib'):\n    sys.modules[name] = None\n"
+    )
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"}
+
+    def run(*options):
+        line = [*COMMAND, "verify", str(tiny_bundle), "--json", *options]
+        return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
+
+    result = run("--self-test", "--html", str(tmp_path / "page.html"))
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert (report["against"], report["passed"]) == ("golden clip", True)
+    assert {row["backend"] for row in report["stages"]} <= {"openvino", "onnxruntime"}
+    assert {(row["stage"], row["precision"]) for row in report["stages"]} == {
+        (stage, precision) for stage in STAGES for precision in ("float32", "float16")
+    }
+    assert max(row["max_abs"] for row in report["end_to_end"] if row["precision"] == "float32") < 1e-4
+    assert (tmp_path / "page.html").is_file()
+    without = run()
+    assert without.returncode == 1
+    assert "verify (without --self-test) needs the package torch" in without.stderr
+
+
+@pytest.mark.slow
+def test_self_test_finds_a_changed_stage_and_refuses_a_bundle_without_a_clip(bundle_copy, command):
+    change_graph(bundle_copy, "head.float16.onnx", lambda g: poison_bias(g, "output.bias"))
+    result = command("verify", bundle_copy, "--self-test", "--json")
+    assert result.returncode == 1
+    report = json.loads(result.stdout)
+    wrong = {(r["stage"], r["precision"]) for r in report["stages"] if not r["passed"]}
+    assert wrong == {("head", "float16")}
+    openvino = next(r for r in report["stages"] if not r["passed"] and r["backend"] == "openvino")
+    assert openvino["nonfinite"] > 0
+    assert openvino["relative_l2"] is None
+    (end,) = (r for r in report["end_to_end"] if (r["backend"], r["precision"]) == ("openvino", "float16"))
+    assert "gave scores that are not numbers" in end["error"]
+    assert (end["passed"], end["missed"]) == (False, end["reference"])
+
+    (bundle_copy / "golden.npz").write_bytes(b"PK\3\4 no archive")
+    rehash(bundle_copy, "golden.npz")
+    with pytest.raises(BundleError, match=r"golden\.npz is damaged"):
+        load_golden(load_bundle(bundle_copy))
+    (bundle_copy / "golden.npz").unlink()
+    manifest = json.loads((bundle_copy / "manifest.json").read_text())
+    del manifest["files"]["golden.npz"]
+    write_manifest(bundle_copy, manifest)
+    refused = command("verify", bundle_copy, "--self-test")
+    assert refused.returncode == 1
+    assert "holds no golden.npz" in refused.stderr
+
+
+def test_a_stage_that_cannot_run_is_a_row_and_no_traceback(bundle_copy):
+    node = "flow_tower/Mixed_5b/b1b/Conv"
+    change_graph(bundle_copy, "flow_tower.float32.onnx", lambda g: set_pads(g, node, [1, 1, 1, 1, 1, 2]))
+    bundle = load_bundle(bundle_copy)
+    references = golden_references(bundle)
+    wrong = [row for row in stage_parity(bundle, references) if not row.passed]
+    assert {(row.stage, row.precision) for row in wrong} == {("flow_tower", "float32")}
+    assert all(row.error and "\n" not in row.error and np.isnan(row.max_abs) for row in wrong)
+    contenders = [Contender(row.backend, "float32") for row in wrong]
+    for row in end_to_end(bundle, contenders, sample_clips(references)):
+        assert not row.passed
+        assert row.error
+        assert "\n" not in row.error
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--tolerance", "float16"], "--tolerance float16: '' is no number"),
+        (["--tolerance", "float99=1"], "expected PRECISION=VALUE"),
+        (["--tolerance", "float16=tiny"], "'tiny' is no number"),
+        (["--tolerance", "float16=-1"], "'-1' is no number"),
+        (["--tolerance", "float16=nan"], "'nan' is no number"),
+        (["--tolerance", "float16.features=1"], "expected PRECISION=VALUE"),
+        (["--self-test", "--bisect"], "--self-test needs no network"),
+        (["--self-test", "--data", "."], "--self-test needs no network"),
+        (["--subset", "testing"], "add --data DIR"),
+        (["--html", "."], "--html . is a folder"),
+        ([], "no bundle NAME.infdet in this folder"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(command, options, said):
+    result = command("verify", *options)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert said in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_end_to_end_by_hand(tiny_bundle):
+    bundle = load_bundle(tiny_bundle)
+    (clip,) = sample_clips(golden_references(bundle))
+    rows = end_to_end(bundle, [Contender("openvino", "float32"), Contender("openvino", "float64")], [clip])
+    good, unknown = rows
+    assert good.passed
+    assert (good.clips, good.nonfinite, good.missed, good.extra) == (1, 0, 0, 0)
+    assert good.matched == good.reference
+    assert good.scores.shape == clip.scores.shape
+    assert not unknown.passed
+    assert "float64" in unknown.error
+
+    shifted = dataclasses.replace(clip, scores=np.roll(clip.scores, 1, axis=0) + np.float32(1e-3))
+    (row,) = end_to_end(bundle, [Contender("openvino", "float32")], [shifted])
+    np.testing.assert_allclose(row.max_abs, np.abs(good.scores - shifted.scores).max(), rtol=1e-6)
+    assert not row.passed
+
+
+@pytest.mark.slow
+def test_data_gives_map_and_its_change(tmp_path, tiny_bundle, command):
+    from tests.video.recordings import moving_scene, write_video
+
+    data = tmp_path / "data"
+    (data / "videos").mkdir(parents=True)
+    database = {}
+    for name, subset in (("a", "testing"), ("b", "testing"), ("c", "training")):
+        write_video(data / "videos" / f"{name}.mkv", moving_scene(60), "ffv1", "gray")
+        segment = {"label": "fight", "segment": [0.5, 1.5]}
+        database[name] = {"subset": subset, "duration": 2.4, "annotations": [segment]}
+    (data / "annotations.json").write_text(json.dumps({"database": database}))
+    result = command("verify", tiny_bundle, "--data", data, "--json", "--html", "page.html")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert set(report) == {"bundle", "passed", "against", "data", "tolerances", "stages", "end_to_end", "left_out"}
+    assert report["data"] == f"{data}, testing"
+    assert all(set(row) == STAGE_KEYS for row in report["stages"])
+    for row in report["end_to_end"]:
+        assert set(row) == END_KEYS
+        assert row["clips"] == 2
+        assert set(row["map"]) == set(row["map_change"]) == {"0.1", "0.2", "0.3", "0.4", "0.5"}
+        for iou, value in row["map"].items():
+            assert row["map_change"][iou] == pytest.approx(value - row["reference_map"][iou])
+    assert "Mean average precision" in (tmp_path / "work" / "page.html").read_text()
+
+
+def test_a_stricter_tolerance_fails_and_the_newest_bundle_is_taken(tiny_bundle, command, tmp_path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "new.infdet").symlink_to(tiny_bundle)
+    result = command("verify", "--self-test", "--tolerance", "float16=1e-9", "--tolerance", "float32.scores=1")
+    assert result.returncode == 1
+    assert "verifying new.infdet, the newest bundle here" in result.stderr
+    assert "over 1e-09" in result.stdout
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert sorted({line[-1] for line in lines if line[:3] == ["fen", "openvino", "float32"]}) == ["ok"]
+    assert len([line for line in lines if line[:2] == ["head", "openvino"]]) == 2  # a line a precision
+
+
+class _Outside(HTMLParser):
+    """Tags that are open, and whatever a page would fetch."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.fetched, self.counts = [], [], {}
+
+    def handle_starttag(self, tag, attributes):
+        self.counts[tag] = self.counts.get(tag, 0) + 1
+        self.fetched += [value for name, value in attributes if name in ("src", "href", "xlink:href")]
+        if tag not in ("meta", "line", "rect", "circle", "polyline"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in ("line", "rect", "circle", "polyline"):
+            assert self.open.pop() == tag
+
+
+def made_up(bundle):
+    nan = float("nan")
+    stages = (
+        StageParity("fen", "openvino", "float32", 16, 1e-5, 1e-6, 1.0, 120.0, 0, 1e-4),
+        StageParity("fen", "openvino", "float32", 44, 1e-3, 1e-3, 0.99, 60.0, 0, 1e-4),
+        StageParity("head", "openvino", "float32", 16, nan, nan, nan, nan, 7, 1e-4),
+    )
+    maps = {"0.1": 0.5, "0.5": 0.25}, {"0.1": 0.6, "0.5": 0.25}
+    scores = np.array([[0.1, 0.2, 0.9], [0.2, 0.2, 0.1]], np.float32)
+    ends = (
+        EndToEnd("openvino", "float32", 2, 2e-5, 1e-5, 1.0, 100.0, 0, 1e-4, 5, 4, 1, 2, 8.0, 0.1, *maps, scores=scores),
+        EndToEnd(
+            "openvino", "float16", 2, nan, nan, nan, nan, 0, 1e-2, 5, 0, 5, 0, nan, nan, None, maps[1], "<broken>"
+        ),
+    )
+    modules = [ModuleErrors("fen/conv1", 1e-6, None, 0, "ok"), ModuleErrors("fen/layers/0", 0.5, 0.5, 0, "culprit")]
+    modules += [ModuleErrors(f"fen/layers/{i}", nan, 1e-7, 3, "victim") for i in range(1, 6)]
+    found = Bisection("fen", "openvino", "float32", 1e-4, tuple(modules))
+    return Verification(bundle, "network", "DATA & more", Tolerances(), stages, ends, (found,), "clip", scores)
+
+
+def test_rows_hold_the_worst_and_the_page_holds_itself(tiny_bundle):
+    found = made_up(load_bundle(tiny_bundle))
+    assert not found.passed
+    assert stage_rows(found.stages) == [
+        ["fen", "openvino", "float32", "1.0e-03", "1.0e-03", "0.9900000", "60", "0", "over 1e-04"],
+        ["head", "openvino", "float32", "nan", "nan", "nan", "–", "7", "not finite"],
+    ]
+    (one,) = found.bisections
+    assert [row[0] for row in module_rows(one)] == ["fen/conv1", *(f"fen/layers/{i}" for i in range(4))]
+    assert len(module_rows(one, every=True)) == 7
+
+    page = render(found)
+    parser = _Outside()
+    parser.feed(page)
+    parser.close()
+    assert parser.open == []
+    assert parser.fetched == []
+    assert "url(" not in page
+    assert "@import" not in page
+    assert parser.counts["svg"] == 4  # stages, scores, mAP, modules
+    assert "script" not in parser.counts
+    assert "&lt;broken&gt;" in page
+    assert "DATA &amp; more" in page
+    assert "out of tolerance" in page
+    assert "fen on openvino float32: fen/layers/0 is wrong with the right input" in page
+    assert "0.500 (-0.100)" in page
+    assert len(re.findall(r'<tr class="wrong">', page)) == 4  # fen, head, float16 and the culprit
+    assert not re.search(r'(cx|cy|x|y|width|height)="(nan|inf)', page)
+
+
+def test_what_verifies_itself_imports_no_torch():
+    code = (
+        "import sys\n"
+        "import infdet_deploy.verification.verify, infdet_deploy.verification.page, infdet_deploy.bundle.golden\n"
+        "print([m for m in ('torch', 'onnx', 'safetensors', 'cv2', 'matplotlib') if m in sys.modules])\n"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

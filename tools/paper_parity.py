@@ -1,0 +1,92 @@
+"""How far every exported stage of the paper-size network is from eager PyTorch, with reproducible weights.
+
+Not a test: it takes ten minutes and 8 GB. `python -m tools.paper_parity` prints the table of docs/verify.md.
+int8 is calibrated on generated clips; all layers that can be are int8 but those of the FEN that `export` would keep.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+from infdet_deploy.bundle.loading import STAGES
+from infdet_deploy.bundle.tolerances import compare, tolerance
+from infdet_deploy.exporting.bundle import eager_tensors
+from infdet_deploy.exporting.int8 import plan
+from infdet_deploy.exporting.onnx import export_onnx
+from infdet_deploy.exporting.sensitivity import Int8Stage, sensitivity
+from infdet_deploy.exporting.stages import build_stage, stage_specs
+from infdet_deploy.model.weights import from_upstream
+from infdet_deploy.runtime.backends.base import open_stage, takes
+from infdet_deploy.video.sample import sample_frames
+from tests.model.test_golden import upstream_state_dict
+
+LENGTHS = (16, 100, 256)
+RUNTIMES = ("openvino", "onnxruntime")
+
+
+def main() -> None:
+    network = from_upstream(upstream_state_dict())
+    specs = stage_specs(network)
+    clips = {t: eager_tensors(network, sample_frames(t, 224, seed=t)) for t in LENGTHS}
+    calibration = [eager_tensors(network, sample_frames(64, 224, seed=seed)) for seed in (1, 2)]
+    example = eager_tensors(network, sample_frames(32, 224))
+    scores = {}  # what a pipeline of the stages gives, each fed with what the one before it gave
+    print("| stage | precision | backend | " + " | ".join(f"T = {t}" for t in LENGTHS) + " |")
+    print("|---|---|---|" + "---:|" * len(LENGTHS))
+    with tempfile.TemporaryDirectory() as folder:
+        for precision in ("float32", "bfloat16", "float16", "int8"):
+            files = {}
+            for stage in STAGES:
+                path = Path(folder) / f"{stage}.{precision}.onnx"
+                if precision == "int8":
+                    feeds = [{i.name: clip[stage][i.name] for i in specs[stage].inputs} for clip in calibration]
+                    calibrated = plan(onnx.load(str(Path(folder) / f"{stage}.float32.onnx")), feeds)
+                    order = sensitivity(calibrated, [clips[16][stage]], "flow") if stage == "fen" else {}
+                    int8 = Int8Stage(calibrated, tuple(order), [clips[16][stage]])
+                    for runtime in RUNTIMES:
+                        path = files[stage, runtime] = Path(folder) / f"{stage}.int8.{runtime}.onnx"
+                        if order:
+                            int8.write(runtime, path, tolerance("onnx", "int8"))
+                        else:
+                            int8.write_keeping(runtime, path, ())
+                        print(f"{stage} on {runtime}: {len(int8.kept[runtime])} layers in float32", file=sys.stderr)
+                    continue
+                inputs = tuple(torch.from_numpy(example[stage][i.name]) for i in specs[stage].inputs)
+                export_onnx(stage, build_stage(stage, network, getattr(torch, precision)), specs[stage], inputs, path)
+                files |= {(stage, runtime): path for runtime in RUNTIMES}
+            for runtime in RUNTIMES:
+                if not takes(runtime, precision):
+                    continue
+                passed = {t: {"frames": clips[t]["fen"]["frames"]} for t in LENGTHS}
+                for stage in STAGES:
+                    names, (output,) = (
+                        tuple(i.name for i in specs[stage].inputs),
+                        (o.name for o in specs[stage].outputs),
+                    )
+                    runner = open_stage(runtime, files[stage, runtime], precision, names, (output,))
+                    errors = []
+                    for t in LENGTHS:
+                        right = clips[t][stage]
+                        errors.append(compare(runner.run(right)[output], right[output]).relative_l2)
+                        given = passed[t] | {"length": clips[t]["head"]["length"]}
+                        found = runner.run({name: given[name] for name in names})[output]
+                        if stage == "fen":
+                            found = np.concatenate((found, np.zeros_like(found[:1])))
+                        passed[t][output if stage in ("fen", "head") else stage.replace("tower", "features")] = found
+                    runner.close()
+                    row = " | ".join(f"{error:.1e}" for error in errors)
+                    print(f"| `{stage}` | {precision} | {runtime} | {row} |", flush=True)
+                scores[precision, runtime] = [
+                    float(np.abs(passed[t]["scores"] - clips[t]["head"]["scores"]).max()) for t in LENGTHS
+                ]
+    print("\nLargest error of a score, from frames to scores:\n", file=sys.stdout)
+    for (precision, runtime), errors in scores.items():
+        print(f"| scores | {precision} | {runtime} | " + " | ".join(f"{error:.1e}" for error in errors) + " |")
+
+
+if __name__ == "__main__":
+    main()

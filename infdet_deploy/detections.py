@@ -152,3 +152,8 @@ def compare_detections(reference: list[Detection], ours: list[Detection]) -> Det
         boundary = max(boundary, abs(other.start_s - one.start_s), abs(other.end_s - one.end_s))
         score = max(score, abs(other.score - one.score))
     return DetectionChanges(matched, len(reference) - matched, len(free), boundary, score)
+
+
+def clip_score(scores: np.ndarray) -> np.ndarray:
+    """Snippet scores [T', C], 0–1 → the clip's, [C]: their mean over time, without any post-processing (paper IV-E)."""
+    return np.asarray(scores, np.float64).mean(axis=0)

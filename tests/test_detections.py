@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,8 +6,9 @@ import pytest
 from infdet_deploy.config import from_dict
 from infdet_deploy.detections import Detection, DetectionRule, detect
 from infdet_deploy.errors import ConfigError, InfdetError
+from tests.paths import DATA
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "golden_postprocess.json").read_text())
+GOLDEN = json.loads((DATA / "golden_postprocess.json").read_text())
 
 
 def one_class(scores, threshold=0.5, mean_s=0.0, split_long=False, sps=1.0):

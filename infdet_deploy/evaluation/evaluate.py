@@ -97,7 +97,8 @@ def evaluate(
 
 def _recognition(scored: Sequence["ScoredClip"], classes: tuple[str, ...]) -> dict[str, Any]:
     from infdet_deploy.datasets.trimmed import trimmed
-    from infdet_deploy.metrics.recognition import clip_score, evaluate_recognition
+    from infdet_deploy.detections import clip_score
+    from infdet_deploy.metrics.recognition import evaluate_recognition
 
     labels = [trimmed(one.annotation).label for one in scored]
     return evaluate_recognition([clip_score(one.scores) for one in scored], labels, classes)

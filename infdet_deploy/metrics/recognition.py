@@ -4,14 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from infdet_deploy.errors import UsageError
-
-
-def clip_score(scores: ArrayLike) -> NDArray[np.float64]:
-    """Snippet scores [T', C], 0–1 → the clip's, [C]: their mean over time, without any post-processing (paper IV-E)."""
-    return np.asarray(scores, np.float64).mean(axis=0)
 
 
 def average_precision(scores: ArrayLike, positive: ArrayLike) -> float:

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from infdet_deploy.bundle.loading import Bundle, load_bundle
-from infdet_deploy.detections import Detection, detect
+from infdet_deploy.detections import Detection, clip_score, detect
 from infdet_deploy.errors import InfdetError, VideoError
-from infdet_deploy.metrics.recognition import clip_score
 from infdet_deploy.runtime.backends.base import Backend, open_kept, takes
 from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS, GROUP_CHUNKS, Chunk, clip_chunks, groups, stream_chunks
 from infdet_deploy.runtime.disk_array import Rows

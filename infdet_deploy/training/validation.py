@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from infdet_deploy.detections import DetectionRule, default_thresholds
+from infdet_deploy.detections import DetectionRule, clip_score, default_thresholds
 from infdet_deploy.errors import TrainingError
-from infdet_deploy.metrics.recognition import clip_score, evaluate_recognition
+from infdet_deploy.metrics.recognition import evaluate_recognition
 from infdet_deploy.metrics.thresholds import fit_thresholds
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.training.dataset import PreparedClip

@@ -230,36 +230,6 @@ def test_doctor_json():
         assert (package["version"] is None) == (package["install"] is not None)
 
 
-def test_what_runs_bundles_imports_no_torch():
-    code = """
-import importlib, pkgutil, sys
-
-class Block:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "onnx", "cv2", "safetensors", "matplotlib"):
-            raise ImportError(name)
-
-sys.meta_path.insert(0, Block())
-import infdet_deploy.runtime.backends.tensorrt, infdet_deploy.runtime, infdet_deploy.video
-
-names = [f"infdet_deploy.{n}" for n in ("agreement", "annotations", "config", "console", "doctor", "errors", "files",
-         "machine", "metrics", "snippets", "cli", "commands.bundles", "commands.engines", "commands.training",
-         "benchmarks.latency", "benchmarks.parity", "datasets.check", "datasets.convert", "commands.evaluation",
-         "benchmarks.speed_page", "benchmarks.comparison", "benchmarks.roofline", "commands.bench",
-         "commands.scorers",
-         "evaluation.breakdown", "evaluation.thresholds", "evaluation.pictures", "evaluation.flow_picture")]
-for package in (infdet_deploy.runtime.backends.tensorrt, infdet_deploy.runtime, infdet_deploy.video):
-    names += [m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
-for name in names:
-    if not name.endswith((".torchscript", ".onnxruntime", ".tensorrt")):
-        importlib.import_module(name)
-print(len(names))
-"""
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stderr
-    assert int(found.stdout) > 25
-
-
 @pytest.mark.parametrize(
     ("package", "arguments", "extra"),
     [

@@ -1,38 +1,19 @@
-"""The command line: one thin function a command, one module a subject. Results go to stdout, notes to stderr."""
+"""The command line: one file a command. Each parses, fills in defaults, calls the Python function and prints.
 
-import sys
+Results go to stdout, notes and progress to stderr.
+"""
 
-# The order in which --help lists the commands.
-from infdet_deploy.cli import training  # isort: split
+import importlib
 
-from infdet_deploy.cli import bundles  # isort: split
-
-from infdet_deploy.cli import bench  # isort: split
-
-from infdet_deploy.cli import live  # isort: split
-
-from infdet_deploy.cli import verify  # isort: split
-
-from infdet_deploy.cli import datasets, evaluation, weights
 from infdet_deploy.cli.app import app
-from infdet_deploy.errors import InfdetError, one_line
+from infdet_deploy.cli.main import main
 
-__all__ = ["app", "bench", "bundles", "datasets", "evaluation", "live", "main", "training", "verify", "weights"]
+# One module a command, in the order in which --help lists them; importing a module registers its command.
+COMMANDS = (
+    "train", "export", "detect", "watch", "eval", "verify", "check", "bench", "build", "sign", "import_weights",
+    "ablate", "complexity", "dataset", "doctor", "demo",
+)  # fmt: skip
+for _name in COMMANDS:
+    importlib.import_module(f"infdet_deploy.cli.{_name}")
 
-INTERRUPTED = 130  # the exit status that Ctrl-C gives: 128 + SIGINT
-
-
-def main() -> None:
-    """Entry point: every error a user can cause is one line on stderr and exit status 1 or 2."""
-    try:
-        app()
-    except SystemExit as leaving:
-        if leaving.code == INTERRUPTED:
-            print("infdet-deploy: interrupted", file=sys.stderr)
-        raise
-    except Exception as error:
-        line = one_line(error)
-        if line is None:
-            raise
-        print(f"infdet-deploy: {line}", file=sys.stderr)
-        sys.exit(error.exit_status if isinstance(error, InfdetError) else 1)
+__all__ = ["COMMANDS", "app", "main"]

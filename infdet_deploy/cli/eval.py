@@ -1,4 +1,4 @@
-"""`eval`, `complexity` and `doctor`."""
+"""`eval`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,48 +75,3 @@ def _print_recognition(report: dict[str, Any]) -> None:
         for label, taken in found["confusion"].items()
     ]
     table(title, ["class", "AP", *(f"as {label}" for label in found["confusion"])], rows)
-
-
-@app.command()
-def complexity(
-    preset: Annotated[str, typer.Option(help="Network size: tiny or infdet.")] = "infdet",
-    frames: Annotated[int, typer.Option(help="Frames of the clip.")] = 100,
-    json_output: JsonFlag = False,
-) -> None:
-    """Count parameters and multiply-adds, beside the paper's figures."""
-    from infdet_deploy.evaluation import evaluate as evaluation
-
-    report = evaluation.complexity(preset, frames)
-    if json_output:
-        print_json(report)
-        return
-    rows = [
-        [r["name"], f"{r['parameters']:,}", f"{r['multiply_adds'] / 1e9:.2f}", r["published"]] for r in report["stages"]
-    ]
-    title = f"{preset}, {frames} frames: {report['multiply_adds'] / 1e9:.1f} G multiply-adds"
-    table(title, ["part", "parameters", "multiply-adds (G)", "published, 100 frames"], rows, report["notes"])
-
-
-@app.command()
-def doctor(json_output: JsonFlag = False) -> None:
-    """Say what this machine can do and what to install for more."""
-    from infdet_deploy.runtime.doctor import examine
-
-    report = examine()
-    if json_output:
-        print_json(report)
-        return
-    machine = report["machine"]
-    print(f"infdet-deploy {report['version']}, Python {machine['python']}, {machine['system']}")
-    print(
-        f"{machine['processor']}, {machine['cores']} cores, {' '.join(machine['features']) or 'no known vector units'}"
-    )
-    print(f"NVIDIA GPU: {'yes' if machine['nvidia_gpu'] else 'none found'}")
-    rows = [
-        [n, "ready" if b["available"] else "not installed", ", ".join(b["precisions"])]
-        for n, b in report["backends"].items()
-    ]
-    refused = (f"{', '.join(b['refused'])} on {n} needs VNNI" for n, b in report["backends"].items() if b["refused"])
-    table("Backends", ["backend", "state", "precisions"], rows, "\n".join(refused))
-    rows = [[n, p["version"] or "–", p["purpose"], p["install"] or ""] for n, p in report["packages"].items()]
-    table("Packages", ["package", "version", "for", "to install"], rows)

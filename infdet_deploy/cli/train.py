@@ -1,4 +1,4 @@
-"""`train` and `demo`."""
+"""`train`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -109,46 +109,3 @@ def _print_plan(plan: dict[str, Any]) -> None:
         f"measured on {plan['measured_on']}: {plan['seconds_per_step']:.2f} s a step, {plan['hours']:.2f} h in all "
         f"without preparing and validating; peak memory {plan['peak_memory_mb']:.0f} MB a process"
     )
-
-
-@app.command()
-def ablate(
-    data: Annotated[
-        Path | None, typer.Argument(help="Dataset folder; without it a synthetic set is made in data/.")
-    ] = None,
-    preset: Annotated[str, typer.Option(help="Network size: tiny or infdet (the paper's).")] = "tiny",
-    out: Annotated[Path, typer.Option(help="A run folder for each row; finished rows there are kept.")] = Path(
-        "runs/ablation"
-    ),
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps of each row [default: 360].")] = None,
-    seed: SeedOption = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Every row starts from this checkpoint, as far as it fits.")
-    ] = None,
-    whole_clips: WholeClipsFlag = False,
-    freeze_towers: FreezeFlag = False,
-    setting: SetOption = None,
-    only: Annotated[list[str] | None, typer.Option(help="Only this row; may be given several times.")] = None,
-    json_output: JsonFlag = False,
-) -> None:
-    """Train and evaluate the rows of the paper's Tables IV and V; Markdown, with the paper's figures beside."""
-    from infdet_deploy.training import ablate as ablation
-    from infdet_deploy.training import running as training
-
-    settings = training.settings(steps, seed, whole_clips, freeze_towers, setting or [])
-    result = ablation.ablate(data, preset, out, weights, settings, only or [])
-    if json_output:
-        print_json(result)
-    else:
-        print(result["markdown"], end="")
-
-
-@app.command()
-def demo(
-    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("demo"),
-    sample: Annotated[Path | None, typer.Option(help="A real recording to run as well.")] = None,
-) -> None:
-    """The whole way on synthetic data: make it, train, evaluate, export, verify, bench, detect, draw."""
-    from infdet_deploy.cli.demo import run
-
-    run(out, sample)

@@ -50,6 +50,7 @@ class DetectionRule:
                 raise ConfigError(f"detection rule: mean duration {value!r}, expected seconds, 0 or more")
 
 
+INFDET_CLASSES = ("drop", "fight", "hug")
 # The published thresholds and InfDet's mean lengths of actions, by class.
 _THRESHOLDS = {"drop": 0.3, "fight": 0.4, "hug": 0.3}
 _MEAN_DURATIONS_S = {"drop": 1.4326, "fight": 6.1230, "hug": 3.2755}

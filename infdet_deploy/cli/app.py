@@ -38,3 +38,8 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
     if version:
         print(__version__)
         raise typer.Exit
+
+
+def class_names(text: str | None) -> tuple[str, ...] | None:
+    """The names in a comma-separated list; None where there is no list."""
+    return tuple(name.strip() for name in text.split(",")) if text else None

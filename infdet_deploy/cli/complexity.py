@@ -14,15 +14,15 @@ def complexity(
     frames: Annotated[int, typer.Option(help="Frames of the clip.")] = 100,
     json_output: JsonFlag = False,
 ) -> None:
-    """Count parameters and multiply-adds, beside the paper's figures."""
-    from infdet_deploy.evaluation import evaluate as evaluation
+    """Count parameters and multiply-adds; compare them with the paper's."""
+    from infdet_deploy.model.complexity import complexity as count_complexity
 
-    report = evaluation.complexity(preset, frames)
+    result = count_complexity(preset, frames)
     if json_output:
-        print_json(report)
+        print_json(result.to_dict())
         return
     rows = [
-        [r["name"], f"{r['parameters']:,}", f"{r['multiply_adds'] / 1e9:.2f}", r["published"]] for r in report["stages"]
+        [s.name, f"{s.parameters:,}", f"{s.multiply_adds / 1e9:.2f}", result.published(s.name)] for s in result.stages
     ]
-    title = f"{preset}, {frames} frames: {report['multiply_adds'] / 1e9:.1f} G multiply-adds"
-    table(title, ["part", "parameters", "multiply-adds (G)", "published, 100 frames"], rows, report["notes"])
+    title = f"{preset}, {frames} frames: {result.multiply_adds / 1e9:.1f} G multiply-adds"
+    table(title, ["part", "parameters", "multiply-adds (G)", "published, 100 frames"], rows, result.notes)

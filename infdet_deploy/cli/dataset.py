@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from infdet_deploy.cli.app import ClassesOption, DataArg, FpsOption, JsonFlag, dataset_app
-from infdet_deploy.console import print_json, table
+from infdet_deploy.cli.app import ClassesOption, DataArg, FpsOption, JsonFlag, class_names, dataset_app
+from infdet_deploy.console import print_json, progress, table
 
 
 @dataset_app.command()
@@ -34,7 +34,7 @@ def check(
     """Read all annotations, decode all frames, and say what is there and what is wrong; exit 1 on any problem."""
     from infdet_deploy.datasets import command as datasets
 
-    report = datasets.check_dataset(data, classes, fps, picture)
+    report = datasets.check_dataset(data, class_names(classes), fps, picture)
     if json_output:
         print_json(report)
     else:
@@ -78,7 +78,7 @@ def convert(
     """Write the same annotations in another format, and say what that format cannot hold."""
     from infdet_deploy.datasets import command as datasets
 
-    clips, lost = datasets.convert_dataset(data, out, to, classes, fps)
+    clips, lost = datasets.convert_dataset(data, out, to, class_names(classes), fps)
     print(f"{out}: {clips} clips as {to}")
     for line in lost:
         print(f"not held by this format: {line}")
@@ -97,8 +97,11 @@ def prepare(
 
     Interrupted, it goes on where it stopped; clips that are ready are not made again.
     """
-    from infdet_deploy.datasets import command as datasets
+    from infdet_deploy.training.prepare import PrepareOptions, prepare_dataset
 
-    made, there, size = datasets.prepare_dataset(data, preset, workers, weights)
-    print(f"{data}: {made} clips prepared, {there} were ready; {size / 1e6:.1f} MB in .cache/")
+    with progress("") as update:
+        result = prepare_dataset(data, PrepareOptions(preset, weights, workers), update)
+    print(
+        f"{data}: {result.made} clips prepared, {result.ready} were ready; {result.size_bytes / 1e6:.1f} MB in .cache/"
+    )
     print(f"next: infdet-deploy train --data {data} --preset {preset}")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from infdet_deploy.cli.app import app
+from infdet_deploy.cli.app import app, class_names
 
 
 @app.command(name="import-weights")
@@ -19,7 +19,7 @@ def import_weights(
     """Bring in published weights; tensors only, nothing in the file is executed."""
     from infdet_deploy.model import importing as weights
 
-    report = weights.import_weights(checkpoint, out, classes, tower, into)
+    report = weights.import_weights(checkpoint, out, class_names(classes), tower, into)
     print(f"{out}: {report.loaded} entries loaded, {len(report.unused)} without effect on the network")
     for name in report.unused:
         print(f"  unused: {name}")

@@ -9,11 +9,11 @@ from infdet_deploy.datasets.formats.detections import read_detections, write_det
 from infdet_deploy.datasets.formats.label_studio import FrameRate, clips_from_label_studio, write_label_studio
 from infdet_deploy.datasets.formats.parsing import Report, empty_subset, load_json, refuse
 from infdet_deploy.datasets.formats.thumos import read_class_files, read_class_ids, write_class_files
-from infdet_deploy.datasets.instances import INFDET_CLASSES, Clip, Instance, ScoredInstance
+from infdet_deploy.datasets.instances import Clip, Instance, ScoredInstance
+from infdet_deploy.detections import INFDET_CLASSES
 from infdet_deploy.errors import AnnotationError
 
 __all__ = [
-    "INFDET_CLASSES",
     "Clip",
     "Instance",
     "ScoredInstance",

@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from infdet_deploy.datasets.annotations import INFDET_CLASSES, Clip, read_annotations, read_class_ids
+from infdet_deploy.datasets.annotations import Clip, read_annotations, read_class_ids
 from infdet_deploy.datasets.formats.parsing import Report, empty_subset, load_json, read_text, refuse
 from infdet_deploy.datasets.formats.thumos import CLASS_LIST
 from infdet_deploy.datasets.trimmed import SUBSETS, is_sorted_by_class, read_class_folders
+from infdet_deploy.detections import INFDET_CLASSES
 from infdet_deploy.errors import AnnotationError, VideoError
 from infdet_deploy.snippets import MIN_FRAMES
 from infdet_deploy.video import Video, read_video

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-INFDET_CLASSES = ("drop", "fight", "hug")
-
 
 @dataclass(frozen=True)
 class Instance:

@@ -1,6 +1,5 @@
-"""Judging detections and counting work."""
+"""Judging detections."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -184,40 +183,3 @@ def _draw_clips(folder: Path, dataset: "DataSet", scorer: "Scorer", scored: Sequ
             found = one.detect(scorer.classes, scorer.rule)
             path, thresholds = folder / f"{clip.name}.png", scorer.rule.thresholds
             draw_clip(path, video, one.scores, scorer.classes, thresholds, found, clip.instances)
-
-
-def complexity(preset_name: str, frames: int) -> dict[str, Any]:
-    """Parameters and multiply-adds of a preset beside the published figures."""
-    from infdet_deploy.model.complexity import count, sca_per_snippet
-    from infdet_deploy.model.presets import preset
-    from infdet_deploy.snippets import MIN_FRAMES
-
-    if frames < MIN_FRAMES:
-        raise UsageError(f"--frames is {frames}; a clip needs at least {MIN_FRAMES}")
-    config = preset(preset_name)
-    rows = [dataclasses.asdict(row) for row in count(config, frames)]
-    projected = count(dataclasses.replace(config, fen_projection=True), frames)[0].parameters
-    published = {
-        "fen": "3,345,091 parameters, 25.3 G; the paper: 3.41 M",
-        "infrared_tower": "173.8 G",
-        "flow_tower": "173.8 G",
-        "sca": "1.53 G; the paper: 135 M per 8 frames",
-        "classifier": "0.02 G",
-    }
-    per_snippet = sca_per_snippet(config)
-    for row in rows:
-        row["published"] = published[row["name"]] if preset_name == "infdet" else ""
-    notes = (
-        f"Published in all: 374.4 G. With the projection in layer4 the FEN has {projected:,} parameters (paper: "
-        f"3,410,627). SCA takes {per_snippet / 1e6:.1f} M for one snippet of 8 frames."
-    )
-    return {
-        "preset": preset_name,
-        "frames": frames,
-        "stages": rows,
-        "parameters": sum(row["parameters"] for row in rows),
-        "multiply_adds": sum(row["multiply_adds"] for row in rows),
-        "fen_parameters_with_projection": projected,
-        "sca_multiply_adds_per_snippet": per_snippet,
-        "notes": notes,
-    }

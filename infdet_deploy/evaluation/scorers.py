@@ -83,7 +83,7 @@ class CheckpointScorer:
     def __init__(self, run: Path) -> None:
         from infdet_deploy.model.weights import load_network
         from infdet_deploy.training.checkpoint import checkpoint_file, saved_rule
-        from infdet_deploy.training.prepare import FRAME_MODE
+        from infdet_deploy.training.clip_cache import FRAME_MODE
 
         self.path = checkpoint_file(run)
         self.network, extra = load_network(self.path)

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from infdet_deploy.console import progress, say
 from infdet_deploy.errors import UsageError, missing_package
-from infdet_deploy.training.running import RUNS
 
 if TYPE_CHECKING:
     from infdet_deploy.bundle.loading import Bundle
@@ -46,7 +45,7 @@ def export(
     if "int8" in precisions:
         check_int8()  # before the recordings are read
     if run is None:
-        run = newest_run(RUNS)
+        run = newest_run()
         say(f"exporting the newest run, {run}")
     network, extra = load_network(checkpoint_file(run))
     out = out or Path(f"{run.resolve().name if run.is_dir() else run.stem}.infdet")

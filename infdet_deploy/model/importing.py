@@ -4,11 +4,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from infdet_deploy.datasets.command import names
 from infdet_deploy.errors import UsageError
 
 
-def import_weights(checkpoint: Path, out: Path, classes: str | None, tower: str | None, into: Path | None) -> Any:
+def import_weights(
+    checkpoint: Path, out: Path, labels: tuple[str, ...] | None, tower: str | None, into: Path | None
+) -> Any:
     """Write a foreign checkpoint as ours; returns the report."""
     from infdet_deploy.model.presets import ModelConfig, preset
     from infdet_deploy.model.weights import (
@@ -25,7 +26,6 @@ def import_weights(checkpoint: Path, out: Path, classes: str | None, tower: str 
     if tower not in (None, "infrared", "flow"):
         raise UsageError(f"--tower is '{tower}', expected infrared or flow")
     state = read_state_dict(checkpoint)
-    labels = names(classes)
     if tower is None:
         if "Conv3d_1a_7x7.conv3d.weight" in state:
             raise UsageError(f"{checkpoint} is one I3D tower; say which with --tower infrared or --tower flow")

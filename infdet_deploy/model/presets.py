@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, Literal
 
 from infdet_deploy.config import from_dict, to_dict
-from infdet_deploy.datasets.annotations import INFDET_CLASSES
+from infdet_deploy.detections import INFDET_CLASSES
 from infdet_deploy.errors import ConfigError
 
 Streams = Literal["infrared", "flow", "both"]

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from infdet_deploy.datasets.annotations import INFDET_CLASSES
+from infdet_deploy.detections import INFDET_CLASSES
 from infdet_deploy.errors import WeightsError
 from infdet_deploy.files import whole_file
 from infdet_deploy.model.i3d import I3D

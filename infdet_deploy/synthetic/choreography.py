@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infdet_deploy.datasets.annotations import INFDET_CLASSES as CLASSES
+from infdet_deploy.detections import INFDET_CLASSES as CLASSES
 from infdet_deploy.synthetic import motions
 from infdet_deploy.synthetic.figures import Array
 from infdet_deploy.synthetic.motions import envelope, overlaid, smoothed, wander

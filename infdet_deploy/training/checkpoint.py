@@ -24,6 +24,7 @@ from infdet_deploy.files import whole_file
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import save_network
 
+RUNS = Path("runs")  # where run folders are made unless another place is named
 BEST, LAST, STATE, RUN = "best.safetensors", "last.safetensors", "state.safetensors", "run.json"
 
 
@@ -142,7 +143,7 @@ def checkpoint_file(run: Path) -> Path:
     return run / BEST if run.is_dir() else run
 
 
-def newest_run(root: Path | str = Path("runs")) -> Path:
+def newest_run(root: Path | str = RUNS) -> Path:
     """The run folder below `root` whose `run.json` was written last. Raises TrainingError where there is none."""
     runs = sorted(Path(root).glob(f"*/{RUN}"), key=lambda path: path.stat().st_mtime_ns)
     if not runs:

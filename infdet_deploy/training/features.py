@@ -15,8 +15,8 @@ from infdet_deploy.model.i3d import I3D
 from infdet_deploy.model.network import to_grey
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS, chunks
+from infdet_deploy.training.clip_cache import cache_file
 from infdet_deploy.training.dataset import PreparedClip
-from infdet_deploy.training.prepare import cache_file
 from infdet_deploy.training.settings import TrainConfig
 
 

@@ -17,11 +17,11 @@ from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network
 from infdet_deploy.training import checkpoint
+from infdet_deploy.training.clip_cache import FRAME_MODE
 from infdet_deploy.training.dataset import Parts, load_parts
 from infdet_deploy.training.distributed import World, joined
 from infdet_deploy.training.features import are_fixed, infrared_features
 from infdet_deploy.training.placement import arrange
-from infdet_deploy.training.prepare import FRAME_MODE
 from infdet_deploy.training.schedule import is_over, learning_rate, plateau
 from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.stepping import first_state, take_step

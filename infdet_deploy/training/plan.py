@@ -14,10 +14,10 @@ from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.system import peak_memory_bytes
 from infdet_deploy.training.checkpoint import TrainingState
+from infdet_deploy.training.clip_cache import Prepared, cache_file, read_cache
 from infdet_deploy.training.dataset import PreparedClip, divide, labelled
 from infdet_deploy.training.distributed import World
 from infdet_deploy.training.placement import precision
-from infdet_deploy.training.prepare import Prepared, cache_file, read_cache
 from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.stepping import first_state, take_step
 from infdet_deploy.training.windows import Windows, windows_in

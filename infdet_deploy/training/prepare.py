@@ -1,134 +1,76 @@
-"""What preparing a clip costs, paid once: its frames resized, its TV-L1 flow computed, both in a cache on disk.
+"""Prepare a data set before training: frames, flow and, for a frozen tower, features go into its cache."""
 
-A cache file's name follows from all that decides its content: the video (size and time of change), the network's size,
-flow channels and flow stride, and the version of the flow's settings.
-"""
-
-import hashlib
-import json
-import re
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from infdet_deploy.datasets import DataSet, open_dataset
-from infdet_deploy.datasets.annotations import Clip
-from infdet_deploy.errors import TrainingError
-from infdet_deploy.files import whole_file
-from infdet_deploy.model.presets import ModelConfig
-from infdet_deploy.processes import in_processes
-from infdet_deploy.snippets import MIN_FRAMES
-from infdet_deploy.training import tvl1
-from infdet_deploy.video.frames import read_video
-from infdet_deploy.video.images import picture_files
-from infdet_deploy.video.resize import Mode
-
-CACHE = ".cache"  # in the data set's folder
-FRAME_MODE: Mode = "resize"  # how frames are brought to the network's size
-_VERSION = 3  # of the cache files
+from infdet_deploy.datasets import open_dataset
+from infdet_deploy.errors import TrainingError, UsageError
+from infdet_deploy.model.presets import preset
+from infdet_deploy.model.weights import load_network
+from infdet_deploy.training.clip_cache import CACHE, cache_file, prepare_clips
+from infdet_deploy.training.dataset import prepared_clips
+from infdet_deploy.training.features import infrared_features
 
 
-class Prepared(NamedTuple):
-    """frames uint8 [T, S, S]; flow float16 [T−1, c, h, w]; duration_s: T frames at the video's rate.
+@dataclass(frozen=True)
+class PrepareOptions:
+    """preset: the network's size. weights: a checkpoint, whose size overrides the preset's and whose infrared tower's
+    features are cached too. workers: processes, one per CPU by default."""
 
-    The arrays lie in the cache file and are read as they are touched, so a data set may be larger than the memory.
+    preset: str = "tiny"
+    weights: Path | None = None
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class PrepareResult:
+    """made, ready: clips prepared by this call, and before. size_bytes: of the whole cache."""
+
+    data: Path
+    made: int
+    ready: int
+    size_bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return dataclasses.asdict(self) | {"data": str(self.data)}
+
+
+def prepare_dataset(
+    data: Path | str,
+    options: PrepareOptions | None = None,
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> PrepareResult:
+    """Fill the cache of the data set `data` for training; an interrupted call continues where it stopped.
+
+    on_progress is called with the clips done, their total, and the phase (`prepare` or `features`).
+
+    Raises UsageError for weights without an infrared tower, TrainingError where no clip has frames; errors of
+    `open_dataset`, `load_network` and `prepare_clips`.
     """
-
-    frames: NDArray[np.uint8]
-    flow: NDArray[np.float16]
-    duration_s: float
-
-
-def prepare(
-    data: DataSet | Path | str,
-    model: ModelConfig,
-    on_progress: Callable[[int, int], None] | None = None,
-    workers: int | None = None,
-) -> tuple[int, int]:
-    """Prepare all clips that have frames; returns how many were made and how many were ready.
-
-    Arguments and errors as for `prepare_clips`.
-    """
-    data = data if isinstance(data, DataSet) else open_dataset(data)
-    clips = [clip for clip in data.clips if clip.name in data.media]
+    options, report = options or PrepareOptions(), on_progress or (lambda done, total, phase: None)
+    network = None if options.weights is None else load_network(options.weights)[0]
+    if network is not None and network.infrared_tower is None:
+        raise UsageError(f"{options.weights} has no infrared tower, so there are no features to cache")
+    model = preset(options.preset) if network is None else network.config
+    dataset = open_dataset(data)
+    clips = [clip for clip in dataset.clips if clip.name in dataset.media]
     if not clips:
-        raise TrainingError(f"{data.root}: no clip has frames; expected videos/NAME.mp4 or folders frames/NAME")
-    ready = sum(path.is_file() for path in (cache_file(data, clip, model) for clip in clips))
-    prepare_clips(data, clips, model, on_progress, workers)
-    return len(clips) - ready, ready
-
-
-def prepare_clips(
-    data: DataSet,
-    clips: Sequence[Clip],
-    model: ModelConfig,
-    on_progress: Callable[[int, int], None] | None = None,
-    workers: int | None = None,
-) -> list[Prepared]:
-    """Frames and flow of clips, from the cache where they are ready.
-
-    on_progress is called with the numbers of clips done and in all. workers: processes, as many as there are CPUs by
-    default. Stopped at any moment, it goes on from there the next time. A cache that cannot be written is done
-    without; the arrays then lie in memory.
-
-    Raises VideoError for videos that cannot be read or have less than 16 frames.
-    """
-    caches = [cache_file(data, clip, model) for clip in clips]
-    found = [read_cache(cache) for cache in caches]
-    missing = [index for index, entry in enumerate(found) if entry is None]
-    done = len(clips) - len(missing)
-    if on_progress is not None:
-        on_progress(done, len(clips))
-    jobs = [
-        (data.media[clips[index].name], caches[index], model.size, model.flow_channels, model.flow_stride)
-        for index in missing
-    ]
-    for job, result in in_processes(_make, jobs, workers):
-        index = missing[job]
-        found[index] = result or read_cache(caches[index])
-        done += 1
-        if on_progress is not None:
-            on_progress(done, len(clips))
-    return [entry for entry in found if entry is not None]
-
-
-def cache_file(data: DataSet, clip: Clip, model: ModelConfig) -> Path:
-    """The file that holds this clip prepared for this network; other frames have another name."""
-    video = data.media[clip.name]
-    files = picture_files(video) if video.is_dir() else [video]
-    state = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-    content = [clip.name, state, model.size, FRAME_MODE, model.flow_channels, model.flow_stride, tvl1.VERSION, _VERSION]
-    key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-    return data.root / CACHE / f"{re.sub(r'[^0-9A-Za-z_-]', '_', clip.name)[:80]}-{key}.safetensors"
-
-
-def read_cache(path: Path) -> Prepared | None:
-    """What a cache file holds; None where there is none, or a damaged one, which is then made anew."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        # PyTorch's tensors are views of the mapped file; NumPy's would be copies of it.
-        with safe_open(path, "pt") as file:
-            duration_s = float((file.metadata() or {})["duration_s"])
-            return Prepared(file.get_tensor("frames").numpy(), file.get_tensor("flow").numpy(), duration_s)
-    except (OSError, KeyError, ValueError, SafetensorError):
-        return None
-
-
-def _make(video: Path, cache: Path, size: int, channels: int, stride: int) -> Prepared | None:
-    """Prepare one clip, in a process of its own; None when it lies in the cache, where the caller finds it."""
-    import cv2
-    from safetensors.numpy import save
-
-    cv2.setNumThreads(1)
-    read = read_video(video, size=size, mode=FRAME_MODE, min_frames=MIN_FRAMES)
-    flow = tvl1.tvl1_flow(read.frames, channels, stride)
-    try:
-        with whole_file(cache) as temporary:
-            temporary.write_bytes(save({"frames": read.frames, "flow": flow}, {"duration_s": repr(read.duration_s)}))
-    except OSError:  # a data set on a read-only disk
-        return Prepared(read.frames, flow, read.duration_s)
-    return None
+        raise TrainingError(f"{dataset.root}: no clip has frames; expected videos/NAME.mp4 or folders frames/NAME")
+    ready = sum(cache_file(dataset, clip, model).is_file() for clip in clips)
+    prepare_clips(dataset, clips, model, lambda done, total: report(done, total, "prepare"), options.workers)
+    if network is not None and network.infrared_tower is not None:
+        labels = {one.label for clip in clips for one in clip.instances} | {clip.label for clip in clips} - {""}
+        model = dataclasses.replace(model, classes=tuple(sorted(labels)) or model.classes)
+        infrared_features(
+            dataset,
+            prepared_clips(dataset, clips, model),
+            model,
+            network.infrared_tower,
+            lambda done, total: report(done, total, "features"),
+        )
+    size = sum(file.stat().st_size for file in (dataset.root / CACHE).glob("*.safetensors"))
+    return PrepareResult(dataset.root, len(clips) - ready, ready, size)

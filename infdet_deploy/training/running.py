@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from infdet_deploy.training.distributed import World
     from infdet_deploy.training.settings import TrainConfig
 
-RUNS = Path("runs")
 SYNTHETIC = Path("data/synthetic")
 SYNTHETIC_CLIPS = 120
 
@@ -45,7 +44,7 @@ def train(
     from infdet_deploy.training.validation import headline
 
     if resume and out is None:
-        out = newest_run(RUNS)
+        out = newest_run()
     run = _run_file(out) if resume and out is not None else {}
     with joined(str((run.get("training", {}) | chosen).get("device", "cpu"))) as world:
         plan = arrange_run(data, preset_name, out, run, weights, variant, chosen, world)
@@ -232,5 +231,7 @@ def synthesise(out: Path, clips: int, seed: int) -> None:
 
 
 def _next_run(preset_name: str) -> Path:
+    from infdet_deploy.training.checkpoint import RUNS
+
     taken = [int(m[1]) for p in RUNS.glob(f"{preset_name}-*") if (m := re.fullmatch(rf"{preset_name}-(\d+)", p.name))]
     return RUNS / f"{preset_name}-{max(taken, default=0) + 1}"

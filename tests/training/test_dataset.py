@@ -14,7 +14,7 @@ from infdet_deploy.errors import AnnotationError, TrainingError, VideoError
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import feature_length
 from infdet_deploy.synthetic.dataset import synthesise
-from infdet_deploy.training import dataset, prepare
+from infdet_deploy.training import dataset
 from infdet_deploy.training.tvl1 import tvl1_flow
 
 MODEL = ModelConfig(size=64, channel_divisor=8)
@@ -94,22 +94,6 @@ def test_errors(data, tmp_path):
     write_activitynet(tmp_path / "annotations.json", [Clip("gone", 3.0, "training", (Instance("drop", 1, 2),))])
     with pytest.raises(VideoError, match=r"clip 'gone' has no frames; expected videos/gone\.mp4"):
         dataset.load_dataset(tmp_path, "training", MODEL)
-
-
-def test_prepare_goes_on_where_it_stopped(data, tmp_path):
-    folder = tmp_path / "data"
-    shutil.copytree(data, folder)
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
-    assert prepare.prepare(folder, MODEL, workers=1) == (2, 0)
-    first, second = sorted((folder / ".cache").iterdir())
-    second.unlink()
-    before = first.stat().st_mtime_ns
-    seen = []
-    assert prepare.prepare(folder, MODEL, lambda done, total: seen.append((done, total))) == (1, 1)
-    assert seen == [(1, 2), (2, 2)]
-    assert first.stat().st_mtime_ns == before
-    assert prepare.prepare(folder, ModelConfig(size=64, channel_divisor=8, flow_channels=2)) == (2, 0)
-    assert prepare.prepare(folder, ModelConfig(size=96, channel_divisor=8)) == (2, 0)
 
 
 def test_pictures_take_their_time_from_the_annotations(tmp_path):

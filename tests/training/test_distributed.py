@@ -17,7 +17,7 @@ from infdet_deploy.training import loop
 from infdet_deploy.training.distributed import SampleDropout, World, asked_world, seed_dropout, spread
 from infdet_deploy.training.settings import TrainConfig
 
-SCRIPT = Path(__file__).with_name("parallel_run.py")
+SCRIPT = Path(__file__).with_name("distributed_run.py")
 ROOT = Path(__file__).parents[2]
 
 

@@ -6,14 +6,12 @@ import shutil
 import pytest
 
 from infdet_deploy.archive import detection
-from infdet_deploy.datasets.command import prepare_dataset
 from infdet_deploy.errors import ConfigError, TrainingError, UsageError
 from infdet_deploy.evaluation import evaluate as evaluation
 from infdet_deploy.exporting import command as bundles
 from infdet_deploy.model.weights import load_network, random_network, save_network
 from infdet_deploy.training import running as training
 from infdet_deploy.training.checkpoint import store_thresholds
-from infdet_deploy.training.prepare import CACHE
 from tests.training.test_loop import MODEL
 from tests.video.recordings import moving_scene, write_video
 
@@ -93,11 +91,6 @@ def test_a_dry_run_writes_nothing(data, weights, tmp_path, monkeypatch):
         training.dry_run(without(data, tmp_path / "five", "hug"), "tiny", None, {}, QUICK)
     with pytest.raises(UsageError, match="--dry-run makes no data"):
         training.dry_run(None, "tiny", None, {}, {})
-
-
-def test_prepare_with_weights_caches_features(data, weights):
-    prepare_dataset(data, "tiny", 1, weights)
-    assert len(list((data / CACHE).glob("*-infrared-*.safetensors"))) == 9
 
 
 @pytest.mark.slow

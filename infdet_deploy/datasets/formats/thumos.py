@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from infdet_deploy.datasets.formats.parsing import Report, interval, read_rows, refuse
-from infdet_deploy.datasets.instances import INFDET_CLASSES, Clip, Instance
+from infdet_deploy.datasets.instances import Clip, Instance
+from infdet_deploy.detections import INFDET_CLASSES
 from infdet_deploy.errors import AnnotationError
 from infdet_deploy.files import whole_file
 

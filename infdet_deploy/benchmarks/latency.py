@@ -26,6 +26,7 @@ from infdet_deploy.runtime.backends.base import (
     stage_format,
     takes,
 )
+from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.snippets import MIN_FRAMES
 from infdet_deploy.video.sample import sample_frames
 
@@ -39,20 +40,9 @@ CUDA_KINDS = ("eager", "compile", "graph", "torchscript", "onnxruntime")
 CUDA_PRECISIONS = ("float16", "bfloat16", "float32")  # the first where all are asked for
 
 
-@dataclass(frozen=True)
-class Contender:
-    """One backend computing in one precision; backend `eager`: the original network, see `benchmarks/eager.py`."""
-
-    backend: str
-    precision: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.backend} {self.precision}"
-
-    @property
-    def on_gpu(self) -> bool:
-        return self.backend == "tensorrt" or bool(cuda_kind(self.backend))
+def on_gpu(contender: Contender) -> bool:
+    """Whether a contender computes on an NVIDIA GPU."""
+    return contender.backend == "tensorrt" or bool(cuda_kind(contender.backend))
 
 
 def contenders(
@@ -165,7 +155,7 @@ def measure(
         if on_run:
             on_run(done, total, entry.name)
 
-    meter, gpu = ProcessorEnergy(), open_gpu() if any(entry.on_gpu for entry in entries) else None
+    meter, gpu = ProcessorEnergy(), open_gpu() if any(on_gpu(entry) for entry in entries) else None
     with scratch() as folder, contextlib.ExitStack() as children:
         clip = Path(folder) / "clip.npy"
         np.save(clip, sample_frames(frames, bundle.size))
@@ -201,7 +191,7 @@ def measure(
                             if meter.available:
                                 used = meter.joules(before, meter.read())
                                 one.joules["processor"] = one.joules.get("processor", 0.0) + used
-                            if gpu and one.contender.on_gpu:
+                            if gpu and on_gpu(one.contender):
                                 used = gpu.joules() - gpu_before
                                 if used:  # else it does not count
                                     one.joules["gpu"] = one.joules.get("gpu", 0.0) + used

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from infdet_deploy.benchmarks.latency import REAL_TIME_FPS, Contender
 from infdet_deploy.bundle.golden import Tensors
 from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.bundle.tolerances import NOT_COMPARED, Tolerances, compare
 from infdet_deploy.detections import Detection, DetectionChanges, compare_detections
 from infdet_deploy.errors import InfdetError
+from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.detector import Detector, detections_of
 from infdet_deploy.verification.stages import why
+from infdet_deploy.video.timing import DEFAULT_FPS
 
 if TYPE_CHECKING:
     from infdet_deploy.datasets import DataSet
@@ -78,9 +79,7 @@ class EndToEnd:
 def sample_clips(references: Sequence[Tensors]) -> list[ReferenceClip]:
     """Reference tensors as clips of 25 frames/s."""
     return [
-        ReferenceClip(
-            f"{len(t['network']['frames'])} frames", t["network"]["frames"], REAL_TIME_FPS, t["head"]["scores"]
-        )
+        ReferenceClip(f"{len(t['network']['frames'])} frames", t["network"]["frames"], DEFAULT_FPS, t["head"]["scores"])
         for t in references
     ]
 

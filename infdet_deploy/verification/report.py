@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from infdet_deploy.benchmarks.latency import Contender
 from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.bundle.tolerances import Tolerances
 from infdet_deploy.runtime.backends.base import BUILT_AHEAD
+from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.verification.bisect import Bisection
 from infdet_deploy.verification.end_to_end import EndToEnd
 from infdet_deploy.verification.stages import StageParity

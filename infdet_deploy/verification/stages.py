@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from infdet_deploy.benchmarks.latency import Contender
 from infdet_deploy.bundle.golden import Tensors, load_golden, stage_tensors
 from infdet_deploy.bundle.loading import TOWERS, WEIGHTS, Bundle, stream_stage
 from infdet_deploy.bundle.tolerances import CHECK_FRAMES, NOT_COMPARED, Errors, Tolerances, compare
 from infdet_deploy.errors import BackendError, BundleError, InfdetError, first_line, missing_package
 from infdet_deploy.runtime.backends.base import BACKENDS, available, ready, stage_format, takes
+from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.incremental import TowerSteps
 from infdet_deploy.runtime.stages import open_bundle_stage
 

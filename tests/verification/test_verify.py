@@ -13,12 +13,12 @@ import pytest
 
 pytest.importorskip("torch")
 
-from infdet_deploy.benchmarks.latency import Contender
 from infdet_deploy.bundle.golden import load_golden
 from infdet_deploy.bundle.loading import STAGES, load_bundle
 from infdet_deploy.bundle.manifest import write_manifest
 from infdet_deploy.bundle.tolerances import Tolerances
 from infdet_deploy.errors import BundleError
+from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.verification.bisect import Bisection, ModuleErrors
 from infdet_deploy.verification.end_to_end import EndToEnd, end_to_end, sample_clips
 from infdet_deploy.verification.page import render

@@ -7,12 +7,13 @@ import pytest
 
 from infdet_deploy import system as machine
 from infdet_deploy.benchmarks.bench import random_bundle
-from infdet_deploy.benchmarks.latency import Contender, contenders
+from infdet_deploy.benchmarks.latency import contenders
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.tolerances import Tolerances
 from infdet_deploy.errors import BackendError, UsageError
 from infdet_deploy.live.head import LiveHead
 from infdet_deploy.runtime.backends.base import open_kept, open_stage, takes
+from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.runtime.doctor import examine
 from infdet_deploy.system import adds_bytes_exactly

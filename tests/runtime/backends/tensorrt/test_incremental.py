@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from infdet_deploy.benchmarks.latency import Contender
 from infdet_deploy.bundle.loading import STAGES, load_bundle
 from infdet_deploy.bundle.tolerances import compare
+from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.runtime.incremental import StreamModel
 from infdet_deploy.verification.stages import golden_references, stage_parity

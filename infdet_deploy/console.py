@@ -1,41 +1,121 @@
-"""Talking to the person at the terminal: results go to stdout, notes and progress to stderr."""
+"""Output for people and programs: results go to stdout, notes and progress to stderr."""
 
 import json
+import os
 import sys
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from math import isfinite
-from typing import Any
+from typing import Any, Protocol
+
+LINE_INTERVAL_S = 15.0  # between lines of progress, where there is no terminal
+
+
+def set_quiet() -> None:
+    """No notes and no progress from now on, in this process and in those that it starts."""
+    os.environ["INFDET_QUIET"] = "1"
+
+
+def is_quiet() -> bool:
+    return os.environ.get("INFDET_QUIET") == "1"
 
 
 def say(text: str) -> None:
-    """A note for the person at the terminal, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a note on stderr, unless the user wants quiet."""
+    if not is_quiet():
+        print(text, file=sys.stderr, flush=True)
+
+
+class OnProgress(Protocol):
+    """Called with the steps done, all steps, and what is being done."""
+
+    def __call__(self, done: int, total: int, text: str = "", /) -> None: ...
 
 
 @contextmanager
-def progress(label: str, wanted: bool = True) -> Iterator[Callable[..., None]]:
-    """A progress bar on stderr, where one is wanted; yields update(done, total, text='')."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def progress(label: str, wanted: bool = True) -> Iterator[OnProgress]:
+    """Show progress on stderr: a bar on a terminal, elsewhere a line at once and then every 15 s.
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    shown = wanted and console.is_terminal
-    # What is printed meanwhile goes above the bar where both are on a terminal, else straight to its file or pipe.
-    with Progress(
-        *columns, console=console, transient=True, disable=not shown, redirect_stdout=sys.stdout.isatty()
-    ) as bar:
+    wanted: False in all processes of a group but the main one. Yields a function to call with each step.
+    """
+    if not wanted or is_quiet():
+        yield lambda done, total, text="", /: None
+    elif sys.stderr.isatty():
+        with _bar(label) as update:
+            yield update
+    else:
+        with _lines(label) as update:
+            yield update
+
+
+@contextmanager
+def _bar(label: str) -> Iterator[OnProgress]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()),
+        *(TextColumn("left"), TimeRemainingColumn()),
+    )
+    # Where stdout is a terminal, printed lines go above the bar; otherwise straight to their file or pipe.
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
         task = bar.add_task(label, total=None)
 
-        def update(done: int, total: int, text: str = "") -> None:
+        def update(done: int, total: int, text: str = "", /) -> None:
             bar.update(task, completed=done, total=total, description=f"{label} {text}".strip())
 
         yield update
 
 
+@contextmanager
+def _lines(label: str) -> Iterator[OnProgress]:
+    """Lines from a thread of their own, so that a step of several minutes is not silent."""
+    start, state = time.monotonic(), (0, 0, "")
+    ended = threading.Event()
+
+    def update(done: int, total: int, text: str = "", /) -> None:
+        nonlocal state
+        state = (done, total, text)
+
+    def repeat() -> None:
+        while not ended.wait(LINE_INTERVAL_S):
+            say(progress_line(label, *state, time.monotonic() - start))
+
+    say(f"{label or 'working'} …")
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield update
+    finally:
+        ended.set()
+        thread.join()
+
+
+def progress_line(label: str, done: int, total: int, text: str, elapsed_s: float) -> str:
+    """ "export fen float16: 3/12, 0:45 elapsed, 2:15 left"; the time left where a step is done."""
+    line = f"{label} {text}".strip() or "working"
+    line += f": {done}/{total}, " if total else ": "
+    line += f"{clock(elapsed_s)} elapsed"
+    return line + (f", {clock(elapsed_s * (total - done) / done)} left" if 0 < done <= total else "")
+
+
+def clock(seconds: float) -> str:
+    """Seconds as M:SS or H:MM:SS."""
+    minutes, second = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{second:02d}" if minutes >= 60 else f"{minutes}:{second:02d}"
+
+
 def table(title: str, columns: list[str], rows: list[list[str]], notes: str = "") -> None:
-    """Print a table on stdout: the title above, numbers to the right, notes below."""
+    """Print a table on stdout: title above, numbers aligned right, notes below."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -55,12 +135,12 @@ def table(title: str, columns: list[str], rows: list[list[str]], notes: str = ""
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on stdout; NaN and infinity, which JSON has not, are null."""
+    """Print one JSON object on stdout; NaN and infinity become null."""
     print(json.dumps(finite(value), indent=2, allow_nan=False))
 
 
 def finite(value: Any) -> Any:
-    """A JSON-ready value with null in the place of NaN and infinity."""
+    """The value with None instead of NaN and infinity, which JSON cannot represent."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -64,6 +64,13 @@ _EXTRAS = {
 }  # fmt: skip
 
 
+def exit_status(error: BaseException) -> int:
+    """The exit status for an error: 2 where the request is wrong, 1 where what it refers to is."""
+    if isinstance(error, InfdetError):
+        return error.exit_status
+    return 2 if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError) else 1
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, or its kind where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

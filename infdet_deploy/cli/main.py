@@ -1,24 +1,40 @@
-"""The entry point: it turns every error that a user can cause into one line on stderr and an exit status."""
+"""The entry point: every error that a user can cause becomes one line on stderr and an exit status.
+
+0: done. 1: something that was found is wrong: damaged, out of tolerance, failed. 2: the request is wrong: an unknown
+value, a combination that makes no sense, a path that does not exist. 130: interrupted by Ctrl-C.
+"""
 
 import sys
 
 from infdet_deploy.cli.app import app
-from infdet_deploy.errors import InfdetError, one_line
+from infdet_deploy.errors import exit_status, one_line
 
-INTERRUPTED = 130  # the exit status that Ctrl-C gives: 128 + SIGINT
+INTERRUPTED = 130  # 128 + SIGINT
 
 
 def main() -> None:
-    """Run the command line; exit status 1 when something is wrong, 2 when the request is."""
+    """Run the command line and exit with its status."""
     try:
-        app()
-    except SystemExit as leaving:
-        if leaving.code == INTERRUPTED:
-            print("infdet-deploy: interrupted", file=sys.stderr)
-        raise
+        status = app(standalone_mode=False) or 0
     except Exception as error:
-        line = one_line(error)
+        # Errors of the parser (click or the copy of it inside typer) have their own message and exit status.
+        if hasattr(error, "format_message"):
+            line, status = _parser_error(error), 2
+        else:
+            line, status = one_line(error), exit_status(error)
         if line is None:
             raise
         print(f"infdet-deploy: {line}", file=sys.stderr)
-        sys.exit(error.exit_status if isinstance(error, InfdetError) else 1)
+    if status == INTERRUPTED:
+        print("infdet-deploy: interrupted", file=sys.stderr)
+    sys.exit(status)
+
+
+def _parser_error(error: Exception) -> str | None:
+    """A parser's message in one line, with the command whose help explains it; None where help was printed."""
+    message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
+        sys.exit(2)
+    return f"{message[:1].lower()}{message[1:]}" + (f"; see {context.command_path} --help" if context else "")

@@ -1,0 +1,101 @@
+"""Arguments that name something: which kind of thing a path is, and the bundle that is meant where none is named."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from infdet_deploy.console import say
+from infdet_deploy.errors import UsageError
+
+_VIDEO = (
+    *(".3gp", ".asf", ".avi", ".cptv", ".flv", ".h264", ".h265", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"),
+    *(".mpg", ".mts", ".nut", ".ogv", ".ts", ".webm", ".wmv", ".y4m", ".tif", ".tiff"),
+)
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm")
+_BY_SUFFIX = {
+    **dict.fromkeys(_VIDEO, "recording"),
+    **dict.fromkeys(_PICTURES, "picture"),
+    **dict.fromkeys((".safetensors", ".pt", ".pth"), "checkpoint"),
+    **dict.fromkeys((".json", ".txt"), "annotation file"),
+    ".onnx": "single ONNX stage",
+}
+# What a file or folder without a telling name may still be.
+_MAY_BE = {"file": {"recording", "checkpoint", "annotation file"}, "folder": {"recording", "data set"}}
+_HINTS = {
+    "bundle": "a bundle is a folder NAME.infdet written by `infdet-deploy export`",
+    "recording": "a recording is a video file or a folder of pictures",
+    "run": "a run is a folder written by `infdet-deploy train`",
+    "checkpoint": "a checkpoint is a .safetensors file",
+    "data set": "a data set is a folder with annotations and videos; `infdet-deploy dataset synth` makes one",
+}
+
+
+def kind_of(path: Path) -> str | None:
+    """What a path is, judged by names only: "bundle", "run", "data set", "recording", "checkpoint", "annotation file",
+    …, "folder" or "file"; None for a path that does not exist."""
+    if path.is_dir():
+        names = {entry.name.lower() for entry in path.iterdir()}
+        if "manifest.json" in names or path.suffix == ".infdet":
+            return "bundle"
+        if names & {"run.json", "best.safetensors", "last.safetensors"}:
+            return "run"
+        if "annotations.json" in names or "videos" in names:
+            return "data set"
+        return "recording" if any(name.endswith((*_PICTURES, ".tif", ".tiff")) for name in names) else "folder"
+    return _BY_SUFFIX.get(path.suffix.lower(), "file") if path.exists() else None
+
+
+def expect(path: Path, *kinds: str) -> Path:
+    """The path, unless it is missing or recognised as another kind of thing than `kinds`: then UsageError."""
+    kind = kind_of(path)
+    wanted = " or ".join(map(_with_article, kinds))
+    if kind is None:
+        raise UsageError(f"{path}: no such file or folder; expected {wanted}")
+    if kind not in kinds and not set(kinds) & _MAY_BE.get(kind, set()):
+        hints = "; ".join(_HINTS[wanted_kind] for wanted_kind in kinds if wanted_kind in _HINTS)
+        raise UsageError(f"{path} is {_with_article(kind)}, not {wanted}{hints and '; '}{hints}")
+    return path
+
+
+def _with_article(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
+def bundle_path(path: Path | None) -> Path:
+    """The bundle that a command was given, or the newest bundle in this folder, with a note.
+
+    Raises UsageError for a path that is no bundle, and where there is no bundle here.
+    """
+    if path is not None:
+        return expect(path, "bundle")
+    found = sorted(Path().glob("*.infdet"), key=lambda bundle: bundle.stat().st_mtime_ns)
+    if not found:
+        raise UsageError("no bundle here; name one, or make one with `infdet-deploy export`")
+    say(f"note: using {found[-1]}, the newest bundle here")
+    return found[-1]
+
+
+def split_bundle(words: Sequence[str], rest: str) -> tuple[Path, list[str]]:
+    """`[BUNDLE] SOURCE...`: the bundle, the newest here where the first word is a source, and the sources.
+
+    rest: what the sources are, for messages ("recording"). Raises UsageError where there is no bundle or no source, and
+    for a bundle, run or checkpoint among the sources.
+    """
+    named = bool(words) and (words[0].endswith(".infdet") or kind_of(Path(words[0])) in ("bundle", "run", "checkpoint"))
+    sources = list(words[1:] if named else words)
+    for word in sources:
+        if (kind := kind_of(Path(word))) == "bundle":
+            raise UsageError(f"{word} is a bundle; name it first, before {_with_article(rest)}")
+        if kind in ("run", "checkpoint"):
+            raise UsageError(f"{word} is {_with_article(kind)}, not {_with_article(rest)}")
+    bundle = bundle_path(Path(words[0]) if named else None)
+    if not sources:
+        raise UsageError(f"name {_with_article(rest)} after the bundle")
+    return bundle, sources
+
+
+def recording_paths(words: Sequence[str]) -> list[Path]:
+    """Recordings by path. Raises UsageError for an address of a camera and for a path that does not exist."""
+    for word in words:
+        if "://" in word or word.startswith("v4l2:"):
+            raise UsageError(f"{word} is a camera; use `infdet-deploy watch` for cameras")
+    return [expect(Path(word), "recording", "data set") for word in words]

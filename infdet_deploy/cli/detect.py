@@ -2,12 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from infdet_deploy.cli.app import BundleArg, JsonFlag, ThresholdsOption, app
-from infdet_deploy.console import print_json, table
+from infdet_deploy.console import print_json, progress, table
+
+if TYPE_CHECKING:
+    from infdet_deploy.archive.results import RecordingResult
 
 
 @app.command()
@@ -27,40 +30,42 @@ def detect(
         typer.Option(help="Write a result file for each recording into this folder; those finished are left out."),
     ] = None,
     performance: Annotated[
-        str, typer.Option(help="latency: chunk after chunk, each on all CPUs; throughput: several at once.")
+        Literal["latency", "throughput"],
+        typer.Option(help="latency: chunk after chunk, each on all CPUs; throughput: several at once."),
     ] = "latency",
     jobs: Annotated[int, typer.Option(help="Recordings at once, each in a process with its share of the CPUs.")] = 1,
     json_output: JsonFlag = False,
 ) -> None:
     """Find actions in recordings of any length: class, start, end, score."""
-    from infdet_deploy.archive import detection
+    from infdet_deploy.archive.detect import DetectOptions
+    from infdet_deploy.archive.detect import detect as detect_recordings
 
-    settings = detection.Settings(bundle, backend, precision, fps, picture, performance, tuple(threshold or ()))
-    failed, finished, results = [], 0, []
-    for result in detection.detect(settings, videos, out, jobs):
-        finished += "finished" in result
-        results.append(result)
-        if "error" in result:
-            failed.append(result["error"])
-        elif not json_output and "finished" not in result:
-            _print_detections(result)
+    options = DetectOptions(backend, precision, fps, tuple(threshold or ()), out, picture, performance, jobs)
+    results = []
+    with progress("detect") as update:
+        for result in detect_recordings(bundle, videos, options, update):
+            results.append(result)
+            if not (json_output or result.error or result.finished):
+                _print_detections(result)
+    finished = sum(result.finished for result in results)
     if json_output:
         report = {"bundle": str(bundle), "backend": backend, "precision": precision, "finished_before": finished}
-        print_json({**report, "videos": results})
+        print_json({**report, "videos": [result.to_dict() for result in results]})
     elif finished:
         print(f"finished before, left out: {finished} of {len(results)} recordings")
-    for error in failed:
+    errors = [result.error for result in results if result.error]
+    for error in errors:
         print(f"infdet-deploy: {error}", file=sys.stderr)
-    if failed:
+    if errors:
         raise typer.Exit(1)
 
 
-def _print_detections(result: dict[str, Any]) -> None:
-    title = f"{result['video']}: {result['frames']} frames, {result['duration_s']:.2f} s"
-    rows = [[d["label"], f"{d['start_s']:.2f}", f"{d['end_s']:.2f}", f"{d['score']:.3f}"] for d in result["detections"]]
+def _print_detections(result: "RecordingResult") -> None:
+    title = f"{result.name}: {result.frames} frames, {result.duration_s:.2f} s"
+    rows = [[d.label, f"{d.start_s:.2f}", f"{d.end_s:.2f}", f"{d.score:.3f}"] for d in result.detections]
     if rows:
         table(title, ["class", "start (s)", "end (s)", "score"], rows)
     else:
-        print(f"{title}: no action found (highest score {result['highest_score']:.3f})")
-    if "picture" in result:
-        print(f"picture: {result['picture']}")
+        print(f"{title}: no action found (highest score {result.highest_score:.3f})")
+    if result.picture is not None:
+        print(f"picture: {result.picture}")

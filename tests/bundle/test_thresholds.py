@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infdet_deploy.archive.detection import Settings, detect
+from infdet_deploy.archive.detect import DetectOptions, detect
 from infdet_deploy.bundle.loading import Bundle, load_bundle
 from infdet_deploy.bundle.thresholds import thresholds, with_thresholds
 from infdet_deploy.errors import UsageError
@@ -61,9 +61,8 @@ def test_recordings_are_judged_by_them_and_again_when_they_change(tiny_bundle, t
     write_video(video, tiny_clip(80), "ffv1", "gray")
 
     def run(*asked):
-        settings = Settings(tiny_bundle, "openvino", "float32", None, None, thresholds=asked)
-        (result,) = detect(settings, [video], tmp_path / "out")
-        return [one["label"] for one in result["detections"]], "finished" in result
+        (result,) = detect(tiny_bundle, [video], DetectOptions(thresholds=asked, out=tmp_path / "out"))
+        return [one.label for one in result.detections], result.finished
 
     # An untrained network's scores lie near a half all along.
     assert run("0.9", "drop=0.05") == (["drop"], False)

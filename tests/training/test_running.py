@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from infdet_deploy.archive import detection
+from infdet_deploy.archive.detect import detect
 from infdet_deploy.errors import ConfigError, TrainingError, UsageError
 from infdet_deploy.evaluation import evaluate as evaluation
 from infdet_deploy.exporting import command as bundles
@@ -123,8 +123,8 @@ def test_recognition_from_clips_to_a_bundle(weights, tmp_path):
     bundle = bundles.export(tmp_path / "run", tmp_path / "r.infdet", ()).path
     assert evaluation.evaluate(bundle, root, None, "both", False, None, None, None)["recognition"]["accuracy"] == 1.0
     clips = [root / "testing" / label / "1.mkv" for label in ("bright", "dark")]
-    found = list(detection.detect(detection.Settings(bundle, "openvino", "float32", None, None), clips))
-    assert [[d["label"] for d in one["detections"]] for one in found] == [["bright"], ["dark"]]
-    assert found[0]["detections"][0]["end_s"] == pytest.approx(32 / 25)
+    found = list(detect(bundle, clips))
+    assert [[d.label for d in one.detections] for one in found] == [["bright"], ["dark"]]
+    assert found[0].detections[0].end_s == pytest.approx(32 / 25)
     run = json.loads((tmp_path / "run" / "run.json").read_text())
     assert run["result"]["test"]["accuracy"] == 1.0

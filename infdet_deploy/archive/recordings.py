@@ -1,0 +1,82 @@
+"""Which recordings paths mean: files, folders of pictures, and everything in folders of recordings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from infdet_deploy.errors import UsageError
+from infdet_deploy.video.images import is_stack, picture_files
+
+# Files in a folder that are recordings, next to TIFF files of several pages. A named file may have any ending.
+SUFFIXES = (
+    *(".3gp", ".asf", ".avi", ".cptv", ".flv", ".h264", ".h265", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".nut", ".ogv", ".ts", ".webm", ".wmv", ".y4m"),
+)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file or a folder of pictures. result: the name of its result file in the output folder."""
+
+    path: Path
+    result: Path
+
+
+def find_recordings(paths: Sequence[Path | str]) -> list[Recording]:
+    """The recordings that paths mean: files, folders of pictures, and all recordings in other folders, at any depth.
+
+    Raises UsageError for a missing path, the address of a camera, and a folder without recordings.
+    """
+    found = []
+    for name in paths:
+        path = Path(name)
+        _check_kind(name, path)
+        if path.is_dir() and not _is_clip(path):
+            inside = sorted(one for one in path.rglob("*") if not _hidden(one.relative_to(path)) and _is_recording(one))
+            if not inside:
+                raise UsageError(
+                    f"{path}: no recordings in this folder; expected videos ({' '.join(SUFFIXES)}), TIFF stacks or "
+                    "folders of pictures; name files of other endings"
+                )
+            found += [Recording(one, Path(f"{one.relative_to(path)}.json")) for one in inside]
+        else:
+            found.append(Recording(path, Path(f"{path.resolve().name}.json")))
+    return found
+
+
+def _check_kind(name: Path | str, path: Path) -> None:
+    if path.exists():
+        return
+    if str(name).startswith(("rtsp:/", "rtsps:/", "http:/", "https:/", "v4l2:")):  # a Path has lost a slash
+        raise UsageError(f"{name} is a camera, not a recording; use: infdet-deploy watch BUNDLE {name}")
+    raise UsageError(f"{name}: no such file or folder; expected a video, a thermal recording or a folder of pictures")
+
+
+def check_result_names(recordings: Sequence[Recording]) -> None:
+    """Raise UsageError for two recordings whose results would be written to one file."""
+    seen: dict[Path, Path] = {}
+    for recording in recordings:
+        if recording.result in seen:
+            raise UsageError(
+                f"--out: {seen[recording.result]} and {recording.path} would both be written to {recording.result}; "
+                "name the folder above them, or give each its own --out"
+            )
+        seen[recording.result] = recording.path
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _is_recording(path: Path) -> bool:
+    return _is_clip(path) if path.is_dir() else _is_video(path)
+
+
+def _is_clip(folder: Path) -> bool:
+    """Whether a folder is one recording: it contains pictures and no videos that they could be previews of."""
+    files = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return bool(picture_files(folder)) and not any(map(_is_video, files))
+
+
+def _is_video(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES or is_stack(file)

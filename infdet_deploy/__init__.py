@@ -1,33 +1,60 @@
 """Infrared temporal action detection: train, export, verify, benchmark, run.
 
 >>> from infdet_deploy import Detector
->>> for action in Detector("NAME.infdet").detect("night.mp4"):
-...     print(action.label, action.start_s, action.end_s, action.score)
+>>> with Detector("NAME.infdet") as detector:
+...     for action in detector.detect("night.mp4"):
+...         print(action.label, action.start_s, action.end_s, action.score)
 
-The names below are the public API. Each is imported when it is first used, so that `import infdet_deploy` is quick and
-a machine that only runs bundles needs no torch.
+The names in `__all__` are the public API. Each is imported when it is first used: `import infdet_deploy` is quick, and
+a device that only runs bundles needs no torch.
 """
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
+# Module → its public names. Type checkers and editors read the same list below.
 _PUBLIC = {
-    "Detector": "runtime.detector",
-    "Detection": "detections",
-    "DetectionRule": "detections",
-    "load_bundle": "bundle.loading",
-    "read_video": "video",
-    "Video": "video",
-    "read_annotations": "datasets.annotations",
-    "evaluate": "evaluation.average_precision",
-    "InfdetError": "errors",
+    "bundle.loading": ("Bundle", "load_bundle"),
+    "datasets.annotations": ("read_annotations",),
+    "detections": ("Detection", "DetectionRule"),
+    "errors": (
+        *("AnnotationError", "BackendError", "BundleError", "ConfigError", "InfdetError", "ParityError"),
+        *("TrainingError", "UsageError", "VideoError", "WeightsError"),
+    ),
+    "runtime.detector": ("Detector",),
+    "video": ("Video", "read_video"),
 }
-__all__ = [*_PUBLIC, "__version__"]
+_MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
+__all__ = ["__version__", *_MODULE_OF]
 
+if TYPE_CHECKING:
+    from infdet_deploy.bundle.loading import Bundle as Bundle, load_bundle as load_bundle
+    from infdet_deploy.datasets.annotations import read_annotations as read_annotations
+    from infdet_deploy.detections import Detection as Detection, DetectionRule as DetectionRule
+    from infdet_deploy.errors import (
+        AnnotationError as AnnotationError,
+        BackendError as BackendError,
+        BundleError as BundleError,
+        ConfigError as ConfigError,
+        InfdetError as InfdetError,
+        ParityError as ParityError,
+        TrainingError as TrainingError,
+        UsageError as UsageError,
+        VideoError as VideoError,
+        WeightsError as WeightsError,
+    )
+    from infdet_deploy.runtime.detector import Detector as Detector
+    from infdet_deploy.video import Video as Video, read_video as read_video
+else:
 
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'infdet_deploy' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"infdet_deploy.{_PUBLIC[name]}"), name)
+    def __getattr__(name):
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module 'infdet_deploy' has no attribute '{name}'")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(f"infdet_deploy.{_MODULE_OF[name]}"), name)
+        return value
+
+    def __dir__():
+        return sorted(__all__)

@@ -107,8 +107,10 @@ def test_readme_docs_and_examples_use_public_names_only():
         text = path.read_text(encoding="utf-8")
         code = f"```python\n{text}```" if path.suffix == ".py" else text
         for module, name in public_imports(code):
-            if name not in NOT_YET and module.split(".")[0] == "infdet_deploy" and (
-                module != "infdet_deploy" or name not in infdet_deploy.__all__
+            if (
+                name not in NOT_YET
+                and module.split(".")[0] == "infdet_deploy"
+                and (module != "infdet_deploy" or name not in infdet_deploy.__all__)
             ):
                 wrong.append(f"{path.relative_to(ROOT)}: from {module} import {name}")
     assert wrong == []

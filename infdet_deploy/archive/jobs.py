@@ -113,11 +113,11 @@ def _detect_one(
 
 
 def _draw(detector: "Detector", path: Path, found: "Analysis", folder: Path) -> Path:
-    from infdet_deploy.plots.clip import Shown, draw_clip
+    from infdet_deploy.plots.clip import VideoPreview, draw_clip
     from infdet_deploy.video.blocks import frames_at
 
     bundle = detector.bundle
-    shown = Shown(
+    shown = VideoPreview(
         found.name, found.frames, found.fps, lambda picks: frames_at(path, picks, bundle.size, bundle.frame_mode)
     )
     file = folder / f"{found.name}.png"

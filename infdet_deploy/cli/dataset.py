@@ -1,12 +1,18 @@
 """`dataset synth`, `check`, `convert` and `prepare`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from infdet_deploy.cli.app import ClassesOption, DataArg, FpsOption, JsonFlag, class_names, dataset_app
-from infdet_deploy.console import print_json, progress, table
+from infdet_deploy.cli.app import ClassesOption, DataArg, FpsOption, JsonFlag, PictureOption, class_names, dataset_app
+from infdet_deploy.console import print_json, progress, say, table
+
+if TYPE_CHECKING:
+    from infdet_deploy.datasets.checks import DatasetReport
+
+# `FormatName` of datasets/formats, which would import numpy for --help
+FormatName = Literal["activitynet", "infdet", "thumos", "label-studio"]
 
 
 @dataset_app.command()
@@ -28,60 +34,74 @@ def check(
     data: DataArg,
     classes: ClassesOption = None,
     fps: FpsOption = None,
-    picture: Annotated[Path | None, typer.Option(help="Draw lengths and clips into this PNG.")] = None,
+    picture: PictureOption = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Read all annotations, decode all frames, and say what is there and what is wrong; exit 1 on any problem."""
-    from infdet_deploy.datasets import command as datasets
+    """Read all annotations, decode all frames, and list what is in the data set and what is wrong with it.
 
-    report = datasets.check_dataset(data, class_names(classes), fps, picture)
-    if json_output:
-        print_json(report)
-    else:
-        subsets = ", ".join(f"{count} {name}" for name, count in report["subsets"].items() if name != "None")
-        rows = []
-        for label, (short, middle, long) in report["lengths"].items():
-            spread = report["length_s"][label] or {"mean": 0, "shortest": 0, "longest": 0}
-            figures = [f"{spread[key]:.2f}" for key in ("mean", "shortest", "longest")]
-            rows.append([label, str(short), str(middle), str(long), str(short + middle + long), *figures])
-        columns = ["class", "0–5 s", "5–10 s", "from 10 s", "instances", "mean s", "shortest s", "longest s"]
-        clips = f"{report['clips']} clips{f' ({subsets})' if subsets else ''}"
-        if any(report["trimmed"].values()):
-            title = f"{report['annotations']}: {clips}, each of one class from end to end"
-            table(title, ["class", "clips"], [[label, str(count)] for label, count in report["trimmed"].items()])
+    The exit status is 1 if there is any problem.
+    """
+    from infdet_deploy.datasets.checks import check_dataset
+    from infdet_deploy.plots.dataset import draw_dataset
+
+    with progress("decode") as update:
+        report = check_dataset(data, class_names(classes), fps, update)
+    if picture is not None:
+        if picture.suffix == ".png":
+            say(f"note: --picture names a folder; {picture} as a file works for one more release")
         else:
-            table(f"{report['annotations']}: {clips}, {report['instances']} instances", columns, rows)
-        seen, known = report["frames"], report["duration_s"]
-        print(f"frames decoded of {seen['decoded']} of {seen['of']} clips")
-        if known:
-            print(
-                f"{known['count']} clips of known length: {known['total']:.1f} s in all, {known['shortest']:.2f} to "
-                f"{known['longest']:.2f} s, mean {known['mean']:.2f} s"
-            )
-        for problem in report["problems"]:
-            print(f"problem: {problem}")
-        print(f"{len(report['problems'])} problems" if report["problems"] else "no problem found")
-        if picture:
+            picture /= "dataset.png"
+        draw_dataset(picture, report.dataset, report.decoded_s)
+    if json_output:
+        print_json(report.to_dict())
+    else:
+        _print_report(report)
+        if picture is not None:
             print(f"picture: {picture}")
-    if report["problems"]:
+    if report.problems:
         raise typer.Exit(1)
+
+
+def _print_report(report: "DatasetReport") -> None:
+    subsets = ", ".join(f"{count} {name}" for name, count in report.subsets.items() if name != "None")
+    clips = f"{report.clips} clips{f' ({subsets})' if subsets else ''}"
+    if any(report.trimmed.values()):
+        title = f"{report.annotations}: {clips}, each of one class from end to end"
+        table(title, ["class", "clips"], [[label, str(count)] for label, count in report.trimmed.items()])
+    else:
+        rows = []
+        for label, counts in report.lengths.items():
+            of = report.length_s[label]
+            spread = (0.0, 0.0, 0.0) if of is None else (of.mean, of.shortest, of.longest)
+            rows.append([label, *map(str, (*counts, sum(counts))), *(f"{value:.2f}" for value in spread)])
+        columns = ["class", "0–5 s", "5–10 s", "from 10 s", "instances", "mean s", "shortest s", "longest s"]
+        table(f"{report.annotations}: {clips}, {report.instances} instances", columns, rows)
+    print(f"frames decoded of {report.decoded} of {report.clips} clips")
+    if (known := report.duration_s) is not None:
+        print(
+            f"{known.count} clips of known length: {known.total:.1f} s in all, {known.shortest:.2f} to "
+            f"{known.longest:.2f} s, mean {known.mean:.2f} s"
+        )
+    for problem in report.problems:
+        print(f"problem: {problem}")
+    print(f"{len(report.problems)} problems" if report.problems else "no problem found")
 
 
 @dataset_app.command()
 def convert(
     data: DataArg,
     out: Annotated[Path, typer.Argument(help="File to write; a folder for thumos.")],
-    to: Annotated[str, typer.Option(help="activitynet, infdet, thumos or label-studio.")],
+    to: Annotated[FormatName, typer.Option(help="Format to write.")],
     classes: ClassesOption = None,
     fps: FpsOption = None,
 ) -> None:
-    """Write the same annotations in another format, and say what that format cannot hold."""
-    from infdet_deploy.datasets import command as datasets
+    """Write the same annotations in another format, and list what that format cannot store."""
+    from infdet_deploy.datasets.conversion import convert_dataset
 
-    clips, lost = datasets.convert_dataset(data, out, to, class_names(classes), fps)
-    print(f"{out}: {clips} clips as {to}")
-    for line in lost:
-        print(f"not held by this format: {line}")
+    result = convert_dataset(data, out, to, class_names(classes), fps)
+    print(f"{out}: {result.clips} clips as {to}")
+    for line in result.lost:
+        print(f"not stored by this format: {line}")
 
 
 @dataset_app.command()

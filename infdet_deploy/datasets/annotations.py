@@ -1,60 +1,53 @@
-"""Instances, clips and detections in the file formats people have: one module a format, one reader for all."""
+"""Reading and writing annotation files, whatever their format."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from infdet_deploy.datasets.formats.activitynet import clips_from_json, write_activitynet, write_infdet
-from infdet_deploy.datasets.formats.detections import read_detections, write_detections_activitynet
-from infdet_deploy.datasets.formats.label_studio import FrameRate, clips_from_label_studio, write_label_studio
+from infdet_deploy.datasets.formats import FORMATS, FormatName
+from infdet_deploy.datasets.formats.options import FormatOptions, FrameRate, unknown_rate
 from infdet_deploy.datasets.formats.parsing import Report, empty_subset, load_json, refuse
-from infdet_deploy.datasets.formats.thumos import read_class_files, read_class_ids, write_class_files
-from infdet_deploy.datasets.instances import Clip, Instance, ScoredInstance
+from infdet_deploy.datasets.instances import Clip, Instance, ScoredInstance, classes_of
 from infdet_deploy.detections import INFDET_CLASSES
 from infdet_deploy.errors import AnnotationError
 
-__all__ = [
-    "Clip",
-    "Instance",
-    "ScoredInstance",
-    "read_annotations",
-    "read_class_ids",
-    "read_detections",
-    "write_activitynet",
-    "write_class_files",
-    "write_detections_activitynet",
-    "write_infdet",
-    "write_label_studio",
-]
+__all__ = ["Clip", "Instance", "ScoredInstance", "read_annotations", "write_annotations"]
 
 
 def read_annotations(
     path: Path | str,
     subset: str | None = None,
     classes: Sequence[str] = INFDET_CLASSES,
-    fps: FrameRate | None = None,
+    fps: float | FrameRate | None = None,
     report: Report = refuse,
-    content: Any = None,
 ) -> tuple[Clip, ...]:
     """Read a folder of THUMOS text files, or an ActivityNet, InfDet or Label Studio JSON file.
 
-    subset: keep only clips of this subset, named as the file names it (for text files the suffix `test`, `val` or
-    `train`). classes: names for the class indices of InfDet JSON. fps: frame rate of a clip by its name, which only
-    Label Studio's files need. report: called with each error; entries that cannot be used are then left out. content:
-    what `load_json` gave for the file, where that has been done already. Clips come in order of first appearance, class
-    files by name; instances within a clip keep their file's order, which the THUMOS'14 evaluation depends on.
+    subset: keep only clips of this subset, named as in the file (for text files the suffix `test`, `val` or `train`).
+    classes: names for the class indices of InfDet JSON. fps: frame rate, or a function from a clip's name to its frame
+    rate, for Label Studio's frame numbers. report: called with each error; entries that cannot be used are then left
+    out. Clips are in order of first appearance, class files by name; instances within a clip keep their file's order,
+    which the THUMOS'14 evaluation depends on.
 
-    Raises AnnotationError naming file and line: for a missing file, an empty folder, malformed rows, numbers that are
-    not finite, end ≤ start, an unknown class index, a clip that comes twice, and a subset without any clip.
+    Raises AnnotationError, with file and line, for a missing file, an empty folder, malformed rows, numbers that are
+    not finite, end ≤ start, an unknown class index, a repeated clip, and a subset without any clip.
     """
-    if (path := Path(path)).is_dir():
-        clips = read_class_files(path, report)
-    else:
-        root = load_json(path, report) if content is None else content
-        if isinstance(root, list):
-            clips = clips_from_label_studio(path, root, fps or (lambda name: None), report)
-        else:
-            clips = clips_from_json(path, root, classes, report)
+    path = Path(path)
+    rate = fps if callable(fps) else unknown_rate if fps is None else lambda name: fps
+    content = None if path.is_dir() else load_json(path, report)
+    return parse_annotations(path, content, FormatOptions(classes, rate, report), subset)
+
+
+def parse_annotations(path: Path, content: Any, options: FormatOptions, subset: str | None = None) -> tuple[Clip, ...]:
+    """The clips of a file whose JSON has been loaded, or of a folder (content None); as `read_annotations`."""
+    known = next((one for one in FORMATS.values() if one.recognises(path, content)), None)
+    if known is None and path.is_dir():
+        raise AnnotationError(f"{path}: no annotation files, expected one .txt per class")
+    if known is None:
+        raise AnnotationError(
+            f"{path}: no clips found, expected ActivityNet ('database'), InfDet ('actions') or Label Studio JSON"
+        )
+    clips = known.read(path, content, options)
     kept = tuple(clip for clip in clips if subset in (None, clip.subset))
     if not clips:
         raise AnnotationError(f"{path}: no clips in it")
@@ -64,7 +57,7 @@ def read_annotations(
     for clip in kept:
         if clip.name in seen:
             first = seen[clip.name]
-            report(
+            options.report(
                 AnnotationError(
                     f"{clip.where}: clip '{clip.name}' is of subset {clip.subset} here and of {first.subset} at "
                     f"{first.where}; choose one subset"
@@ -72,3 +65,21 @@ def read_annotations(
             )
         seen[clip.name] = clip
     return kept
+
+
+def write_annotations(
+    path: Path | str,
+    clips: Sequence[Clip],
+    format: FormatName = "activitynet",
+    classes: Sequence[str] | None = None,
+    fps: float | FrameRate | None = None,
+) -> tuple[str, ...]:
+    """Write clips to a file (a folder for `thumos`), whole or not at all.
+
+    classes: names in the order of class indices; default: InfDet's three, or all labels by name. fps: as for
+    `read_annotations`. Returns a line for each thing that the format cannot store; the rest reads back equal. Raises
+    AnnotationError for clips that could not be read back.
+    """
+    rate = fps if callable(fps) else unknown_rate if fps is None else lambda name: fps
+    options = FormatOptions(classes_of(clips) if classes is None else classes, rate)
+    return tuple(FORMATS[format].write(Path(path), clips, options))

@@ -1,7 +1,8 @@
-"""Everything worth knowing about a data set before training on it: figures, and each problem by file and line."""
+"""Checking a data set before training: figures, and each problem with file and line."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from infdet_deploy.datasets.annotation_checks import length_table, problems
 from infdet_deploy.datasets.folder import DataSet, open_dataset
-from infdet_deploy.errors import AnnotationError, VideoError
+from infdet_deploy.errors import VideoError
 from infdet_deploy.processes import in_processes
 from infdet_deploy.snippets import MIN_FRAMES
 from infdet_deploy.video import read_video
@@ -17,85 +18,134 @@ from infdet_deploy.video import read_video
 _SLACK_S = 0.1  # an instance may end this much after the last frame: times are often rounded
 
 
-def check_dataset(
-    path: Path | str,
-    fps: float | None = None,
-    classes: Sequence[str] | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> tuple[DataSet, dict[str, Any]]:
-    """Read all annotations and decode all frames; the data set as far as it can be used, and a JSON-ready report.
+@dataclass(frozen=True)
+class Spread:
+    """Statistics of `count` durations, in seconds."""
 
-    The report has `clips`, `subsets`, `trimmed` (for each class its clips without times), `instances`, `lengths` (for
-    each class the instances below 5 s, below 10 s and longer), `length_s` (for each class mean, shortest and longest),
-    `duration_s` (of clips: number known, total, shortest, median, longest), `frames` (clips decoded, clips without)
-    and `problems`, one line each. fps and classes are as for `open_dataset`. on_progress is called with the numbers of
-    clips decoded and in all.
+    count: int
+    total: float
+    mean: float
+    shortest: float
+    longest: float
 
-    Raises AnnotationError where nothing at all can be read.
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """What a data set contains and what is wrong with it.
+
+    annotations: the file or folder they were read from. subsets: clips by subset, "None" without one. trimmed: clips
+    without times, by class. lengths: instances below 5 s, of 5 to 10 s and from 10 s, by class. length_s: of the
+    instances, by class. duration_s: of the clips of known length. decoded: clips whose frames decode. problems: a line
+    each. dataset: the data set as far as it can be used. decoded_s: decoded length by clip, for video files.
     """
-    found: list[str] = []
 
-    def collect(error: AnnotationError) -> None:
-        found.append(str(error))
+    annotations: str
+    clips: int
+    subsets: dict[str, int]
+    classes: tuple[str, ...]
+    trimmed: dict[str, int]
+    instances: int
+    lengths: dict[str, tuple[int, ...]]
+    length_s: dict[str, Spread | None]
+    duration_s: Spread | None
+    decoded: int
+    problems: tuple[str, ...]
+    dataset: DataSet = field(repr=False)
+    decoded_s: dict[str, float] = field(repr=False)
 
-    data = open_dataset(path, fps, classes, collect)
-    found += problems(data.clips, data.classes)
-    decoded = _decode(data, on_progress)
-    durations_s = []
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: every field but `dataset` and `decoded_s`, with `decoded` as `frames`."""
+        return {
+            "annotations": self.annotations,
+            "clips": self.clips,
+            "subsets": self.subsets,
+            "classes": list(self.classes),
+            "trimmed": self.trimmed,
+            "instances": self.instances,
+            "lengths": {label: list(row) for label, row in self.lengths.items()},
+            "length_s": {label: None if row is None else asdict(row) for label, row in self.length_s.items()},
+            "duration_s": None if self.duration_s is None else asdict(self.duration_s),
+            "frames": {"decoded": self.decoded, "of": self.clips},
+            "problems": list(self.problems),
+        }
+
+
+def check_dataset(
+    data: Path | str,
+    classes: Sequence[str] | None = None,
+    fps: float | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> DatasetReport:
+    """Read all annotations and decode all frames of a data set.
+
+    classes, fps: as for `open_dataset`. on_progress: called with the numbers of clips decoded and in all. Raises
+    AnnotationError if nothing can be read.
+    """
+    errors: list[str] = []
+    dataset = open_dataset(data, fps, classes, lambda error: errors.append(str(error)))
+    errors += problems(dataset.clips, dataset.classes)
+    decoded = _decode(dataset, on_progress)
+    decoded_s = {name: result for name, result in decoded.items() if isinstance(result, float)}
+    errors += _frame_problems(dataset, decoded)
+    instances = [one for clip in dataset.clips for one in clip.instances]
+    known = (clip.duration_s or decoded_s.get(clip.name) for clip in dataset.clips)
+    return DatasetReport(
+        annotations=str(dataset.annotations),
+        clips=len(dataset.clips),
+        subsets=dict(Counter(str(clip.subset) for clip in dataset.clips)),
+        classes=dataset.classes,
+        trimmed={label: sum(clip.label == label for clip in dataset.clips) for label in dataset.classes},
+        instances=len(instances),
+        lengths=length_table(dataset.clips, dataset.classes),
+        length_s={
+            label: _spread([one.end_s - one.start_s for one in instances if one.label == label])
+            for label in dataset.classes
+        },
+        duration_s=_spread([duration_s for duration_s in known if duration_s is not None]),
+        decoded=sum(not isinstance(result, str) for result in decoded.values()),
+        problems=tuple(errors),
+        dataset=dataset,
+        decoded_s=decoded_s,
+    )
+
+
+def _frame_problems(data: DataSet, decoded: dict[str, float | str | None]) -> list[str]:
+    """A line for each clip that does not decode or has no frames, and each instance after the last frame."""
+    found = []
     for clip in data.clips:
         result = decoded.get(clip.name)
         if isinstance(result, str):
             found.append(result)
         elif clip.name not in data.media and data.media:
             found.append(f"{clip.where}: clip '{clip.name}' has no frames in {data.root}")
-        seen_s = result if isinstance(result, float) else None
-        for one in clip.instances if seen_s is not None else ():
-            if one.end_s > seen_s + _SLACK_S and (clip.duration_s is None or one.end_s <= clip.duration_s):  # type: ignore[operator]
+        for one in clip.instances if isinstance(result, float) else ():
+            if one.end_s > result + _SLACK_S and (clip.duration_s is None or one.end_s <= clip.duration_s):  # type: ignore[operator]
                 found.append(
-                    f"{one.where}: ends at {one.end_s:g} s, but the frames of '{clip.name}' end at {seen_s:.2f} s"
+                    f"{one.where}: ends at {one.end_s:g} s, but the frames of '{clip.name}' end at {result:.2f} s"
                 )
-        if (known_s := clip.duration_s or seen_s) is not None:
-            durations_s.append(known_s)
-    instances = [one for clip in data.clips for one in clip.instances]
-    report = {
-        "annotations": str(data.annotations),
-        "clips": len(data.clips),
-        "subsets": dict(Counter(str(clip.subset) for clip in data.clips)),
-        "classes": list(data.classes),
-        "trimmed": {label: sum(clip.label == label for clip in data.clips) for label in data.classes},
-        "instances": len(instances),
-        "lengths": {label: list(row) for label, row in length_table(data.clips, data.classes).items()},
-        "length_s": {
-            label: _spread([one.end_s - one.start_s for one in instances if one.label == label])
-            for label in data.classes
-        },
-        "duration_s": _spread(durations_s),
-        "frames": {"decoded": sum(not isinstance(r, str) for r in decoded.values()), "of": len(data.clips)},
-        "problems": found,
-    }
-    return data, report
+    return found
 
 
-def _spread(values: list[float]) -> dict[str, float] | None:
+def _spread(values: list[float]) -> Spread | None:
     if not values:
         return None
     array = np.array(values)
-    known = {"total": array.sum(), "mean": array.mean(), "shortest": array.min(), "longest": array.max()}
-    return {"count": len(values), **{name: round(float(value), 4) for name, value in known.items()}}
+    figures = (array.sum(), array.mean(), array.min(), array.max())
+    return Spread(len(values), *(round(float(value), 4) for value in figures))
 
 
 def _decode(data: DataSet, on_progress: Callable[[int, int], None] | None) -> dict[str, float | str | None]:
-    """Each clip's duration in seconds, None for pictures, which tell no time, or what is wrong with its frames."""
+    """By clip: the decoded length in seconds, None for images, which store no time, or the error of its frames."""
     results: dict[str, float | str | None] = {}
     names = list(data.media)
-    for index, result in in_processes(_look, [(data.media[name],) for name in names]):
+    for index, result in in_processes(_decoded_length, [(data.media[name],) for name in names]):
         results[names[index]] = result
         if on_progress is not None:
             on_progress(len(results), len(names))
     return results
 
 
-def _look(path: Path) -> float | str | None:
+def _decoded_length(path: Path) -> float | str | None:
     try:
         video = read_video(path, size=32, min_frames=MIN_FRAMES)  # small: only whether it decodes matters
     except VideoError as error:

@@ -1,35 +1,48 @@
-"""The same annotations in another format."""
+"""Writing a data set's annotations in another format."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, get_args
 
-from infdet_deploy.datasets.annotations import write_activitynet, write_class_files, write_infdet, write_label_studio
-from infdet_deploy.datasets.folder import DataSet
-from infdet_deploy.errors import AnnotationError
-from infdet_deploy.files import whole_folder
-
-Format = Literal["activitynet", "infdet", "thumos", "label-studio"]
-FORMATS: tuple[Format, ...] = ("activitynet", "infdet", "thumos", "label-studio")
+from infdet_deploy.datasets.annotations import write_annotations
+from infdet_deploy.datasets.folder import DataSet, open_dataset
+from infdet_deploy.datasets.formats import FormatName
+from infdet_deploy.errors import AnnotationError, UsageError
 
 
-def convert(data: DataSet, out: Path | str, form: Format, fps: float | None = None) -> list[str]:
-    """Write a data set's annotations to `out`, a file, or for `thumos` a folder; whole or not at all.
+@dataclass(frozen=True)
+class ConversionResult:
+    """out: the file or folder written. clips: number of clips. lost: what the format cannot store, a line each."""
 
-    fps: frame rate for Label Studio, which counts frames; without it each video's own is taken. Returns what the
-    format cannot hold, in words; the rest reads back equal. Raises AnnotationError for what has no place in it.
+    out: str
+    format: FormatName
+    clips: int
+    lost: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"lost": list(self.lost)}
+
+
+def convert_dataset(
+    data: DataSet | Path | str,
+    out: Path | str,
+    format: FormatName,
+    classes: Sequence[str] | None = None,
+    fps: float | None = None,
+) -> ConversionResult:
+    """Write the annotations of a data set to `out`, a new file, or for `thumos` a new folder.
+
+    classes: as for `open_dataset`. fps: frame rate for Label Studio, which counts frames; default: each video's own.
+    Raises UsageError for an unknown format and an existing `out`, AnnotationError for clips without times.
     """
+    if format not in get_args(FormatName):
+        raise UsageError(f"format is '{format}', expected one of {', '.join(get_args(FormatName))}")
+    if Path(out).exists():
+        raise UsageError(f"{out} exists; choose another name or remove it")
+    if not isinstance(data, DataSet):
+        data = open_dataset(data, fps, classes)
     if any(clip.label for clip in data.clips):
         raise AnnotationError(f"{data.root}: clips sorted by class have no times, which every format needs")
-    writers: dict[Format, Callable[[], list[str]]] = {
-        "activitynet": lambda: write_activitynet(out, data.clips, data.classes),
-        "infdet": lambda: write_infdet(out, data.clips, data.classes),
-        "label-studio": lambda: write_label_studio(out, data.clips, lambda name: fps or data.frame_rate(name)),
-        "thumos": lambda: _thumos(data, Path(out)),
-    }
-    return writers[form]()
-
-
-def _thumos(data: DataSet, out: Path) -> list[str]:
-    with whole_folder(out) as folder:
-        return write_class_files(folder, data.clips, data.classes)
+    lost = write_annotations(out, data.clips, format, data.classes, fps or data.frame_rate)
+    return ConversionResult(str(out), format, len(data.clips), lost)

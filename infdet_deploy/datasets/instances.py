@@ -1,11 +1,19 @@
-"""What annotations and detections are made of; times in seconds from the clip's start."""
+"""Annotated actions, annotated clips and scored detections. Times are seconds from the clip's start."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from infdet_deploy.detections import INFDET_CLASSES
+
+SUBSETS = {
+    "training": "training", "train": "training", "validation": "validation", "val": "validation",
+    "testing": "testing", "test": "testing",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Instance:
-    """One annotated action. `where` is the place in the file it was read from, for messages."""
+    """One annotated action. `where` is its place in the annotation file, for messages."""
 
     label: str
     start_s: float
@@ -15,9 +23,10 @@ class Instance:
 
 @dataclass(frozen=True)
 class Clip:
-    """A video's annotation; `duration_s` and `subset` are None where the format has none. Instances in file order.
+    """The annotation of one video.
 
-    label: the one class that a trimmed clip shows from end to end; empty for clips with timed instances.
+    duration_s, subset: None where the format does not store them. instances: in file order. label: the class of a
+    trimmed clip, which shows one action from end to end; empty for clips with timed instances.
     """
 
     name: str
@@ -30,10 +39,22 @@ class Clip:
 
 @dataclass(frozen=True)
 class ScoredInstance:
-    """One detection in a named video, as detection files hold it; a higher score is surer."""
+    """One detection in a named video. A higher score means more confidence."""
 
     video: str
     label: str
     start_s: float
     end_s: float
     score: float
+
+
+def canonical_subset(subset: str | None) -> str | None:
+    """`training`, `validation` or `testing` for their short names; other names unchanged."""
+    return None if subset is None else SUBSETS.get(subset.lower(), subset)
+
+
+def classes_of(clips: Sequence[Clip]) -> tuple[str, ...]:
+    """InfDet's three classes if no other label occurs, else all labels by name."""
+    labels = {one.label for clip in clips for one in clip.instances} | {clip.label for clip in clips} - {""}
+    trimmed = any(clip.label for clip in clips)
+    return INFDET_CLASSES if labels <= set(INFDET_CLASSES) and not trimmed else tuple(sorted(labels))

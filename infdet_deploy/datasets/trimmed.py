@@ -4,29 +4,25 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from infdet_deploy.datasets.annotations import Clip
+from infdet_deploy.datasets.instances import SUBSETS, Clip
 from infdet_deploy.errors import AnnotationError
 from infdet_deploy.video.images import picture_files
 
-SUBSETS = {
-    "training": "training", "train": "training", "validation": "validation", "val": "validation",
-    "testing": "testing", "test": "testing",
-}  # fmt: skip
 _OTHER_FOLDERS = ("videos", "frames", "annotations")  # of sets with annotations
 _VIDEO_SUFFIXES = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".wmv", ".m4v", ".ts", ".cptv"}
 
 
 def is_sorted_by_class(root: Path) -> bool:
-    """Whether a folder holds clips in `CLASS/` or `SUBSET/CLASS/`."""
+    """Whether a folder contains clips in `CLASS/` or `SUBSET/CLASS/`."""
     return next(_clips(root), None) is not None
 
 
 def read_class_folders(root: Path) -> tuple[tuple[Clip, ...], dict[str, Path]]:
-    """The clips below `training/CLASS/`, `validation/CLASS/` and `testing/CLASS/` (`train`, `val`, `test` as well, in
-    capitals or not), or below `CLASS/`, all of them for training then; and where each clip's frames are.
+    """The clips below `SUBSET/CLASS/`, or below `CLASS/` (then all for training), and each clip's video or images.
 
-    A clip is a video file or a folder of pictures; it is called SUBSET-CLASS-FILE, or CLASS-FILE where there are no
-    subsets, and shows its class from end to end. Raises AnnotationError for two clips of one name.
+    Subsets are `training`, `validation`, `testing` or `train`, `val`, `test`, in any case. A clip is a video file or a
+    folder of images. Its name is SUBSET-CLASS-FILE, or CLASS-FILE without subsets, and it shows its class from end to
+    end. Raises AnnotationError for two clips of one name.
     """
     clips: list[Clip] = []
     media: dict[str, Path] = {}
@@ -40,7 +36,7 @@ def read_class_folders(root: Path) -> tuple[tuple[Clip, ...], dict[str, Path]]:
 
 
 def trimmed(clip: Clip) -> Clip:
-    """The clip with the one class that it shows; raises AnnotationError where its instances show none or several."""
+    """The clip labelled with its one class. Raises AnnotationError if its instances show none or several."""
     found = sorted({one.label for one in clip.instances})
     if clip.label or len(found) == 1:
         return dataclasses.replace(clip, instances=(), label=clip.label or found[0])

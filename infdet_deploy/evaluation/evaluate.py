@@ -55,7 +55,8 @@ def evaluate(
     protocols = ("thumos14", "activitynet") if protocol == "both" else (protocol,)
     head: dict[str, Any] = {"what": str(what), "kind": kind, "data": str(dataset.annotations)}
     if kind == "detections":
-        from infdet_deploy.datasets.annotations import read_class_ids, read_detections
+        from infdet_deploy.datasets.detection_files import read_detections
+        from infdet_deploy.datasets.formats.thumos import read_class_ids
 
         clips = dataset.select(subset)
         ids = read_class_ids(dataset.annotations) if dataset.annotations.is_dir() else None
@@ -105,7 +106,7 @@ def _recognition(scored: Sequence["ScoredClip"], classes: tuple[str, ...]) -> di
 
 def _check_out(out: Path) -> None:
     """Refuse what cannot be written before the work begins, and a folder that something else lives in."""
-    from infdet_deploy.plots.clip import pyplot
+    from infdet_deploy.plots.figure import pyplot
 
     pyplot()
     if out.exists() and not (out.is_dir() and (out / REPORT).is_file()):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from infdet_deploy.datasets.annotations import Clip, ScoredInstance
+from infdet_deploy.datasets.instances import Clip, ScoredInstance
 from infdet_deploy.errors import AnnotationError, UsageError
 
 Protocol = Literal["thumos14", "activitynet"]

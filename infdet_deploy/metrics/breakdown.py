@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from infdet_deploy.datasets.annotations import Clip, ScoredInstance
+from infdet_deploy.datasets.instances import Clip, ScoredInstance
 from infdet_deploy.metrics.average_precision import labels_of, precision_recall, temporal_iou, truth_of
 
 DETECTIONS = ("correct", "duplicate", "wrong_class", "poor_localisation", "background")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from infdet_deploy.datasets.annotations import Clip, ScoredInstance
+from infdet_deploy.datasets.instances import Clip, ScoredInstance
 from infdet_deploy.detections import Detection, DetectionRule, default_thresholds, detect
 from infdet_deploy.errors import AnnotationError
 from infdet_deploy.metrics.average_precision import average_precision_thumos14, truth_of

@@ -1,4 +1,4 @@
-"""One picture of a clip: a strip of frames, the score curves, detections over the truth."""
+"""A picture of a clip: frames, score curves, detections and annotations."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,96 +6,85 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from infdet_deploy.datasets.annotations import Instance
-from infdet_deploy.detections import Detection
-from infdet_deploy.errors import missing_package
-from infdet_deploy.files import whole_file
+from infdet_deploy.datasets.instances import Instance
+from infdet_deploy.detections import Detection, runs
+from infdet_deploy.plots.figure import COLOURS, legend_below, pyplot, save_figure
 from infdet_deploy.snippets import valid_length
 from infdet_deploy.video import Video
 
 STRIP_FRAMES = 10
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A recording too long to lie in memory. length: frames; pictures: gives those of some numbers, uint8 [n, S, S]."""
+class VideoPreview:
+    """A recording too long for memory. length: frames. pictures: frame numbers → those frames, uint8 [n, S, S]."""
 
     name: str
     length: int
     fps: float
-    pictures: Callable[[np.ndarray], np.ndarray]
+    pictures: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint8]]
 
 
 def draw_clip(
     path: Path | str,
-    video: Video | Shown,
-    scores: np.ndarray,
+    video: Video | VideoPreview,
+    scores: npt.NDArray[np.float32],
     classes: Sequence[str],
     thresholds: Sequence[float],
     detections: Sequence[Detection],
     truth: Sequence[Instance] | None = None,
     note: str = "",
 ) -> Path:
-    """Write a PNG. scores: [T', C]; truth None where none is known; note: goes into the title.
+    """Write a PNG.
 
-    Raises InfdetError without matplotlib.
+    scores: [T', C], 0–1. truth: the annotated instances, None if there are none to show. note: added to the title.
+    Time above a class's threshold that belongs to no detection is marked "too short". Raises InfdetError without
+    matplotlib.
     """
-    plt = pyplot()
-
     if isinstance(video, Video):
-        video = Shown(video.name, len(video.frames), video.fps, video.frames.__getitem__)
+        video = VideoPreview(video.name, len(video.frames), video.fps, video.frames.__getitem__)
     end_s = video.length / video.fps
+    snippet_s = end_s / max(valid_length(video.length), 1)
     rows = len(classes)
-    figure, (strip, curves, bars) = plt.subplots(
-        3, 1, figsize=(12, 4.6 + 0.55 * rows), height_ratios=(1.5, 2.4, 0.55 * rows + 0.3), layout="constrained"
-    )
+    figure = pyplot().figure(figsize=(12, 5.0 + 0.55 * rows), layout="constrained")
+    strip, curves, bars = figure.subplots(3, 1, height_ratios=(1.5, 2.4, 0.55 * rows + 0.3))
     picks = ((np.arange(STRIP_FRAMES) + 0.5) / STRIP_FRAMES * video.length).astype(int)
     strip.imshow(np.hstack(list(video.pictures(picks))), cmap="inferno", aspect="auto", extent=(0, end_s, 0, 1))
     title = f"{video.name}  ({video.length} frames, {video.fps:g} frames/s)"
     strip.set(yticks=[], xticks=[], title="   ".join(filter(None, (title, note))))
-    times = (np.arange(len(scores)) + 0.5) * (end_s / max(valid_length(video.length), 1))
+    times = (np.arange(len(scores)) + 0.5) * snippet_s
     for index, label in enumerate(classes):
         colour = COLOURS[index % len(COLOURS)]
         curves.plot(times, scores[:, index], color=colour, label=label)
         curves.axhline(thresholds[index], color=colour, linestyle=":", linewidth=1)
-        for kind, offset, alpha, items in (("truth", 0.06, 0.35, truth or ()), ("found", -0.34, 1.0, detections)):
-            for item in items:
-                if item.label == label:
-                    width = item.end_s - item.start_s
-                    bars.barh(index + offset + 0.14, width, 0.28, item.start_s, color=colour, alpha=alpha)
-                    if kind == "found":
-                        text = f"{item.score:.2f}"  # type: ignore[union-attr]
-                        bars.text(item.start_s + width / 2, index - 0.2, text, ha="center", va="center", fontsize=7)
+        found = [one for one in detections if one.label == label]
+        for instance in truth or ():
+            if instance.label == label:
+                _bar(bars, index + 0.2, instance.start_s, instance.end_s, "", color=colour, alpha=0.35)
+        for one in found:
+            _bar(bars, index - 0.2, one.start_s, one.end_s, f"{one.score:.2f}", color=colour)
+        for start_s, stop_s in _too_short(scores[:, index] > thresholds[index], snippet_s, found):
+            _bar(bars, index - 0.2, start_s, stop_s, "too short", color="none", edgecolor=colour, hatch="////")
     curves.set(xlim=(0, end_s), ylim=(0, 1), ylabel="score", xticklabels=[])
-    curves.legend(loc="upper right", ncols=min(rows, 6), fontsize=8)
-    below = (
-        "pale: truth, full: detections with their score; dotted: thresholds"
-        if truth is not None
-        else "detections with their score; dotted: thresholds"
-    )
     bars.set(xlim=(0, end_s), ylim=(rows - 0.5, -0.5), yticks=range(rows), yticklabels=classes)
-    bars.set_xlabel(f"time (s)      {below}")
+    pale = "; pale: annotated" if truth is not None else ""
+    bars.set_xlabel(f"time (s)      full: detections with their score{pale}; dotted: thresholds")
+    legend_below(figure, columns=min(rows, 8))
     return save_figure(figure, path)
 
 
-def pyplot() -> Any:
-    """matplotlib's pyplot, drawing into files; raises InfdetError where matplotlib is not installed."""
-    try:
-        import matplotlib
-    except ImportError:
-        raise missing_package("matplotlib", "plot", "drawing a picture") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    return plt
+def _bar(panel: Any, row: float, start_s: float, end_s: float, text: str, **style: Any) -> None:
+    panel.barh(row, end_s - start_s, 0.28, start_s, **style)
+    if text:
+        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5}
+        panel.text((start_s + end_s) / 2, row, text, ha="center", va="center", fontsize=7, clip_on=True, bbox=box)
 
 
-def save_figure(figure: Any, path: Path | str) -> Path:
-    """Write a figure whole or not at all, in the format that the suffix names, and close it."""
-    path = Path(path)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=110, format=path.suffix.lstrip(".") or "png")
-    pyplot().close(figure)
-    return path
+def _too_short(
+    above: npt.NDArray[np.bool_], snippet_s: float, detections: Sequence[Detection]
+) -> list[tuple[float, float]]:
+    """Start and end in seconds of the runs above the threshold that became no detection."""
+    spans = [(start * snippet_s, end * snippet_s) for start, end in runs(above)]
+    return [(a, b) for a, b in spans if not any(one.start_s < b and a < one.end_s for one in detections)]

@@ -8,7 +8,7 @@ import numpy as np
 
 from infdet_deploy.metrics.average_precision import Ranking
 from infdet_deploy.metrics.breakdown import DETECTIONS, INSTANCES
-from infdet_deploy.plots.clip import COLOURS, pyplot, save_figure
+from infdet_deploy.plots.figure import COLOURS, legend_below, pyplot, save_figure
 
 _KIND_COLOURS = {
     "correct": "#009e73", "duplicate": "#56b4e9", "wrong_class": "#cc79a7", "poor_localisation": "#e69f00",
@@ -46,7 +46,7 @@ def draw_precision_recall(
         dashed = "; dashed: what AP averages" if protocol == "activitynet" else ""
         panel.set_title(f"{protocol}, IoU {iou:g}{dashed}")
         panel.grid(color="#e6e6e6")
-        part.legend(loc="outside lower center", fontsize=8, frameon=False)
+        legend_below(part, columns=1)
     return save_figure(figure, path)
 
 
@@ -75,5 +75,5 @@ def draw_errors(path: Path | str, report: Mapping[str, Any]) -> Path:
         panel.set_xlim(0, max(1, ends.max()))
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.set_title(f"{counts.sum()} {what}, at IoU {report['iou']:g}")
-        part.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+        legend_below(part)
     return save_figure(figure, path)

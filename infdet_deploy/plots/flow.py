@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infdet_deploy.plots.clip import pyplot, save_figure
+from infdet_deploy.plots.figure import pyplot, save_figure
 
 _PAIRS = 4
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from infdet_deploy.config import from_dict, to_dict
-from infdet_deploy.datasets.folder import canonical_subset
+from infdet_deploy.datasets.instances import canonical_subset
 from infdet_deploy.errors import ConfigError
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES
 

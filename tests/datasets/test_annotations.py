@@ -2,16 +2,10 @@ import json
 
 import pytest
 
-from infdet_deploy.datasets.annotations import (
-    Clip,
-    Instance,
-    ScoredInstance,
-    read_annotations,
-    read_class_ids,
-    read_detections,
-    write_activitynet,
-    write_detections_activitynet,
-)
+from infdet_deploy.datasets.annotations import read_annotations, write_annotations
+from infdet_deploy.datasets.detection_files import read_detections, write_detections
+from infdet_deploy.datasets.formats.thumos import read_class_ids
+from infdet_deploy.datasets.instances import Clip, Instance, ScoredInstance
 from infdet_deploy.errors import AnnotationError
 from tests.paths import INFDET
 
@@ -109,6 +103,17 @@ def test_activitynet_json(tmp_path):
         read_annotations(path, subset="test")
 
 
+def test_a_readme_makes_no_class_file(tmp_path):
+    text(tmp_path / "readme.txt", "Corridor, night.\nCamera 2, recorded from 22 to 23\n\nOne clip lasts 10 s\n")
+    with pytest.raises(AnnotationError, match=r"no annotation files, expected one \.txt per class"):
+        read_annotations(tmp_path)
+    text(tmp_path / "hug.txt", "a 1 2\nb 3\n")
+    with pytest.raises(AnnotationError, match=r"hug\.txt:2: got 'b 3', expected 'video start_s end_s'"):
+        read_annotations(tmp_path)
+    text(tmp_path / "hug.txt", "a 1 2\n")
+    assert read_annotations(tmp_path) == (Clip("a", None, None, (Instance("hug", 1.0, 2.0),)),)
+
+
 def test_infdet_json(tmp_path):
     entry = {"subset": "testing", "duration": 80.5, "actions": [[2, 6.44, 8.36], ["drop", 1, 2]]}
     path = as_json(tmp_path / "infdet.json", {"hug_000004": entry})
@@ -129,8 +134,8 @@ def test_infdet_json(tmp_path):
         ({"actions": [[0, None, 1]]}, "got None"),
         ({"actions": [], "duration": 0}, "clip 'c', duration: end 0"),
         ({"actions": [], "subset": 3}, "subset is 3"),
-        ({}, "'actions' is None"),
-        ([], "'actions' is None"),
+        ({}, r"x\.json: no clips found, expected ActivityNet \('database'\), InfDet \('actions'\)"),
+        ([], "no clips found"),
     ],
 )
 def test_bad_infdet_json(tmp_path, entry, message):
@@ -160,7 +165,8 @@ def test_bad_activitynet_json(tmp_path, row, message):
         ("{}", "no clips found"),
         ("[1]", r"x\.json: task 0: no video named"),
         ("[]", "no clips in it"),
-        ('{"database": {}}', "no clips found"),
+        ('{"database": {}}', "no clips in it"),
+        ('{"database": []}', "'database' is"),
         ('{"c": {"actions": []},\n"c": {"actions": []}}', r"x\.json:2: key 'c' comes twice"),
     ],
 )
@@ -188,7 +194,7 @@ def test_detections_in_every_format(tmp_path):
     ]
     assert read_detections(thumos, None) == expected
     assert read_detections(as_json(tmp_path / "ours.json", {"videos": ours}), None) == expected
-    write_detections_activitynet(tmp_path / "net.json", expected)
+    write_detections(tmp_path / "net.json", expected)
     assert read_detections(tmp_path / "net.json", None) == expected
     assert [d.label for d in read_detections(thumos, {3: "a", 1: "b"})] == ["a", "b"]
 
@@ -233,17 +239,27 @@ def test_bad_detection_json(tmp_path, value, message):
 
 def test_written_clips_read_back_equal(tmp_path):
     clips = (Clip("a", 12.5, "test", (Instance("hug", 0.1, 0.30000000000000004),)), Clip("b", None, None, ()))
-    write_activitynet(tmp_path / "x.json", clips)
+    write_annotations(tmp_path / "x.json", clips)
     assert read_annotations(tmp_path / "x.json") == clips
+
+
+def test_classes_are_those_given_or_those_that_occur(tmp_path):
+    clips = (Clip("a", None, None, (Instance("wave", 1.0, 2.0), Instance("fall", 3.0, 4.0))),)
+    write_annotations(tmp_path / "x.json", clips)
+    assert json.loads((tmp_path / "x.json").read_text())["classes"] == ["fall", "wave"]
+    assert write_annotations(tmp_path / "x.json", clips, "infdet", ("wave", "fall")) == (
+        "class names (indices count wave, fall)",
+    )
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": {"actions": [[0, 1.0, 2.0], [1, 3.0, 4.0]]}}
 
 
 def test_what_cannot_be_read_back_is_not_written(tmp_path):
     clip = Clip("a", None, None, (Instance("hug", 2.0, 1.0),))
     for clips in ([clip], [Clip("a", None, None, ())] * 2):
         with pytest.raises(AnnotationError, match="clip 'a'"):
-            write_activitynet(tmp_path / "x.json", clips)
+            write_annotations(tmp_path / "x.json", clips)
     with pytest.raises(AnnotationError, match="got nan"):
-        write_detections_activitynet(tmp_path / "x.json", [ScoredInstance("v", "hug", 1.0, 2.0, float("nan"))])
+        write_detections(tmp_path / "x.json", [ScoredInstance("v", "hug", 1.0, 2.0, float("nan"))])
     assert not (tmp_path / "x.json").exists()
 
 

@@ -15,8 +15,8 @@ from tests.paths import INFDET
 
 @pytest.mark.skipif(not INFDET.is_dir(), reason="the published InfDet annotations are not here")
 def test_the_published_annotations_give_table_ii():
-    data, report = check_dataset(INFDET)
-    assert data.classes == ("drop", "fight", "hug")
+    report = check_dataset(INFDET).to_dict()
+    assert report["classes"] == ["drop", "fight", "hug"]
     assert report["lengths"] == {"drop": [279, 2, 0], "fight": [75, 123, 12], "hug": [332, 17, 3]}
     assert (report["clips"], report["instances"]) == (234, 843)
     assert report["length_s"]["drop"]["mean"] == pytest.approx(1.4326, abs=1e-4)
@@ -56,7 +56,7 @@ def test_each_fault_is_named_with_file_and_line(tmp_path):
     (tmp_path / "frames" / "b" / "00007.jpg").write_bytes(b"\xff\xd8 not a picture")
     shutil.rmtree(tmp_path / "frames" / "c")
     pictures(tmp_path / "frames" / "c", 5)
-    _, report = check_dataset(tmp_path)
+    report = check_dataset(tmp_path).to_dict()
     expected = [
         (f"{file}:4: ", "overlaps"),
         (f"{file}:5: ", "end 2.0 s is not after start 3.0 s"),
@@ -85,22 +85,26 @@ def test_an_instance_after_the_last_frame(tmp_path):
     content["database"]["drop_0000"] = {"annotations": [{"label": "drop", "segment": [9.0, 10.5]}]}
     file.write_text(json.dumps(content))
     seen = []
-    _, report = check_dataset(data, on_progress=lambda done, total: seen.append((done, total)))
-    (problem,) = report["problems"]
+    report = check_dataset(data, on_progress=lambda done, total: seen.append((done, total)))
+    (problem,) = report.problems
     assert "ends at 10.5 s, but the frames of 'drop_0000' end at 10.00 s" in problem
-    assert report["duration_s"]["total"] == pytest.approx(10.0)
+    assert report.duration_s.total == pytest.approx(10.0)
+    assert report.decoded_s == {"drop_0000": pytest.approx(10.0)}
     assert seen == [(1, 1)]
 
 
 def test_commands(tmp_path, command):
     file = tmp_path / "infdet.json"
     file.write_text(FAULTY)
-    result = command("dataset", "check", file, "--picture", tmp_path / "a.png", "--json")
+    result = command("dataset", "check", file, "--picture", tmp_path / "pictures", "--json")
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
+    assert "note" not in result.stderr
+    assert (tmp_path / "pictures" / "dataset.png").read_bytes().startswith(b"\x89PNG")
     assert len(json.loads(result.stdout)["problems"]) == 7  # without frames nothing is said of them
-    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     file.write_text(json.dumps({"a": {"actions": [[0, 1.0, 2.0]]}}))
-    result = command("dataset", "check", file)
+    result = command("dataset", "check", file, "--picture", tmp_path / "a.png")  # the spelling before 0.2
     assert result.returncode == 0, result.stderr
+    assert "note: --picture names a folder" in result.stderr
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert "no problem found" in result.stdout

@@ -1,13 +1,16 @@
 """Annotations from one format to another and back."""
 
 import json
+from typing import get_args
 
 import pytest
 
+from infdet_deploy.cli.dataset import FormatName as CliFormats
 from infdet_deploy.datasets import open_dataset
-from infdet_deploy.datasets.annotations import Clip, Instance
-from infdet_deploy.datasets.conversion import FORMATS, convert
-from infdet_deploy.errors import AnnotationError
+from infdet_deploy.datasets.conversion import convert_dataset
+from infdet_deploy.datasets.formats import FORMATS, FormatName
+from infdet_deploy.datasets.instances import Clip, Instance
+from infdet_deploy.errors import AnnotationError, UsageError
 
 CLIPS = (
     Clip("a", 12.5, "training", (Instance("hug", 1.04, 3.52), Instance("drop", 0.2, 0.96))),
@@ -30,13 +33,19 @@ def data(tmp_path):
     return open_dataset(tmp_path / "in")
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_there_and_back(data, tmp_path, form):
-    out = tmp_path / ("out" if form == "thumos" else "out.json")
-    lost = convert(data, out, form, fps=25)
+def test_every_format_is_offered():
+    assert get_args(FormatName) == get_args(CliFormats) == tuple(FORMATS)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_there_and_back(data, tmp_path, format):
+    out = tmp_path / ("out" if format == "thumos" else "out.json")
+    result = convert_dataset(data, out, format, fps=25)
+    assert (result.clips, result.format, result.out) == (2, format, str(out))
+    lost = result.to_dict()["lost"]
     back = open_dataset(out)
     assert back.classes == ("drop", "fight", "hug")
-    if form == "thumos":
+    if format == "thumos":
         assert lost == ["durations of clips"]
         assert {c.name: (c.subset, set(c.instances)) for c in back.clips} == {
             "a": ("train", set(CLIPS[0].instances)),
@@ -44,7 +53,7 @@ def test_there_and_back(data, tmp_path, form):
         }
         assert [clip.name for clip in back.subset("training")] == ["a"]
     else:
-        assert lost == (["class names (indices count drop, fight, hug)"] if form == "infdet" else [])
+        assert lost == (["class names (indices count drop, fight, hug)"] if format == "infdet" else [])
         assert [(c.name, c.duration_s, c.subset) for c in back.clips] == [
             ("a", 12.5, "training"),
             ("b", 8.0, "testing"),
@@ -56,11 +65,19 @@ def test_there_and_back(data, tmp_path, form):
 
 
 def test_what_label_studio_cannot_hold(data, tmp_path):
-    (moved,) = convert(data, tmp_path / "a.json", "label-studio", fps=10)
+    (moved,) = convert_dataset(data, tmp_path / "a.json", "label-studio", fps=10).lost
     assert moved == "times between frames (moved by up to 0.040 s)"
     with pytest.raises(AnnotationError, match="clip 'a': Label Studio counts frames; give the frame rate"):
-        convert(data, tmp_path / "b.json", "label-studio")
+        convert_dataset(data, tmp_path / "b.json", "label-studio")
     assert not (tmp_path / "b.json").exists()
+
+
+def test_refused_formats_and_files(data, tmp_path):
+    with pytest.raises(UsageError, match="format is 'coco', expected one of activitynet, infdet, thumos, label-studio"):
+        convert_dataset(data, tmp_path / "a.json", "coco")
+    (tmp_path / "a.json").write_text("")
+    with pytest.raises(UsageError, match=r"a\.json exists; choose another name"):
+        convert_dataset(data.root, tmp_path / "a.json", "activitynet")
 
 
 LABELS = [{"ranges": [{"start": 11, "end": 20}], "timelinelabels": ["fall"]}]
@@ -91,10 +108,10 @@ def test_label_studio_exports(tmp_path, task):
 def test_command(data, tmp_path, command):
     result = command("dataset", "convert", data.root, tmp_path / "out", "--to", "thumos")
     assert result.returncode == 0, result.stderr
-    assert "not held by this format: durations of clips" in result.stdout
+    assert "not stored by this format: durations of clips" in result.stdout
     assert (tmp_path / "out" / "hug_train.txt").read_text() == "a 1.04 3.52\n"
     assert (tmp_path / "out" / "detclasslist.txt").read_text() == "1 drop\n2 fight\n3 hug\n"
-    for arguments, word in ((("--to", "coco"), "activitynet, infdet"), (("--to", "thumos"), "exists")):
+    for arguments, word in ((("--to", "coco"), "activitynet"), (("--to", "thumos"), "exists")):
         result = command("dataset", "convert", data.root, tmp_path / "out", *arguments)
         assert result.returncode == 2
         assert word in result.stderr

@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 from infdet_deploy.datasets import open_dataset
-from infdet_deploy.datasets.annotations import Clip, Instance
 from infdet_deploy.datasets.checks import check_dataset
-from infdet_deploy.datasets.conversion import convert
+from infdet_deploy.datasets.conversion import convert_dataset
+from infdet_deploy.datasets.instances import Clip, Instance
 from infdet_deploy.datasets.trimmed import trimmed
 from infdet_deploy.errors import AnnotationError, TrainingError
 from infdet_deploy.model.presets import ModelConfig
@@ -51,7 +51,7 @@ def test_subset_folders_in_capitals(data, tmp_path):
 
 
 def test_the_report_counts_clips_of_each_class(data):
-    report = check_dataset(data)[1]
+    report = check_dataset(data).to_dict()
     assert report["trimmed"] == {"sit": 2, "wave": 3}
     assert report["subsets"] == {"training": 4, "testing": 1}
     assert report["frames"] == {"decoded": 5, "of": 5}
@@ -79,7 +79,7 @@ def test_tasks_that_the_clips_do_not_fit(data, tmp_path):
     with pytest.raises(TrainingError, match="sorted by class and have no times; train with --task recognition"):
         load_dataset(data, "training", dataclasses.replace(MODEL, task="detection"))
     with pytest.raises(AnnotationError, match="no times"):
-        convert(open_dataset(data), tmp_path / "a.json", "activitynet")
+        convert_dataset(data, tmp_path / "a.json", "activitynet")
     with pytest.raises(AnnotationError, match="a folder of clips for each class"):
         open_dataset(tmp_path)
 

@@ -3,14 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from infdet_deploy.datasets.annotations import (
-    Clip,
-    Instance,
-    ScoredInstance,
-    read_annotations,
-    read_class_ids,
-    read_detections,
-)
+from infdet_deploy.datasets.annotations import read_annotations
+from infdet_deploy.datasets.detection_files import read_detections
+from infdet_deploy.datasets.formats.thumos import read_class_ids
+from infdet_deploy.datasets.instances import Clip, Instance, ScoredInstance
 from infdet_deploy.errors import AnnotationError, UsageError
 from infdet_deploy.metrics.average_precision import (
     IOU_THRESHOLDS,

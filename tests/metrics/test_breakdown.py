@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from infdet_deploy.datasets.annotations import Clip, Instance, ScoredInstance
+from infdet_deploy.datasets.instances import Clip, Instance, ScoredInstance
 from infdet_deploy.metrics.breakdown import DETECTIONS, INSTANCES, breakdown
 
 # drop at 0–4 and 20–24, hug at 10–14, in v; nothing in w.

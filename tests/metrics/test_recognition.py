@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from infdet_deploy.detections import clip_score
 from infdet_deploy.errors import UsageError
-from infdet_deploy.metrics.recognition import average_precision, clip_score, evaluate_recognition
+from infdet_deploy.metrics.recognition import average_precision, evaluate_recognition
 
 
 def test_a_clip_has_the_mean_of_its_snippets():

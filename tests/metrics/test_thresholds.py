@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from infdet_deploy.datasets.annotations import Clip, Instance, ScoredInstance
+from infdet_deploy.datasets.instances import Clip, Instance, ScoredInstance
 from infdet_deploy.detections import DetectionRule
 from infdet_deploy.errors import AnnotationError
 from infdet_deploy.metrics.thresholds import ScoredClip, detections, fit_thresholds

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from infdet_deploy import processes
-from infdet_deploy.datasets.annotations import Clip, Instance, write_activitynet
+from infdet_deploy.datasets.annotations import Clip, Instance, write_annotations
 from infdet_deploy.errors import AnnotationError, TrainingError, VideoError
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import feature_length
@@ -91,7 +91,7 @@ def test_errors(data, tmp_path):
         dataset.load_dataset(data, "testing", MODEL)
     with pytest.raises(AnnotationError, match=r"label '(drop|fight)', the network knows wave"):
         dataset.load_dataset(data, "training", ModelConfig(classes=("wave",), size=64))
-    write_activitynet(tmp_path / "annotations.json", [Clip("gone", 3.0, "training", (Instance("drop", 1, 2),))])
+    write_annotations(tmp_path / "annotations.json", [Clip("gone", 3.0, "training", (Instance("drop", 1, 2),))])
     with pytest.raises(VideoError, match=r"clip 'gone' has no frames; expected videos/gone\.mp4"):
         dataset.load_dataset(tmp_path, "training", MODEL)
 

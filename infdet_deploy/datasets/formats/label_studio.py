@@ -2,39 +2,41 @@
 
 Full: `[{"data": {"video"}, "annotations": [{"result": [{"type": "timelinelabels", "value": {"ranges": [{"start",
 "end"}], "timelinelabels": [label]}}]}]}]`. Short: `[{"video", "CONTROL": [{"ranges", "timelinelabels"}]}]`. Ranges
-count frames from 1, both ends belong to the action; the file tells no frame rate.
+count frames from 1 and include both ends; the file stores no frame rate.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from infdet_deploy.datasets.formats.parsing import Report, at, field, interval, number, refuse
+from infdet_deploy.datasets.formats.options import FormatOptions, FrameRate
+from infdet_deploy.datasets.formats.parsing import Report, at, field, interval, number
 from infdet_deploy.datasets.instances import Clip, Instance
 from infdet_deploy.errors import AnnotationError
 from infdet_deploy.files import write_json
 
-FrameRate = Callable[[str], float | None]  # a clip's name → its frames per second, None where not known
+
+def recognises(path: Path, content: Any) -> bool:
+    return isinstance(content, list)
 
 
-def clips_from_label_studio(path: Path, tasks: list[Any], fps: FrameRate, report: Report = refuse) -> list[Clip]:
-    """The clips of an export, in its order.
+def read(path: Path, content: Any, options: FormatOptions) -> list[Clip]:
+    """A clip's name is its video's file name without suffix and without the eight digits that an upload prepends.
 
-    Names are the videos' file names without suffix, and without the eight digits that an upload puts before them. A
-    task's `subset`, `duration` and `fps`, where its data has them, are used.
+    A task's `subset`, `duration` and `fps` are used where its data has them.
     """
     clips: dict[str, Clip] = {}
-    for index, task in enumerate(tasks):
+    for index, task in enumerate(content):
         where = f"{at(path, task)}: task {index}"
         try:
-            clip = _clip(path, where, task, fps, report)
+            clip = _clip(path, where, task, options.fps, options.report)
             if clip.name in clips:
                 raise AnnotationError(f"{where}: video '{clip.name}' comes twice, before at {clips[clip.name].where}")
             clips[clip.name] = clip
         except AnnotationError as error:
-            report(error)
+            options.report(error)
     return list(clips.values())
 
 
@@ -68,7 +70,7 @@ def _clip(path: Path, where: str, task: Any, fps: FrameRate, report: Report) -> 
 
 
 def _timeline(task: dict[str, Any]) -> Iterator[Any]:
-    """The values that hold ranges and labels: of the first annotation that was not cancelled, or of a short export."""
+    """The values with ranges and labels: those of the first annotation not cancelled, or of a short export."""
     if "annotations" in task:
         kept = [a for a in task["annotations"] or [] if isinstance(a, dict) and not a.get("was_cancelled")]
         for result in (kept[0].get("result") or []) if kept else []:
@@ -99,14 +101,14 @@ def _name(url: str) -> str:
     return re.sub(r"^[0-9a-f]{8}-", "", stem) if "/upload/" in parts.path else stem
 
 
-def write_label_studio(path: Path | str, clips: Sequence[Clip], fps: FrameRate, suffix: str = ".mp4") -> list[str]:
-    """Write clips as tasks with annotations, for import; returns what the format cannot hold.
+def write(path: Path, clips: Sequence[Clip], options: FormatOptions) -> list[str]:
+    """Write tasks with annotations, for import.
 
-    Raises AnnotationError for a clip whose frame rate is not known and an instance shorter than half a frame.
+    Raises AnnotationError for a clip of unknown frame rate and an instance shorter than half a frame.
     """
     tasks, shift_s = [], 0.0
     for clip in clips:
-        rate = fps(clip.name)
+        rate = options.fps(clip.name)
         if rate is None:
             raise AnnotationError(f"clip '{clip.name}': Label Studio counts frames; give the frame rate (--fps)")
         results = []
@@ -117,7 +119,7 @@ def write_label_studio(path: Path | str, clips: Sequence[Clip], fps: FrameRate, 
             shift_s = max(shift_s, abs((first - 1) / rate - one.start_s), abs(last / rate - one.end_s))
             value = {"ranges": [{"start": first, "end": last}], "timelinelabels": [one.label]}
             results.append({"type": "timelinelabels", "from_name": "actions", "to_name": "video", "value": value})
-        data: dict[str, Any] = {"video": f"{clip.name}{suffix}", "fps": rate}
+        data: dict[str, Any] = {"video": f"{clip.name}.mp4", "fps": rate}
         data |= {} if clip.subset is None else {"subset": clip.subset}
         data |= {} if clip.duration_s is None else {"duration": clip.duration_s}
         tasks.append({"data": data, "annotations": [{"result": results}]})

@@ -1,4 +1,4 @@
-"""Reading text and JSON so that every message names the file and the line."""
+"""Reading text and JSON with errors that name the file and the line."""
 
 import bisect
 import json
@@ -11,23 +11,23 @@ from typing import Any
 from infdet_deploy.datasets.instances import Clip
 from infdet_deploy.errors import AnnotationError
 
-# What becomes of an entry that cannot be used: `refuse` ends the reading, a checker collects and goes on.
+# Called with each entry that cannot be used: `refuse` stops reading, a checker collects the errors and continues.
 Report = Callable[[AnnotationError], None]
 
 
 def refuse(error: AnnotationError) -> None:
-    """The report of a reader that takes nothing but sound files."""
+    """The report of a strict reader: raise the error."""
     raise error
 
 
 def empty_subset(path: Path, subset: str, clips: Iterable[Clip]) -> AnnotationError:
-    """The error for annotations of which no clip is of this subset."""
+    """The error for annotations without a clip of this subset."""
     found = ", ".join(sorted({str(clip.subset) for clip in clips}))
     return AnnotationError(f"{path}: no clip of subset '{subset}'; subsets there are {found}")
 
 
 def read_text(path: Path) -> str:
-    """A file's UTF-8 text; AnnotationError where there is none."""
+    """A file's UTF-8 text. Raises AnnotationError for a missing or unreadable file."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -36,34 +36,33 @@ def read_text(path: Path) -> str:
         raise AnnotationError(f"{path}: cannot be read: {error}") from None
 
 
-def read_rows(path: Path, form: str, report: Report = refuse) -> Iterator[tuple[str, list[str]]]:
-    """Where each line that is not blank stands, and its fields, as many as the form names."""
+def read_rows(path: Path, columns: str, report: Report = refuse) -> Iterator[tuple[str, list[str]]]:
+    """`path:line` and the fields of each line that is not blank; `columns` names the expected fields."""
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         row = line.split()
-        if row and len(row) != len(form.split()):
-            report(AnnotationError(f"{path}:{number}: got '{line.strip()}', expected '{form}'"))
+        if row and len(row) != len(columns.split()):
+            report(AnnotationError(f"{path}:{number}: got '{line.strip()}', expected '{columns}'"))
         elif row:
             yield f"{path}:{number}", row
 
 
 class LocatedObject(dict[str, Any]):
-    """A JSON object that knows the line it begins on."""
+    """A JSON object with the line on which it begins."""
 
     line: int
 
 
 class LocatedArray(list[Any]):
-    """A JSON array that knows the line it begins on."""
+    """A JSON array with the line on which it begins."""
 
     line: int
 
 
 class _Decoder(json.JSONDecoder):
-    """Gives objects and arrays their line, which only the decoder written in Python can be taught."""
+    """Adds line numbers to objects and arrays, which only Python's pure-Python scanner allows."""
 
     def __init__(self, path: Path, text: str, report: Report) -> None:
         super().__init__(object_pairs_hook=list)
-        self.path, self.report = path, report
         self.breaks = [index for index, character in enumerate(text) if character == "\n"]
         parse_object, parse_array = json.decoder.JSONObject, json.decoder.JSONArray  # type: ignore[attr-defined]
 
@@ -73,8 +72,8 @@ class _Decoder(json.JSONDecoder):
             found.line = self.line(state[1])
             if len(found) != len(pairs):
                 twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-                line = getattr(found[twice], "line", found.line)  # where it comes again
-                self.report(AnnotationError(f"{self.path}:{line}: key '{twice}' comes twice"))
+                line = getattr(found[twice], "line", found.line)  # of its second occurrence
+                report(AnnotationError(f"{path}:{line}: key '{twice}' comes twice"))
             return found, end
 
         def located_array(state: Any, *rest: Any) -> tuple[LocatedArray, int]:
@@ -91,7 +90,7 @@ class _Decoder(json.JSONDecoder):
 
 
 def load_json(path: Path, report: Report = refuse) -> Any:
-    """A JSON file's content, made of LocatedObject and LocatedArray. A key that comes twice is reported."""
+    """A JSON file's content, built of LocatedObject and LocatedArray. Reports repeated keys."""
     text = read_text(path)
     try:
         return _Decoder(path, text, report).decode(text)
@@ -108,7 +107,7 @@ def at(path: Path, entry: Any) -> str:
 
 
 def field(where: str, entry: Any, key: str, kind: type) -> Any:
-    """`entry[key]`, which must be of this kind."""
+    """`entry[key]`, which must be of this type."""
     value = entry.get(key) if isinstance(entry, dict) else None
     if not isinstance(value, kind):
         raise AnnotationError(f"{where}: '{key}' is {value!r}, expected a {kind.__name__}")
@@ -116,7 +115,7 @@ def field(where: str, entry: Any, key: str, kind: type) -> Any:
 
 
 def segment(where: str, row: dict[str, Any]) -> tuple[Any, Any]:
-    """The two ends of an ActivityNet segment."""
+    """The start and end of an ActivityNet segment."""
     ends = field(where, row, "segment", list)
     if len(ends) != 2:
         raise AnnotationError(f"{where}: segment is {ends!r}, expected [start_s, end_s]")

@@ -5,74 +5,87 @@ The folder's `detclasslist.txt` (lines `id name`) numbers the classes of detecti
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from infdet_deploy.datasets.formats.parsing import Report, interval, read_rows, refuse
-from infdet_deploy.datasets.instances import Clip, Instance
+from infdet_deploy.datasets.formats.options import FormatOptions
+from infdet_deploy.datasets.formats.parsing import interval, read_rows, read_text
+from infdet_deploy.datasets.instances import Clip, Instance, canonical_subset
 from infdet_deploy.detections import INFDET_CLASSES
 from infdet_deploy.errors import AnnotationError
-from infdet_deploy.files import whole_file
+from infdet_deploy.files import whole_file, whole_folder
 
-INFDET_CLASS_IDS = dict(enumerate(INFDET_CLASSES, start=1))  # where no detclasslist.txt says otherwise
+INFDET_CLASS_IDS = dict(enumerate(INFDET_CLASSES, start=1))  # used without a detclasslist.txt
 CLASS_LIST = "detclasslist.txt"
+_SUFFIXES = {None: "", "training": "_train", "validation": "_val", "testing": "_test"}
 
 
-def read_class_files(folder: Path, report: Report = refuse) -> list[Clip]:
-    """All clips of a folder, in order of first appearance, files by name."""
-    files = [path for path in sorted(folder.glob("*.txt")) if path.name != CLASS_LIST]
-    if not files:
-        raise AnnotationError(f"{folder}: no annotation files, expected one .txt per class")
+def recognises(path: Path, content: Any) -> bool:
+    return path.is_dir() and bool(class_files(path))
+
+
+def class_files(folder: Path) -> list[Path]:
+    """The folder's class files by name: text in which most lines end with a number, as a readme's do not."""
+    return [path for path in sorted(folder.glob("*.txt")) if path.name != CLASS_LIST and _is_class_file(path)]
+
+
+def _is_class_file(path: Path) -> bool:
+    lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
+    numbers = 0
+    for line in lines:
+        with suppress(ValueError):
+            float(line[-1])
+            numbers += len(line) > 1
+    return 2 * numbers >= len(lines)
+
+
+def read(path: Path, content: Any, options: FormatOptions) -> list[Clip]:
     instances: dict[tuple[str, str | None], list[Instance]] = {}
-    for path in files:
-        match = re.fullmatch(r"(.+)_(test|val|train)", path.stem)
-        label, subset = match.groups() if match else (path.stem, None)
-        for where, (name, start, end) in read_rows(path, "video start_s end_s", report):
+    for file in class_files(path):
+        match = re.fullmatch(r"(.+)_(test|val|train)", file.stem)
+        label, subset = match.groups() if match else (file.stem, None)
+        for where, (name, start, end) in read_rows(file, "video start_s end_s", options.report):
             try:
                 found = Instance(label, *interval(where, start, end), where)
             except AnnotationError as error:
-                report(error)
+                options.report(error)
             else:
                 instances.setdefault((name, subset), []).append(found)
     return [Clip(name, None, part, tuple(found), found[0].where) for (name, part), found in instances.items()]
 
 
-def write_class_files(folder: Path | str, clips: Sequence[Clip], classes: Sequence[str]) -> list[str]:
-    """Write one file per class and subset, and `detclasslist.txt`; returns what the format cannot hold, in words.
-
-    classes: numbered from 1 in this order. Subsets `training`, `validation` and `testing` become the suffixes `train`,
-    `val` and `test`; others have no place. Raises AnnotationError for clips that could not be read back.
-    """
-    folder, lost = Path(folder), []
-    rows: dict[str, list[str]] = {}
-    suffixes = {"training": "_train", "train": "_train", "validation": "_val", "val": "_val"}
-    suffixes |= {"testing": "_test", "test": "_test"}
-    for label in classes:
-        if len(label.split()) != 1:
-            raise AnnotationError(f"class '{label}': names in THUMOS text cannot hold spaces; rename the class")
+def write(path: Path, clips: Sequence[Clip], options: FormatOptions) -> list[str]:
+    """Also writes `detclasslist.txt`, with the classes numbered from 1."""
+    lost: list[str] = []
+    rows = {CLASS_LIST: [f"{index} {label}\n" for index, label in enumerate(options.classes, start=1)]}
+    for kind, names in (("class", options.classes), ("clip", [clip.name for clip in clips])):
+        for name in names:
+            if len(name.split()) != 1:
+                raise AnnotationError(f"{kind} '{name}': names in THUMOS text cannot hold spaces; rename the {kind}")
     for clip in clips:
-        if len(clip.name.split()) != 1:
-            raise AnnotationError(f"clip '{clip.name}': names in THUMOS text cannot hold spaces; rename the clip")
         if not clip.instances:
             lost.append(f"clip '{clip.name}' has no instances and so no line")
-        if clip.subset is not None and clip.subset not in suffixes:
+        subset = canonical_subset(clip.subset)
+        if subset not in _SUFFIXES:
             lost.append(f"clip '{clip.name}': subset '{clip.subset}'")
         for one in clip.instances:
-            name = f"{one.label}{suffixes.get(clip.subset or '', '')}.txt"
-            rows.setdefault(name, []).append(f"{clip.name} {one.start_s!r} {one.end_s!r}\n")
+            line = f"{clip.name} {one.start_s!r} {one.end_s!r}\n"
+            rows.setdefault(f"{one.label}{_SUFFIXES.get(subset, '')}.txt", []).append(line)
     if any(clip.duration_s is not None for clip in clips):
         lost.append("durations of clips")
-    rows[CLASS_LIST] = [f"{index} {label}\n" for index, label in enumerate(classes, start=1)]
-    for name, lines in rows.items():
-        with whole_file(folder / name) as temporary:
-            temporary.write_text("".join(lines), encoding="utf-8")
+    with whole_folder(path) as folder:
+        for name, lines in rows.items():
+            with whole_file(folder / name) as temporary:
+                temporary.write_text("".join(lines), encoding="utf-8")
     return lost
 
 
 def read_class_ids(folder: Path | str) -> dict[int, str]:
     """Class names by the ids of THUMOS detection files, from the folder's `detclasslist.txt`.
 
-    A folder without that file gets InfDet's ids: drop 1, fight 2, hug 3. Raises AnnotationError for a missing folder,
-    a malformed line, a repeated id or name, and an empty list.
+    Without that file the ids are InfDet's: drop 1, fight 2, hug 3. Raises AnnotationError for a missing folder, a
+    malformed line, a repeated id or name, and an empty list.
     """
     path = Path(folder) / CLASS_LIST
     if not path.parent.is_dir():

@@ -1,4 +1,4 @@
-"""Detection files: THUMOS text, ActivityNet results, and what `detect --json` writes.
+"""Detection files: THUMOS text, ActivityNet results, and the output of `detect --json`.
 
 1. THUMOS text: lines `video start_s end_s class_id score`.
 2. ActivityNet results: `{"results": {video: [{"label", "segment", "score"}]}}`.
@@ -19,9 +19,9 @@ from infdet_deploy.files import write_json
 def read_detections(path: Path | str, class_ids: dict[int, str] | None = None) -> list[ScoredInstance]:
     """Read detections in file order from THUMOS text, or from a `.json` file in one of the two JSON formats.
 
-    class_ids: names for the numeric ids of text files (see `read_class_ids`); None means InfDet's drop 1, fight 2,
-    hug 3. A file without detections gives an empty list. Raises AnnotationError naming file and line, or file, video
-    and index: for a missing file, malformed rows, numbers that are not finite, end ≤ start and an unknown class id.
+    class_ids: names for the numeric ids of text files (see `read_class_ids`); default: InfDet's drop 1, fight 2, hug 3.
+    Raises AnnotationError, with file and line or file, video and index, for a missing file, malformed rows, numbers
+    that are not finite, end ≤ start and an unknown class id.
     """
     if (path := Path(path)).suffix.lower() == ".json":
         return list(_json_detections(path))
@@ -59,7 +59,7 @@ def _json_detections(path: Path) -> Iterator[ScoredInstance]:
             yield ScoredInstance(video, label, start_s, end_s, number(f"{where}, score", row.get("score")))
 
 
-def write_detections_activitynet(path: Path | str, detections: Iterable[ScoredInstance]) -> None:
+def write_detections(path: Path | str, detections: Iterable[ScoredInstance]) -> None:
     """Write detections as ActivityNet results JSON, videos in order of first appearance.
 
     Raises AnnotationError for times or scores that could not be read back.

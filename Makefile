@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench cpp clean
+.PHONY: demo test lint bench cpp wheel docs clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
@@ -26,11 +26,25 @@ cpp: .venv/ready
 	cmake --build build/cpp --parallel
 	ctest --test-dir build/cpp --output-on-failure
 
+# The sdist and the wheel in dist/; the wheel is then installed into an empty environment, without torch, and runs there.
+wheel: .venv/ready
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python .ci/check_wheel.py dist/*.whl
+
+# The documentation site in build/site; warnings and dead links are errors.
+docs: .venv/docs
+	$(BIN)/mkdocs build --strict --site-dir build/site
+
 # torch goes in first and by its exact release; everything after it then finds it in place.
 .venv/ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+.venv/docs: .venv/ready
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 clean:

@@ -1,4 +1,4 @@
-"""The errors a user can cause. Each message is one line: what came, what was expected, what to do next.
+"""The errors that a user can cause. Each message is one line: what it got, what it expected, what to do.
 
 Nothing in the package ends the process: the command line prints the message and exits with `exit_status`.
 """
@@ -7,13 +7,13 @@ import errno
 
 
 class InfdetError(Exception):
-    """Something outside the program is not as it must be (a file, a device, the data)."""
+    """A file, a device or data is not as it must be. Base class of all errors below."""
 
     exit_status = 1
 
 
 class UsageError(InfdetError):
-    """The request itself is wrong: an unknown option value, a combination that makes no sense."""
+    """The request is wrong: an unknown value, options that exclude each other, a path that does not exist."""
 
     exit_status = 2
 
@@ -35,11 +35,11 @@ class WeightsError(InfdetError):
 
 
 class BundleError(InfdetError):
-    """A bundle is incomplete, changed, or made by a newer version."""
+    """A bundle is incomplete, changed since it was written, or made by a newer version."""
 
 
 class BackendError(InfdetError):
-    """An inference backend is not installed or refuses a graph."""
+    """A backend is not installed, or cannot compile or run a graph."""
 
 
 class ParityError(InfdetError):
@@ -47,7 +47,7 @@ class ParityError(InfdetError):
 
 
 class TrainingError(InfdetError):
-    """Training cannot go on: a loss that is not finite, a run that does not fit its data."""
+    """Training cannot continue: a loss that is not finite, a run that does not fit its data."""
 
 
 def missing_package(package: str, extra: str, purpose: str) -> InfdetError:
@@ -55,7 +55,7 @@ def missing_package(package: str, extra: str, purpose: str) -> InfdetError:
     return InfdetError(f"{purpose} needs the package {package}: pip install 'infdet-deploy[{extra}]'")
 
 
-# Package to import → the extra that brings it.
+# Package to import → the extra that installs it.
 _EXTRAS = {
     "torch": "train", "cv2": "train", "tensorboard": "train", "safetensors": "train", "onnx": "export",
     "onnxscript": "export", "onnxruntime": "onnxruntime", "cptv": "thermal", "tifffile": "thermal",
@@ -72,12 +72,12 @@ def exit_status(error: BaseException) -> int:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its kind where it says nothing."""
+    """The first line of an error's message, or its type where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def one_line(error: BaseException) -> str | None:
-    """What to tell a user about an error from outside the program, in one line; None for a fault of the program."""
+    """The message for an error that a user can cause, in one line; None for a bug, which deserves a traceback."""
     if isinstance(error, InfdetError):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name and error.name.split(".")[0] in _EXTRAS:
@@ -85,6 +85,6 @@ def one_line(error: BaseException) -> str | None:
         return str(missing_package(package, _EXTRAS[package], "this command"))
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename else ""
-        hint = "; free some space and run again, nothing half-written was left" if error.errno == errno.ENOSPC else ""
+        hint = "; free some space and run again: no unfinished file is left" if error.errno == errno.ENOSPC else ""
         return f"{error.strerror or error}{where}{hint}"
     return None

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written under a temporary name in the same folder, synced, renamed."""
+"""Atomic files and folders: written under a temporary name next to their place, synced, renamed."""
 
 import contextlib
 import ctypes
@@ -15,7 +15,7 @@ from typing import Any
 
 
 def user_cache() -> Path:
-    """The folder for what can be made again: `infdet-deploy` in XDG_CACHE_HOME, or in ~/.cache."""
+    """The folder for files that can be computed again: `infdet-deploy` in XDG_CACHE_HOME, or in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infdet-deploy"
 
 
@@ -31,8 +31,9 @@ def _sync(path: Path) -> None:
 def whole_file(path: Path | str, staging: Path | None = None, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path to write; on success it becomes `path`, on any error nothing is left.
 
-    The temporary name keeps the suffix of `path`, since some writers choose their format by it. The file lies beside
-    `path`, or in the folder `staging` of the same file system. Without `sync` a crash of the machine may damage it.
+    The temporary name keeps the suffix of `path`, because some writers choose their format by it. staging: a folder on
+    the same file system for the temporary file, instead of the folder of `path`. sync: False is faster, but a crash of
+    the machine may damage the file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,21 +53,21 @@ def whole_file(path: Path | str, staging: Path | None = None, sync: bool = True)
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Swap two paths in one step, so that neither is ever missing; False where the system cannot."""
+    """Swap two paths atomically, so that neither is ever missing; False where the system does not support it."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
     if rename is None:
         return False
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    return rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
+    return bool(rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0)
 
 
 @contextlib.contextmanager
 def _locked(folder: Path, wait: bool = False) -> Iterator[bool]:
-    """Hold a folder's lock, which ends with the process, however it ends; yield False where it cannot be had."""
-    import fcntl  # Windows has none; what only reads bundles works there all the same
+    """Lock a folder until the block or the process ends; yields False where it cannot be locked."""
+    import fcntl  # not on Windows, where reading bundles works nevertheless
 
     descriptor, held = None, False
-    with contextlib.suppress(OSError):  # another process has it, or the file system has no locks
+    with contextlib.suppress(OSError):  # locked by another process, or a file system without locks
         descriptor = os.open(folder, os.O_RDONLY)
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         held = True
@@ -82,7 +83,7 @@ def _temporary_folder(path: Path) -> Path:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what writers of `path` left that were killed: nobody holds the lock of their temporary folders."""
+    """Remove temporary folders of killed writers of `path`: folders that nobody has locked."""
     for left in path.parent.iterdir():
         if left.name.startswith(f".{path.name}.unfinished-"):
             with _locked(left) as abandoned:
@@ -94,13 +95,13 @@ def _remove_leftovers(path: Path) -> None:
 def whole_folder(path: Path | str) -> Iterator[Path]:
     """Yield a temporary folder to fill; on success it replaces `path` as a whole, on any error nothing is left.
 
-    An existing folder at `path` stays untouched until the new one is complete. A process that is killed leaves its
-    hidden temporary folder; the next one to write `path` removes it.
+    An existing folder at `path` stays untouched until the new one is complete. A killed process leaves its hidden
+    temporary folder, which the next writer of `path` removes.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as locks:
-        with _locked(path.parent, wait=True):  # a folder without its lock would look like a leftover
+        with _locked(path.parent, wait=True):  # until it is locked, the folder looks like a leftover
             temporary = _temporary_folder(path)
             locks.enter_context(_locked(temporary))
         try:
@@ -117,9 +118,9 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
 
 
 def _put(temporary: Path, path: Path) -> None:
-    """Rename a folder to `path`; one that is there already has the temporary name afterwards, or is gone."""
+    """Rename `temporary` to `path`. A folder that was there gets the temporary name, or is removed."""
     if path.exists() and not path.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, "a file is where a folder is to be written", str(path))
+        raise NotADirectoryError(errno.ENOTDIR, "a file is in the place of the folder to write", str(path))
     if not path.exists():
         temporary.replace(path)
     elif not _exchange(temporary, path):
@@ -134,7 +135,7 @@ def _put(temporary: Path, path: Path) -> None:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write `value` as indented JSON, whole or not at all."""
+    """Write `value` as indented JSON, atomically."""
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 

@@ -1,5 +1,6 @@
 """What all commands share: help, lazy loading, options, one-line errors, exit status."""
 
+import json
 import os
 import subprocess
 import sys
@@ -20,23 +21,54 @@ def run(*arguments, cwd=None):
     return subprocess.run(line, capture_output=True, text=True, cwd=cwd, check=False)
 
 
-@pytest.mark.parametrize("words", [(), *((name,) for name in COMMANDS), *(("dataset", name) for name in DATASET)])
-def test_every_command_has_help_without_heavy_imports(words):
-    code = (
-        f"import sys; sys.argv = ['infdet-deploy', *{words!r}, '-h']\n"
-        "from infdet_deploy.cli import main\n"
-        "try:\n    main()\n"
-        "except SystemExit as leaving:\n    assert leaving.code == 0, leaving.code\n"
-        "print([m for m in ('torch', 'numpy', 'openvino', 'av', 'cv2', 'onnx', 'rich') if m in sys.modules])\n"
-        "print(sorted(m for m in sys.modules if m.startswith('infdet_deploy.cli.')))\n"
-    )
-    lines = subprocess.check_output([sys.executable, "-c", code], text=True).splitlines()
-    assert lines[0].startswith("Usage: ")
-    assert any("--quiet" in line for line in lines)
-    assert lines[-2] == "[]"
-    if words:
-        assert f"infdet_deploy.cli.{words[0].replace('-', '_')}" in lines[-1]
-        assert ("infdet_deploy.cli.watch" in lines[-1]) == (words == ("watch",))
+HELP = """
+import contextlib, io, json, sys
+from infdet_deploy.cli import main
+pages = {}
+for words in %r:
+    sys.argv = ["infdet-deploy", *words, "-h"]
+    with contextlib.redirect_stdout(io.StringIO()) as page, contextlib.suppress(SystemExit):
+        main()
+    pages[" ".join(words)] = page.getvalue()
+print(json.dumps({"pages": pages, "modules": sorted(sys.modules)}))
+"""
+
+
+def help_pages(*commands):
+    """The help of commands, and the modules that are imported afterwards, from one process."""
+    done = subprocess.run([sys.executable, "-c", HELP % (commands,)], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    return found["pages"], set(found["modules"])
+
+
+def test_every_command_has_help_without_heavy_imports():
+    commands = [(), *((name,) for name in COMMANDS), *(("dataset", name) for name in DATASET)]
+    pages, modules = help_pages(*commands)
+    for words, page in pages.items():
+        assert page.startswith(f"Usage: infdet-deploy{words and ' '}{words}"), words
+        assert "--quiet" in page, words
+        assert "-h, --help" in page, words
+    assert not modules & {"torch", "numpy", "openvino", "av", "cv2", "onnx", "rich.console", "rich.progress"}
+
+
+def test_only_the_command_that_runs_is_imported():
+    _, modules = help_pages(("check",))
+    loaded = {name.removeprefix("infdet_deploy.cli.") for name in modules if name.startswith("infdet_deploy.cli.")}
+    assert loaded == {"app", "check", "main"}
+
+
+def complete(line):
+    """What the shell offers for the last word of a line."""
+    code = "import sys; sys.argv = ['infdet-deploy']; from infdet_deploy.cli import main; main()"
+    variables = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_INFDET_DEPLOY_COMPLETE": "complete_bash"}
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True)
+    return done.stdout.split()
+
+
+def test_shell_completion():
+    assert complete("infdet-deploy d") == ["detect", "dataset", "doctor", "demo"]
+    assert complete("infdet-deploy dataset c") == ["check", "convert"]
+    assert "--quiet" in complete("infdet-deploy check --")
 
 
 def test_help_is_quick():

@@ -24,9 +24,9 @@ def cpu_features() -> set[str]:
     return {feature for line in _values("flags", "Features") for feature in line.split()}
 
 
-def adds_bytes_exactly() -> bool:
-    """Whether products of bytes are added up without saturation: on x86 instructions of their own do that (VNNI), older
-    ones keep to 16 bits on the way. True where the system does not tell."""
+def has_exact_int8() -> bool:
+    """Whether sums of int8 products do not overflow: x86 needs VNNI for that, older instructions saturate at 16 bits.
+    True where the system does not say."""
     features = cpu_features()
     return "ssse3" not in features or not features.isdisjoint(("avx512_vnni", "avx_vnni"))
 

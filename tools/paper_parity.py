@@ -20,7 +20,7 @@ from infdet_deploy.exporting.onnx import export_onnx
 from infdet_deploy.exporting.sensitivity import Int8Stage, sensitivity
 from infdet_deploy.exporting.stages import build_stage, stage_specs
 from infdet_deploy.model.weights import from_upstream
-from infdet_deploy.runtime.backends.base import open_stage, takes
+from infdet_deploy.runtime.backends.registry import get_backend, open_stage
 from infdet_deploy.video.sample import sample_frames
 from tests.model.test_golden import upstream_state_dict
 
@@ -59,7 +59,7 @@ def main() -> None:
                 export_onnx(stage, build_stage(stage, network, getattr(torch, precision)), specs[stage], inputs, path)
                 files |= {(stage, runtime): path for runtime in RUNTIMES}
             for runtime in RUNTIMES:
-                if not takes(runtime, precision):
+                if not get_backend(runtime).supports(precision):
                     continue
                 passed = {t: {"frames": clips[t]["fen"]["frames"]} for t in LENGTHS}
                 for stage in STAGES:

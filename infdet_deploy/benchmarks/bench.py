@@ -16,6 +16,7 @@ from infdet_deploy.files import user_cache
 if TYPE_CHECKING:
     from infdet_deploy.benchmarks.latency import Contender
     from infdet_deploy.bundle.loading import Bundle
+    from infdet_deploy.runtime.backends.base import Performance
 
 RANDOM_PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 ALL_RANDOM = ("float32", "bfloat16", "int8")  # what `all` means for a preset; float16 is for GPUs
@@ -32,7 +33,7 @@ def bench(
     compare: Path | None = None,
     out: Path | None = None,
     rewrites: bool = False,
-    performance: str = "latency",
+    performance: "Performance" = "latency",
 ) -> dict[str, Any]:
     """Measure a bundle: the one named, a preset's with random weights, the newest here, or the paper-size network.
 
@@ -149,21 +150,21 @@ def random_bundle(preset_name: str, precisions: str = "float32", backends: str =
     where none of the backends computes it."""
     from infdet_deploy.bundle.loading import load_bundle
     from infdet_deploy.model.presets import preset
-    from infdet_deploy.runtime.backends.base import BACKENDS, available, check_takes, takes
+    from infdet_deploy.runtime.backends.registry import backend_names, get_backend, is_available
 
     preset(preset_name)
-    asked = tuple(BACKENDS) if backends == "all" else tuple(filter(BACKENDS.__contains__, backends.split(",")))
-    int8 = available("onnxruntime") and any(takes(backend, "int8") for backend in asked)
+    asked = backend_names() if backends == "all" else tuple(filter(backend_names().__contains__, backends.split(",")))
+    int8 = is_available("onnxruntime") and any(get_backend(backend).supports("int8") for backend in asked)
     wanted = tuple(p for p in ALL_RANDOM if p != "int8" or int8)
     if precisions != "all":
         wanted = tuple(precisions.split(","))
         for precision in wanted:
             if precision not in RANDOM_PRECISIONS:
                 raise UsageError(f"no precision '{precision}'; precisions are {', '.join(RANDOM_PRECISIONS)}, or all")
-        if "int8" in wanted and not available("onnxruntime"):
+        if "int8" in wanted and not is_available("onnxruntime"):
             raise missing_package("onnxruntime", "onnxruntime", "int8 of a preset")
         if "int8" in wanted and backends != "all" and "openvino" in asked:
-            check_takes("openvino", "int8")  # before minutes of export
+            get_backend("openvino").check_supports("int8")  # before minutes of export
     path = user_cache() / f"{preset_name}-random-3.infdet"
     if path.is_dir():
         try:

@@ -11,22 +11,24 @@ from pathlib import Path
 import numpy as np
 
 from infdet_deploy.benchmarks.energy import ProcessorEnergy, open_gpu
-from infdet_deploy.benchmarks.workers import CUDA, FPS, SETTLE_S, Job, Ready, Run, Worker, cuda_kind
+from infdet_deploy.benchmarks.workers import (
+    CUDA,
+    FPS,
+    SETTLE_S,
+    Job,
+    Ready,
+    Run,
+    Worker,
+    capabilities,
+    cuda_kind,
+    runs_on_gpu,
+)
 from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.errors import BackendError, UsageError
 from infdet_deploy.files import user_cache
-from infdet_deploy.runtime.backends.base import (
-    BACKENDS,
-    CACHED,
-    SEVERAL_AT_ONCE,
-    available,
-    check_performance,
-    check_takes,
-    ready,
-    stage_format,
-    takes,
-)
+from infdet_deploy.runtime.backends.base import Performance
 from infdet_deploy.runtime.backends.contender import Contender
+from infdet_deploy.runtime.backends.registry import available_backends, backend_names, get_backend, is_available
 from infdet_deploy.snippets import MIN_FRAMES
 from infdet_deploy.video.sample import sample_frames
 
@@ -40,41 +42,41 @@ CUDA_KINDS = ("eager", "compile", "graph", "torchscript", "onnxruntime")
 CUDA_PRECISIONS = ("float16", "bfloat16", "float32")  # the first where all are asked for
 
 
-def on_gpu(contender: Contender) -> bool:
-    """Whether a contender computes on an NVIDIA GPU."""
-    return contender.backend == "tensorrt" or bool(cuda_kind(contender.backend))
-
-
 def contenders(
-    bundle: Bundle, backends: str = "openvino", precisions: str = "all", performance: str = "latency"
+    bundle: Bundle, backends: str = "openvino", precisions: str = "all", performance: Performance = "latency"
 ) -> list[Contender]:
     """Those of the asked (comma-separated, or `all`) that the bundle holds and this machine can run; `all` leaves out
     those that cannot be tuned for the performance."""
     names = backends.split(",")
     if backends == "all":
-        here = [*filter(available, BACKENDS), *([CUDA] if has_gpu() else [])]
-        names = [name for name in here if performance == "latency" or name in SEVERAL_AT_ONCE]
+        here = [b.name for b in available_backends() if performance == "latency" or b.capabilities.throughput]
+        names = here + ([CUDA] if performance == "latency" and has_gpu() else [])
     for name in names:
-        if name not in (*BACKENDS, CUDA):
-            raise UsageError(f"no backend '{name}'; backends are {', '.join((*BACKENDS, CUDA))}, or all")
-        check_performance(name, performance)
+        if name not in (*backend_names(), CUDA):
+            raise UsageError(f"no backend '{name}'; backends are {', '.join((*backend_names(), CUDA))}, or all")
+        if name != CUDA:
+            get_backend(name).check_performance(performance)
+        elif performance != "latency":
+            raise UsageError("cuda has no throughput mode; use openvino, or leave performance out")
     found = []
     for name in names:
         if name == CUDA:
             found += _cuda_contenders(bundle, precisions, asked=backends != "all")
             continue
-        held = tuple(p for p in bundle.precisions_as(stage_format(name)) if takes(name, p))
+        backend = get_backend(name)
+        form = backend.capabilities.format
+        held = tuple(p for p in bundle.precisions_as(form) if backend.supports(p))
         wanted = held if precisions == "all" else precisions.split(",")
         for precision in wanted:
             if precision in held:
                 # `all` leaves out what was not built for this device; asked for by name, that is an error
-                files = [bundle.stage_file(stage, precision, stage_format(name)) for stage in bundle.stages]
-                if backends == "all" and not all(ready(name, file, precision) for file in files):
+                files = [bundle.stage_file(stage, precision, form) for stage in bundle.stages]
+                if backends == "all" and not all(backend.is_ready(file, precision) for file in files):
                     continue
                 found.append(Contender(name, precision))
             elif backends != "all":
-                if precision in bundle.precisions_as(stage_format(name)):
-                    check_takes(name, precision)
+                if precision in bundle.precisions_as(form):
+                    backend.check_supports(precision)
                 raise UsageError(f"{bundle.path} has no {precision} for {name}; it has {', '.join(held) or 'none'}")
     if not found:
         raise UsageError(f"{bundle.path}: no contender for backends {backends} and precisions {precisions}")
@@ -99,7 +101,7 @@ def _cuda_contenders(bundle: Bundle, precisions: str, asked: bool) -> list[Conte
     return [
         Contender(f"{CUDA}-{kind}", p)
         for kind, p in entries
-        if kind != "onnxruntime" or (p in held and available(kind))
+        if kind != "onnxruntime" or (p in held and is_available(kind))
     ]
 
 
@@ -133,7 +135,7 @@ def measure(
     on_run: Callable[[int, int, str], None] | None = None,
     preset: str | None = None,
     target: Callable[..., None] | None = None,
-    performance: str = "latency",
+    performance: Performance = "latency",
 ) -> list[Timed]:
     """Time `runs` whole clips of `frames` frames per contender, one run of each in turn, each in its own process.
 
@@ -155,7 +157,7 @@ def measure(
         if on_run:
             on_run(done, total, entry.name)
 
-    meter, gpu = ProcessorEnergy(), open_gpu() if any(on_gpu(entry) for entry in entries) else None
+    meter, gpu = ProcessorEnergy(), open_gpu() if any(runs_on_gpu(entry.backend) for entry in entries) else None
     with scratch() as folder, contextlib.ExitStack() as children:
         clip = Path(folder) / "clip.npy"
         np.save(clip, sample_frames(frames, bundle.size))
@@ -165,7 +167,8 @@ def measure(
             job = Job(bundle, entry.backend, entry.precision, clip, Path(folder), preset, performance)
             workers.append(None)
             try:  # one after another, so that each has the machine to itself while it loads
-                if entry.backend in CACHED:
+                known = capabilities(entry.backend)
+                if known is not None and known.caches:
                     with contextlib.closing(Worker(entry.name, job, target)) as worker:
                         one.first_start = worker.ready()
                 worker = Worker(entry.name, job, target)
@@ -191,7 +194,7 @@ def measure(
                             if meter.available:
                                 used = meter.joules(before, meter.read())
                                 one.joules["processor"] = one.joules.get("processor", 0.0) + used
-                            if gpu and on_gpu(one.contender):
+                            if gpu and runs_on_gpu(one.contender.backend):
                                 used = gpu.joules() - gpu_before
                                 if used:  # else it does not count
                                     one.joules["gpu"] = one.joules.get("gpu", 0.0) + used

@@ -13,7 +13,7 @@ from infdet_deploy.benchmarks.latency import scratch
 from infdet_deploy.benchmarks.statistics import median_interval
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.processes import in_processes
-from infdet_deploy.runtime.backends.base import open_stage
+from infdet_deploy.runtime.backends.registry import open_stage
 from infdet_deploy.video.sample import sample_frames
 
 BACKEND = "openvino"

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from infdet_deploy.benchmarks.workers import cuda_kind
+from infdet_deploy.benchmarks.workers import runs_on_gpu
 from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.processes import start_deaf
-from infdet_deploy.runtime.backends.base import stage_format
+from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.snippets import feature_length
 from infdet_deploy.system import cpu_count
 
@@ -146,7 +146,7 @@ def stage_work(bundle: Bundle, frames: int) -> dict[str, dict[str, Any]] | None:
 def stage_bytes(bundle: Bundle, stage: str, precision: str, backend: str, frames: int) -> int:
     """What a stage reads and writes at the least: its file, which is nearly all weights, its inputs and its outputs."""
     spec = bundle.manifest["stages"][stage]
-    form = bundle.form_for(stage, precision, backend, stage_format(backend))
+    form = bundle.form_for(stage, precision, backend, get_backend(backend).capabilities.format)
     sizes = {"T": frames, "T+1": frames + 1, "T'": feature_length(frames)}
     total = bundle.manifest["files"][bundle.stage_file(stage, precision, form).name]["bytes"]
     for tensor in (*spec["inputs"], *spec["outputs"]):
@@ -167,7 +167,7 @@ def floors(
     work = stage_work(bundle, frames)
     computed = {"float16": "float32"}.get(precision, precision)  # a CPU has no float16 products
     peak, bandwidth = peaks["multiply_adds_per_s"].get(computed), peaks["bytes_per_s"]
-    if work is None or not peak or not bandwidth or backend == "tensorrt" or cuda_kind(backend):
+    if work is None or not peak or not bandwidth or runs_on_gpu(backend):
         return None
     rows = []
     for stage in bundle.stages:

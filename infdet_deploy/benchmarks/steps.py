@@ -14,7 +14,7 @@ import numpy as np
 from infdet_deploy.benchmarks.latency import Contender
 from infdet_deploy.benchmarks.statistics import summary
 from infdet_deploy.bundle.loading import TOWERS, Bundle, stream_stage
-from infdet_deploy.runtime.backends.base import ready, stage_format
+from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.runtime.incremental import StreamModel
 from infdet_deploy.snippets import STEP_FRAMES
@@ -31,9 +31,9 @@ def in_steps(bundle: Bundle, entries: Iterable[Contender]) -> list[Contender]:
     towers = [stream_stage(stage) for stage in bundle.stages if stage in TOWERS]
 
     def can(entry: Contender) -> bool:
-        return stage_format(entry.backend) == "onnx" and all(
+        return get_backend(entry.backend).capabilities.format == "onnx" and all(
             entry.precision in bundle.entry(tower)["files"].get("onnx", {})
-            and ready(entry.backend, bundle.stage_file(tower, entry.precision), entry.precision)
+            and get_backend(entry.backend).is_ready(bundle.stage_file(tower, entry.precision), entry.precision)
             for tower in towers
         )
 

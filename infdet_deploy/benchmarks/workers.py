@@ -22,6 +22,8 @@ from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.detections import Detection
 from infdet_deploy.errors import BackendError, first_line, one_line
 from infdet_deploy.processes import start_deaf
+from infdet_deploy.runtime.backends.base import Capabilities, Performance
+from infdet_deploy.runtime.backends.registry import backend_names, get_backend
 from infdet_deploy.runtime.detector import Detector, detections_of
 from infdet_deploy.system import peak_memory_bytes
 
@@ -47,7 +49,7 @@ class Job:
     clip: Path
     cache: Path
     preset: str | None = None
-    performance: str = "latency"
+    performance: Performance = "latency"
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,17 @@ def cuda_kind(backend: str) -> str:
     return kind if family == CUDA else ""
 
 
+def capabilities(backend: str) -> Capabilities | None:
+    """What a backend of the runtime supports; None for `eager` and `cuda-KIND`."""
+    return get_backend(backend).capabilities if backend in backend_names() else None
+
+
+def runs_on_gpu(backend: str) -> bool:
+    """Whether a contender's backend computes on an NVIDIA GPU."""
+    known = capabilities(backend)
+    return bool(cuda_kind(backend)) or (known is not None and known.on_gpu)
+
+
 def _no_paper_seconds(runs: int) -> float:
     raise BackendError("the paper's way of timing is for contenders on a GPU")
 
@@ -226,4 +239,4 @@ def _open(job: Job, frames: int) -> tuple[Scores, int, Callable[[int], float]]:
         features = detector.features(clip, seconds)
         return features, detector.scores_of(features, frames, seconds)
 
-    return score, detector.at_once, _no_paper_seconds
+    return score, detector.concurrency, _no_paper_seconds

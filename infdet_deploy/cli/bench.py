@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,7 +24,8 @@ def bench(
         str | None, typer.Option(help="eager: also measure the original network in PyTorch, and the factor to it.")
     ] = None,
     performance: Annotated[
-        str, typer.Option(help="latency: one clip on all CPUs; throughput: several at once, each on few.")
+        Literal["latency", "throughput"],
+        typer.Option(help="latency: one clip on all CPUs; throughput: several at once, each on few."),
     ] = "latency",
     rewrites: Annotated[
         bool, typer.Option("--rewrites", help="Also measure what each of export's exact rewrites gives.")

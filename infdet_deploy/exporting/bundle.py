@@ -29,7 +29,7 @@ from infdet_deploy.files import sha256, whole_folder
 from infdet_deploy.model.i3d import ENDPOINTS
 from infdet_deploy.model.network import InfDetNet, to_grey
 from infdet_deploy.model.weights import save_network
-from infdet_deploy.runtime.backends.base import check_takes, open_stage
+from infdet_deploy.runtime.backends.registry import get_backend, open_stage
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, valid_length
 from infdet_deploy.video.sample import sample_frames
 
@@ -61,7 +61,7 @@ def eager_tensors(network: InfDetNet, frames: np.ndarray) -> dict[str, dict[str,
 
 def check_int8() -> None:
     """Raise BackendError where this processor cannot measure OpenVINO's int8, without which none is written."""
-    check_takes("openvino", "int8", "export on one that has it, or without --int8")
+    get_backend("openvino").check_supports("int8", "export on one that has it, or without --int8")
 
 
 def export_bundle(

@@ -11,7 +11,7 @@ from infdet_deploy.datasets import open_dataset
 from infdet_deploy.datasets.annotations import Clip
 from infdet_deploy.datasets.folder import holds_annotations, media_in
 from infdet_deploy.errors import UsageError
-from infdet_deploy.runtime.backends.base import Backend
+from infdet_deploy.runtime.backends.base import CompiledStage
 from infdet_deploy.snippets import MIN_FRAMES, valid_length
 from infdet_deploy.video import Video, read_video
 from infdet_deploy.video.resize import Mode
@@ -79,7 +79,7 @@ def _windows(frames: np.ndarray) -> list[np.ndarray]:
     return [part for part in parts if len(part) >= MIN_FRAMES]
 
 
-def stage_tensors(stages: Mapping[str, Backend], windows: Iterable[np.ndarray]) -> dict[str, list[Feeds]]:
+def stage_tensors(stages: Mapping[str, CompiledStage], windows: Iterable[np.ndarray]) -> dict[str, list[Feeds]]:
     """What each stage is fed, and what it gives, when float32 stages run one after another.
 
     windows: as in `Calibration`. Returns for each stage one mapping of tensor name to array per window.

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 
 from infdet_deploy.bundle.tolerances import tolerance
 from infdet_deploy.errors import ParityError
-from infdet_deploy.runtime.backends.base import BACKENDS, BUILT_AHEAD, available, stage_format, takes
+from infdet_deploy.runtime.backends.base import Backend
+from infdet_deploy.runtime.backends.registry import available_backends
 
 _FLAGS = {"float16": "--fp16", "bfloat16": "--bf16"}
 
@@ -16,8 +17,12 @@ def worst_error(stage: str, precision: str, form: str, errors: Callable[[str], I
     when there is no such backend.
     """
     allowed, worst = tolerance(form, precision), 0.0
-    able = [b for b in BACKENDS if stage_format(b) == form and takes(b, precision) and b not in BUILT_AHEAD]
-    backends = list(filter(available, able))
+
+    def reads(backend: Backend) -> bool:
+        known = backend.capabilities
+        return known.format == form and not known.built_ahead and backend.supports(precision)
+
+    backends = [backend.name for backend in available_backends() if reads(backend)]
     if not backends:
         raise ParityError(
             f"no backend here runs {precision} {form}, so nothing says that {stage} is right; nothing was written"

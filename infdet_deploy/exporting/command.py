@@ -25,13 +25,13 @@ def export(
     calibrate: the recordings for int8 and for float16's ranges; max_map_drop: points of mAP@0.5 that int8 may lose
     there, 1 by default.
     """
-    from infdet_deploy.runtime.backends.base import available
+    from infdet_deploy.runtime.backends.registry import is_available
 
     if "int8" in precisions and calibrate is None:
         raise UsageError(
             "--int8 needs --calibrate DIR: a data set, or a folder of recordings like those that it will run on"
         )
-    if "int8" in precisions and not available("onnxruntime"):
+    if "int8" in precisions and not is_available("onnxruntime"):
         raise missing_package("onnxruntime", "onnxruntime", "--int8")
     if max_map_drop is not None and "int8" not in precisions:
         raise UsageError("--max-map-drop is for --int8; add it, or leave --max-map-drop out")

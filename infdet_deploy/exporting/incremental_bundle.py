@@ -18,7 +18,7 @@ from infdet_deploy.exporting.onnx import check_2d, check_precision, export_onnx
 from infdet_deploy.exporting.stages import StageSpec, float32_operators
 from infdet_deploy.model.i3d import ENDPOINTS
 from infdet_deploy.model.network import InfDetNet
-from infdet_deploy.runtime.backends.base import open_stage
+from infdet_deploy.runtime.backends.registry import open_stage
 from infdet_deploy.runtime.incremental import TowerSteps
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET
 

@@ -17,7 +17,7 @@ from infdet_deploy.exporting.onnx import check_precision
 from infdet_deploy.exporting.sensitivity import Int8Stage, error_of, sensitivity
 from infdet_deploy.exporting.stages import StageSpec
 from infdet_deploy.exporting.whole_network import join
-from infdet_deploy.runtime.backends.base import open_stage
+from infdet_deploy.runtime.backends.registry import open_stage
 from infdet_deploy.runtime.detector import Detector
 
 PROBES, PROBE_FRAMES = 2, 32  # clips, and frames of each, that a layer's sensitivity is measured on

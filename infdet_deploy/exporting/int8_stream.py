@@ -23,7 +23,7 @@ from infdet_deploy.exporting.int8_bundle import WRITTEN_FOR, int8_file
 from infdet_deploy.exporting.onnx import check_2d, check_precision
 from infdet_deploy.exporting.sensitivity import UNSIGNED, Int8Stage
 from infdet_deploy.model.network import InfDetNet
-from infdet_deploy.runtime.backends.base import open_stage
+from infdet_deploy.runtime.backends.registry import open_stage
 
 Tensors = Mapping[str, np.ndarray]
 

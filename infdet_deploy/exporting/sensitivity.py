@@ -10,7 +10,7 @@ import onnx
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.int8 import Plan, insert, open_session
-from infdet_deploy.runtime.backends.base import open_stage
+from infdet_deploy.runtime.backends.registry import open_stage
 
 Tensors = Mapping[str, np.ndarray]
 # Which of the two files of an int8 stage, each by the backend that it is measured on, has unsigned activations.

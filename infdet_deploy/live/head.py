@@ -12,7 +12,8 @@ import openvino
 
 from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.live.window import Features, Head
-from infdet_deploy.runtime.backends.base import Backend, check_takes
+from infdet_deploy.runtime.backends.base import CompiledStage
+from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.runtime.detector import finite_scores, head_scores
 from infdet_deploy.runtime.head_parts import SELECTION_HALO, Array, Graph, Part
 from infdet_deploy.runtime.stages import open_bundle_stage
@@ -32,9 +33,9 @@ class LiveHead:
         self._what = f"{backend} {precision}"
         self._lock = threading.Lock()
         self._parts: tuple[Part, Part] | None = None
-        self._stage: Backend | None = None
+        self._stage: CompiledStage | None = None
         if cached and backend == "openvino":
-            check_takes(backend, precision)  # as `open_stage` would, which does not compile the parts
+            get_backend(backend).check_supports(precision)  # as `open_stage` would, which does not compile the parts
             file = bundle.stage_file("head", precision, bundle.form_for("head", precision, backend, "onnx"))
             model = openvino.Core().read_model(str(file))
             if Graph(model).selected:

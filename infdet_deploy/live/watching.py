@@ -50,7 +50,7 @@ def watch(
     from infdet_deploy.live.sinks.lines import Stdout
     from infdet_deploy.live.sinks.outbox import Outbox
     from infdet_deploy.live.watch import Watch
-    from infdet_deploy.runtime.backends.base import check_takes
+    from infdet_deploy.runtime.backends.registry import get_backend
     from infdet_deploy.runtime.incremental import StreamModel
 
     _check(sources, names, window_s, every, clips_max_gb)
@@ -58,7 +58,7 @@ def watch(
     if loaded.task != "detection":
         raise UsageError(f"{bundle} recognises whole clips, and has no events to give; run `detect` on each clip")
     loaded = with_thresholds(loaded, thresholds)
-    check_takes(backend, precision)
+    get_backend(backend).check_supports(precision)
     with ExitStack() as stack:
         # What can be refused at once comes first; then what takes time.
         opened = stack.enter_context(_open_sources(loaded, sources, names, paced=every > 0))

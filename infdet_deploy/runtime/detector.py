@@ -14,10 +14,11 @@ import numpy as np
 from infdet_deploy.bundle.loading import Bundle, load_bundle
 from infdet_deploy.detections import Detection, clip_score, detect
 from infdet_deploy.errors import InfdetError, VideoError
-from infdet_deploy.runtime.backends.base import Backend, open_kept, takes
+from infdet_deploy.runtime.backends.base import CompiledStage, Performance
+from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS, GROUP_CHUNKS, Chunk, clip_chunks, groups, stream_chunks
 from infdet_deploy.runtime.disk_array import Rows
-from infdet_deploy.runtime.stages import CompiledStages, open_bundle_stage, stage_file
+from infdet_deploy.runtime.stages import CompiledStages, open_bundle_stage, stage_source
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, valid_length
 from infdet_deploy.system import trim_memory
 from infdet_deploy.video import Video, read_video
@@ -51,8 +52,8 @@ class Detector(CompiledStages):
 
     chunk_snippets: features computed at once; a longer clip goes through the towers in chunks that overlap by the
     towers' receptive field, which gives the features of the whole clip in bounded memory. performance: `latency`, one
-    chunk after another, each on all CPUs; or `throughput`, `at_once` chunks at the same time, and as many threads may
-    call one detector. The numbers are the same but for rounding.
+    chunk after another, each on all CPUs; or `throughput`, `concurrency` chunks at a time, and as many threads may call
+    one detector. The numbers are the same but for rounding.
     Raises BundleError, BackendError or UsageError when the bundle or the backend will not do.
     """
 
@@ -62,37 +63,38 @@ class Detector(CompiledStages):
         backend: str = "openvino",
         precision: str = "float32",
         chunk_snippets: int = CHUNK_SNIPPETS,
-        performance: str = "latency",
+        performance: Performance = "latency",
     ) -> None:
         self.backend, self.precision, self.chunk_snippets = backend, precision, chunk_snippets
-        self.stages = {}
+        super().__init__()
         try:
             if isinstance(bundle, Bundle):
                 self.bundle = bundle
             else:
-                self.bundle = load_bundle(bundle, lambda unchecked: self._open_kept(unchecked, performance))
+                self.bundle = load_bundle(bundle, lambda unchecked: self._open_cached(unchecked, performance))
             for stage in self.bundle.stages:
-                if stage not in self.stages:
+                if stage not in self._stages:
                     opened = open_bundle_stage(self.bundle, stage, backend, precision, performance=performance)
-                    self.stages[stage] = opened
+                    self._stages[stage] = opened
         except BaseException:
             self.close()
             raise
-        self.at_once = min(getattr(stage, "at_once", 1) for stage in self.stages.values())
+        self.concurrency = min(stage.concurrency for stage in self._stages.values())
 
-    def _open_kept(self, unchecked: Bundle, performance: str) -> None:
+    def _open_cached(self, unchecked: Bundle, performance: Performance) -> None:
         """Open what an earlier start compiled, from the user's cache, while the bundle's files are being checked."""
         for stage in unchecked.stages:
-            _, digest, inputs, outputs = stage_file(unchecked, stage, self.backend, self.precision)
-            kept = open_kept(self.backend, self.precision, digest, inputs, outputs, performance)
-            if kept is not None:
-                self.stages[stage] = kept
+            source = stage_source(unchecked, stage, self.backend, self.precision, performance=performance)
+            cached = get_backend(self.backend).open_cached(source)
+            if cached is not None:
+                self._stages[stage] = cached
 
     def detect(self, video: Video | Path | str) -> list[Detection]:
         """Detections in a recording (a path, or frames already read), in order of class, then time.
 
         A path may be of any length: see `analyse`.
         """
+        self._check_open()
         if not isinstance(video, Video):
             return self.analyse(video).detections
         return self.detections(self.scores(video.frames), len(video.frames), video.fps)
@@ -105,12 +107,13 @@ class Detector(CompiledStages):
         It is decoded as it is needed, and features are kept in temporary files, 1 kB a frame at the published width.
         on_frames: called with the number of frames that are done. Raises as `read`.
         """
+        self._check_open()
         with (
             FrameStream(path, self.bundle.size, self.bundle.frame_mode, fps, MIN_FRAMES) as stream,
             ExitStack() as files,
         ):
             kept = {name: files.enter_context(Rows()) for name in self._streams()}
-            long, size = False, max(GROUP_CHUNKS, self.at_once)
+            long, size = False, max(GROUP_CHUNKS, self.concurrency)
             for group in groups(stream_chunks(stream, self.chunk_snippets), size):
                 long = long or len(group) == size
                 # One tower after the other, so that only one at a time holds its layers' outputs.
@@ -128,11 +131,13 @@ class Detector(CompiledStages):
 
     def read(self, path: Path | str, fps: float | None = None) -> Video:
         """Read a recording as this network takes it; raises VideoError when it cannot be read or is too short."""
+        self._check_open()
         return read_video(path, self.bundle.size, self.bundle.frame_mode, fps=fps, min_frames=MIN_FRAMES)
 
     def detections(self, scores: np.ndarray, frames: int, fps: float) -> list[Detection]:
         """Scores [T', C] of a clip of `frames` frames → its detections; of a network for recognition the one class that
         the whole clip shows, with its mean score."""
+        self._check_open()
         return detections_of(self.bundle, scores, frames, fps)
 
     def scores(self, frames: np.ndarray, timings: Timings | None = None) -> np.ndarray:
@@ -164,13 +169,14 @@ class Detector(CompiledStages):
     def _head_in_parts(self) -> Path | None:
         """The head's ONNX file that OpenVINO can run parts of; None for a bundle without."""
         files = self.bundle.entry("head")["files"]
-        precision = self.precision if takes("openvino", self.precision) else "float32"
+        precision = self.precision if get_backend("openvino").supports(self.precision) else "float32"
         form = self.bundle.form_for("head", precision, self.backend, "onnx")
         return self.bundle.stage_file("head", precision, form) if precision in files.get(form, {}) else None
 
     def features(self, frames: np.ndarray, timings: Timings | None = None) -> dict[str, np.ndarray]:
         """frames uint8 [T, S, S] → `infrared_features` and `flow_features`, those that the network has, float32 [T', d]
         each."""
+        self._check_open()
         size = self.bundle.size
         if frames.dtype != np.uint8 or frames.ndim != 3 or frames.shape[1:] != (size, size):
             raise InfdetError(f"frames are {frames.dtype} {list(frames.shape)}, expected uint8 [T, {size}, {size}]")
@@ -186,11 +192,11 @@ class Detector(CompiledStages):
     def _each(
         self, features: Callable[[Chunk, Timings | None], np.ndarray], parts: list[Chunk], timings: Timings | None
     ) -> Iterator[np.ndarray]:
-        """Each chunk's features of the whole clip, in order; `at_once` chunks are computed at the same time."""
-        if self.at_once == 1 or len(parts) == 1:
+        """Each chunk's features of the whole clip, in order; `concurrency` chunks are computed at the same time."""
+        if self.concurrency == 1 or len(parts) == 1:
             yield from (features(part, timings) for part in parts)
             return
-        with ThreadPoolExecutor(self.at_once) as threads:
+        with ThreadPoolExecutor(self.concurrency) as threads:
             yield from threads.map(features, parts, repeat(timings))
 
     def _streams(self) -> dict[str, Callable[[Chunk, Timings | None], np.ndarray]]:
@@ -216,9 +222,7 @@ class Detector(CompiledStages):
     def _release_memory(self) -> None:
         """Have the stages give back what they keep between runs, where they can; the next run takes it anew."""
         for stage in self.stages.values():
-            release = getattr(stage, "release_memory", None)
-            if release is not None:
-                release()
+            stage.release_memory()
         trim_memory()
 
     def flow(self, frames: np.ndarray, start: int, stop: int) -> np.ndarray:
@@ -237,19 +241,18 @@ class Detector(CompiledStages):
 
     def _flow(self, frames: np.ndarray, start: int, stop: int) -> Any:
         """As `flow`, but left on the GPU where the backend computes there, and in one piece."""
-        run = getattr(self.stages["fen"], "run_on_device", None)
-        if run is None:
+        if not get_backend(self.backend).capabilities.on_gpu:
             return self.flow(frames, start, stop)
         block = frames[start : stop + 1]
         if stop == len(frames):
             block = np.concatenate((block, block[-1:]))
-        flow = run({"frames": block})["flow"]
+        flow = self.stages["fen"].run_on_device({"frames": block})["flow"]
         if stop == len(frames):
             flow[stop - start - 1 :].clear()
         return flow
 
 
-def head_scores(head: Backend, features: Mapping[str, np.ndarray], length: int, what: str) -> np.ndarray:
+def head_scores(head: CompiledStage, features: Mapping[str, np.ndarray], length: int, what: str) -> np.ndarray:
     """Features float32 [T', d] of each stream → scores float32 [T', C]. length: valid snippets; what: names the backend
     and precision where it raises InfdetError, for scores that are not numbers."""
     return finite_scores(head.run({**features, "length": np.array([length], np.int64)})["scores"], what)

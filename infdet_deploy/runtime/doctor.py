@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from infdet_deploy import __version__
-from infdet_deploy.runtime.backends.base import BACKENDS, available, takes
+from infdet_deploy.runtime.backends.registry import backend_names, get_backend
 from infdet_deploy.system import cpu_count, cpu_features, processor_name
 
 # package → (extra that brings it, what it is for)
@@ -46,12 +46,12 @@ def examine() -> dict[str, Any]:
         hint = f"pip install 'infdet-deploy[{extra}]'" if extra else f"pip install {name}"
         packages[name] = {"version": version, "purpose": purpose, "install": None if version else hint}
     backends = {
-        name: {
-            "available": available(name),
-            "precisions": [p for p in precisions if takes(name, p)],
-            "refused": [p for p in precisions if not takes(name, p)],
+        backend.name: {
+            "available": backend.is_available(),
+            "precisions": [p for p in backend.capabilities.precisions if backend.supports(p)],
+            "refused": [p for p in backend.capabilities.precisions if not backend.supports(p)],
         }
-        for name, (_, _, precisions) in BACKENDS.items()
+        for backend in map(get_backend, backend_names())
     }
     nvidia = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
     return {

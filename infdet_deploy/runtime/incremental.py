@@ -14,7 +14,8 @@ import numpy as np
 
 from infdet_deploy.bundle.loading import Bundle, load_bundle, stream_stage
 from infdet_deploy.errors import BundleError, InfdetError, UsageError
-from infdet_deploy.runtime.backends.base import Backend, stage_format
+from infdet_deploy.runtime.backends.base import CompiledStage
+from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.runtime.stages import CompiledStages, open_bundle_stage
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, STEP_FRAMES, feature_length
 
@@ -25,7 +26,7 @@ CHECK_STEPS = (8, 24)  # frames of the steps, in turn, in which `whole` feeds a 
 class TowerSteps:
     """One tower along one clip: what it is fed, and the state between its steps."""
 
-    def __init__(self, stage: Backend, spec: dict[str, Any], stream: dict[str, Any]) -> None:
+    def __init__(self, stage: CompiledStage, spec: dict[str, Any], stream: dict[str, Any]) -> None:
         """stage: a tower's steps, compiled; spec: its tensors, stream: the manifest's entries for it and for all."""
         self._stage = stage
         frames, inside, *states = spec["inputs"]
@@ -95,6 +96,7 @@ class StreamModel(CompiledStages):
         precision: str = "float32",
         step_frames: int = STEP_FRAMES,
     ) -> None:
+        super().__init__()
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         self.backend, self.precision, self.step_frames = backend, precision, step_frames
         stream = self.bundle.stream
@@ -105,17 +107,16 @@ class StreamModel(CompiledStages):
             )
         if step_frames < 1 or step_frames % stream["step_frames"]:
             raise UsageError(f"step_frames is {step_frames}, expected a multiple of {stream['step_frames']}")
-        if stage_format(backend) != "onnx":
+        if get_backend(backend).capabilities.format != "onnx":
             raise UsageError(
                 f"{backend} does not run the towers as steps, which are ONNX; take openvino or onnxruntime"
             )
         self.lock = threading.Lock()
-        self.stages = {}
         for stage in self.bundle.stages:
             if stage != "head":
                 name = stage if stage == "fen" else stream_stage(stage)
                 shapes = self._shapes(name, stream["history_frames"])
-                self.stages[stage] = open_bundle_stage(self.bundle, name, backend, precision, shapes)
+                self._stages[stage] = open_bundle_stage(self.bundle, name, backend, precision, shapes)
 
     def _shapes(self, stage: str, history: int) -> dict[str, tuple[int, ...]]:
         """The shapes of a stage's inputs when all steps are of `step_frames`."""

@@ -1,11 +1,28 @@
-"""A bundle's stages compiled by a backend, and held together. No torch."""
+"""A bundle's stages, compiled by a backend and closed together. No torch."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Self
 
 from infdet_deploy.bundle.loading import Bundle
-from infdet_deploy.runtime.backends.base import Backend, open_stage, stage_format
+from infdet_deploy.errors import InfdetError
+from infdet_deploy.runtime.backends.base import CompiledStage, Performance, StageSource
+from infdet_deploy.runtime.backends.registry import get_backend
+
+
+def stage_source(
+    bundle: Bundle,
+    stage: str,
+    backend: str,
+    precision: str,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    performance: Performance = "latency",
+) -> StageSource:
+    """What a backend compiles of a bundle's stage; raises UsageError where the bundle does not contain it."""
+    spec = bundle.entry(stage)
+    format = bundle.form_for(stage, precision, backend, get_backend(backend).capabilities.format)
+    path = bundle.stage_file(stage, precision, format)
+    inputs, outputs = (tuple(tensor["name"] for tensor in spec[end]) for end in ("inputs", "outputs"))
+    return StageSource(path, precision, inputs, outputs, bundle.digest(path.name), shapes, performance)
 
 
 def open_bundle_stage(
@@ -14,37 +31,40 @@ def open_bundle_stage(
     backend: str,
     precision: str,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
-    performance: str = "latency",
-) -> Backend:
+    performance: Performance = "latency",
+) -> CompiledStage:
     """Compile one stage of a bundle; raises UsageError or BackendError when that is not possible.
 
-    shapes, performance: as for `open_stage`.
+    shapes, performance: as in `StageSource`.
     """
-    path, digest, inputs, outputs = stage_file(bundle, stage, backend, precision)
-    return open_stage(backend, path, precision, inputs, outputs, shapes, digest, performance)
-
-
-def stage_file(
-    bundle: Bundle, stage: str, backend: str, precision: str
-) -> tuple[Path, str | None, tuple[str, ...], tuple[str, ...]]:
-    """The file of a stage that a backend runs, its SHA-256 where the manifest has it, its inputs and its outputs."""
-    spec = bundle.entry(stage)
-    path = bundle.stage_file(stage, precision, bundle.form_for(stage, precision, backend, stage_format(backend)))
-    inputs, outputs = (tuple(tensor["name"] for tensor in spec[end]) for end in ("inputs", "outputs"))
-    return path, bundle.digest(path.name), inputs, outputs
+    return get_backend(backend).open_stage(stage_source(bundle, stage, backend, precision, shapes, performance))
 
 
 class CompiledStages:
-    """What holds a bundle's compiled stages, by name, and gives them back together."""
+    """Base of objects that own a bundle's compiled stages, by name, and close them together."""
 
-    stages: dict[str, Backend]
+    def __init__(self) -> None:
+        self._stages: dict[str, CompiledStage] = {}
+        self._closed = False
+
+    @property
+    def stages(self) -> dict[str, CompiledStage]:
+        """The compiled stages by name. Raises InfdetError after `close`."""
+        self._check_open()
+        return self._stages
 
     def close(self) -> None:
-        """Give the compiled stages back."""
-        while self.stages:
-            self.stages.popitem()[1].close()
+        """Free the compiled stages; using the object afterwards raises InfdetError."""
+        self._closed = True
+        while self._stages:
+            self._stages.popitem()[1].close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InfdetError(f"{type(self).__name__.lower()} is closed; open another one")
 
     def __enter__(self) -> Self:
+        self._check_open()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 from infdet_deploy.bundle.loading import NETWORK, Bundle
 from infdet_deploy.bundle.tolerances import NOT_COMPARED, Errors, Tolerances, compare
 from infdet_deploy.errors import BackendError, InfdetError, ParityError, UsageError
-from infdet_deploy.runtime.backends.base import BACKENDS, BUILT_AHEAD, available, check_takes, open_stage, stage_format
+from infdet_deploy.runtime.backends.base import Backend
+from infdet_deploy.runtime.backends.registry import available_backends, get_backend, open_stage
 
 if TYPE_CHECKING:
     from infdet_deploy.model.network import InfDetNet
@@ -78,9 +79,9 @@ class Bisection:
         return f"{where}: every module within tolerance"
 
 
-def runs_onnx(backend: str) -> bool:
+def runs_onnx(backend: Backend) -> bool:
     """Whether a backend runs ONNX files as they are, so that parts of one can be run."""
-    return stage_format(backend) == "onnx" and backend not in BUILT_AHEAD
+    return backend.capabilities.format == "onnx" and not backend.capabilities.built_ahead
 
 
 def bisect(
@@ -100,10 +101,10 @@ def bisect(
     """
     from infdet_deploy.verification.cutting import Graph
 
-    form = stage_format(backend)
-    if not runs_onnx(backend):
+    form = get_backend(backend).capabilities.format
+    if not runs_onnx(get_backend(backend)):
         raise UsageError(f"--bisect takes ONNX stages apart, which {backend} does not run as they are")
-    check_takes(backend, precision)
+    get_backend(backend).check_supports(precision)
     allowed = (tolerances or Tolerances()).stage(form, precision)
     ours = Graph(bundle.stage_file(stage, precision, bundle.form_for(stage, precision, backend, form)))
     with tempfile.TemporaryDirectory() as name:
@@ -204,11 +205,9 @@ def _reference_values(
     """The reference graph's tensors, from the first backend that makes of it what the network computes."""
     (output,) = graph.outputs
     names = sorted({*pairs.values(), output})
-    for backend in filter(available, BACKENDS):
-        if not runs_onnx(backend):
-            continue
+    for backend in filter(runs_onnx, available_backends()):
         try:
-            found = _Runner(backend, "float32", folder, dict(tensors)).whole(graph, names)
+            found = _Runner(backend.name, "float32", folder, dict(tensors)).whole(graph, names)
         except InfdetError:
             continue
         if found and compare(found[output], tensors[output]).relative_l2 <= Tolerances().stage("onnx", "float32"):

@@ -8,8 +8,8 @@ import numpy as np
 
 from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.bundle.tolerances import Tolerances
-from infdet_deploy.runtime.backends.base import BUILT_AHEAD
 from infdet_deploy.runtime.backends.contender import Contender
+from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.verification.bisect import Bisection
 from infdet_deploy.verification.end_to_end import EndToEnd
 from infdet_deploy.verification.stages import StageParity
@@ -61,7 +61,7 @@ class Verification:
         ]
 
     def _why(self, backend: str, held: list[str]) -> str:
-        if backend in BUILT_AHEAD:
+        if get_backend(backend).capabilities.built_ahead:
             build = f"infdet-deploy build {self.bundle.path.name} --target {backend} --precision {','.join(held)}"
             return f"no engine here for this device; {build}"
         return "sums are cut off on this processor, which has no VNNI; verify on one that has"

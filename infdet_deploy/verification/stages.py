@@ -10,8 +10,8 @@ from infdet_deploy.bundle.golden import Tensors, load_golden, stage_tensors
 from infdet_deploy.bundle.loading import TOWERS, WEIGHTS, Bundle, stream_stage
 from infdet_deploy.bundle.tolerances import CHECK_FRAMES, NOT_COMPARED, Errors, Tolerances, compare
 from infdet_deploy.errors import BackendError, BundleError, InfdetError, first_line, missing_package
-from infdet_deploy.runtime.backends.base import BACKENDS, available, ready, stage_format, takes
 from infdet_deploy.runtime.backends.contender import Contender
+from infdet_deploy.runtime.backends.registry import available_backends, get_backend
 from infdet_deploy.runtime.incremental import TowerSteps
 from infdet_deploy.runtime.stages import open_bundle_stage
 
@@ -52,12 +52,12 @@ def entries(bundle: Bundle) -> tuple[list[Contender], list[Contender]]:
     """
     found: list[Contender] = []
     left_out: list[Contender] = []
-    for backend in filter(available, BACKENDS):
-        form = stage_format(backend)
-        for precision in filter(BACKENDS[backend][2].__contains__, bundle.precisions_as(form)):
+    for backend in available_backends():
+        form = backend.capabilities.format
+        for precision in filter(backend.capabilities.precisions.__contains__, bundle.precisions_as(form)):
             files = (bundle.stage_file(stage, precision, form) for stage in bundle.stages)
-            runs = takes(backend, precision) and all(ready(backend, file, precision) for file in files)
-            (found if runs else left_out).append(Contender(backend, precision))
+            runs = backend.supports(precision) and all(backend.is_ready(file, precision) for file in files)
+            (found if runs else left_out).append(Contender(backend.name, precision))
     return found, left_out
 
 
@@ -113,13 +113,14 @@ def stage_parity(
     """
     tolerances = tolerances or Tolerances()
     for entry in entries(bundle)[0] if contenders is None else contenders:
-        form = stage_format(entry.backend)
+        backend = get_backend(entry.backend)
+        form = backend.capabilities.format
         allowed = tolerances.stage(form, entry.precision)
         steps = _steps(bundle)
         for stage in (*bundle.manifest["stages"], *steps):
             if entry.precision not in bundle.entry(stage)["files"].get(form, {}):
                 continue
-            if stage in steps and not ready(entry.backend, bundle.stage_file(stage, entry.precision), entry.precision):
+            if stage in steps and not backend.is_ready(bundle.stage_file(stage, entry.precision), entry.precision):
                 continue
             of = steps.get(stage, stage)
             for tensors in references:

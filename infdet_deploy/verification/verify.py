@@ -130,6 +130,7 @@ def _bisections(
     tolerances: "Tolerances",
 ) -> "list[Bisection]":
     """Every stage that failed and can be taken apart, on the shortest clip that it failed on."""
+    from infdet_deploy.runtime.backends.registry import get_backend
     from infdet_deploy.verification.bisect import bisect, runs_onnx
 
     by_length = {len(tensors["network"]["frames"]): tensors for tensors in references}
@@ -138,7 +139,7 @@ def _bisections(
     with progress("bisect") as update:
         for index, ((stage, backend, precision), frames) in enumerate(reversed(failed.items())):
             update(index, len(failed), f"{backend} {stage} {precision}")
-            if stage not in bundle.stages or not runs_onnx(backend):
+            if stage not in bundle.stages or not runs_onnx(get_backend(backend)):
                 say(f"not taken apart: {stage} on {backend} {precision}; --bisect is for the single ONNX stages")
                 continue
             tensors = by_length[frames][stage]

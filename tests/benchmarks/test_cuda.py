@@ -10,11 +10,11 @@ pytest.importorskip("onnxruntime")
 
 from infdet_deploy.benchmarks import latency
 from infdet_deploy.benchmarks.cuda import Cuda, open_contender
-from infdet_deploy.benchmarks.latency import CUDA_KINDS, Contender, Timed, contenders, on_gpu
+from infdet_deploy.benchmarks.latency import CUDA_KINDS, Contender, Timed, contenders
 from infdet_deploy.benchmarks.page import page
 from infdet_deploy.benchmarks.report import build_report
 from infdet_deploy.benchmarks.tables import tables
-from infdet_deploy.benchmarks.workers import Answer, Ready, Run
+from infdet_deploy.benchmarks.workers import Answer, Ready, Run, runs_on_gpu
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.errors import BackendError, UsageError
 from infdet_deploy.runtime.detector import Detector
@@ -92,8 +92,8 @@ def test_which_contenders(bundle, monkeypatch):
     monkeypatch.setattr(latency, "has_gpu", lambda: True)
     found = contenders(bundle, "cuda")
     assert [entry.name for entry in found] == [f"cuda-{kind} float16" for kind in CUDA_KINDS]
-    assert all(on_gpu(entry) for entry in found)
-    assert [e.name for e in contenders(bundle, "all", "float32") if on_gpu(e)] == [
+    assert all(runs_on_gpu(entry.backend) for entry in found)
+    assert [e.name for e in contenders(bundle, "all", "float32") if runs_on_gpu(e.backend)] == [
         f"cuda-{k} float32" for k in CUDA_KINDS
     ]
     assert len(contenders(bundle, "cuda", "bfloat16")) == len(CUDA_KINDS) - 1  # onnxruntime takes none

@@ -13,7 +13,7 @@ import pytest
 from infdet_deploy.bundle.loading import check_file, load_bundle
 from infdet_deploy.bundle.manifest import MANIFEST, read_manifest
 from infdet_deploy.errors import BundleError
-from infdet_deploy.runtime import stages as compiled
+from infdet_deploy.runtime.backends.openvino import OpenVino
 from infdet_deploy.runtime.detector import Detector
 
 FLIPS = 100
@@ -31,7 +31,7 @@ def bundle(tiny_bundle, tmp_path_factory):
 def opened(monkeypatch):
     """What a backend was asked to open."""
     paths = []
-    monkeypatch.setattr(compiled, "open_stage", lambda backend, path, *_: paths.append(path))
+    monkeypatch.setattr(OpenVino, "compile", lambda self, source: paths.append(source.path))
     return paths
 
 

@@ -16,7 +16,7 @@ from infdet_deploy.exporting.bundle import eager_tensors, export_bundle
 from infdet_deploy.exporting.onnx import check_precision, export_onnx
 from infdet_deploy.exporting.stages import InfraredTowerStage, stage_specs
 from infdet_deploy.files import sha256
-from infdet_deploy.runtime.backends.base import available, open_stage, stage_format
+from infdet_deploy.runtime.backends.registry import get_backend, is_available, open_stage
 
 FRAMES = (16, 20, 44, 100)
 ALLOWED = {"float32": 1e-4, "float16": 1e-2}
@@ -31,13 +31,17 @@ def references(tiny_network, tiny_clip):
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime", "torchscript"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_equals_the_network_at_every_length(tiny_bundle, references, stage, backend, precision):
-    if not available(backend):
+    if not is_available(backend):
         pytest.skip(f"{backend} is not installed")
     bundle = load_bundle(tiny_bundle)
     spec = bundle.manifest["stages"][stage]
     inputs, (output,) = (tuple(t["name"] for t in spec[end]) for end in ("inputs", "outputs"))
     runner = open_stage(
-        backend, bundle.stage_file(stage, precision, stage_format(backend)), precision, inputs, (output,)
+        backend,
+        bundle.stage_file(stage, precision, get_backend(backend).capabilities.format),
+        precision,
+        inputs,
+        (output,),
     )
     allowed = 3e-2 if (backend, precision) == ("torchscript", "float16") else ALLOWED[precision]
     for frames, tensors in references.items():

@@ -21,7 +21,7 @@ from infdet_deploy.exporting.stages import TOWER_BEGINS, FoldedMixed, FoldedUnit
 from infdet_deploy.model.i3d import POOLS, Mixed, Unit3d
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network, save_network
-from infdet_deploy.runtime.backends.base import available, open_stage
+from infdet_deploy.runtime.backends.registry import is_available, open_stage
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.video.sample import sample_frames
 from tests.runtime.backends.tensorrt.judge import built_for_rtx
@@ -159,7 +159,7 @@ def test_traced_for_every_length(tiny_network, references):
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
 @pytest.mark.parametrize("stage", TOWERS)
 def test_exported_and_run(towers_2d, tiny_network, references, stage, backend, precision):
-    if not available(backend):
+    if not is_available(backend):
         pytest.skip(f"{backend} is not installed")
     (tensor,) = stage_specs(tiny_network)[stage].inputs
     file = towers_2d / f"{stage}.{precision}.onnx"

@@ -27,7 +27,7 @@ from infdet_deploy.exporting.sensitivity import Int8Stage, sensitivity
 from infdet_deploy.exporting.stages import build_stage, stage_specs
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
-from infdet_deploy.runtime.backends.base import open_stage
+from infdet_deploy.runtime.backends.registry import open_stage
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.runtime.stages import open_bundle_stage
 from infdet_deploy.video import Video
@@ -300,7 +300,7 @@ def test_refused_where_openvino_cannot_measure_it(tmp_path, network, monkeypatch
     monkeypatch.setattr("infdet_deploy.system.cpu_features", lambda: {"ssse3", "avx2"})
     calibration = Calibration("tests", (), (), ())
     with pytest.raises(
-        BackendError, match=r"no VNNI, .* cuts off sums .*; export on one that has it, or without --int8"
+        BackendError, match=r"no VNNI, .* overflow in openvino; export on one that has it, or without --int8"
     ):
         export_bundle(network, tmp_path / "a.infdet", precisions=("float32", "int8"), calibration=calibration)
     assert not list(tmp_path.iterdir())

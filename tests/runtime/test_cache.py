@@ -6,12 +6,15 @@ import subprocess
 import sys
 
 import numpy as np
+import openvino
 import pytest
 
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.errors import BundleError, UsageError
 from infdet_deploy.runtime import cache as compiled_cache
 from infdet_deploy.runtime.backends import openvino as backend
+from infdet_deploy.runtime.backends.base import StageSource
+from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.runtime.stages import open_bundle_stage
 
@@ -31,9 +34,9 @@ def bundle(tiny_bundle):
 @pytest.fixture
 def compilations(monkeypatch):
     """How often a model was read to be compiled: the names of the files."""
-    seen, read = [], backend.openvino.Core.read_model
+    seen, read = [], openvino.Core.read_model
     monkeypatch.setattr(
-        backend.openvino.Core, "read_model", lambda self, path: seen.append(os.path.basename(path)) or read(self, path)
+        openvino.Core, "read_model", lambda self, path: seen.append(os.path.basename(path)) or read(self, path)
     )
     return seen
 
@@ -128,7 +131,8 @@ def test_another_processor_compiles_again(root, bundle, compilations, monkeypatc
 def test_a_file_that_changes_while_it_is_opened_is_not_kept(root, bundle):
     path = bundle.stage_file("infrared_tower", "float32")
     other = bundle.digest("flow_tower.float32.onnx")
-    backend.open_stage(path, "float32", ("frames",), ("features",), digest=other).close()
+    source = StageSource(path, "float32", ("frames",), ("features",), digest=other)
+    get_backend("openvino").open_stage(source).close()
     assert not root.exists()
 
 

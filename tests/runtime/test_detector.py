@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from infdet_deploy.errors import InfdetError, UsageError, VideoError
-from infdet_deploy.runtime.backends.base import available
+from infdet_deploy.runtime.backends.registry import is_available
 from infdet_deploy.runtime.chunks import chunks
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.snippets import feature_length
@@ -74,7 +74,7 @@ def test_scores_equal_the_networks(detector, tiny_network, tiny_clip, frames):
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "torchscript"])
 def test_detections_are_the_same_on_every_backend(detector, tiny_bundle, tiny_clip, backend):
-    if not available(backend):
+    if not is_available(backend):
         pytest.skip(f"{backend} is not installed")
     # a threshold between scores, so that there is something to find
     clip = video(tiny_clip(120))

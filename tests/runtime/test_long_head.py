@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from infdet_deploy.runtime import long_head
-from infdet_deploy.runtime.backends.base import open_stage
+from infdet_deploy.runtime.backends.registry import open_stage
 from infdet_deploy.runtime.disk_array import Rows
 from infdet_deploy.runtime.long_head import attend, long_scores
 from infdet_deploy.snippets import valid_length

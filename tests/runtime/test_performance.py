@@ -9,7 +9,7 @@ from infdet_deploy.benchmarks.latency import contenders
 from infdet_deploy.benchmarks.workers import _timed
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.errors import UsageError
-from infdet_deploy.runtime.backends.base import SEVERAL_AT_ONCE, available
+from infdet_deploy.runtime.backends.registry import available_backends
 from infdet_deploy.runtime.detector import Detector
 
 SNIPPETS = 4  # of a chunk: the clip is cut into several
@@ -20,17 +20,18 @@ def bundle(tiny_bundle):
     return load_bundle(tiny_bundle)
 
 
-@pytest.mark.parametrize("backend", SEVERAL_AT_ONCE)
+CONCURRENT = [backend.name for backend in available_backends() if backend.capabilities.throughput]
+
+
+@pytest.mark.parametrize("backend", CONCURRENT)
 def test_same_features(bundle, tiny_clip, backend):
-    if not available(backend):
-        pytest.skip(f"{backend} is not installed")
     clip = tiny_clip(176)
     with Detector(bundle, backend, chunk_snippets=SNIPPETS) as detector:
-        assert detector.at_once == 1
+        assert detector.concurrency == 1
         expected = detector.features(clip)
     with Detector(bundle, backend, chunk_snippets=SNIPPETS, performance="throughput") as detector:
-        assert detector.at_once >= 1
-        detector.at_once = 3  # more than there may be CPUs: the rest wait
+        assert detector.concurrency >= 1
+        detector.concurrency = 3  # more than there may be CPUs: the rest wait
         for name, features in detector.features(clip).items():
             np.testing.assert_allclose(features, expected[name], rtol=1e-4, atol=1e-5)
         with ThreadPoolExecutor(3) as threads:
@@ -43,12 +44,12 @@ def test_same_features(bundle, tiny_clip, backend):
 def test_refused(bundle):
     with pytest.raises(UsageError, match="no performance 'fast'; expected latency or throughput"):
         Detector(bundle, performance="fast")
-    with pytest.raises(UsageError, match="torchscript has no throughput mode; openvino and onnxruntime have one"):
+    with pytest.raises(UsageError, match="torchscript has no throughput mode; use openvino"):
         Detector(bundle, "torchscript", performance="throughput")
     with pytest.raises(UsageError, match="torchscript has no throughput mode"):
         contenders(bundle, "openvino,torchscript", performance="throughput")
     found = {entry.backend for entry in contenders(bundle, "all", "float32", "throughput")}
-    assert found <= set(SEVERAL_AT_ONCE)
+    assert found <= set(CONCURRENT)
 
 
 def test_a_run_is_of_several_clips_at_once(bundle, tiny_clip):

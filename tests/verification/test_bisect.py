@@ -11,13 +11,13 @@ onnx = pytest.importorskip("onnx")
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.tolerances import parse_tolerances
 from infdet_deploy.errors import UsageError
-from infdet_deploy.runtime.backends.base import available
+from infdet_deploy.runtime.backends.registry import is_available
 from infdet_deploy.verification.bisect import bisect
 from infdet_deploy.verification.cutting import Graph
 from infdet_deploy.verification.stages import load_reference, sample_references
 from tests.verification.faults import change_graph, overflow_weight, set_pads
 
-BACKENDS = [b for b in ("openvino", "onnxruntime") if available(b)]
+BACKENDS = [b for b in ("openvino", "onnxruntime") if is_available(b)]
 
 
 @pytest.fixture(scope="module")

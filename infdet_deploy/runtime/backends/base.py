@@ -1,156 +1,175 @@
-"""What every inference backend offers, and how to get one by name."""
+"""The interface of an inference backend: what it supports, how it opens a stage, how a compiled stage runs.
 
-import importlib
+A backend is one class. Backends from other packages register an instance of theirs under the entry point group
+`infdet_deploy.backends` (see `registry.py`).
+"""
+
 import importlib.util
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
-from typing import Protocol
+from typing import Any, Literal, get_args
 
-import numpy as np
+import numpy.typing as npt
 
 from infdet_deploy.errors import BackendError, InfdetError, UsageError, first_line, missing_package
-from infdet_deploy.system import adds_bytes_exactly
+from infdet_deploy.system import has_exact_int8
 
-# name → (package to look for, what `pip install infdet-deploy[…]` brings it, precisions it can compute in)
-BACKENDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "openvino": ("openvino", "", ("float32", "bfloat16", "float16", "int8")),
-    "onnxruntime": ("onnxruntime", "onnxruntime", ("float32", "float16", "int8")),
-    "torchscript": ("torch", "export", ("float32", "bfloat16", "float16")),
-    "tensorrt": ("tensorrt", "tensorrt", ("float32", "bfloat16", "float16", "int8")),
-}
-# Backends that compile nothing when a stage is opened: they run what `infdet-deploy build` has built beforehand.
-BUILT_AHEAD = ("tensorrt",)
-# Backends that are faster where they know the shapes of all inputs as they compile.
-FIXED_SHAPES = ("openvino",)
-# Backends that keep what they compiled.
-CACHED = ("openvino",)
-# Backends whose int8 is wrong on processors that saturate sums of bytes; what others make of their file there is right.
-SATURATED = ("openvino",)
-_INSTEAD = "take float32, or the backend onnxruntime, which is no faster in int8"
-# What a stage is tuned for: the least time of one call on all CPUs, or the most calls in all, several at once.
-PERFORMANCE = ("latency", "throughput")
-# Backends that can be tuned for throughput.
-SEVERAL_AT_ONCE = ("openvino", "onnxruntime")
+Array = npt.NDArray[Any]
+Format = Literal["onnx", "torchscript"]
+# What a stage is tuned for: the shortest time of one call on all CPUs, or the most concurrent calls per second.
+Performance = Literal["latency", "throughput"]
+PERFORMANCE: tuple[Performance, ...] = get_args(Performance)
+DEFAULT_BACKEND = "openvino"
+_INT8_REMEDY = "use float32, or the backend onnxruntime, which is no faster in int8"
 
 
-class Backend(Protocol):
-    """One compiled stage. Calls may not overlap, except where it has `at_once`: then so many may."""
+@dataclass(frozen=True)
+class Capabilities:
+    """What a backend supports.
 
+    package: the Python package that it imports; extra: the extra of infdet-deploy that installs it, empty for none.
+    precisions: those it computes in. format: the bundle's file format that it reads. built_ahead: it compiles nothing
+    on opening, but runs engines that `infdet-deploy build` made on this device. fixed_shapes: it is faster when it
+    knows the shapes of all inputs as it compiles. caches: it keeps compiled stages between processes. throughput: it
+    runs several calls at once when tuned for throughput. int8_needs_vnni: its int8 overflows on x86 processors without
+    VNNI. on_gpu: it computes on an NVIDIA GPU and can leave outputs there.
+    """
+
+    package: str
+    precisions: tuple[str, ...]
+    extra: str = ""
+    format: Format = "onnx"
+    built_ahead: bool = False
+    fixed_shapes: bool = False
+    caches: bool = False
+    throughput: bool = False
+    int8_needs_vnni: bool = False
+    on_gpu: bool = False
+
+
+@dataclass(frozen=True)
+class StageSource:
+    """What to compile: one stage's file and how it is used.
+
+    digest: the file's SHA-256 where it was checked, which lets a backend cache what it compiles. shapes: shapes of the
+    inputs where they never vary; a backend with `fixed_shapes` then accepts no other.
+    """
+
+    path: Path
+    precision: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    digest: str | None = None
+    shapes: Mapping[str, tuple[int, ...]] | None = None
+    performance: Performance = "latency"
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Compute all outputs; `feeds` holds every input, C-contiguous, in the stage's dtype and shape."""
 
+class CompiledStage(ABC):
+    """One compiled stage. At most `concurrency` calls of `run` may overlap."""
+
+    concurrency: int = 1
+
+    def __init__(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+        self.inputs, self.outputs = inputs, outputs
+
+    @abstractmethod
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Compute all outputs. feeds: every input, C-contiguous, in the stage's dtype and shape."""
+
+    def run_on_device(self, feeds: Mapping[str, Any], cuda_stream: Any = None) -> Mapping[str, Any]:
+        """Compute all outputs and leave them where they are computed; only for backends with `on_gpu`."""
+        raise NotImplementedError
+
+    def release_memory(self) -> None:  # noqa: B027 - most backends keep nothing between runs
+        """Free buffers that the backend keeps between runs; the next run allocates them again."""
+
+    @abstractmethod
     def close(self) -> None:
-        """Give the compiled graph back; the object cannot run any more."""
+        """Free the compiled graph; the object cannot run any more."""
 
 
-def stage_format(backend: str) -> str:
-    """The bundle's file format that a backend reads."""
-    return "torchscript" if backend == "torchscript" else "onnx"
+class Backend(ABC):
+    """An inference backend, known by `name`. Importing its module must not import `capabilities.package`."""
 
+    name: str
+    capabilities: Capabilities
 
-def takes(backend: str, precision: str) -> bool:
-    """Whether a backend computes graphs of this precision, and on this processor rightly."""
-    return precision in BACKENDS[backend][2] and not _saturates(backend, precision)
+    @abstractmethod
+    def compile(self, source: StageSource) -> CompiledStage:
+        """Compile a stage. Any exception counts as a refusal of the graph."""
 
+    def load_cached(self, source: StageSource) -> CompiledStage | None:
+        """The stage as an earlier process compiled and cached it, without reading its file; None where there is none.
 
-def check_takes(backend: str, precision: str, instead: str = _INSTEAD) -> None:
-    """Raise UsageError for an unknown backend or one that never computes in the precision, BackendError where it does
-    not on this processor.
-
-    instead: what to do there.
-    """
-    if backend not in BACKENDS:
-        raise UsageError(f"no backend '{backend}'; backends are {', '.join(BACKENDS)}")
-    if precision not in BACKENDS[backend][2]:
-        raise UsageError(f"{backend} takes {', '.join(BACKENDS[backend][2])}, not {precision}")
-    if _saturates(backend, precision):
-        raise BackendError(
-            f"this processor has no VNNI, without which {backend} cuts off sums of int8 products; {instead}"
-        )
-
-
-def _saturates(backend: str, precision: str) -> bool:
-    return backend in SATURATED and precision == "int8" and not adds_bytes_exactly()
-
-
-def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"infdet_deploy.runtime.backends.{name}{'.runner' if name == 'tensorrt' else ''}")
-
-
-def available(name: str) -> bool:
-    """Whether the backend's package is installed."""
-    return importlib.util.find_spec(BACKENDS[name][0]) is not None
-
-
-def ready(name: str, path: Path, precision: str) -> bool:
-    """Whether this machine can open the stage at `path` with the backend: for one that is built ahead, an engine is."""
-    if not available(name) or name not in BUILT_AHEAD:
-        return available(name)
-    try:
-        return _module(name).built(path, precision)
-    except (InfdetError, ImportError):  # no GPU, or a package that does not load
-        return False
-
-
-def open_kept(
-    backend: str,
-    precision: str,
-    digest: str | None,
-    inputs: tuple[str, ...],
-    outputs: tuple[str, ...],
-    performance: str,
-) -> Backend | None:
-    """The stage of the file with this SHA-256 as an earlier start compiled it, without that file; None where there is
-    none, or what is asked for is wrong, which `open_stage` tells."""
-    if backend not in CACHED or not takes(backend, precision) or performance not in PERFORMANCE or digest is None:
+        Only called with `caches` and for sources with a digest.
+        """
         return None
-    module = _module(backend)
-    return module.open_kept(digest, inputs, outputs, None, performance)
 
+    def is_built(self, path: Path, precision: str) -> bool:
+        """Whether an engine of the stage at `path` exists for this device; only asked with `built_ahead`."""
+        return True
 
-def check_performance(backend: str, performance: str) -> None:
-    """Raise UsageError where the backend cannot be tuned so."""
-    if performance not in PERFORMANCE:
-        raise UsageError(f"no performance '{performance}'; expected {' or '.join(PERFORMANCE)}")
-    if performance == "throughput" and backend not in SEVERAL_AT_ONCE:
-        raise UsageError(f"{backend} has no throughput mode; {' and '.join(SEVERAL_AT_ONCE)} have one")
+    def is_available(self) -> bool:
+        """Whether the backend's package is installed."""
+        return importlib.util.find_spec(self.capabilities.package) is not None
 
+    def is_ready(self, path: Path, precision: str) -> bool:
+        """Whether this machine can open the stage at `path`: installed and, with `built_ahead`, built."""
+        if not self.is_available() or not self.capabilities.built_ahead:
+            return self.is_available()
+        try:
+            return self.is_built(path, precision)
+        except (InfdetError, ImportError):  # no GPU, or a package that does not load
+            return False
 
-def open_stage(
-    backend: str,
-    path: Path,
-    precision: str,
-    inputs: tuple[str, ...],
-    outputs: tuple[str, ...],
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
-    digest: str | None = None,
-    performance: str = "latency",
-) -> Backend:
-    """Compile the stage at `path`.
+    def supports(self, precision: str) -> bool:
+        """Whether the backend computes correctly in this precision on this processor."""
+        return precision in self.capabilities.precisions and not self._overflows(precision)
 
-    shapes: of inputs, where they never vary; a backend that is faster for one shape then takes no other. digest: the
-    file's SHA-256, where it was checked; a backend may then keep what it compiled (`compiled_cache.py`). performance:
-    of `PERFORMANCE`. Raises UsageError for an unknown backend or performance, and BackendError when the backend is not
-    installed, computes wrongly in this precision on this processor, or refuses the graph.
-    """
-    check_takes(backend, precision)
-    package, extra, _ = BACKENDS[backend]
-    check_performance(backend, performance)
-    if not available(backend):
-        raise missing_package(package, extra, f"backend {backend}")
-    try:
-        module = _module(backend)
-        options: dict[str, object] = {"shapes": shapes} if shapes and backend in FIXED_SHAPES else {}
-        if digest and backend in CACHED:
-            options["digest"] = digest
-        if performance != "latency":
-            options["performance"] = performance
-        return module.open_stage(path, precision, inputs, outputs, **options)
-    except InfdetError:
-        raise
-    except Exception as error:
-        raise BackendError(f"{backend} refuses {path.name}: {first_line(error)}") from error
+    def check_supports(self, precision: str, remedy: str = _INT8_REMEDY) -> None:
+        """Raise UsageError for a precision that the backend does not have, BackendError where it is wrong here.
+
+        remedy: what the BackendError suggests.
+        """
+        if precision not in self.capabilities.precisions:
+            raise UsageError(f"{self.name} supports {', '.join(self.capabilities.precisions)}, not {precision}")
+        if self._overflows(precision):
+            raise BackendError(
+                f"this processor has no VNNI, without which sums of int8 products overflow in {self.name}; {remedy}"
+            )
+
+    def _overflows(self, precision: str) -> bool:
+        return precision == "int8" and self.capabilities.int8_needs_vnni and not has_exact_int8()
+
+    def check_performance(self, performance: str) -> None:
+        """Raise UsageError where the backend cannot be tuned for this performance."""
+        if performance not in PERFORMANCE:
+            raise UsageError(f"no performance '{performance}'; expected {' or '.join(PERFORMANCE)}")
+        if performance == "throughput" and not self.capabilities.throughput:
+            raise UsageError(f"{self.name} has no throughput mode; use {DEFAULT_BACKEND}, or leave performance out")
+
+    def open_stage(self, source: StageSource) -> CompiledStage:
+        """Compile a stage, or load it from the backend's cache.
+
+        Raises UsageError for a precision or performance that the backend does not support, and BackendError where it is
+        not installed, computes wrongly on this processor, or refuses the graph.
+        """
+        self.check_supports(source.precision)
+        self.check_performance(source.performance)
+        if not self.is_available():
+            raise missing_package(self.capabilities.package, self.capabilities.extra, f"backend {self.name}")
+        if not self.capabilities.fixed_shapes:
+            source = replace(source, shapes=None)
+        try:
+            return self.compile(source)
+        except InfdetError:
+            raise
+        except Exception as error:
+            raise BackendError(f"{self.name} refuses {source.path.name}: {first_line(error)}") from error
+
+    def open_cached(self, source: StageSource) -> CompiledStage | None:
+        """The stage from the backend's cache; None where it has none, or where `open_stage` would refuse."""
+        wanted = self.capabilities.caches and source.digest is not None and source.performance in PERFORMANCE
+        return self.load_cached(source) if wanted and self.supports(source.precision) else None

@@ -1,38 +1,73 @@
 """OpenVINO on the CPU."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from queue import Empty, SimpleQueue
-
-import numpy as np
-import openvino
+from typing import TYPE_CHECKING
 
 from infdet_deploy.files import sha256
-from infdet_deploy.runtime import cache as compiled_cache
+from infdet_deploy.runtime import cache
+from infdet_deploy.runtime.backends.base import Array, Backend, Capabilities, CompiledStage, StageSource
 from infdet_deploy.system import cpu_features
 
+if TYPE_CHECKING:
+    import openvino
 
-class OpenVinoStage:
-    """A stage compiled by OpenVINO. Float16 files hold float16 weights; the arithmetic on a CPU is float32."""
 
-    def __init__(
-        self,
-        compiled: openvino.CompiledModel,
-        inputs: tuple[str, ...],
-        outputs: tuple[str, ...],
-        performance: str,
-        weights: np.ndarray | None = None,
-    ) -> None:
+class OpenVino(Backend):
+    """Float16 files contain float16 weights; the arithmetic on a CPU is float32."""
+
+    name = "openvino"
+    capabilities = Capabilities(
+        package="openvino",
+        precisions=("float32", "bfloat16", "float16", "int8"),
+        fixed_shapes=True,
+        caches=True,
+        throughput=True,
+        int8_needs_vnni=True,
+    )
+
+    def compile(self, source: StageSource) -> "OpenVinoStage":
+        """For throughput OpenVINO makes streams of few CPUs each, one for each concurrent call."""
+        import openvino
+
+        core, key = openvino.Core(), None
+        if source.digest is not None and cache.folder() is not None:
+            key = _key(core, source)
+            cached = _import(core, key, source)
+            if cached is not None:
+                return cached
+        model = core.read_model(str(source.path))
+        if source.shapes:
+            # Without shape arithmetic before every node: a third of the time of small networks with short inputs.
+            model.reshape({name: openvino.PartialShape(list(shape)) for name, shape in source.shapes.items()})
+        compiled = core.compile_model(model, "CPU", properties(source.performance))
+        if key is not None and sha256(source.path) == source.digest:  # the file may have changed since the check
+            cache.store(key, compiled.export_model().getbuffer())
+        return OpenVinoStage(source, compiled)
+
+    def load_cached(self, source: StageSource) -> "OpenVinoStage | None":
+        if cache.folder() is None:
+            return None
+        import openvino
+
+        core = openvino.Core()
+        return _import(core, _key(core, source), source)
+
+
+class OpenVinoStage(CompiledStage):
+    """A stage compiled by OpenVINO."""
+
+    def __init__(self, source: StageSource, compiled: "openvino.CompiledModel", weights: Array | None = None) -> None:
         """weights: memory that the compiled graph reads and does not own."""
+        super().__init__(source.inputs, source.outputs)
         self._compiled, self._weights = compiled, weights
-        self.inputs, self.outputs = inputs, outputs
-        several = performance == "throughput"
-        self.at_once: int = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") if several else 1
+        if source.performance == "throughput":
+            self.concurrency = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._requests: SimpleQueue[openvino.InferRequest] = SimpleQueue()
-        for _ in range(self.at_once):
+        for _ in range(self.concurrency):
             self._requests.put(compiled.create_infer_request())
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         request = self._requests.get()
         try:
             results = request.infer({name: feeds[name] for name in self.inputs}, share_inputs=True)
@@ -41,13 +76,13 @@ class OpenVinoStage:
             self._requests.put(request)
 
     def release_memory(self) -> None:
-        """Give back the memory of the layers' outputs, which is kept between runs otherwise; not while others run."""
+        """Free the memory of the layers' outputs, unless a run is in progress."""
         idle = []
         try:
-            for _ in range(self.at_once):
+            for _ in range(self.concurrency):
                 idle.append(self._requests.get_nowait())
             self._compiled.release_memory()
-        except Empty:  # OpenVINO refuses while any runs; the last of them will ask again
+        except Empty:  # OpenVINO refuses while a request runs; the last caller will try again
             pass
         finally:
             for request in idle:
@@ -57,87 +92,43 @@ class OpenVinoStage:
         del self._requests, self._compiled, self._weights
 
 
-def open_stage(
-    path: Path,
-    precision: str,
-    inputs: tuple[str, ...],
-    outputs: tuple[str, ...],
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
-    digest: str | None = None,
-    performance: str = "latency",
-) -> OpenVinoStage:
-    """Compile a stage, or take it from the cache when it was compiled before. digest: the file's SHA-256, already
-    checked; without it the cache is left alone. performance: for `throughput` OpenVINO makes streams of few CPUs
-    each, one for each call at once."""
-    core = openvino.Core()
-    options, key = properties(performance), None
-    if digest is not None and compiled_cache.folder() is not None:
-        key = _key(core, digest, shapes, options)
-        kept = _import(core, key, inputs, outputs, performance)
-        if kept is not None:
-            return kept
-    model = core.read_model(str(path))
-    if shapes:
-        # Without shape arithmetic before every node: a third of the time of small networks with short inputs.
-        model.reshape({name: openvino.PartialShape(list(shape)) for name, shape in shapes.items()})
-    compiled = core.compile_model(model, "CPU", options)
-    if key is not None and sha256(path) == digest:  # a file replaced since it was checked belongs to another key
-        compiled_cache.store(key, compiled.export_model().getbuffer())
-    return OpenVinoStage(compiled, inputs, outputs, performance)
-
-
-def open_kept(
-    digest: str,
-    inputs: tuple[str, ...],
-    outputs: tuple[str, ...],
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
-    performance: str = "latency",
-) -> OpenVinoStage | None:
-    """The stage of the file with this SHA-256 as the cache holds it, without that file; None where it does not."""
-    if compiled_cache.folder() is None:
-        return None
-    core = openvino.Core()
-    return _import(core, _key(core, digest, shapes, properties(performance)), inputs, outputs, performance)
-
-
-def _import(
-    core: openvino.Core, key: str, inputs: tuple[str, ...], outputs: tuple[str, ...], performance: str
-) -> OpenVinoStage | None:
-    """What the cache holds under this key; None where it holds nothing that OpenVINO takes."""
-    kept = compiled_cache.load(key)
-    if kept is None:
-        return None
-    try:
-        tensor = openvino.Tensor(kept, shared_memory=True)
-        return OpenVinoStage(
-            core.import_model(tensor, "CPU", properties(performance)), inputs, outputs, performance, kept
-        )
-    except RuntimeError:  # written by hand or by another OpenVINO of the same name
-        return None
-
-
 def properties(performance: str) -> dict[str, str]:
-    """How every graph is compiled that is tuned for this performance."""
+    """The settings that every graph is compiled with."""
     return {
-        # Left to itself OpenVINO computes all of a graph in bfloat16 where the CPU has it. Each operator is to compute
-        # in the type that the graph gives it: what is typed bfloat16 then does, what must stay float32 does too.
+        # By default OpenVINO computes all of a graph in bfloat16 where the CPU has it. Each operator is to compute in
+        # its type in the graph: bfloat16 where the graph says so, float32 where it must stay so.
         "INFERENCE_PRECISION_HINT": "f32",
-        # What is exported holds the weights, so that the ONNX file is not read again.
+        # The exported blob contains the weights, so that the ONNX file is not read again.
         "CACHE_MODE": "OPTIMIZE_SPEED",
         "PERFORMANCE_HINT": performance.upper(),
     }
 
 
-def _key(
-    core: openvino.Core, digest: str, shapes: Mapping[str, tuple[int, ...]] | None, options: dict[str, str]
-) -> str:
-    """Of all that a compiled graph depends on; of the processor too, since homes are shared and images move."""
-    return compiled_cache.key_of(
+def _import(core: "openvino.Core", key: str, source: StageSource) -> OpenVinoStage | None:
+    """The cached stage; None where the cache has none that OpenVINO accepts."""
+    blob = cache.load(key)
+    if blob is None:
+        return None
+    import openvino
+
+    try:
+        tensor = openvino.Tensor(blob, shared_memory=True)
+        return OpenVinoStage(source, core.import_model(tensor, "CPU", properties(source.performance)), blob)
+    except RuntimeError:  # written by hand or by another OpenVINO of the same version
+        return None
+
+
+def _key(core: "openvino.Core", source: StageSource) -> str:
+    """A hash of everything that a compiled graph depends on, the processor included: home folders are shared between
+    machines, and images move."""
+    import openvino
+
+    return cache.key_of(
         openvino=openvino.get_version(),
         processor=core.get_property("CPU", "FULL_DEVICE_NAME"),
         capabilities=sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
         features=sorted(cpu_features()),
-        properties=options,
-        file=digest,
-        shapes=dict(shapes or {}),
+        properties=properties(source.performance),
+        file=source.digest,
+        shapes=dict(source.shapes or {}),
     )

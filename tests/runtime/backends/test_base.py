@@ -12,11 +12,12 @@ from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.tolerances import Tolerances
 from infdet_deploy.errors import BackendError, UsageError
 from infdet_deploy.live.head import LiveHead
-from infdet_deploy.runtime.backends.base import open_kept, open_stage, takes
+from infdet_deploy.runtime.backends.base import StageSource
 from infdet_deploy.runtime.backends.contender import Contender
+from infdet_deploy.runtime.backends.registry import get_backend, open_stage
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.runtime.doctor import examine
-from infdet_deploy.system import adds_bytes_exactly
+from infdet_deploy.system import has_exact_int8
 from infdet_deploy.verification.report import Verification
 from infdet_deploy.verification.stages import entries
 
@@ -40,20 +41,21 @@ def processor(monkeypatch):
 )
 def test_which_processors_add_bytes_exactly(processor, features, exactly):
     processor(features)
-    assert adds_bytes_exactly() is exactly
-    assert takes("openvino", "int8") is exactly
-    assert takes("openvino", "float32")
-    assert takes("onnxruntime", "int8")  # of the signed file, whose convolutions it computes in float32
-    assert not takes("torchscript", "int8")
+    assert has_exact_int8() is exactly
+    assert get_backend("openvino").supports("int8") is exactly
+    assert get_backend("openvino").supports("float32")
+    assert get_backend("onnxruntime").supports("int8")  # of the signed file, whose convolutions it computes in float32
+    assert not get_backend("torchscript").supports("int8")
     assert ("int8" in examine()["backends"]["openvino"]["precisions"]) is exactly
 
 
 def test_int8_that_would_saturate_is_refused(processor):
     processor(NO_VNNI)
-    with pytest.raises(BackendError, match=r"no VNNI, .* openvino cuts off sums .*; take float32, or "):
+    with pytest.raises(BackendError, match=r"no VNNI, .* overflow in openvino; use float32, or "):
         open_stage("openvino", Path("fen.int8.openvino.onnx"), "int8", ("frames",), ("flow",))
-    assert open_kept("openvino", "int8", "0" * 64, ("frames",), ("flow",), "latency") is None
-    with pytest.raises(UsageError, match="torchscript takes float32, bfloat16, float16, not int8"):
+    source = StageSource(Path("fen.int8.openvino.onnx"), "int8", ("frames",), ("flow",), digest="0" * 64)
+    assert get_backend("openvino").open_cached(source) is None
+    with pytest.raises(UsageError, match="torchscript supports float32, bfloat16, float16, not int8"):
         open_stage("torchscript", Path("fen.pt"), "int8", ("frames",), ("flow",))
 
 

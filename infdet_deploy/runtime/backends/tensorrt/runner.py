@@ -16,6 +16,7 @@ import numpy as np
 import tensorrt as trt
 
 from infdet_deploy.errors import BackendError
+from infdet_deploy.runtime.backends.base import CompiledStage, StageSource
 from infdet_deploy.runtime.backends.tensorrt import cache
 from infdet_deploy.runtime.backends.tensorrt.build import logger, reported
 from infdet_deploy.runtime.backends.tensorrt.device import cuda, current_device, done
@@ -25,11 +26,11 @@ LEGACY = 1  # how `__cuda_array_interface__` calls CUDA's default stream
 GRAPHS = 8  # shapes whose graphs are kept; the one unused for longest goes first
 
 
-class TensorRtStage:
+class TensorRtStage(CompiledStage):
     """A stage as an engine with its buffers. Calls may not overlap; outputs on the GPU last until the next run."""
 
     def __init__(self, engine: Any, inputs: tuple[str, ...], outputs: tuple[str, ...], remedy: str) -> None:
-        self.inputs, self.outputs = inputs, outputs
+        super().__init__(inputs, outputs)
         self._cuda, self._engine, self._remedy = cuda(), engine, remedy
         self._memory: list[int] = []
         self._graphs: OrderedDict[tuple[tuple[int, ...], ...], _Recorded] = OrderedDict()
@@ -58,15 +59,15 @@ class TensorRtStage:
         """feeds: host arrays or objects on the GPU, in any mixture. Gives host arrays."""
         return {name: output.to_host() for name, output in self.run_on_device(feeds).items()}
 
-    def run_on_device(self, feeds: Mapping[str, Any], stream: Any = None) -> dict[str, DeviceArray]:
+    def run_on_device(self, feeds: Mapping[str, Any], cuda_stream: Any = None) -> dict[str, DeviceArray]:
         """Compute all outputs and leave them on the GPU, in the stage's own buffers.
 
-        stream: the CUDA stream on which feeds become ready and outputs are wanted: an integer handle, or a stream of
-        PyCUDA, CuPy, torch or cuda.core. With it the call only enqueues, and host arrays must stay unchanged until the
-        stream gets there; without it outputs are ready when the call returns.
+        cuda_stream: the CUDA stream on which feeds become ready and outputs are used: an integer handle, or a stream
+        of PyCUDA, CuPy, torch or cuda.core. With it the call only enqueues, and host arrays must stay unchanged
+        until the stream gets there; without it outputs are ready when the call returns.
         Raises BackendError for a feed of the wrong dtype, shape or GPU.
         """
-        queue = self._stream if stream is None else stream_handle(stream)
+        queue = self._stream if cuda_stream is None else stream_handle(cuda_stream)
         views = {name: device_view(feeds[name]) for name in self.inputs}
         shapes = tuple(self._check(name, feeds[name], views[name]) for name in self.inputs)
         for name in self.inputs:
@@ -77,11 +78,11 @@ class TensorRtStage:
             done(self._cuda.cudaGraphLaunch(recorded.graph, queue))
         elif not recorded.context.execute_async_v3(queue):
             raise BackendError(f"TensorRT: {reported(logger(trt))}")
-        if stream is None:
+        if cuda_stream is None:
             done(self._cuda.cudaStreamSynchronize(queue))
         return {
             name: DeviceArray(
-                self._buffers[name], shape, self._dtypes[name], None if stream is None else queue or LEGACY
+                self._buffers[name], shape, self._dtypes[name], None if cuda_stream is None else queue or LEGACY
             )
             for name, shape in recorded.output_shapes.items()
         }
@@ -196,7 +197,8 @@ def built(path: Path, precision: str) -> bool:
     return cache.find(path, precision, device.name, device.capability, trt.__version__) is not None
 
 
-def open_stage(path: Path, precision: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> TensorRtStage:
+def open_stage(source: StageSource) -> TensorRtStage:
+    path, precision = source.path, source.precision
     device = current_device()
     bundle = path.parent.name
     found = cache.find(path, precision, device.name, device.capability, trt.__version__)
@@ -213,4 +215,4 @@ def open_stage(path: Path, precision: str, inputs: tuple[str, ...], outputs: tup
     if engine is None:
         raise BackendError(f"TensorRT does not load {file}: {reported(logger(trt))}; delete it and build again")
     remedy = f"infdet-deploy build {bundle} --target tensorrt, with --frames or --clip-frames that hold it"
-    return TensorRtStage(engine, inputs, outputs, remedy)
+    return TensorRtStage(engine, source.inputs, source.outputs, remedy)

@@ -10,7 +10,7 @@ from infdet_deploy.benchmarks.latency import contenders
 from infdet_deploy.bundle.loading import STAGES, load_bundle
 from infdet_deploy.errors import BackendError, InfdetError, UsageError
 from infdet_deploy.files import sha256
-from infdet_deploy.runtime.backends.base import available, open_stage, ready
+from infdet_deploy.runtime.backends.registry import get_backend, is_available, open_stage
 from infdet_deploy.runtime.backends.tensorrt import cache
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.runtime.stages import open_bundle_stage
@@ -33,6 +33,11 @@ def fen(bundle):
     stage = open_bundle_stage(bundle, "fen", "tensorrt", "float32")
     yield stage
     stage.close()
+
+
+def only(monkeypatch, *names):
+    """Have `verify` find these backends alone."""
+    monkeypatch.setattr("infdet_deploy.verification.stages.available_backends", lambda: [*map(get_backend, names)])
 
 
 def on_gpu(array: np.ndarray, stream: int | None = None, strides: tuple[int, ...] | None = None):
@@ -192,23 +197,23 @@ def test_an_engine_of_a_compatible_version_is_loaded(nvidia, build_bundle, bundl
 
 
 def test_all_means_what_was_built(bundle, tiny_bundle):
-    assert available("tensorrt")
+    assert is_available("tensorrt")
     entries = [(c.backend, c.precision) for c in contenders(bundle, "all")]
     assert ("tensorrt", "float32") in entries
     assert ("tensorrt", "float16") not in entries
     assert "tensorrt" not in {c.backend for c in contenders(load_bundle(tiny_bundle), "all")}
-    assert not ready("tensorrt", tiny_bundle / "fen.float32.onnx", "float32")
+    assert not get_backend("tensorrt").is_ready(tiny_bundle / "fen.float32.onnx", "float32")
 
 
 def test_verify_compares_what_was_built(bundle, monkeypatch):
-    monkeypatch.setattr("infdet_deploy.verification.stages.available", lambda name: name in ("tensorrt", "torchscript"))
+    only(monkeypatch, "tensorrt", "torchscript")
     results = [r for r in verify(bundle, frames=(44,)) if r.backend == "tensorrt"]
     assert [(r.stage, r.precision) for r in results] == [(s, "float32") for s in STAGES]
     assert all(r.passed for r in results)
 
 
 def test_verify_says_what_was_not_built(bundle, monkeypatch):
-    monkeypatch.setattr("infdet_deploy.verification.stages.available", lambda name: name == "tensorrt")
+    only(monkeypatch, "tensorrt")
     hashed = []
     monkeypatch.setattr(cache, "sha256", lambda path: hashed.append(path.name) or sha256(path))
     found = verify_command(bundle.path, None, None, False, True, (), None)
@@ -224,10 +229,10 @@ def test_verify_says_what_was_not_built(bundle, monkeypatch):
 
 
 def test_without_the_package(tiny_bundle):
-    if available("tensorrt"):
+    if is_available("tensorrt"):
         pytest.skip("TensorRT is installed here")
     with pytest.raises(InfdetError, match=r"backend tensorrt needs the package tensorrt: pip install"):
         open_stage("tensorrt", tiny_bundle / "fen.float32.onnx", "float32", ("frames",), ("flow",))
-    with pytest.raises(UsageError, match="tensorrt takes float32, bfloat16, float16, int8, not float8"):
+    with pytest.raises(UsageError, match="tensorrt supports float32, bfloat16, float16, int8, not float8"):
         open_stage("tensorrt", tiny_bundle / "fen.float32.onnx", "float8", ("frames",), ("flow",))
     assert "tensorrt" not in {c.backend for c in contenders(load_bundle(tiny_bundle), "all")}

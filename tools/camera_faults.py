@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from infdet_deploy.live import Source, open_source
-from infdet_deploy.live.sources.supervisor import Supervision
+from infdet_deploy.live import Source, SourceOptions, open_source
+from infdet_deploy.live.sources.supervisor import ReconnectPolicy
 from tests.live import rtsp
-from tests.live.stream import Camera, Proxy
+from tests.live.mjpeg import Camera, Proxy
 from tests.video.recordings import moving_scene
 
 KINDS = ("drop", "hang", "garbage", "resolution", "slow", "half-open")
@@ -62,7 +62,7 @@ def resident_kb(pid: int) -> int:
 
 
 def recoveries(
-    kinds: list[str], longest_s: float, supervision: Supervision, seed: int, speaks_rtsp: bool
+    kinds: list[str], longest_s: float, policy: ReconnectPolicy, seed: int, speaks_rtsp: bool
 ) -> list[tuple[str, float, int]]:
     """Put one source through faults: each one's kind, its recovery in seconds and the restarts that it took."""
     rng = random.Random(seed)
@@ -70,7 +70,7 @@ def recoveries(
     proxy = Proxy(camera.port)
     url = f"rtsp://127.0.0.1:{proxy.port}{rtsp.PATH}" if speaks_rtsp else proxy.url
     try:
-        with open_source(url, 64, supervision=supervision) as source:
+        with open_source(url, 64, SourceOptions(reconnect=policy)) as source:
             _read_until(source, time.time())
             return [(kind, *_disturb(kind, camera, proxy, source, rng, longest_s)) for kind in kinds]
     finally:
@@ -110,7 +110,7 @@ def _read_for(source: Source, seconds: float) -> None:
 
 
 def run(
-    count: int, sources: int, longest_s: float, supervision: Supervision, seed: int = 0, speaks_rtsp: bool = False
+    count: int, sources: int, longest_s: float, policy: ReconnectPolicy, seed: int = 0, speaks_rtsp: bool = False
 ) -> list[tuple[str, float, int]]:
     """`count` faults of all kinds in turn, shared among several sources disturbed side by side. A camera that speaks
     RTSP keeps its resolution."""
@@ -119,7 +119,7 @@ def run(
     random.Random(seed).shuffle(kinds)
     with ThreadPoolExecutor(sources) as pool:
         jobs = [
-            pool.submit(recoveries, kinds[part::sources], longest_s, supervision, seed + part, speaks_rtsp)
+            pool.submit(recoveries, kinds[part::sources], longest_s, policy, seed + part, speaks_rtsp)
             for part in range(sources)
         ]
         return [outcome for job in jobs for outcome in job.result()]
@@ -145,7 +145,7 @@ def main() -> int:
     parser.add_argument("--rtsp", action="store_true", help="over RTSP, which takes GStreamer's server")
     options = parser.parse_args()
     before, begun = held(), time.monotonic()
-    outcomes = run(options.count, options.sources, options.longest_s, Supervision(), options.seed, options.rtsp)
+    outcomes = run(options.count, options.sources, options.longest_s, ReconnectPolicy(), options.seed, options.rtsp)
     after = held()
     print(*_table(outcomes), sep="\n")
     for name in ("processes", "descriptors", "threads"):

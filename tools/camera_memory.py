@@ -15,7 +15,7 @@ from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.live.camera import Camera
 from infdet_deploy.live.events import Event
 from infdet_deploy.live.head import LiveHead
-from infdet_deploy.live.window import Window
+from infdet_deploy.live.window import SlidingWindow
 from infdet_deploy.runtime.incremental import StreamModel
 from infdet_deploy.system import trim_memory
 from infdet_deploy.video.sample import sample_frames
@@ -31,8 +31,8 @@ def run(path: Path, precision: str, count: int, frames: int) -> None:
     head = LiveHead(bundle, precision=precision)
     with StreamModel(bundle, precision=precision) as model:
 
-        def window() -> Window:
-            return Window(head.session(), bundle.classes, bundle.rule)
+        def window() -> SlidingWindow:
+            return SlidingWindow(head.session(), bundle.classes, bundle.rule)
 
         cameras = []
         for number in range(count):

@@ -13,7 +13,7 @@ import numpy as np
 from infdet_deploy.datasets import open_dataset
 from infdet_deploy.datasets.annotations import Clip, Instance
 from infdet_deploy.live.head import LiveHead
-from infdet_deploy.live.window import EVERY_SNIPPETS, Window
+from infdet_deploy.live.window import EVERY_SNIPPETS, SlidingWindow
 from infdet_deploy.metrics.average_precision import evaluate, temporal_iou
 from infdet_deploy.metrics.thresholds import scored_instances
 from infdet_deploy.runtime.detector import Detector
@@ -41,7 +41,7 @@ def live(
     detector: Detector, head: LiveHead, features: dict, count: int, fps: float, window_s: float, every: int
 ) -> list:
     """What `watch` gives for a recording's features, a step of 32 frames at a time."""
-    window = Window(head.session(), detector.bundle.classes, detector.bundle.rule, window_s, every)
+    window = SlidingWindow(head.session(), detector.bundle.classes, detector.bundle.rule, window_s, every)
     found, snippets, step = [], len(next(iter(features.values()))), STEP_FRAMES // FRAMES_PER_SNIPPET
     times = np.arange(count) / fps
     for first in range(0, snippets, step):

@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from infdet_deploy.live import Source, open_source
-from tests.live.double import open_double, write_frames
+from infdet_deploy.live import Source, SourceOptions, open_source
+from tests.live.broken_decoder import open_broken, write_frames
 from tools.camera_faults import resident_kb
 
 ALLOWED = 0.10
@@ -48,8 +48,8 @@ def measure(frames: int, leak: str | None = None) -> Growth:
 
 def _open(path: Path, leak: str | None) -> Source:
     if leak == "decoder":
-        return open_double("leaking", str(path), is_file=True)
-    return open_source(str(path), 8, pace="fast")
+        return open_broken("leaking", str(path), is_file=True)
+    return open_source(str(path), 8, SourceOptions(pace="fast"))
 
 
 def _watch(source: Source, frames: int, leak: bool) -> Growth:

@@ -20,11 +20,11 @@ import numpy as np
 
 from infdet_deploy.detections import DetectionRule
 from infdet_deploy.live.camera import Camera
-from infdet_deploy.live.sinks.clips import ClipRing, ClipSaver
-from infdet_deploy.live.sinks.lines import LinesFile
-from infdet_deploy.live.sinks.outbox import Outbox
-from infdet_deploy.live.watch import Watch
-from infdet_deploy.live.window import Window
+from infdet_deploy.live.pipeline import Pipeline
+from infdet_deploy.live.sinks.clips import ClipBuffer, ClipSaver
+from infdet_deploy.live.sinks.jsonl import JsonLinesFile
+from infdet_deploy.live.sinks.queue import EventQueue
+from infdet_deploy.live.window import SlidingWindow
 from tests.live.fakes import FakeSource, FakeStream, frames, head
 
 LOG, CLIPS = "events.jsonl", "clips"
@@ -96,19 +96,19 @@ def watch_doubles(folder: Path) -> None:
             time.sleep(1 / 400)
             return super().read(timeout)
 
-    log, saver = LinesFile(folder / LOG), ClipSaver(folder / CLIPS)
-    watch = Watch(Outbox(folder / "queue", (log.name,)), [log], saver=saver)
+    log, saver = JsonLinesFile(folder / LOG), ClipSaver(folder / CLIPS)
+    pipeline = Pipeline(EventQueue(folder / "queue", (log.name,)), [log], saver)
     rule = DetectionRule((0.3,), (0.0,))
-    ring = ClipRing(saver, before_s=0.2, after_s=0.1)
+    clips = ClipBuffer(saver, before_s=0.2, after_s=0.1)
 
-    def window() -> Window:
-        return Window(head, ("bright",), rule, 1.0, 2)
+    def window() -> SlidingWindow:
+        return SlidingWindow(head, ("bright",), rule, 1.0, 2)
 
-    watch.cameras.append(
-        Camera(Endless([], fps=400.0, ends=False), lambda: FakeStream(SIDE), window, watch.emit, "b", ring)
+    pipeline.cameras.append(
+        Camera(Endless([], fps=400.0, ends=False), lambda: FakeStream(SIDE), window, pipeline.emit, "b", clips)
     )
-    watch.start()
-    while watch.look():
+    pipeline.start()
+    while pipeline.update():
         time.sleep(0.1)
 
 

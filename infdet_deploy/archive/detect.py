@@ -9,6 +9,7 @@ from infdet_deploy.archive.jobs import run_jobs
 from infdet_deploy.archive.recordings import Recording, check_result_names, find_recordings
 from infdet_deploy.archive.results import RecordingResult, ResultFiles
 from infdet_deploy.errors import UsageError
+from infdet_deploy.precision import parse_precision
 from infdet_deploy.video.blocks import expected_frames
 from infdet_deploy.video.frames import check_rate
 
@@ -38,6 +39,7 @@ class DetectOptions:
     jobs: int = 1
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "precision", parse_precision(self.precision))
         check_rate(self.fps)
         if self.jobs < 1:
             raise UsageError(f"--jobs is {self.jobs}; expected the number of recordings at once, 1 or more")

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from infdet_deploy.cli.app import BundleArg, JsonFlag, ThresholdsOption, app
+from infdet_deploy.cli.app import (
+    BackendOption,
+    BundleThenArg,
+    JsonFlag,
+    PictureOption,
+    PrecisionOption,
+    ThresholdsOption,
+    app,
+)
+from infdet_deploy.cli.subjects import recording_paths, split_bundle
 from infdet_deploy.console import print_json, progress, table
 
 if TYPE_CHECKING:
@@ -15,35 +24,48 @@ if TYPE_CHECKING:
 
 @app.command()
 def detect(
-    bundle: BundleArg,
-    videos: Annotated[
-        list[Path],
-        typer.Argument(help="Video files, folders of images, .cptv, 16-bit TIFF; folders of any of these."),
-    ],
-    backend: Annotated[str, typer.Option(help="openvino, onnxruntime, torchscript or tensorrt.")] = "openvino",
-    precision: Annotated[str, typer.Option(help="A precision that the bundle holds.")] = "float32",
-    fps: Annotated[float | None, typer.Option(help="Frames per second, where the recording does not tell.")] = None,
+    recordings: BundleThenArg,
+    backend: BackendOption = "openvino",
+    precision: PrecisionOption = "float32",
+    fps: Annotated[
+        float | None, typer.Option(help="Frames per second, for folders and TIFF, which carry no rate [default: 25].")
+    ] = None,
     threshold: ThresholdsOption = None,
-    picture: Annotated[Path | None, typer.Option(help="Draw frames, scores and detections into this folder.")] = None,
+    picture: PictureOption = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Write a result file for each recording into this folder; those finished are left out."),
+        typer.Option(metavar="DIR", help="Write a result file for each recording; rerun to resume."),
     ] = None,
     performance: Annotated[
         Literal["latency", "throughput"],
-        typer.Option(help="latency: chunk after chunk, each on all CPUs; throughput: several at once."),
+        typer.Option(help="latency: one chunk after another, each on all CPUs; throughput: several at once."),
     ] = "latency",
     jobs: Annotated[int, typer.Option(help="Recordings at once, each in a process with its share of the CPUs.")] = 1,
     json_output: JsonFlag = False,
 ) -> None:
-    """Find actions in recordings of any length: class, start, end, score."""
+    """Find actions in recordings of any length: class, start, end and score.
+
+    Recordings: video files, folders of pictures, .cptv, 16-bit TIFF, or folders of any of these.
+    An unreadable recording is reported in one line; the rest continue.
+    """
     from infdet_deploy.archive.detect import DetectOptions
     from infdet_deploy.archive.detect import detect as detect_recordings
 
-    options = DetectOptions(backend, precision, fps, tuple(threshold or ()), out, picture, performance, jobs)
+    bundle, words = split_bundle(recordings, "recording")
+    paths = recording_paths(words)
+    options = DetectOptions(
+        backend=backend,
+        precision=precision,
+        fps=fps,
+        thresholds=tuple(threshold or ()),
+        out=out,
+        picture=picture,
+        performance=performance,
+        jobs=jobs,
+    )
     results = []
     with progress("detect") as update:
-        for result in detect_recordings(bundle, videos, options, update):
+        for result in detect_recordings(bundle, paths, options, update):
             results.append(result)
             if not (json_output or result.error or result.finished):
                 _print_detections(result)

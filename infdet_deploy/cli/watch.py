@@ -6,67 +6,93 @@ from typing import Annotated
 
 import typer
 
-from infdet_deploy.cli.app import BundleArg, ThresholdsOption, app
+from infdet_deploy.cli.app import BackendOption, BundleThenArg, PrecisionOption, ThresholdsOption, app
+from infdet_deploy.cli.subjects import split_bundle
 
 
 @app.command()
 def watch(
-    bundle: BundleArg,
-    sources: Annotated[
-        list[str],
-        typer.Argument(help="rtsp://…, http://…, v4l2:/dev/video0, or files, played at their own pace."),
-    ],
-    name: Annotated[
-        list[str] | None, typer.Option(help="What a source is called; once for each, in the same order.")
-    ] = None,
-    window: Annotated[float, typer.Option(help="Seconds that the head sees.")] = 120.0,
+    sources: BundleThenArg,
+    name: Annotated[list[str] | None, typer.Option(help="Name of a source; once for each, in the same order.")] = None,
+    window: Annotated[float, typer.Option(metavar="SECONDS", help="Length of video that the head sees.")] = 120.0,
     every: Annotated[
-        int, typer.Option(help="Snippets of 8 frames from one decision to the next; 0: at a file's end.")
+        int,
+        typer.Option(
+            metavar="SNIPPETS", help="Decide after every so many snippets of 8 frames; 0: at a file's end, as `detect`."
+        ),
     ] = 4,
-    backend: Annotated[str, typer.Option(help="openvino, onnxruntime, torchscript or tensorrt.")] = "openvino",
-    precision: Annotated[str, typer.Option(help="A precision that the bundle holds.")] = "float32",
+    backend: BackendOption = "openvino",
+    precision: PrecisionOption = "float32",
     threshold: ThresholdsOption = None,
     out: Annotated[Path | None, typer.Option(help="Append events to this file instead of printing them.")] = None,
     mqtt: Annotated[
-        str | None, typer.Option(help="mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT][/PREFIX], for Home Assistant too.")
+        str | None,
+        typer.Option(
+            metavar="URL", help="mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT][/PREFIX]; Home Assistant discovers it."
+        ),
     ] = None,
-    webhook: Annotated[str | None, typer.Option(help="POST every event to this http[s] address.")] = None,
+    webhook: Annotated[
+        str | None, typer.Option(metavar="URL", help="POST every event to this http[s] address.")
+    ] = None,
     queue: Annotated[
-        Path | None, typer.Option(help="Where events wait for sinks [default: OUT.queue, or the user's state folder].")
+        Path | None,
+        typer.Option(help="File in which events wait for sinks [default: OUT.queue, or in ~/.local/state]."),
     ] = None,
-    clips: Annotated[Path | None, typer.Option(help="Save a short MP4 of every event into this folder.")] = None,
-    clips_max_gb: Annotated[float, typer.Option(help="The oldest clips make room beyond this.")] = 10.0,
+    clips: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Save a short MP4 of every event in this folder.")
+    ] = None,
+    clips_max_gb: Annotated[float, typer.Option(help="Remove the oldest clips beyond this size.")] = 10.0,
     metrics_port: Annotated[int | None, typer.Option(help="Serve /metrics and /healthz on this port.")] = None,
     metrics_host: Annotated[
-        str, typer.Option(help="Address that --metrics-port listens at; 0.0.0.0 for other machines too.")
+        str, typer.Option(help="Address for --metrics-port; 0.0.0.0 for other machines too.")
     ] = "127.0.0.1",
 ) -> None:
-    """Watch cameras: one JSON line an action, given once, when it has ended; never revised.
+    """Watch cameras: print one JSON line for each action when it has ended.
+
+    Sources: rtsp://…, http[s]://…, v4l2:/dev/video0, or files, which play at their own pace.
+    The bundle must contain incremental towers: infdet-deploy export RUN --stream
 
     One camera, events on the terminal:
 
-        infdet-deploy watch tiny-1.infdet rtsp://10.0.0.7/stream
+        infdet-deploy watch NAME.infdet rtsp://10.0.0.7/stream
 
     Two cameras, a log, Home Assistant and a clip of every event:
 
     \b
-        infdet-deploy watch tiny-1.infdet rtsp://10.0.0.7/stream v4l2:/dev/video0 \\
+        infdet-deploy watch NAME.infdet rtsp://10.0.0.7/stream v4l2:/dev/video0 \\
             --name hall --name gate --out events.jsonl \\
             --mqtt mqtt://ha.local --clips clips
 
-    A file, with exactly what `detect` finds in it:
+    A file, with exactly the actions that `detect` finds in it:
 
-        infdet-deploy watch tiny-1.infdet night.mp4 --every 0
+        infdet-deploy watch NAME.infdet night.mp4 --every 0
 
-    SIGTERM or Ctrl-C: what has been seen is decided, what waits is delivered or stays in the queue for the next start.
+    SIGTERM or Ctrl-C: open actions are finalised; queued events are delivered, or kept for the next start.
     """
-    from infdet_deploy.live import watching as live
+    from infdet_deploy.live import watch as live
+    from infdet_deploy.live.options import WatchOptions
+    from infdet_deploy.live.sinks.jsonl import print_event
 
-    failed = live.watch(
-        bundle, sources, name or [], window, every, backend, precision, out, queue, mqtt, webhook, clips,
-        clips_max_gb, metrics_port, metrics_host, threshold or (),
-    )  # fmt: skip
-    for line in failed:
-        print(f"infdet-deploy: {line}", file=sys.stderr)
+    bundle, addresses = split_bundle(sources, "source")
+    options = WatchOptions(
+        names=tuple(name or ()),
+        window_s=window,
+        every=every,
+        backend=backend,
+        precision=precision,
+        thresholds=tuple(threshold or ()),
+        out=out,
+        webhook=webhook,
+        mqtt=mqtt,
+        queue=queue,
+        clips=clips,
+        clips_max_gb=clips_max_gb,
+        metrics_port=metrics_port,
+        metrics_host=metrics_host,
+    )
+    result = live.watch(bundle, addresses, options, on_event=None if out else print_event)
+    failed = [camera for camera in result.cameras if camera.error]
+    for camera in failed:
+        print(f"infdet-deploy: {camera.name}: {camera.error}", file=sys.stderr)
     if failed:
         raise typer.Exit(1)

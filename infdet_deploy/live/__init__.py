@@ -1,5 +1,5 @@
-"""Live detection: cameras that never give up in, events out."""
+"""Live detection: auto-reconnecting cameras to events."""
 
-from infdet_deploy.live.sources.source import Frame, Source, SourceStats, open_source
+from infdet_deploy.live.sources.source import Frame, Source, SourceOptions, SourceStats, open_source
 
-__all__ = ["Frame", "Source", "SourceStats", "open_source"]
+__all__ = ["Frame", "Source", "SourceOptions", "SourceStats", "open_source"]

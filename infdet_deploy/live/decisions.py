@@ -1,29 +1,34 @@
-"""Which runs of scores count as actions, and when: each is decided once, and never again.
+"""Online rules: which runs of scores become actions while the window slides, each decided once.
 
-The scores of a snippet change as the window over the features grows and slides: the attention, the super-events and
-the streams' weight see all of it. What has been said cannot be taken back, so a run is decided when it has closed:
+The scores of a snippet change as the window grows and slides, because the attention, the super-events and the weight of
+each stream depend on all of it. A decision is final, so a run is decided only when it has closed:
 
-1. `settle` snippets lie after its end in the newest window. Beyond 6 snippets the classifier's own filters (three of
-   length 5) no longer see what comes; what still changes a score is what the network thinks of the window as a whole.
-2. All that ends before the last closed snippet and before the first run still open is decided. A run that later scores
-   would put there is not looked at any more.
-3. A run that begins inside an action already given is another look at the same action, and is dropped; where most of it
-   lies after that action, the rest is a new one.
-4. A run that was open and now begins with the window keeps the start it had.
+1. A run is closed when `settle` snippets lie after its end in the newest window. Beyond 6 snippets the classifier's own
+   filters (three of length 5) no longer see what follows; only what depends on the whole window still moves scores.
+2. Everything that ends before the last settled snippet and before the first open run is decided. A run that later
+   scores would put there is ignored.
+3. A run that begins inside an earlier action is the same action seen again, and is dropped; if most of it lies after
+   that action, that part is a new action.
+4. An open run that now begins with the window keeps its earlier start.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from infdet_deploy.detections import DetectionRule, parts, runs
 
 SETTLE_SNIPPETS = 6
 
+Scores = NDArray[np.float32]
+
 
 @dataclass(frozen=True)
-class Decided:
-    """An action, decided: class index, first snippet and the one after the last, counted from the stretch's first."""
+class ClosedRun:
+    """A decided action. label: class index; start, end: first snippet and the one after the last, counted from the
+    first of the stretch; score: 0–1."""
 
     label: int
     start: int
@@ -31,53 +36,75 @@ class Decided:
     score: float
 
 
-class Decisions:
-    """What has been decided of one stretch of frames, and what is open; a few numbers a class.
+@dataclass
+class _ClassState:
+    """Snippets, counted from the first of the stretch."""
 
-    open_starts: for each class the first snippet of the earliest run still open, or None.
-    suppressed: how often rule 3 dropped a run.
+    decided_until: int = 0  # every run that ends here or before is decided
+    last_end: int = 0  # end of the last action
+    open_start: int | None = None  # start of the first run that is still open
+
+
+class Decisions:
+    """Decides the runs of one stretch of frames.
+
+    suppressed: how many runs rule 3 dropped.
     """
 
     def __init__(self, rule: DetectionRule, settle: int = SETTLE_SNIPPETS) -> None:
-        classes = len(rule.thresholds)
         self.rule, self.settle = rule, settle
-        self.open_starts: list[int | None] = [None] * classes
         self.suppressed = 0
-        self._decided = [0] * classes  # all runs that end here or before are
-        self._given = [0] * classes  # where the last action given ends
+        self._states = [_ClassState() for _ in rule.thresholds]
 
-    def decide(self, scores: np.ndarray, first: int, snippets_per_second: float, final: bool = False) -> list[Decided]:
-        """The actions that the newest window closes, in order of class, then time.
+    @property
+    def open_starts(self) -> list[int]:
+        """The first snippet of each class's first open run."""
+        return [state.open_start for state in self._states if state.open_start is not None]
 
-        scores: float32 [k, C], of the window's snippets, the stretch's snippets first … first+k−1; final: no more
-        will come, so that every run closes, as at a clip's end.
+    def update(self, scores: Scores, first: int, snippets_per_second: float) -> list[ClosedRun]:
+        """The actions that the newest window closes, ordered by class, then time.
+
+        scores: float32 [k, C], of snippets first … first+k−1 of the stretch.
         """
-        found: list[Decided] = []
-        closed = first + len(scores) - (0 if final else self.settle)
-        for label, threshold in enumerate(self.rule.thresholds):
-            still_open = None
-            for begin, stop in runs(scores[:, label].astype(np.float64) > threshold):
-                start, end = first + begin, first + stop
-                if end <= self._decided[label]:
-                    continue
-                held = self.open_starts[label]
-                if begin == 0 and held is not None:
-                    start = min(start, held)
-                if end > closed:
-                    still_open = start if still_open is None else still_open
-                    continue
-                if start < (given := self._given[label]):
-                    if end - given <= given - start:
-                        self.suppressed += 1
-                        continue
-                    start = given
-                mean_s = self.rule.mean_duration_s[label]
-                for one, last, at in parts(start, end, mean_s, self.rule.split_long, snippets_per_second):
-                    # the middle of a run longer than twice the window has left it: its first snippet is the nearest
-                    score = float(scores[max(at - first, 0), label])
-                    found.append(Decided(label, one, last, score))
-                    self._given[label] = end
-            self.open_starts[label] = still_open
-            until = closed if still_open is None else min(closed, still_open)
-            self._decided[label] = max(self._decided[label], until)
+        return self._decide(scores, first, snippets_per_second, first + len(scores) - self.settle)
+
+    def finish(self, scores: Scores, first: int, snippets_per_second: float) -> list[ClosedRun]:
+        """As `update`, at the end of the stretch: every run is closed."""
+        return self._decide(scores, first, snippets_per_second, first + len(scores))
+
+    def _decide(self, scores: Scores, first: int, snippets_per_second: float, settled: int) -> list[ClosedRun]:
+        found: list[ClosedRun] = []
+        for label, state in enumerate(self._states):
+            pending = list(self._undecided(scores[:, label], first, label))
+            for start, end in pending:
+                if end <= settled:
+                    for one, last, at in self._action(label, start, end, snippets_per_second):
+                        # the middle of a run longer than twice the window has left it: its first snippet is nearest
+                        found.append(ClosedRun(label, one, last, float(scores[max(at - first, 0), label])))
+            state.open_start = next((start for start, end in pending if end > settled), None)
+            until = settled if state.open_start is None else min(settled, state.open_start)
+            state.decided_until = max(state.decided_until, until)
+        return found
+
+    def _undecided(self, scores: Scores, first: int, label: int) -> Iterator[tuple[int, int]]:
+        """Runs above the class's threshold that rule 2 leaves, with the start that rule 4 gives them."""
+        state = self._states[label]
+        for begin, stop in runs(scores.astype(np.float64) > self.rule.thresholds[label]):
+            start, end = first + begin, first + stop
+            if begin == 0 and state.open_start is not None:
+                start = min(start, state.open_start)
+            if end > state.decided_until:
+                yield start, end
+
+    def _action(self, label: int, start: int, end: int, snippets_per_second: float) -> list[tuple[int, int, int]]:
+        """Rule 3, then offline's rule: a closed run as none, one or two parts (start, end, snippet of the score)."""
+        state = self._states[label]
+        if start < state.last_end:
+            if end - state.last_end <= state.last_end - start:
+                self.suppressed += 1
+                return []
+            start = state.last_end
+        found = parts(start, end, self.rule.mean_duration_s[label], self.rule.split_long, snippets_per_second)
+        if found:
+            state.last_end = end
         return found

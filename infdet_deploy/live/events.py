@@ -1,19 +1,27 @@
-"""An event: an action of one camera as the world is told of it. Made once, never revised."""
+"""An event: one action of one camera, as sinks receive it. Made once, never revised."""
 
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from infdet_deploy.live.window import Found
+from infdet_deploy.live.window import Action
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "infdet-deploy/event")
 
 
 @dataclass(frozen=True)
 class Event:
-    """id: a UUID made of the other fields but `emitted`, so that the same action has the same id however often it is
-    sent; start, end, emitted: Unix seconds; score: 0–1; bundle: the bundle's name; clip: file name of its clip, if any.
+    """An action of a camera.
+
+    Attributes:
+        id: a UUID derived from bundle, camera, class, start and end: the same action always has the same id.
+        camera: the source's name.
+        label: class.
+        score: 0–1.
+        start, end, emitted: Unix seconds.
+        bundle: the bundle's name.
+        clip: file name of its clip.
     """
 
     id: str
@@ -31,8 +39,8 @@ class Event:
         """Seconds from the action's end to the event."""
         return self.emitted - self.end
 
-    def to_json(self) -> dict[str, Any]:
-        """What the sinks send."""
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: what sinks send."""
         event: dict[str, Any] = {"id": self.id, "camera": self.camera, "class": self.label}
         event["score"] = round(self.score, 6)
         for name, time in (("start", self.start), ("end", self.end), ("emitted", self.emitted)):
@@ -43,11 +51,11 @@ class Event:
         return event | ({"clip": self.clip} if self.clip else {})
 
 
-def new_event(found: Found, camera: str, bundle: str, emitted: float) -> Event:
-    """The event of an action that has just been decided, at `emitted` Unix seconds."""
-    label = found.detection.label
-    identity = uuid.uuid5(_NAMESPACE, f"{bundle}\n{camera}\n{label}\n{found.start:.3f}\n{found.end:.3f}")
-    return Event(str(identity), camera, label, found.detection.score, found.start, found.end, emitted, bundle)
+def new_event(action: Action, camera: str, bundle: str, emitted: float) -> Event:
+    """The event of an action decided at `emitted`, Unix seconds."""
+    label = action.detection.label
+    identity = uuid.uuid5(_NAMESPACE, f"{bundle}\n{camera}\n{label}\n{action.start:.3f}\n{action.end:.3f}")
+    return Event(str(identity), camera, label, action.detection.score, action.start, action.end, emitted, bundle)
 
 
 def iso8601(time: float) -> str:

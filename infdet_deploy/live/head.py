@@ -1,14 +1,16 @@
-"""The head of a bundle, compiled once and shared by all cameras, its convolutions computed once for each snippet.
+"""The head of a bundle, compiled once for all cameras, with a cache of its convolutions for a sliding window.
 
-What costs a head most by far is how it selects between the streams: two convolutions over time, of whose results the
-largest over the window counts. A snippet's result stays what it is while the window slides, but where the window's
-zeros begin two snippets away; so only new snippets and the window's borders are computed.
+Most of the head's time goes into the selection between the streams: two convolutions over time, then the maximum over
+the window. While the window slides, the result of a snippet changes only within two snippets of the window's ends; so
+only new snippets and the ends are computed.
 """
 
 import threading
+from typing import Any
 
 import numpy as np
 import openvino
+from numpy.typing import NDArray
 
 from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.live.window import Features, Head
@@ -20,11 +22,11 @@ from infdet_deploy.runtime.stages import open_bundle_stage
 
 
 class LiveHead:
-    """A bundle's head: `session()` gives each stretch of frames a function to run it. Sessions may run in any thread.
+    """A bundle's head. `session()` returns a function that runs it for one stretch of frames, in any thread.
 
-    cached: keep what the selection's convolutions gave, 33 kB a snippet at the published width. Only OpenVINO does, and
-    only where the head selects between streams; otherwise the head is computed as a whole, as for `cached=False`.
-    Raises BackendError or UsageError when the backend will not do.
+    cached: cache the results of the selection's convolutions, 33 kB a snippet at the published width. Only for OpenVINO
+    and heads that select between streams; any other head is computed as a whole, as with `cached=False`.
+    Raises BackendError or UsageError when the backend cannot run it.
     """
 
     def __init__(
@@ -45,44 +47,44 @@ class LiveHead:
             self._stage = open_bundle_stage(bundle, "head", backend, precision)
 
     def session(self) -> Head:
-        """The head for one stretch of frames, whose windows begin ever later in it."""
-        return self._scores if self._parts is None else _Selected(*self._parts, self._lock, self._what).scores
+        """The head for one stretch of frames, whose windows never move backwards."""
+        return self._scores if self._parts is None else _CachedHead(*self._parts, self._lock, self._what).scores
 
-    def _scores(self, features: Features, first: int, length: int) -> np.ndarray:
+    def _scores(self, features: Features, first: int, length: int) -> Array:
         assert self._stage is not None
         with self._lock:
             return head_scores(self._stage, features, length, self._what)
 
     def close(self) -> None:
-        """Give the compiled head back."""
+        """Release the compiled head."""
         self._parts = None
         if self._stage is not None:
             self._stage.close()
 
 
-class _Selected:
-    """The head for one stretch, with the convolutions' results for snippets that lie away from the window's borders."""
+class _CachedHead:
+    """The head for one stretch, with cached results of snippets at least two away from the window's ends."""
 
     def __init__(self, select: Part, rest: Part, lock: threading.Lock, what: str) -> None:
         self._select, self._rest, self._lock, self._what = select, rest, lock, what
-        self._rows: Array = np.zeros((0, 0), np.float32)  # [n, 8d], of the snippets before `_end`
+        self._rows: Array = np.zeros((0, 0), np.float32)  # cache [n, 8d] of the snippets before `_end`
         self._end = 0
 
-    def scores(self, features: Features, first: int, length: int) -> np.ndarray:
+    def scores(self, features: Features, first: int, length: int) -> Array:
         """See `window.Head`."""
         with self._lock:
             largest = self._largest(features, first)
-            feeds = {**features, "length": np.array([length], np.int64)}
+            feeds: dict[str, NDArray[Any]] = {**features, "length": np.array([length], np.int64)}
             (scores,) = self._rest(feeds, [largest])
         return finite_scores(scores, self._what)
 
     def _largest(self, features: Features, first: int) -> Array:
-        """The largest result of the convolutions over the window: float32 [1, 8d]."""
+        """Maximum of the convolutions over the window: float32 [1, 8d]."""
         snippets = len(next(iter(features.values())))
         begin = max(self._end - SELECTION_HALO - first, 0)
         computed = self._convolved(features, begin, snippets)
         certain = computed[SELECTION_HALO:-SELECTION_HALO]
-        if begin == 0:  # nothing was kept of this window
+        if begin == 0:  # nothing of this window is cached
             self._rows, largest = certain, computed.max(axis=0)
         else:
             kept = self._rows[first + SELECTION_HALO - self._end :]
@@ -90,9 +92,9 @@ class _Selected:
             border = self._convolved(features, 0, 2 * SELECTION_HALO)[:SELECTION_HALO]
             largest = np.max([part.max(axis=0) for part in (border, self._rows, computed[-SELECTION_HALO:])], axis=0)
         self._end = first + snippets - SELECTION_HALO
-        return largest[None]
+        return np.asarray(largest[None], np.float32)
 
     def _convolved(self, features: Features, start: int, stop: int) -> Array:
-        """The convolutions' results for some of the window's snippets as if they were all: float32 [n, 8d]."""
-        (found,) = self._select({name: rows[start:stop] for name, rows in features.items()})
-        return found[0].T
+        """The convolutions over snippets start … stop−1 alone: float32 [n, 8d]."""
+        found: Array = self._select({name: rows[start:stop] for name, rows in features.items()})[0]
+        return np.asarray(found[0].T)

@@ -1,4 +1,4 @@
-"""Which wall-clock time a snippet has: that of its frames."""
+"""The wall-clock time of a snippet: that of its frames."""
 
 from collections.abc import Iterable
 from math import floor
@@ -7,9 +7,9 @@ from infdet_deploy.snippets import FRAMES_PER_SNIPPET
 
 
 class Timeline:
-    """The times of one stretch of frames, kept at every snippet's first frame until they are forgotten.
+    """Times of one stretch of frames, kept for the first frame of each snippet until they are forgotten.
 
-    frames: how many there were; first_time, last_time: of the first and the last, Unix seconds.
+    frames: number of frames; first_time, last_time: of the first and the last frame, Unix seconds.
     """
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class Timeline:
         self._starts: dict[int, float] = {}  # snippet → time of its first frame
 
     def add(self, times: Iterable[float]) -> None:
-        """The times of the frames that come next, Unix seconds."""
+        """Add the times of the next frames, Unix seconds."""
         for time in times:
             if self.frames % FRAMES_PER_SNIPPET == 0:
                 self._starts[self.frames // FRAMES_PER_SNIPPET] = time
@@ -29,12 +29,12 @@ class Timeline:
 
     @property
     def fps(self) -> float | None:
-        """Frames per second, the mean since the first; None before there are two frames at different times."""
+        """Mean frames per second; None before there are two frames at different times."""
         duration_s = self.last_time - self.first_time
         return (self.frames - 1) / duration_s if self.frames > 1 and duration_s > 0 else None
 
     def at(self, snippet: float, fps: float) -> float:
-        """When a snippet begins, Unix seconds; between snippets, and after the last frame at `fps`, interpolated."""
+        """When a snippet begins, Unix seconds; interpolated between snippets and, at `fps`, after the last frame."""
         whole = floor(snippet)
         before, after = self._starts.get(whole), self._starts.get(whole + 1)
         if before is None:
@@ -43,7 +43,7 @@ class Timeline:
         return before + (snippet - whole) * length_s
 
     def forget(self, before: int, keep: Iterable[int] = ()) -> None:
-        """Drop the times of snippets before `before`, but for those in `keep`."""
+        """Drop the times of snippets before `before`, except those in `keep`."""
         kept = set(keep)
         for snippet in [s for s in self._starts if s < before and s not in kept]:
             del self._starts[snippet]

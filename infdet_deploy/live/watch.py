@@ -1,87 +1,220 @@
-"""Cameras, the events that they give, and the sinks that take them: from start to a clean stop."""
+"""`watch`: events of cameras, streams and files as they happen."""
 
-import time
-from collections.abc import Callable, Sequence
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from infdet_deploy.console import say
-from infdet_deploy.errors import first_line
+from infdet_deploy.errors import UsageError
 from infdet_deploy.live.camera import Camera
 from infdet_deploy.live.events import Event
-from infdet_deploy.live.sinks.clips import ClipSaver
-from infdet_deploy.live.sinks.delivery import Delivery, Sink
-from infdet_deploy.live.sinks.mqtt import Mqtt
-from infdet_deploy.live.sinks.outbox import Outbox
+from infdet_deploy.live.options import WatchOptions
+from infdet_deploy.live.pipeline import Pipeline
+from infdet_deploy.live.sinks.base import Sink
+from infdet_deploy.live.sinks.clips import ClipBuffer, ClipSaver
+from infdet_deploy.live.sinks.queue import EventQueue
+from infdet_deploy.live.sources.source import Source, SourceOptions, open_source
+from infdet_deploy.live.terminal import status_lines, stop_signals
+from infdet_deploy.live.window import SlidingWindow, Stretch, WholeStretch
 
-DECIDE_S, DRAIN_S = 30.0, 10.0  # how long a stop waits for the cameras, and then for the sinks
+if TYPE_CHECKING:
+    from infdet_deploy.bundle.loading import Bundle
+    from infdet_deploy.live.head import LiveHead
+    from infdet_deploy.live.metrics import MetricsServer
 
 
-class Watch:
-    """Runs cameras until they end or `stop` is called.
+@dataclass(frozen=True)
+class CameraSummary:
+    """What one source did.
 
-    cameras: not yet started; outbox and sinks: where events go; listeners: called with every event at once, in the
-    camera's thread. What fails among them is told and ends nothing.
+    Attributes:
+        name: what it is called.
+        frames: frames processed.
+        dropped: frames dropped because the machine was too slow.
+        events: events emitted.
+        step_median_s, step_p99_s: duration of the latest steps of the network; None without a step.
+        error: why a file could not be read to its end.
     """
 
-    def __init__(
-        self,
-        outbox: Outbox | None = None,
-        sinks: Sequence[Sink] = (),
-        listeners: Sequence[Callable[[Event], None]] = (),
-        saver: ClipSaver | None = None,
-    ) -> None:
-        self.cameras: list[Camera] = []
-        self.listeners = list(listeners)
-        self.saver, self.outbox, self._sinks = saver, outbox, sinks
-        self.deliveries = [Delivery(outbox, sink) for sink in sinks] if outbox is not None else []
-        self._told: dict[str, str] = {}
+    name: str
+    frames: int
+    dropped: int
+    events: int
+    step_median_s: float | None
+    step_p99_s: float | None
+    error: str | None = None
 
-    def emit(self, event: Event) -> None:
-        """Send an event on its way; called by cameras."""
-        if self.outbox is not None:
-            self._listener(lambda one: self.outbox.put(one.to_json()), event)  # type: ignore[union-attr]
-        for listener in self.listeners:
-            self._listener(listener, event)
+    def __str__(self) -> str:
+        took = "no step"
+        if self.step_median_s is not None:
+            took = f"a step took {self.step_median_s:.3f} s, p99 {self.step_p99_s:.3f}"
+        return f"{self.name}: {self.frames} frames, {self.dropped} dropped, {self.events} events; {took}"
 
-    def _listener(self, listener: Callable[[Event], None], event: Event) -> None:
-        try:
-            listener(event)
-        except Exception as error:
-            say(f"event {event.id}: {first_line(error)}")
 
-    def start(self) -> None:
-        for camera in self.cameras:
-            camera.start()
+@dataclass(frozen=True)
+class WatchResult:
+    """What `watch` did. undelivered: events that wait in the queue for the next start, by sink."""
 
-    def look(self) -> bool:
-        """Tell what has changed since the last look; whether a camera still runs."""
-        for camera in self.cameras:
-            stats = camera.source.stats
-            before, self._told[camera.name] = self._told.get(camera.name, "starting"), stats.state
-            if stats.state != before:
-                why = f" ({stats.error})" if stats.state in ("down", "ended") and stats.error else ""
-                say(f"{camera.name}: {stats.state}{why}")
-                for sink in self._sinks:
-                    if isinstance(sink, Mqtt):
-                        sink.camera_is(camera.name, stats.state not in ("down", "ended"))
-        return any(camera.running for camera in self.cameras)
+    cameras: tuple[CameraSummary, ...]
+    undelivered: dict[str, int] = field(default_factory=dict)
 
-    def stop(self) -> dict[str, int]:
-        """Decide what has been seen, write clips, deliver what waits, within bounds; what still waits, by sink."""
-        for camera in self.cameras:
-            camera.stop()
-        deadline = time.monotonic() + DECIDE_S
-        for camera in self.cameras:
-            if not camera.join(max(0.0, deadline - time.monotonic())):
-                say(f"{camera.name}: did not stop within {DECIDE_S:.0f} s")
-        for delivery in self.deliveries:
-            delivery.begin_close()
-        deadline = time.monotonic() + DRAIN_S
-        ended = [delivery.close(deadline) for delivery in self.deliveries]
-        if self.saver is not None:
-            self.saver.close(deadline)
-        if self.outbox is None:
-            return {}
-        waiting = {sink: count for sink, count in self.outbox.waiting().items() if count}
-        if all(ended):
-            self.outbox.close()
-        return waiting
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"cameras": [asdict(camera) for camera in self.cameras], "undelivered": self.undelivered}
+
+
+def watch(
+    bundle: Path | str,
+    sources: Sequence[str],
+    options: WatchOptions | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    stop: threading.Event | None = None,
+) -> WatchResult:
+    """Watch sources until all have ended, `stop` is set, or SIGTERM or SIGINT arrives.
+
+    On a stop, open actions are finalised, clips written and queued events delivered, for at most 40 s.
+
+    Args:
+        bundle: a folder NAME.infdet with incremental towers (`infdet-deploy export RUN --stream`).
+        sources: `rtsp://…`, `http[s]://…`, `v4l2:/dev/videoN`, or files, which play at their own pace.
+        options: see `WatchOptions`.
+        on_event: called with every event, in a thread of its camera.
+        stop: set it to stop.
+
+    Returns:
+        What each source did, and which events were not delivered.
+
+    Raises:
+        UsageError: options or addresses that cannot work. VideoError: a missing file or device.
+        BundleError, BackendError: the bundle or the backend cannot be used.
+    """
+    from infdet_deploy.bundle.loading import load_bundle
+    from infdet_deploy.bundle.thresholds import with_thresholds
+    from infdet_deploy.live.head import LiveHead
+    from infdet_deploy.runtime.backends.registry import get_backend
+    from infdet_deploy.runtime.incremental import StreamModel
+
+    options, stop = options or WatchOptions(), stop or threading.Event()
+    _check_sources(sources, options)
+    loaded = load_bundle(bundle)
+    if loaded.task != "detection":
+        raise UsageError(f"{bundle} recognises whole clips and has no events; run `infdet-deploy detect` on each clip")
+    if loaded.stream is None:
+        raise UsageError(
+            f"{bundle} contains no incremental towers, which `watch` needs; write them with: "
+            "infdet-deploy export RUN --stream"
+        )
+    loaded = with_thresholds(loaded, options.thresholds)
+    get_backend(options.backend).check_supports(options.precision)
+    with ExitStack() as stack:
+        # What can fail at once comes first, then what takes time.
+        opened = stack.enter_context(_open_sources(loaded, sources, options))
+        pipeline = _new_pipeline(loaded, sources, [source.name for source in opened], options)
+        if on_event is not None:
+            pipeline.listeners.append(on_event)
+        head = LiveHead(loaded, options.backend, options.precision, cached=options.every > 0)
+        stack.callback(head.close)
+        model = stack.enter_context(StreamModel(loaded, options.backend, options.precision))
+        for source in opened:
+            clips = None if pipeline.clips is None else ClipBuffer(pipeline.clips)
+            new_stretch = _stretches(head, loaded, options)
+            pipeline.cameras.append(Camera(source, model.stream, new_stretch, pipeline.emit, loaded.name, clips))
+        state_mb = sum(camera.state_bytes for camera in pipeline.cameras) / 1e6
+        say(f"sources: {len(opened)}, one network for all; state: {state_mb:.1f} MB")
+        server = _start_metrics(pipeline, loaded, options)
+        if server is not None:
+            stack.callback(server.close)
+        with stop_signals(stop), status_lines(pipeline.cameras) as show_status:
+            pipeline.start()
+            while pipeline.update() and not stop.wait(1.0):
+                show_status()
+            undelivered = pipeline.stop()
+        result = WatchResult(tuple(map(_summary, pipeline.cameras)), undelivered)
+        for sink, count in undelivered.items():
+            say(f"{count} events wait for {sink} in {pipeline.queue.path if pipeline.queue else ''}")
+        for camera in result.cameras:
+            say(str(camera))
+        return result
+
+
+def _check_sources(sources: Sequence[str], options: WatchOptions) -> None:
+    names = options.names
+    if names and len(names) != len(sources):
+        raise UsageError(f"{len(sources)} sources but {len(names)} names; give --name once for each, in the same order")
+    endless = [source for source in sources if "://" in source or source.startswith("v4l2:")]
+    if options.every == 0 and endless:
+        raise UsageError(f"--every 0 decides at a file's end, and {endless[0]} has none; leave --every out")
+
+
+@contextmanager
+def _open_sources(bundle: "Bundle", sources: Sequence[str], options: WatchOptions) -> Iterator[list[Source]]:
+    with ExitStack() as stack:
+        opened: list[Source] = []
+        for index, url in enumerate(sources):
+            name = options.names[index] if options.names else None
+            reading = SourceOptions(bundle.frame_mode, name, pace="own" if options.every else "fast")
+            source = stack.enter_context(open_source(url, bundle.size, reading))
+            if source.name in (other.name for other in opened):
+                raise UsageError(f"two sources are called '{source.name}'; give them different names with --name")
+            opened.append(source)
+        yield opened
+
+
+def _new_pipeline(bundle: "Bundle", sources: Sequence[str], names: Sequence[str], options: WatchOptions) -> Pipeline:
+    from infdet_deploy.live.sinks.jsonl import JsonLinesFile
+    from infdet_deploy.live.sinks.mqtt import Mqtt
+    from infdet_deploy.live.sinks.webhook import Webhook
+
+    sinks: list[Sink] = []
+    if options.out is not None:
+        sinks.append(JsonLinesFile(options.out))
+    if options.webhook is not None:
+        sinks.append(Webhook(options.webhook))
+    if options.mqtt is not None:
+        sinks.append(Mqtt(options.mqtt, names, bundle.classes, bundle.name))
+    queue = None
+    if sinks:
+        path = options.queue or _default_queue(bundle, sources, options.out, sinks)
+        queue = EventQueue(path, tuple(sink.name for sink in sinks))
+    clips = None if options.clips is None else ClipSaver(options.clips, options.clips_max_gb)
+    return Pipeline(queue, sinks, clips)
+
+
+def _default_queue(bundle: "Bundle", sources: Sequence[str], out: Path | None, sinks: Sequence[Sink]) -> Path:
+    """A path where the same command finds its queue again."""
+    if out is not None:
+        return out.with_name(f"{out.name}.queue")
+    command = "\n".join((bundle.name, *sources, *(sink.name for sink in sinks)))
+    root = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "infdet-deploy"
+    return root / f"{bundle.name}-{hashlib.sha256(command.encode()).hexdigest()[:12]}.queue"
+
+
+def _stretches(head: "LiveHead", bundle: "Bundle", options: WatchOptions) -> Callable[[], Stretch]:
+    rule, classes = bundle.rule, bundle.classes
+    if options.every == 0:
+        return lambda: WholeStretch(head.session(), classes, rule)
+    return lambda: SlidingWindow(head.session(), classes, rule, options.window_s, options.every)
+
+
+def _start_metrics(pipeline: Pipeline, bundle: "Bundle", options: WatchOptions) -> "MetricsServer | None":
+    if options.metrics_port is None:
+        return None
+    from infdet_deploy.live.metrics import Metrics, MetricsServer
+
+    metrics = Metrics(pipeline, bundle.classes)
+    server = MetricsServer(metrics, options.metrics_port, options.metrics_host)
+    say(f"metrics: http://{options.metrics_host}:{server.port}/metrics, health: /healthz")
+    return server
+
+
+def _summary(camera: Camera) -> CameraSummary:
+    stats = camera.source.stats
+    error = stats.error if stats.state == "ended" else None
+    events = sum(camera.events.values())
+    steps = camera.step_s(50), camera.step_s(99)
+    return CameraSummary(camera.name, camera.processed, stats.dropped, events, *steps, error)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from infdet_deploy.errors import VideoError
 from infdet_deploy.video.containers import announced_frames
-from infdet_deploy.video.frames import Intake, check_length, check_rate, read_recording, recording_name
+from infdet_deploy.video.frames import OTHER_READERS, Intake, check_length, check_rate, read_recording, recording_name
 from infdet_deploy.video.images import picture_files
 from infdet_deploy.video.resize import Mode
 from infdet_deploy.video.timing import resolve
@@ -145,7 +145,7 @@ def expected_frames(path: Path | str) -> int | None:
     try:
         if path.is_dir():
             return len(picture_files(path)) or None
-        return None if path.suffix.lower() in (".cptv", ".tif", ".tiff") else announced_frames(path)
+        return None if path.suffix.lower() in OTHER_READERS else announced_frames(path)
     except (VideoError, OSError):
         return None
 

@@ -13,6 +13,7 @@ with what has been seen so far, in three rules:
 import numpy as np
 from numpy.typing import NDArray
 
+from infdet_deploy.video.grey import to_grey
 from infdet_deploy.video.thermal import HIGH_PERCENTILE, LOW_PERCENTILE, count_values
 
 # Frames further apart than this count as so far apart: after an outage the scene is the same more often than not.
@@ -65,7 +66,7 @@ class CausalRange:
         if high <= low:
             return np.zeros(frame.shape, np.uint8)
         levels = (frame.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
-        return np.clip(np.floor(levels + np.float32(0.5)), 0, 255).astype(np.uint8)
+        return to_grey(levels)
 
     def _mostly_outside(self, counts: NDArray[np.int64]) -> bool:
         if self.ends is None:

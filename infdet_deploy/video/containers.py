@@ -58,20 +58,20 @@ def read_container(path: Path, keep: Callable[[NDArray[Any]], None]) -> Timing:
         VideoError: not a video, no video stream, nothing decodes, or fewer frames decode than the file announces.
     """
     with quiet(), _open(path) as container:
-        stream = _video_stream(path, container)
+        stream = video_stream(container, path)
         return _decode(path, container, stream, keep)
 
 
 def announced_frames(path: Path) -> int | None:
     """How many frames a video file announces, roughly; None where it does not. Raises VideoError."""
     with quiet(), _open(path) as container:
-        return _expected_frames(container, _video_stream(path, container))
+        return _expected_frames(container, video_stream(container, path))
 
 
 def declared_rate(path: Path) -> float | None:
     """The frame rate a video file declares, in frames per second; None where it does not. Raises VideoError."""
     with quiet(), _open(path) as container:
-        return _declared_fps(_video_stream(path, container))
+        return stated_fps(video_stream(container, path))
 
 
 def _open(path: Path) -> InputContainer:
@@ -89,14 +89,22 @@ def _open(path: Path) -> InputContainer:
     return container
 
 
-def _video_stream(path: Path, container: InputContainer) -> VideoStream:
+def video_stream(container: InputContainer, path: Path | None = None) -> VideoStream:
+    """The first stream of moving pictures; VideoError, naming `path` where given, if there is none."""
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic and stream.codec_context is not None:
             return stream
     found = ", ".join(stream.type for stream in container.streams) or "none"
+    where = f"{path}: " if path is not None else ""
     raise VideoError(
-        f"{path}: no video stream that can be decoded (streams: {found}); expected a file with moving pictures"
+        f"{where}no video stream that can be decoded (streams: {found}); expected a file with moving pictures"
     )
+
+
+def stated_fps(stream: VideoStream) -> float | None:
+    """The frame rate that a stream states, in frames per second."""
+    rate: Fraction | None = stream.average_rate or stream.guessed_rate
+    return float(rate) if rate else None
 
 
 def _decode(path: Path, container: InputContainer, stream: VideoStream, keep: Callable[[NDArray[Any]], None]) -> Timing:
@@ -143,7 +151,7 @@ def _decode(path: Path, container: InputContainer, stream: VideoStream, keep: Ca
             f" or re-encode the part that is there: ffmpeg -i {path.name} repaired.mp4"
         )
     seconds = np.array(times)
-    return Timing(_declared_fps(stream), None if np.isnan(seconds).any() else seconds)
+    return Timing(stated_fps(stream), None if np.isnan(seconds).any() else seconds)
 
 
 def _cut_short(container: InputContainer, stream: VideoStream, count: int, end_s: float | None) -> str | None:
@@ -152,7 +160,7 @@ def _cut_short(container: InputContainer, stream: VideoStream, count: int, end_s
     Time is compared rather than the frame count wherever both are known: edit lists and skipped frames make the count
     of a sound file smaller than announced, but not its time.
     """
-    rate = _declared_fps(stream) or 25.0
+    rate = stated_fps(stream) or 25.0
     announced_s = _announced_end_s(container, stream)
     if announced_s is not None and end_s is not None:
         slack_s = max(_SLACK_FRAMES / rate, _SLACK_SHARE * announced_s)
@@ -181,15 +189,15 @@ def _announced_end_s(container: InputContainer, stream: VideoStream) -> float | 
 def _expected_frames(container: InputContainer, stream: VideoStream) -> int | None:
     if stream.frames:
         return stream.frames
-    announced_s, rate = _announced_end_s(container, stream), _declared_fps(stream)
+    announced_s, rate = _announced_end_s(container, stream), stated_fps(stream)
     return round(announced_s * rate) if announced_s is not None and rate is not None else None
 
 
-def _packet_end_s(packet: av.Packet, stream: VideoStream) -> float | None:
+def _packet_end_s(packet: "av.Packet[VideoStream]", stream: VideoStream) -> float | None:
     begin = packet.pts if packet.pts is not None else packet.dts
     if begin is None or packet.time_base is None:
         return None
-    rate = _declared_fps(stream) or 25.0
+    rate = stated_fps(stream) or 25.0
     return float(begin * packet.time_base) + (
         float(packet.duration * packet.time_base) if packet.duration else 1 / rate
     )
@@ -197,11 +205,6 @@ def _packet_end_s(packet: av.Packet, stream: VideoStream) -> float | None:
 
 def _latest(first: float | None, second: float | None) -> float | None:
     return max((value for value in (first, second) if value is not None), default=None)
-
-
-def _declared_fps(stream: VideoStream) -> float | None:
-    rate: Fraction | None = stream.average_rate or stream.guessed_rate
-    return float(rate) if rate else None
 
 
 def _reason(error: Exception) -> str:

@@ -15,6 +15,9 @@ from infdet_deploy.video.resize import Mode, check_request, resize
 from infdet_deploy.video.thermal import count_values, grey_table, read_cptv, read_tiff
 from infdet_deploy.video.timing import Timing, resolve
 
+# Readers of files that libav does not read, by suffix.
+OTHER_READERS = {".cptv": read_cptv, ".tif": read_tiff, ".tiff": read_tiff}
+
 
 @dataclass(frozen=True)
 class Video:
@@ -119,7 +122,7 @@ def _reader(path: Path) -> Callable[[Path, Callable[[NDArray[Any]], None]], Timi
         raise VideoError(
             f"{path}: the file is empty; expected a video: check that it was copied or recorded completely"
         )
-    return {".cptv": read_cptv, ".tif": read_tiff, ".tiff": read_tiff}.get(path.suffix.lower(), read_container)
+    return OTHER_READERS.get(path.suffix.lower(), read_container)
 
 
 class Intake:

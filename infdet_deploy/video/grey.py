@@ -34,7 +34,14 @@ def grey(frame: av.VideoFrame) -> NDArray[Any]:
     full = kind.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
     if bits == 8 and full:
         return _first_plane(frame)
-    return _luma_table(bits, full)[_first_plane(frame)]
+    table = _luma_table(bits, full)
+    return np.asarray(table[_first_plane(frame)])
+
+
+def to_grey(levels: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """Real grey levels → the nearest of 0–255; a half goes up."""
+    rounded = np.clip(np.floor(levels + levels.dtype.type(0.5)), 0, 255)
+    return np.asarray(rounded, np.uint8)
 
 
 def _first_plane(frame: av.VideoFrame) -> NDArray[Any]:
@@ -56,8 +63,7 @@ def _luma_table(bits: int, full: bool) -> NDArray[np.uint8]:
     """Grey level of each luma value, uint8 [2**bits]."""
     luma = np.arange(1 << bits)
     black, span = (0, (1 << bits) - 1) if full else (16 << (bits - 8), 219 << (bits - 8))
-    levels = (luma - black) * (255 / span)
-    return np.clip(np.floor(levels + 0.5), 0, 255).astype(np.uint8)
+    return to_grey((luma - black) * (255 / span))
 
 
 def _rgb_brightness(pixels: NDArray[np.int32]) -> NDArray[np.uint8]:

@@ -91,7 +91,7 @@ def is_stack(file: Path) -> bool:
             (entries,) = struct.unpack(order + count, stream.read(struct.calcsize(order + count)))
             stream.seek(entries * entry, os.SEEK_CUR)
             (following,) = struct.unpack(order + offset, stream.read(struct.calcsize(order + offset)))
-            return following != 0
+            return bool(following)
     except (OSError, KeyError, struct.error, OverflowError):
         return False
 

@@ -94,7 +94,7 @@ class _Taps:
 
     def apply(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [source,N] → float32 [target,N]."""
-        result = pixels[self.index[0]] * self.weight[0]
+        result: NDArray[np.float32] = pixels[self.index[0]] * self.weight[0]
         for index, weight in zip(self.index[1:], self.weight[1:], strict=True):
             result += pixels[index] * weight
         return result
@@ -114,7 +114,7 @@ def _area_weights(source: int, target: int) -> NDArray[np.float64]:
     start = np.arange(target)[:, None] * step
     pixel = np.arange(source)[None, :]
     overlap = np.minimum(pixel + 1, start + step) - np.maximum(pixel, start)
-    return np.clip(overlap, 0, None) / step
+    return np.asarray(np.clip(overlap, 0, None) / step)
 
 
 def _linear_weights(source: int, target: int, scale: float) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infdet_deploy.errors import VideoError, missing_package
+from infdet_deploy.video.grey import to_grey
 from infdet_deploy.video.timing import Timing
 
 Keep = Callable[[NDArray[Any]], None]
@@ -70,8 +71,7 @@ def grey_table(
     bottom, top = (int(np.searchsorted(seen, max(seen[-1] * p / 100, 1))) for p in (low, high))
     if bottom == top:
         bottom, top = int(present[0]), int(present[-1])
-    levels = (np.arange(_COUNTS) - bottom) * (255 / (top - bottom))
-    return np.clip(np.floor(levels + 0.5), 0, 255).astype(np.uint8)
+    return to_grey((np.arange(_COUNTS) - bottom) * (255 / (top - bottom)))
 
 
 def read_cptv(path: Path, keep: Keep) -> Timing:

@@ -11,7 +11,7 @@ import pytest
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.manifest import MANIFEST, write_manifest
 from infdet_deploy.live.head import LiveHead
-from infdet_deploy.live.window import Window
+from infdet_deploy.live.window import SlidingWindow
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.runtime.incremental import StreamModel
 from infdet_deploy.video import Video, read_video
@@ -142,7 +142,7 @@ def features_as_they_come(bundle, clip, precision):
 def by_watch(head, bundle, computed, window_s, every):
     """What `watch` gives for these features: when, as a number of frames, and what."""
     pushed, last = computed
-    window, events = Window(head.session(), bundle.classes, bundle.rule, window_s, every), []
+    window, events = SlidingWindow(head.session(), bundle.classes, bundle.rule, window_s, every), []
     for begin, count, features in pushed:
         times = (begin + np.arange(count)) / FPS
         events += [(begin + count, f.detection) for f in window.push(features, times, FPS)]

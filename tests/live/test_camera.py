@@ -1,22 +1,27 @@
 """A camera's thread: frames to events, gaps, failures, stop, health."""
 
 import json
+import socket
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from infdet_deploy.detections import DetectionRule
+from infdet_deploy.errors import UsageError
 from infdet_deploy.live.camera import Camera
+from infdet_deploy.live.events import Event
 from infdet_deploy.live.metrics import Metrics, MetricsServer
-from infdet_deploy.live.window import Window
+from infdet_deploy.live.pipeline import Pipeline
+from infdet_deploy.live.window import SlidingWindow
 from tests.live.fakes import FakeSource, FakeStream, frames, head
 
 
 def camera(source, emit, stream=FakeStream):
     rule = DetectionRule((0.5,), (0.0,))
-    return Camera(source, stream, lambda: Window(head, ("bright",), rule, 10, 2), emit, "b")
+    return Camera(source, stream, lambda: SlidingWindow(head, ("bright",), rule, 10, 2), emit, "b")
 
 
 def run(source, stream=FakeStream):
@@ -29,14 +34,14 @@ def run(source, stream=FakeStream):
 
 
 def test_brightness_of_frames_becomes_one_event_a_run():
-    """Frames count up to 255 and begin anew: snippets 16 to 31 of 32 are bright, and again."""
+    """Brightness counts up to 255 and starts again at 0: snippets 16 to 31 of every 32 are bright."""
     one, events = run(FakeSource(frames(600)))
     spans = [(round(e.start - 1000, 2), round(e.end - 1000, 2)) for e in events]
     assert spans == [(5.12, 10.24), (15.36, 20.48)]
     assert len({e.id for e in events}) == 2
     assert one.processed == 600
     assert one.events == {"bright": 2}
-    told = events[0].to_json()
+    told = events[0].to_dict()
     assert told["class"] == "bright"
     assert told["decision_delay_s"] == pytest.approx(events[0].emitted - events[0].end, abs=1e-3)
 
@@ -48,7 +53,7 @@ def test_a_gap_ends_a_stretch():
     assert spans == [(5.12, 24 * 8 / 25), (pytest.approx(18.0), pytest.approx(18 + 56 / 25))]
 
 
-def test_a_stop_decides_what_has_been_seen():
+def test_a_stop_finalises_open_actions():
     events = []
     source = FakeSource(frames(200), ends=False)
     one = camera(source, events.append)
@@ -61,7 +66,7 @@ def test_a_stop_decides_what_has_been_seen():
     assert [round(e.end - 1000, 2) for e in events] == [round(24 * 8 / 25, 2)]
 
 
-def test_a_failing_network_ends_a_stretch_and_no_more():
+def test_a_failure_of_the_network_ends_only_the_stretch():
     class Failing(FakeStream):
         calls = 0
 
@@ -81,12 +86,15 @@ def test_metrics_and_health():
     events = []
     one, _ = run(FakeSource(frames(600)))
     pytest.importorskip("prometheus_client")
-    metrics = Metrics([one], ("bright", "dark"), lambda: {"log": 4}, lambda: {"log": 2})
-    server = MetricsServer(metrics, [one], 0, "127.0.0.1")
+    pipeline = Pipeline()
+    pipeline.cameras.append(one)
+    pipeline.queue = SimpleNamespace(waiting=lambda: {"log": 4})
+    pipeline.deliveries = [SimpleNamespace(sink=SimpleNamespace(name="log"), failures=2)]
+    metrics = Metrics(pipeline, ("bright", "dark"))
+    server = MetricsServer(metrics, 0, "127.0.0.1")
     try:
         live = camera(FakeSource([]), events.append)
-        metrics.observe(__import__("infdet_deploy.live.events", fromlist=["Event"]).Event(
-            "i", "hall", "bright", 0.9, 1.0, 2.0, 5.5, "b"))  # fmt: skip
+        pipeline.emit(Event("i", "hall", "bright", 0.9, 1.0, 2.0, 5.5, "b"))
         text = urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics").read().decode()
         for line in (
             'infdet_frames_total{camera="hall"} 600.0',
@@ -110,5 +118,13 @@ def test_metrics_and_health():
         one.source.stats.state = "ended"
         assert urllib.request.urlopen(f"http://127.0.0.1:{server.port}/healthz").status == 200
         assert live.lag_s is None
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"http://127.0.0.1:{server.port}/other")
+        with pytest.raises(UsageError, match=f"cannot bind port {server.port}"):
+            MetricsServer(metrics, server.port, "127.0.0.1")
+        silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(9)]
+        assert silent[8].recv(1) == b""  # eight clients at once, no more
+        for one in silent:
+            one.close()
     finally:
         server.close()

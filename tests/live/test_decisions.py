@@ -21,23 +21,24 @@ def scores(*runs: tuple[int, int], length: int) -> np.ndarray:
 
 
 def given(decisions: Decisions, values: np.ndarray, first: int = 0, final: bool = False) -> list[tuple[int, int]]:
-    return [(one.start, one.end) for one in decisions.decide(values, first, 3.0, final)]
+    decide = decisions.finish if final else decisions.update
+    return [(one.start, one.end) for one in decide(values, first, 3.0)]
 
 
-def test_a_run_is_given_once_when_it_has_settled():
+def test_a_run_is_decided_once_when_it_has_settled():
     decisions = Decisions(rule(), settle=3)
     assert given(decisions, scores((4, 8), length=8)) == []
     assert given(decisions, scores((4, 8), length=10)) == []
-    (one,) = decisions.decide(scores((4, 8), length=11), 0, 3.0)
+    (one,) = decisions.update(scores((4, 8), length=11), 0, 3.0)
     assert (one.label, one.start, one.end, one.score) == (0, 4, 8, pytest.approx(0.9))
     assert given(decisions, scores((4, 8), length=12)) == []
     assert given(decisions, scores((4, 8), length=40), final=True) == []
 
 
-def test_an_end_closes_what_is_open_and_equals_offline():
+def test_the_end_closes_open_runs_and_equals_offline():
     values = np.random.default_rng(1).random((60, 2)).astype(np.float32)
     both = rule(0.4, 0.6, mean_s=1.0, split_long=True)
-    found = Decisions(both).decide(values, 0, 3.0, final=True)
+    found = Decisions(both).finish(values, 0, 3.0)
     offline = detect(values, ("a", "b"), both, 3.0)
     assert len(offline) > 8
     assert [("ab"[f.label], f.start / 3, f.end / 3, f.score) for f in found] == [
@@ -45,7 +46,7 @@ def test_an_end_closes_what_is_open_and_equals_offline():
     ]
 
 
-def test_scores_that_stay_as_they_were_give_offline_whatever_the_windows():
+def test_scores_that_do_not_change_give_offlines_detections_with_any_windows():
     """With scores that do not depend on the window, every schedule of windows gives offline's detections."""
     rng = np.random.default_rng(2)
     for case in range(40):
@@ -55,15 +56,15 @@ def test_scores_that_stay_as_they_were_give_offline_whatever_the_windows():
         while end < len(values):
             end = min(end + int(rng.integers(1, 9)), len(values))
             first = max(0, end - 30)
-            found += decisions.decide(values[first:end], first, 3.0)
-        found += decisions.decide(values[first:end], first, 3.0, final=True)
+            found += decisions.update(values[first:end], first, 3.0)
+        found += decisions.finish(values[first:end], first, 3.0)
         offline = detect(values, ("a", "b"), two, 3.0)
         assert sorted(("ab"[f.label], f.start / 3, f.end / 3) for f in found) == [
             (d.label, d.start_s, d.end_s) for d in offline
         ]
 
 
-def test_a_later_variant_of_a_given_run_is_not_given_again():
+def test_a_later_variant_of_a_decided_run_is_suppressed():
     decisions = Decisions(rule(), settle=2)
     assert given(decisions, scores((4, 8), length=10)) == [(4, 8)]
     assert given(decisions, scores((3, 10), length=12)) == []  # half new, no more
@@ -73,7 +74,7 @@ def test_a_later_variant_of_a_given_run_is_not_given_again():
     assert decisions.suppressed == 1
 
 
-def test_what_is_mostly_new_begins_where_the_given_run_ended():
+def test_a_run_that_is_mostly_new_begins_at_the_end_of_the_earlier_action():
     decisions = Decisions(rule(), settle=2)
     assert given(decisions, scores((4, 8), length=10)) == [(4, 8)]
     assert given(decisions, scores((6, 20), length=22)) == [(8, 20)]
@@ -109,7 +110,7 @@ def test_a_run_longer_than_the_window_keeps_its_start():
         assert given(decisions, window, first) == []
         assert decisions.open_starts == [10]
     closing = np.concatenate((everywhere[:16] * 0.8, np.full((4, 1), 0.1, np.float32)))
-    (one,) = decisions.decide(closing, 200, 3.0)
+    (one,) = decisions.update(closing, 200, 3.0)
     assert (one.start, one.end) == (10, 216)
     assert one.score == pytest.approx(0.72)  # of the window's first snippet, the nearest to snippet 113
 
@@ -119,7 +120,7 @@ def test_short_runs_are_dropped_as_offline_drops_them():
     assert given(decisions, scores((4, 9), (12, 18), length=20)) == [(12, 18)]
 
 
-def test_a_split_run_is_given_in_two_only_when_all_of_it_has_closed():
+def test_a_long_run_is_split_only_when_all_of_it_has_closed():
     split = rule(mean_s=2.0, split_long=True)
     decisions = Decisions(split, settle=2)
     assert given(decisions, scores((2, 20), length=21)) == []

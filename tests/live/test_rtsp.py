@@ -5,11 +5,11 @@ import time
 import numpy as np
 import pytest
 
-from infdet_deploy.live import open_source
-from infdet_deploy.live.sources.supervisor import Supervision
+from infdet_deploy.live import SourceOptions, open_source
+from infdet_deploy.live.sources.supervisor import ReconnectPolicy
 from tests.live import rtsp
 
-QUICK = Supervision(connect_s=5.0, hang_s=1.0, backoff_s=0.2, backoff_max_s=1.0)
+QUICK = ReconnectPolicy(connect_s=5.0, hang_s=1.0, backoff_s=0.2, backoff_max_s=1.0)
 
 
 def read(source, count, seconds=30.0):
@@ -27,7 +27,7 @@ def test_a_camera_over_rtsp_that_dies_and_comes_back():
     camera = rtsp.RtspCamera()
     port = camera.port
     try:
-        with open_source(f"rtsp://127.0.0.1:{port}{rtsp.PATH}", 64, supervision=QUICK) as source:
+        with open_source(f"rtsp://127.0.0.1:{port}{rtsp.PATH}", 64, SourceOptions(reconnect=QUICK)) as source:
             frames = read(source, 40)
             assert source.stats.state == "ok"
             assert frames[0].picture.shape == (64, 64)

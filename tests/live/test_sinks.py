@@ -17,11 +17,11 @@ import pytest
 
 from infdet_deploy.errors import InfdetError, UsageError
 from infdet_deploy.live.events import Event
-from infdet_deploy.live.sinks.clips import ClipRing, ClipSaver, clip_name, write_clip
+from infdet_deploy.live.sinks.clips import ClipBuffer, ClipSaver, clip_name, write_clip
 from infdet_deploy.live.sinks.delivery import Delivery
-from infdet_deploy.live.sinks.lines import LinesFile, line_of
+from infdet_deploy.live.sinks.jsonl import JsonLinesFile, line_of
 from infdet_deploy.live.sinks.mqtt import Mqtt, discovery
-from infdet_deploy.live.sinks.outbox import Outbox
+from infdet_deploy.live.sinks.queue import EventQueue
 from infdet_deploy.live.sinks.webhook import Webhook
 from tests.live.fakes import EVENT
 from tools import watch_kills as kills
@@ -44,23 +44,23 @@ def test_a_line_cut_at_any_byte_is_repaired(tmp_path):
     path = tmp_path / "log.jsonl"
     for cut in range(len(line_of(first)), len(whole) + 1):
         path.write_bytes(whole[:cut])
-        log = LinesFile(path)
+        log = JsonLinesFile(path)
         log.deliver(second)  # sent again after the kill
         log.deliver(third)
         assert path.read_bytes() == whole + line_of(third)
 
 
 def test_outbox_keeps_events_over_a_restart_and_one_process_has_it(tmp_path):
-    box = Outbox(tmp_path / "q", ("a", "b"))
+    box = EventQueue(tmp_path / "q", ("a", "b"))
     for event in (*events(3), events(1)[0]):
         box.put(event)
     with pytest.raises(UsageError, match="in use by another"):
-        Outbox(tmp_path / "q", ("a",))
+        EventQueue(tmp_path / "q", ("a",))
     number, event = box.next("a", 0)
     assert event["id"] == "e0"
     box.done("a", number)
     box.close()
-    box = Outbox(tmp_path / "q", ("a", "b"))
+    box = EventQueue(tmp_path / "q", ("a", "b"))
     assert box.waiting() == {"a": 2, "b": 3}
     assert box.next("b", 0)[1]["id"] == "e0"
     box.close()
@@ -98,8 +98,8 @@ def server(answers):
 
 def test_a_webhook_that_fails_gets_every_event(tmp_path):
     with server([500, 200, "hang", 302, 503, 404]) as (url, posts):
-        log, hook = LinesFile(tmp_path / "log"), Webhook(url, timeout_s=0.3)
-        box = Outbox(tmp_path / "q", (log.name, hook.name))
+        log, hook = JsonLinesFile(tmp_path / "log"), Webhook(url, timeout_s=0.3)
+        box = EventQueue(tmp_path / "q", (log.name, hook.name))
         deliveries = [Delivery(box, sink, first_wait_s=0.02) for sink in (log, hook)]
         for event in events(4):
             box.put(event)
@@ -119,7 +119,7 @@ def test_a_dead_server_leaves_events_for_the_next_start(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     hook = Webhook(f"http://127.0.0.1:{port}/")
-    box = Outbox(tmp_path / "q", (hook.name,))
+    box = EventQueue(tmp_path / "q", (hook.name,))
     delivery = Delivery(box, hook, first_wait_s=0.02)
     for event in events(3):
         box.put(event)
@@ -140,11 +140,11 @@ def test_addresses_that_are_none(url):
 
 WRITER = """
 import sys
-from infdet_deploy.live.sinks.outbox import Outbox
-from infdet_deploy.live.sinks.lines import LinesFile
+from infdet_deploy.live.sinks.queue import EventQueue
+from infdet_deploy.live.sinks.jsonl import JsonLinesFile
 from infdet_deploy.live.sinks.delivery import Delivery
-log = LinesFile(sys.argv[1] + "/log")
-box = Outbox(sys.argv[1] + "/q", (log.name,))
+log = JsonLinesFile(sys.argv[1] + "/log")
+box = EventQueue(sys.argv[1] + "/q", (log.name,))
 Delivery(box, log)
 print("ready", flush=True)
 for index in range(int(sys.argv[2]), 10**6):
@@ -164,8 +164,8 @@ def test_killed_at_any_moment_every_event_is_in_the_log_once(tmp_path):
         numbers = process.stdout.read().split("\n")[:-1]
         process.wait()
         put = int(numbers[-1]) + 1 if numbers else put
-    log = LinesFile(tmp_path / "log")
-    box = Outbox(tmp_path / "q", (log.name,))
+    log = JsonLinesFile(tmp_path / "log")
+    box = EventQueue(tmp_path / "q", (log.name,))
     delivery = Delivery(box, log)
     until(lambda: not any(box.waiting().values()))
     delivery.begin_close()
@@ -180,8 +180,8 @@ def test_watch_killed_at_any_moment_leaves_whole_lines_and_clips(tmp_path):
     lines, clips = kills.run(6, tmp_path, ["tools.watch_kills", "--doubles", str(tmp_path)], longest_s=0.5)
     assert lines >= 6
     assert clips >= 1
-    log = LinesFile(tmp_path / kills.LOG)
-    box = Outbox(tmp_path / "queue", (log.name,))
+    log = JsonLinesFile(tmp_path / kills.LOG)
+    box = EventQueue(tmp_path / "queue", (log.name,))
     waiting = box.waiting()[log.name]
     delivery = Delivery(box, log)
     until(lambda: not any(box.waiting().values()))
@@ -195,10 +195,10 @@ def test_watch_killed_at_any_moment_leaves_whole_lines_and_clips(tmp_path):
 POSTER = """
 import sys
 from infdet_deploy.live.sinks.delivery import Delivery
-from infdet_deploy.live.sinks.outbox import Outbox
+from infdet_deploy.live.sinks.queue import EventQueue
 from infdet_deploy.live.sinks.webhook import Webhook
 hook = Webhook(sys.argv[2])
-box = Outbox(sys.argv[1] + "/q", (hook.name,))
+box = EventQueue(sys.argv[1] + "/q", (hook.name,))
 Delivery(box, hook, first_wait_s=0.02)
 for index in range(int(sys.argv[3])):
     box.put({"id": f"e{index}"})
@@ -233,15 +233,15 @@ def test_a_clip_has_its_seconds_and_the_oldest_make_room(tmp_path):
     av = pytest.importorskip("av")
     saver = ClipSaver(tmp_path, max_gb=1e-5)
     (tmp_path / "mine.mp4").write_bytes(bytes(50_000))
-    ring = ClipRing(saver, before_s=1, after_s=1)
+    ring = ClipBuffer(saver, before_s=1, after_s=1)
     rng = np.random.default_rng(0)
     for index in range(100):
         ring.add(1000 + index / 25, rng.integers(0, 255, (64, 64), np.uint8))
         if index == 60:
-            ring.want(event(0, 1001.0, 1002.0))
+            ring.save(event(0, 1001.0, 1002.0))
     ring.finish()
     until(lambda: saver.saved == 1)
-    ring.want(event(1, 1000.0, 1003.0))
+    ring.save(event(1, 1000.0, 1003.0))
     ring.finish()
     saver.close(time.monotonic() + 10)
     assert (saver.saved, saver.lost) == (2, 0)
@@ -317,7 +317,7 @@ def test_mqtt_delivers_and_tells_availability(tmp_path):
         until(sink._connected.is_set)
         for one in (EVENT, EVENT):
             sink.deliver(one)
-        sink.camera_is("hall", False)
+        sink.camera_available("hall", False)
         until(lambda: ("infdet/hall/availability", "offline") in seen)
         told = [json.loads(payload) for topic, payload in seen if topic == "infdet/hall/event"]
         assert [(one["id"], one["event_type"]) for one in told] == [("a1", "fight")] * 2
@@ -334,8 +334,8 @@ def test_a_broker_that_dies_and_comes_back_gets_every_event(tmp_path):
     with contextlib.ExitStack() as stack:
         port, process = stack.enter_context(broker(tmp_path, *settings))
         seen = stack.enter_context(listener(port, clean=False))
-        log, sink = LinesFile(tmp_path / "log"), Mqtt(f"mqtt://127.0.0.1:{port}", ["hall"], ("fight",), "b")
-        box = Outbox(tmp_path / "q", (log.name, sink.name))
+        log, sink = JsonLinesFile(tmp_path / "log"), Mqtt(f"mqtt://127.0.0.1:{port}", ["hall"], ("fight",), "b")
+        box = EventQueue(tmp_path / "q", (log.name, sink.name))
         deliveries = [Delivery(box, one, first_wait_s=0.05) for one in (log, sink)]
         given = events(9)
         for event in given[:3]:

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from infdet_deploy.errors import UsageError, VideoError
-from infdet_deploy.live import open_source
+from infdet_deploy.live import SourceOptions, open_source
 from infdet_deploy.live.sources.address import Address
 from infdet_deploy.live.sources.health import Health, HealthRule
-from infdet_deploy.live.sources.supervisor import Supervision
+from infdet_deploy.live.sources.supervisor import ReconnectPolicy
 from infdet_deploy.video import read_video
-from tests.live.double import FRAMES, open_double, write_frames
-from tests.live.stream import Camera
+from tests.live.broken_decoder import FRAMES, open_broken, write_frames
+from tests.live.mjpeg import Camera
 from tests.paths import ROOT
 from tools.camera_faults import KINDS, held, run
 
@@ -25,7 +25,7 @@ QUICK = {"connect_s": 2.0, "hang_s": 1.0, "backoff_s": 0.2, "backoff_max_s": 1.0
 
 @pytest.fixture
 def before():
-    """What is held before a test, less what others left to the garbage collector: it would go meanwhile."""
+    """Processes, descriptors and threads before a test, without garbage that would be collected during it."""
     gc.collect()
     return held()
 
@@ -47,7 +47,7 @@ def wait_for(condition, seconds=15.0):
 
 
 def test_a_file_read_fast_gives_offlines_frames_and_drops_none(clip_file):
-    with open_source(str(clip_file), 64, pace="fast", queue_frames=4) as source:
+    with open_source(str(clip_file), 64, SourceOptions(pace="fast", queue_frames=4)) as source:
         frames = read_all(source)
     expected = read_video(clip_file, size=64)
     assert (np.stack([frame.picture for frame in frames]) == expected.frames).all()
@@ -61,7 +61,7 @@ def test_a_file_read_fast_gives_offlines_frames_and_drops_none(clip_file):
 
 
 def test_the_newest_frames_win_and_the_dropped_are_counted(clip_file):
-    with open_source(str(clip_file), 64, queue_frames=8, fps=100) as source:
+    with open_source(str(clip_file), 64, SourceOptions(queue_frames=8, fps=100)) as source:
         wait_for(lambda: source.stats.state == "ended")
         frames = read_all(source)
     assert len(frames) == 8
@@ -78,7 +78,7 @@ def test_the_newest_frames_win_and_the_dropped_are_counted(clip_file):
         ("v4l2:/dev/video99", VideoError, "no such camera"),
     ],
 )
-def test_what_can_never_work_is_said_at_once(url, error, message):
+def test_addresses_that_cannot_work_are_refused_at_once(url, error, message):
     with pytest.raises(error, match=message) as caught:
         open_source(url, 64)
     assert "\n" not in str(caught.value)
@@ -108,8 +108,8 @@ def test_passwords_are_not_shown():
         ("remembering", r"the range was \(1000.0, 2000.0\)"),
     ],
 )
-def test_a_decoder_that_goes_wrong_is_replaced(kind, reason, before):
-    with open_double(kind, **QUICK) as source:
+def test_a_decoder_that_fails_is_restarted(kind, reason, before):
+    with open_broken(kind, **QUICK) as source:
         wait_for(lambda: source.stats.frames >= 2 * FRAMES and source.stats.restarts >= 2)
         assert source.stats.reconnect_s is not None
         assert source.read(1).picture[0, 0] == 100
@@ -117,8 +117,8 @@ def test_a_decoder_that_goes_wrong_is_replaced(kind, reason, before):
     assert held() == before
 
 
-def test_damage_without_frames_is_counted_and_does_not_count_as_life():
-    with open_double("damaged", **QUICK | {"connect_s": 0.5}) as source:
+def test_damage_without_frames_is_counted_and_the_decoder_restarted():
+    with open_broken("damaged", **QUICK | {"connect_s": 0.5}) as source:
         wait_for(lambda: source.stats.restarts >= 1)
         assert source.stats.decode_errors > 1
         assert source.stats.frames == 0
@@ -130,7 +130,7 @@ def test_a_camera_that_is_not_there_yet_is_waited_for():
     port = camera.port
     camera.refuse()
     try:
-        with open_source(f"http://127.0.0.1:{port}/a", 64, supervision=Supervision(**QUICK)) as source:
+        with open_source(f"http://127.0.0.1:{port}/a", 64, SourceOptions(reconnect=ReconnectPolicy(**QUICK))) as source:
             wait_for(lambda: source.stats.restarts >= 1)
             assert source.stats.state == "down"
             assert source.read(0) is None
@@ -141,7 +141,7 @@ def test_a_camera_that_is_not_there_yet_is_waited_for():
 
 
 def test_faults_are_survived_and_nothing_is_left(before):
-    outcomes = run(len(KINDS), 3, 1.5, Supervision(**QUICK))
+    outcomes = run(len(KINDS), 3, 1.5, ReconnectPolicy(**QUICK))
     assert held() == before
     assert sorted(kind for kind, *_ in outcomes) == sorted(KINDS)
     assert max(seconds for _, seconds, _ in outcomes) <= 20

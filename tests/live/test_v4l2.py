@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from infdet_deploy.live.sources.address import Address
-from infdet_deploy.live.sources.channel import Kind, receive
-from infdet_deploy.live.sources.child import Outlet
-from infdet_deploy.live.sources.reading import play
+from infdet_deploy.live.sources.decoder_process import FrameSender
+from infdet_deploy.live.sources.decoding import decode
+from infdet_deploy.live.sources.messages import Kind, receive
 from infdet_deploy.video.resize import resize
 from tests.video.recordings import moving_scene, write_video
 
@@ -33,7 +33,7 @@ def test_counts_become_grey_levels(tmp_path, monkeypatch, pixels, depth):
     request = address.request(32, "resize", 9.0, True)
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        play(request, Outlet(theirs, request))
+        decode(request, FrameSender(theirs, request))
         messages = [receive(ours, time.monotonic() + 5, 1 << 16) for _ in range(1 + FRAMES)]
     assert asked == [("/dev/null", "v4l2", {"pixel_format": pixels, "video_size": "64x48", "framerate": "9.0"})]
     assert [one.kind for one in messages] == [Kind.OPENED] + [Kind.FRAME] * FRAMES

@@ -1,4 +1,4 @@
-"""The window: offline's detections where it sees all, bounded memory where it slides, times of the frames."""
+"""The window: offline's detections over a whole stretch, bounded memory when it slides, times of the frames."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from infdet_deploy.detections import DetectionRule
 from infdet_deploy.errors import UsageError
 from infdet_deploy.live.head import LiveHead
 from infdet_deploy.live.timeline import Timeline
-from infdet_deploy.live.window import Window
+from infdet_deploy.live.window import SlidingWindow, WholeStretch
 from infdet_deploy.runtime.detector import Detector
 
 RULE = DetectionRule((0.5,), (0.2,))
@@ -18,7 +18,7 @@ def head(features, first, length):
 
 
 def play(window, scores, fps=25.0, at_once=1):
-    """Push scores as if they were features; what was found, each with the number of snippets pushed by then."""
+    """Push scores as if they were features; each action with the number of snippets pushed by then."""
     found = []
     for begin in range(0, len(scores), at_once):
         part = scores[begin : begin + at_once]
@@ -34,27 +34,28 @@ def run_of(length, *runs):
     return scores
 
 
-def test_an_event_has_the_times_of_its_frames_and_comes_when_it_has_closed():
-    ((when, one),) = play(Window(head, ("a",), RULE, 20, every=4, settle=6), run_of(40, (10, 14)))
+def test_an_action_has_the_times_of_its_frames_and_is_returned_once_closed():
+    ((when, one),) = play(SlidingWindow(head, ("a",), RULE, 20, every=4, settle=6), run_of(40, (10, 14)))
     assert when == 20
     assert one.detection.start_s == pytest.approx(10 * 8 / 25)
     assert (one.start, one.end) == (pytest.approx(1000 + 80 / 25), pytest.approx(1000 + 112 / 25))
 
 
 def test_a_run_longer_than_the_window_keeps_its_start_and_time():
-    window = Window(head, ("a",), RULE, window_s=10, every=4)
+    window = SlidingWindow(head, ("a",), RULE, window_s=10, every=4)
     found = play(window, run_of(400, (20, 300)))
     assert [(round(f.start - 1000, 3), round(f.end - 1000, 3)) for _, f in found] == [(6.4, 96.0)]
-    assert sum(map(len, window._parts["f"])) <= window.snippets_at(25) + 4
+    assert window._buffer.end - window._buffer.first <= window.snippets_at(25) + 4
+    assert len(window._buffer.features()["f"]) == window._buffer.end - window._buffer.first
     assert len(window._timeline._starts) <= window.snippets_at(25) + 5
 
 
-def test_every_0_decides_at_the_end_and_a_short_window_is_refused():
-    window = Window(head, ("a",), RULE, every=0)
+def test_a_whole_stretch_is_decided_at_its_end_and_a_window_of_0_s_is_refused():
+    window = WholeStretch(head, ("a",), RULE)
     assert play(window, run_of(40, (3, 9), (30, 40))) == []
     assert [round(f.end - 1000, 2) for f in window.finish({"f": run_of(0)}, 25.0)] == [2.88, 12.8]
     with pytest.raises(UsageError, match="window of 0 s"):
-        Window(head, ("a",), RULE, window_s=0)
+        SlidingWindow(head, ("a",), RULE, window_s=0)
 
 
 def test_times_between_snippets_and_after_the_last_frame():
@@ -92,7 +93,8 @@ def test_all_at_once_equals_offline(offline, live, tiny_clip, frames):
     expected = offline.detections(scores, frames, 25.0)
     assert expected
     for head, every in zip(live, (0, 1000), strict=True):
-        window = Window(head.session(), bundle.classes, rule, 120, every)
+        sessions = head.session(), bundle.classes, rule
+        window = SlidingWindow(*sessions, 120, every) if every else WholeStretch(*sessions)
         found, given = [], 0
         for begin in range(0, frames, 8):
             upto = max(min((begin - 48) // 8, len(scores)), given)

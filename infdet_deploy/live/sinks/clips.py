@@ -1,4 +1,4 @@
-"""A short video of every event, from some seconds before it to some after. Bounded in memory and on disk."""
+"""A short video of every event, from 3 s before to 3 s after it; bounded in memory and on disk."""
 
 import contextlib
 import queue
@@ -18,12 +18,12 @@ from infdet_deploy.files import whole_file
 from infdet_deploy.live.events import Event
 
 BEFORE_S = AFTER_S = 3.0
-RING_S, RING_BYTES = 120.0, 64 << 20  # of one camera's frames that are kept, whichever is less
+BUFFER_S, BUFFER_BYTES = 120.0, 64 << 20  # of frames kept for one camera, whichever is less
 MAX_GB = 10.0
-_SUFFIX = ".event.mp4"  # what is removed to make room: nothing else in the folder is touched
+_SUFFIX = ".event.mp4"  # only such files are removed to make room
 _QUEUED = 8  # clips that wait to be written
 _MILLISECOND = Fraction(1, 1000)
-_ABANDONED_S = 600.0  # a temporary file of this age is not being written any more
+_ABANDONED_S = 600.0  # a temporary file of this age was left by a killed process
 
 Frames = list[tuple[float, np.ndarray]]
 
@@ -39,9 +39,9 @@ def _plain(text: str) -> str:
 
 
 class ClipSaver:
-    """Writes clips into a folder, in a thread of its own; the oldest clips make room for new ones.
+    """Writes clips into a folder, in its own thread; the oldest clips make room for new ones.
 
-    saved, lost: how many clips were written, and how many were not.
+    saved, lost: clips written, and clips that could not be.
     """
 
     def __init__(self, folder: Path | str, max_gb: float = MAX_GB) -> None:
@@ -57,7 +57,7 @@ class ClipSaver:
         self._thread.start()
 
     def put(self, name: str, frames: Frames) -> None:
-        """Have a clip written; it is lost, and counted, when too many wait."""
+        """Queue a clip; when too many wait, it is lost and counted."""
         try:
             self._queue.put_nowait((name, frames))
         except queue.Full:
@@ -89,14 +89,14 @@ class ClipSaver:
             total -= size
 
     def close(self, deadline: float) -> None:
-        """Write what waits until `deadline` (time.monotonic())."""
+        """Write queued clips until `deadline` (time.monotonic())."""
         with contextlib.suppress(queue.Full):
             self._queue.put(None, timeout=max(0.0, deadline - time.monotonic()))
         self._thread.join(max(0.0, deadline - time.monotonic()))
 
 
-class ClipRing:
-    """The latest frames of one camera, and the events whose clips wait for frames to come. Used by one thread."""
+class ClipBuffer:
+    """The latest frames of one camera, and the events whose clips still lack frames. Used by one thread."""
 
     def __init__(self, saver: ClipSaver, before_s: float = BEFORE_S, after_s: float = AFTER_S) -> None:
         self._saver, self._before_s, self._after_s = saver, before_s, after_s
@@ -105,26 +105,26 @@ class ClipRing:
         self._waiting: list[tuple[str, float, float]] = []
 
     def add(self, shown: float, picture: np.ndarray) -> None:
-        """A frame: uint8 [S, S], shown at Unix seconds `shown`."""
+        """Add a frame, uint8 [S, S], shown at `shown`, Unix seconds."""
         self._frames.append((shown, picture))
         self._bytes += picture.nbytes
-        while self._bytes > RING_BYTES or shown - self._frames[0][0] > RING_S:
+        while self._bytes > BUFFER_BYTES or shown - self._frames[0][0] > BUFFER_S:
             self._bytes -= self._frames.popleft()[1].nbytes
         if self._waiting and any(shown >= stop for *_, stop in self._waiting):
-            self._save(shown)
+            self._save_until(shown)
 
-    def want(self, event: Event) -> None:
-        """Save this event's clip (its name is `event.clip`) as soon as all of its frames are there."""
+    def save(self, event: Event) -> None:
+        """Save the clip `event.clip` as soon as all of its frames have arrived."""
         assert event.clip is not None
         self._waiting.append((event.clip, event.start - self._before_s, event.end + self._after_s))
         if self._frames:
-            self._save(self._frames[-1][0])
+            self._save_until(self._frames[-1][0])
 
     def finish(self) -> None:
-        """No frame will come for now: save what is there."""
-        self._save(float("inf"))
+        """The source is over: save the waiting clips with the frames so far."""
+        self._save_until(float("inf"))
 
-    def _save(self, now: float) -> None:
+    def _save_until(self, now: float) -> None:
         for name, start, stop in [one for one in self._waiting if one[2] <= now]:
             frames = [(shown, picture) for shown, picture in self._frames if start <= shown <= stop]
             if frames:
@@ -135,7 +135,7 @@ class ClipRing:
 
 
 def write_clip(path: Path, frames: Frames) -> None:
-    """Frames with their times as an MP4 file, whole or not at all. They are as the network sees them: square, grey."""
+    """Write frames (square and grey, as the network sees them) with their times as MP4, whole or not at all."""
     import av
 
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"

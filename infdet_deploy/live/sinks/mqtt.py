@@ -1,8 +1,8 @@
-"""Events to an MQTT broker, found by Home Assistant without configuration.
+"""Events to an MQTT broker; Home Assistant discovers the cameras without configuration.
 
 | topic | payload | |
 |---|---|---|
-| PREFIX/CAMERA/event | the event, with `event_type`, its class | QoS 1, not retained |
+| PREFIX/CAMERA/event | the event; its class also as `event_type` | QoS 1, not retained |
 | PREFIX/CAMERA/availability | `online`, or `offline` while the camera is down | QoS 1, retained |
 | PREFIX/CLIENT/availability | `online`; `offline` at the end, by last will where the process dies | QoS 1, retained |
 | homeassistant/event/PREFIX_CAMERA/action/config | discovery: an event entity, one type a class | QoS 1, retained |
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from infdet_deploy import __version__
 from infdet_deploy.errors import InfdetError, UsageError, missing_package
+from infdet_deploy.live.sinks.base import Sink
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -31,13 +32,12 @@ _DISCOVERY = "homeassistant"
 _ACTIVE_S = 30  # how long the binary sensor stays on
 
 
-class Mqtt:
+class Mqtt(Sink):
     """`mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT][/PREFIX]`, prefix `infdet` by default; mqtts is TLS, port 8883.
 
-    The password may be in the environment as INFDET_MQTT_PASSWORD instead. `mqtts://…?ca=FILE` takes the broker's
-    authority from a PEM file instead of the system's, `&cert=FILE&key=FILE` show the broker a certificate of ours.
-    Connects in the background, again and again. Raises UsageError for an address that is not one and for PEM files that
-    are none, InfdetError where paho-mqtt is not installed.
+    The environment variable INFDET_MQTT_PASSWORD may hold the password. `mqtts://…?ca=FILE` trusts the authority in a
+    PEM file instead of the system's; `&cert=FILE&key=FILE` name a client certificate. Connects in the background, with
+    retries. Raises UsageError for a wrong address or PEM file, InfdetError when paho-mqtt is not installed.
     """
 
     def __init__(self, url: str, cameras: Sequence[str], classes: Sequence[str], bundle: str) -> None:
@@ -50,19 +50,21 @@ class Mqtt:
             raise UsageError(f"--mqtt is '{url}'; expected mqtt://[USER[:PASSWORD]@]HOST[:PORT][/PREFIX] or mqtts://…")
         self.prefix = parts.path.strip("/") or "infdet"
         if re.search(r"[+#\s]", self.prefix):
-            raise UsageError(f"--mqtt: '{self.prefix}' cannot begin a topic; leave out +, # and blanks")
+            raise UsageError(f"--mqtt: '{self.prefix}' cannot begin a topic; leave out +, # and spaces")
         self.name = f"mqtt {parts.scheme}://{parts.hostname}:{port}/{self.prefix}"
         self._classes, self._bundle = tuple(classes), bundle
         self._cameras = {camera: topic_name(camera) for camera in cameras}
         if len(set(self._cameras.values())) < len(self._cameras):
-            raise UsageError(f"--mqtt: cameras {', '.join(self._cameras)} have the same topic; name them apart")
-        # The same cameras, the same client: a broker then ends the connection that a dead process left.
+            raise UsageError(
+                f"--mqtt: cameras {', '.join(self._cameras)} have the same topic; give them different names with --name"
+            )
+        # The same cameras give the same client id, so the broker closes the connection of a dead process.
         identity = uuid.uuid5(uuid.NAMESPACE_URL, "\n".join((self.prefix, *sorted(self._cameras)))).hex[:12]
         self._alive = f"{self.prefix}/client-{identity}/availability"
         self._online = dict.fromkeys(self._cameras, True)
         self._connected = threading.Event()
         self._client = self._open(parts, port, f"infdet-{identity}")
-        self._client.loop_start()  # not before: its thread calls back, and uses this object's client
+        self._client.loop_start()  # last: its thread uses this object
 
     def _open(self, parts: urllib.parse.SplitResult, port: int, client_id: str) -> "Client":
         try:
@@ -83,7 +85,7 @@ class Mqtt:
         return client
 
     def _secure(self, client: "Client", parts: urllib.parse.SplitResult) -> None:
-        """TLS as the address wants it."""
+        """Set up TLS as the address says."""
         files = dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True))
         known = files.keys() <= {"ca", "cert", "key"} and ("cert" in files or "key" not in files)
         if parts.query and not (files and known and parts.scheme == "mqtts"):
@@ -106,8 +108,8 @@ class Mqtt:
         for topic, payload in discovery(self.prefix, self._cameras, self._classes, self._bundle, self._alive).items():
             client.publish(topic, json.dumps(payload), qos=1, retain=True)
         client.publish(self._alive, "online", qos=1, retain=True)
-        for camera, online in self._online.items():
-            self._say_available(camera, online)
+        for camera in self._online:
+            self._publish_available(camera)
         self._connected.set()
 
     _refused = ""
@@ -121,16 +123,16 @@ class Mqtt:
         if not sent.is_published():
             raise InfdetError(f"the broker did not confirm the event within {TIMEOUT_S:.0f} s")
 
-    def camera_is(self, camera: str, online: bool) -> None:
-        """Tell whether a camera gives pictures; told again after a reconnect."""
-        if self._online.get(camera) != online:
-            self._online[camera] = online
+    def camera_available(self, camera: str, available: bool) -> None:
+        """Publish the state of a camera; published again after a reconnect."""
+        if self._online.get(camera) != available:
+            self._online[camera] = available
             if self._connected.is_set():
-                self._say_available(camera, online)
+                self._publish_available(camera)
 
-    def _say_available(self, camera: str, online: bool) -> None:
+    def _publish_available(self, camera: str) -> None:
         topic = f"{self.prefix}/{self._cameras[camera]}/availability"
-        self._client.publish(topic, "online" if online else "offline", qos=1, retain=True)
+        self._client.publish(topic, "online" if self._online[camera] else "offline", qos=1, retain=True)
 
     def close(self) -> None:
         if self._connected.is_set():
@@ -140,15 +142,16 @@ class Mqtt:
 
 
 def topic_name(camera: str) -> str:
-    """A camera's name as a level of a topic, and as a part of Home Assistant's ids."""
+    """A camera's name as a level of a topic and a part of Home Assistant's ids."""
     return re.sub(r"[^A-Za-z0-9_-]+", "_", camera).strip("_") or "camera"
 
 
 def discovery(
     prefix: str, cameras: dict[str, str], classes: Sequence[str], bundle: str, alive: str
 ) -> dict[str, dict[str, Any]]:
-    """Home Assistant's configuration of every camera: topic → payload. cameras: name → level of the topic."""
-    found: dict[str, dict[str, Any]] = {}
+    """Home Assistant's discovery messages, topic → payload. cameras: name → level of the topic; alive: topic of this
+    client's availability."""
+    messages: dict[str, dict[str, Any]] = {}
     for camera, level in cameras.items():
         node = f"{prefix.replace('/', '_')}_{level}"
         common = {
@@ -163,13 +166,13 @@ def discovery(
                 "sw_version": __version__,
             },
         }
-        found[f"{_DISCOVERY}/event/{node}/action/config"] = {
+        messages[f"{_DISCOVERY}/event/{node}/action/config"] = {
             "name": "Action",
             "unique_id": f"{node}_action",
             "event_types": list(classes),
             **common,
         }
-        found[f"{_DISCOVERY}/binary_sensor/{node}/active/config"] = {
+        messages[f"{_DISCOVERY}/binary_sensor/{node}/active/config"] = {
             "name": "Active",
             "unique_id": f"{node}_active",
             "value_template": "ON",
@@ -177,4 +180,4 @@ def discovery(
             "json_attributes_topic": f"{prefix}/{level}/event",
             **common,
         }
-    return found
+    return messages

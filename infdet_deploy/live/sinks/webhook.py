@@ -1,4 +1,4 @@
-"""Events to a web address: one POST an event, with its id as the key by which a receiver knows what it has."""
+"""Events to a web address: one POST an event, with its id as the idempotency key."""
 
 import base64
 import json
@@ -9,6 +9,7 @@ import urllib.request
 from typing import Any
 
 from infdet_deploy.errors import InfdetError, UsageError
+from infdet_deploy.live.sinks.base import Sink
 
 TIMEOUT_S = 10.0
 TOKEN = "INFDET_WEBHOOK_TOKEN"
@@ -16,14 +17,14 @@ TOKEN = "INFDET_WEBHOOK_TOKEN"
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None  # a redirected POST becomes a GET, which delivers nothing
+        return None  # a redirected POST would become a GET
 
 
-class Webhook:
-    """POST application/json to `url`; any status of 200 to 299 means that the event is there.
+class Webhook(Sink):
+    """POSTs application/json to `url`; a status of 200 to 299 means that the receiver has stored the event.
 
     A name and password in the address, or the environment's INFDET_WEBHOOK_TOKEN, go into the Authorization header.
-    Raises UsageError for an address that is not one.
+    Raises UsageError for anything but an http address.
     """
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
@@ -56,6 +57,3 @@ class Webhook:
             raise InfdetError(f"not reached ({error.reason})") from None
         if not 200 <= status < 300:
             raise InfdetError(f"answered {status}")
-
-    def close(self) -> None:
-        pass

@@ -1,4 +1,4 @@
-"""What a source's address means: which kind of source it is, and how libav is to open it.
+"""The address of a source: its kind, and how libav opens it.
 
 | address | source |
 |---|---|
@@ -16,32 +16,33 @@ from typing import Literal
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from infdet_deploy.errors import UsageError, VideoError
-from infdet_deploy.live.sources.channel import Request
+from infdet_deploy.live.sources.messages import Request
+from infdet_deploy.video.resize import Mode
 
 _EXPECTED = "expected rtsp://…, http://…, https://…, v4l2:/dev/videoN or the path of a file"
 
-# A stream may not make libav open files of this machine, as a playlist could.
+# A playlist must not make libav open local files.
 _HTTP = {"protocol_whitelist": "http,https,tcp,tls,crypto"}
 _RTSP = {
     "protocol_whitelist": "rtsp,rtsps,rtp,srtp,tcp,tls,udp",
     "rtsp_flags": "prefer_tcp",  # over UDP, lost packets become damaged pictures
     "allowed_media_types": "video",
 }
-# How long libav may look at a stream before it hands over frames: it needs the size, not the exact rate.
+# Limits how long libav probes a stream before the first frame: the size is needed, the exact rate is not.
 _PROBE = {"fpsprobesize": "0", "analyzeduration": "2000000"}
 _STREAMS = {"rtsp": _RTSP | _PROBE, "rtsps": _RTSP | _PROBE, "http": _HTTP | _PROBE, "https": _HTTP | _PROBE}
 
 
 @dataclass(frozen=True)
 class Address:
-    """An address that was understood.
+    """A parsed address.
 
     Attributes:
         kind: `stream`, `camera` (on this machine) or `file`.
         target: what libav opens.
-        shown: the address as it may be shown, without user, password and query.
-        name: a short name made of it.
-        options: libav's.
+        shown: the address without user, password and query, for messages.
+        name: a short name derived from it.
+        options: libav's options.
     """
 
     kind: Literal["stream", "camera", "file"]
@@ -50,14 +51,9 @@ class Address:
     name: str
     options: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def is_file(self) -> bool:
-        """A file ends; whatever else is opened again for ever."""
-        return self.kind == "file"
-
     @classmethod
     def of(cls, url: str) -> "Address":
-        """Understand an address; UsageError for an unknown kind, VideoError for a file or device that is not there."""
+        """Parse an address; UsageError for an unknown kind, VideoError for a missing file or device."""
         scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)(?=://)", url)
         if url.startswith("v4l2:"):
             return _camera(url.removeprefix("v4l2:"))
@@ -69,8 +65,8 @@ class Address:
             raise UsageError(f"{scheme[0]}://…: unknown kind of address {scheme[0]!r}; {_EXPECTED}")
         return _stream(url)
 
-    def request(self, size: int, mode: str, fps: float | None, paced: bool) -> Request:
-        """What the child is to do."""
+    def request(self, size: int, mode: Mode, fps: float | None, paced: bool) -> Request:
+        """The request for the decoder process."""
         options = self.options | ({"framerate": str(fps)} if fps and self.kind == "camera" else {})
         return Request(self.kind, self.target, options, size, mode, fps, paced)
 
@@ -92,8 +88,8 @@ def _camera(url: str) -> Address:
     target, _, query = url.partition("?")
     path = Path(target)
     if not path.exists() or not stat.S_ISCHR(path.stat().st_mode):
-        there = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
-        raise VideoError(f"{target}: no such camera; expected a device such as /dev/video0 (there are: {there})")
+        found = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
+        raise VideoError(f"{target}: no such camera; expected a device such as /dev/video0 (found: {found})")
     return Address("camera", target, f"v4l2:{target}", path.name, dict(parse_qsl(query)))
 
 

@@ -1,21 +1,25 @@
-"""Whether a source's pictures show anything: frozen, black and saturated pictures, noticed by one look at each."""
+"""The state of a source from its pictures: frozen, black or saturated."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Levels are counted on every so many pixels each way; pictures smaller than the second number are counted whole.
+# starting: no frame and no failure yet; down: failed and tried again; ended: a file was read to its end or failed.
+State = Literal["starting", "ok", "frozen", "black", "saturated", "down", "ended"]
+
+# Levels are counted on every fourth row and column, in pictures smaller than 32 pixels on all.
 _STEP = 4
 _SMALL = 32
 
 
 @dataclass(frozen=True)
 class HealthRule:
-    """When a picture is at fault, and how long it must be before the source is said to be.
+    """When a picture counts as frozen, black or saturated, and for how long before the source does.
 
     Attributes:
-        frozen_s: every picture equals the one before it for longer than this.
+        frozen_s: every picture equals its predecessor for longer than this.
         uniform_s: pictures are black or saturated for longer than this.
         black_level: highest level, 0–255, of a black pixel.
         black_share: share of black pixels from which a picture is black.
@@ -32,32 +36,32 @@ class HealthRule:
 
 
 class Health:
-    """The state of one source, followed from picture to picture."""
+    """Follows one source from picture to picture."""
 
     def __init__(self, rule: HealthRule) -> None:
         self._rule = rule
-        self._condition = "ok"
+        self._condition: State = "ok"
         self._since = 0.0
         self._last = 0.0
 
-    def update(self, picture: NDArray[np.uint8], same: bool, shown: float) -> str:
+    def update(self, picture: NDArray[np.uint8], same: bool, shown: float) -> State:
         """`ok`, `frozen`, `black` or `saturated`.
 
         Args:
             picture: uint8 [H,W].
-            same: it equals the picture before it, as the camera gave them.
+            same: it equals the picture before it, before any mapping of counts.
             shown: when it was shown, in seconds.
         """
-        condition = self._look(picture, same)
+        condition = self._condition_of(picture, same)
         if condition != self._condition or shown < self._since:
-            # A frozen picture has been there since the frame before.
+            # A frozen picture was already shown in the frame before.
             self._condition, self._since = condition, self._last if condition == "frozen" else shown
         self._last = shown
         lasted_s = shown - self._since
         limit_s = self._rule.frozen_s if condition == "frozen" else self._rule.uniform_s
         return condition if condition != "ok" and lasted_s > limit_s else "ok"
 
-    def _look(self, picture: NDArray[np.uint8], same: bool) -> str:
+    def _condition_of(self, picture: NDArray[np.uint8], same: bool) -> State:
         rule = self._rule
         sample = picture if min(picture.shape) < _SMALL else picture[::_STEP, ::_STEP]
         if np.count_nonzero(sample <= rule.black_level) >= rule.black_share * sample.size:

@@ -1,16 +1,16 @@
-"""A camera, a stream or a file as one thing to read frames from, for as long as it takes.
+"""Read frames from a camera, a stream or a file.
 
-Each source is decoded in a child process, since a decoder that hangs or dies must not take the detector with it. A
-thread here watches over the child (`supervisor.py`); what it receives waits in a short queue:
+Each source is decoded in a process, since a decoder that hangs or dies must not take the detector with it. A thread
+(`supervisor.py`) watches the process; frames wait in a short queue:
 
-1. The newest frames win. When the reader is too slow, the oldest waiting frame is dropped, and counted.
-2. A file read with pace `fast` is the exception: there the child waits for the reader, and nothing is dropped.
+1. The newest frames win. When the reader is too slow, the oldest waiting frame is dropped and counted.
+2. A file with pace `fast` is the exception: its decoder waits for the reader and no frame is dropped.
 """
 
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from infdet_deploy.errors import UsageError, VideoError
 from infdet_deploy.live.sources.address import Address
-from infdet_deploy.live.sources.health import Health, HealthRule
-from infdet_deploy.live.sources.supervisor import Supervision, Supervisor
+from infdet_deploy.live.sources.health import Health, HealthRule, State
+from infdet_deploy.live.sources.supervisor import ReconnectPolicy, Supervisor
+from infdet_deploy.video.frames import check_rate
 from infdet_deploy.video.resize import Mode, check_request
 
 Pace = Literal["own", "fast"]
 
-# The measured rate is that of so many frames at most, and is given from so few on.
+# The measured rate is that of at most so many frames, and valid from so few on.
 _RATE_FRAMES = 64
 _RATE_FROM = 9
 
@@ -38,8 +39,8 @@ class Frame:
 
     Attributes:
         picture: uint8 [size,size], 0–255.
-        time: when it was shown, wall clock in Unix seconds; of a file, when it began to play plus the frame's place.
-        index: 0, 1, 2, … over the frames that this source delivered.
+        time: when it was shown, Unix seconds; in a file, the start of playback plus the frame's position.
+        index: 0, 1, 2, … of the frames read from this source.
         gap: more than `gap_s` lies between it and the frame before: the source was down, or frames were dropped.
     """
 
@@ -51,25 +52,25 @@ class Frame:
 
 @dataclass
 class SourceStats:
-    """What became of a source so far.
+    """The state of a source and its counters.
 
     Attributes:
-        frames: frames received, those dropped among them.
+        frames: frames received, including dropped ones.
         dropped: frames dropped because the reader was too slow.
-        restarts: how often the child was started again.
-        decode_errors: packets that did not decode, frames marked as damaged.
-        state: `starting`, `ok`, `frozen`, `black`, `saturated`, `down` or `ended`.
+        restarts: restarts of the decoder.
+        decode_errors: packets that did not decode, and frames marked as damaged.
+        state: see `STATES`.
         last_frame_time: when the newest frame was shown, Unix seconds.
-        fps: measured frames per second; until enough have come, what was asked for or what the stream says.
-        reconnect_s: seconds from the last frame before the latest failure to the first one after it.
-        error: why the source failed the last time, in one line.
+        fps: measured frames per second; until enough frames arrived, the requested or stated rate.
+        reconnect_s: seconds from the last frame before the latest failure to the first frame after it.
+        error: the reason of the latest failure, in one line.
     """
 
     frames: int = 0
     dropped: int = 0
     restarts: int = 0
     decode_errors: int = 0
-    state: str = "starting"
+    state: State = "starting"
     last_frame_time: float | None = None
     fps: float | None = None
     reconnect_s: float | None = None
@@ -77,31 +78,55 @@ class SourceStats:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What `open_source` was asked for: frames waiting at most, seconds that make a gap, when pictures are at fault."""
+class SourceOptions:
+    """How a source is read.
 
-    queue_frames: int
-    gap_s: float
-    health: HealthRule
+    Attributes:
+        mode: how pictures become square: `resize` or `crop`.
+        name: what the source is called; None: the end of its address.
+        fps: frame rate. It overrules a file's rate and timestamps, and is requested from a V4L2 camera; of other
+            streams it counts until their rate is measured.
+        pace: of files only: `own`, as they were recorded, or `fast`, as fast as they are read.
+        queue_frames: frames that wait for the reader at most.
+        gap_s: a frame that comes later than this after the frame before has its `gap` set.
+        health: when a picture counts as frozen, black or saturated.
+        reconnect: how long to wait for frames and between attempts.
+    """
+
+    mode: Mode = "resize"
+    name: str | None = None
+    fps: float | None = None
+    pace: Pace = "own"
+    queue_frames: int = 64
+    gap_s: float = 1.0
+    health: HealthRule = field(default_factory=HealthRule)
+    reconnect: ReconnectPolicy = field(default_factory=ReconnectPolicy)
+
+    def __post_init__(self) -> None:
+        check_rate(self.fps)
+        if self.pace not in get_args(Pace):
+            raise UsageError(f"unknown pace {self.pace!r}; expected one of: {', '.join(get_args(Pace))}")
+        if self.queue_frames < 1:
+            raise UsageError(f"queue_frames is {self.queue_frames}; expected 1 or more, such as 64")
 
 
 class Source:
-    """Frames of one camera, stream or file; made by `open_source`, read by one thread, to be closed.
+    """Frames of one camera, stream or file. `open_source` makes it; one thread reads it; close it at the end.
 
     Attributes:
-        name: what the source is called, by default what its address ends with.
-        url: its address without a password.
-        stats: what became of it so far; changed by another thread while frames come.
+        name: what the source is called.
+        url: its address without user, password and query.
+        stats: its state and counters; another thread changes them while frames arrive.
     """
 
-    def __init__(self, address: Address, supervisor: Supervisor, name: str, lossless: bool, limits: Limits) -> None:
-        self.name = name
+    def __init__(self, address: Address, supervisor: Supervisor, options: SourceOptions) -> None:
+        self.name = options.name or address.name
         self.url = address.shown
-        self.stats = SourceStats(fps=supervisor.request.fps)
+        self.stats = SourceStats(fps=options.fps)
         self._supervisor = supervisor
-        self._lossless = lossless
-        self._limits = limits
-        self._health = Health(limits.health)
+        self._options = options
+        self._lossless = address.kind == "file" and options.pace == "fast"
+        self._health = Health(options.health)
         self._waiting: deque[tuple[NDArray[np.uint8], float]] = deque()
         self._changed = threading.Condition()
         self._finished = False
@@ -119,17 +144,17 @@ class Source:
 
     @property
     def pid(self) -> int | None:
-        """The decoding child's process id; None while there is none."""
+        """The decoder's process id; None while there is none."""
         return self._supervisor.pid
 
     @property
     def ended(self) -> bool:
-        """No frame will come any more: a file was read to its end, or the source closed."""
+        """No more frames will arrive: a file was read to its end, or the source was closed."""
         with self._changed:
             return self._finished and not self._waiting
 
     def read(self, timeout: float) -> Frame | None:
-        """The next frame, None if none comes within `timeout` seconds or the source has ended."""
+        """The next frame; None if none arrives within `timeout` seconds or the source has ended."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._finished, timeout)
             if not self._waiting:
@@ -141,7 +166,7 @@ class Source:
         return Frame(picture, shown, index, before is not None and abs(shown - before) > self._gap_s())
 
     def close(self) -> None:
-        """End the child and the thread, at once; frames not yet read are lost."""
+        """End the decoder and the thread at once; unread frames are lost."""
         with self._changed:
             self._closed = self._finished = True
             self._waiting.clear()
@@ -155,26 +180,26 @@ class Source:
         self.close()
 
     def _gap_s(self) -> float:
-        return max(self._limits.gap_s, _GAP_INTERVALS / self.stats.fps if self.stats.fps else 0)
+        return max(self._options.gap_s, _GAP_INTERVALS / self.stats.fps if self.stats.fps else 0)
 
-    # What the supervisor's thread reports.
+    # The supervisor's thread calls the methods below.
 
     def opened(self, fps: float | None) -> None:
-        """The child has opened the source; fps: the rate that it states."""
+        """The decoder has opened the source; fps: the rate that it states."""
         with self._changed:
             self.stats.fps = self.stats.fps or fps
 
     def damaged(self, decode_errors: int) -> None:
-        """So many packets or frames were damaged."""
+        """Count damaged packets or frames."""
         self.stats.decode_errors += decode_errors
 
     def received(self, picture: NDArray[np.uint8], same: bool, shown: float) -> None:
-        """Take a frame; with a lossless source, wait until there is room for it."""
-        stats = self.stats
+        """Queue a frame; for a lossless source, wait until there is room."""
+        stats, longest = self.stats, self._options.queue_frames
         with self._changed:
             if self._lossless:
-                self._changed.wait_for(lambda: len(self._waiting) < self._limits.queue_frames or self._closed)
-            elif len(self._waiting) == self._limits.queue_frames:
+                self._changed.wait_for(lambda: len(self._waiting) < longest or self._closed)
+            elif len(self._waiting) == longest:
                 self._waiting.popleft()
                 stats.dropped += 1
             if self._closed:
@@ -189,7 +214,7 @@ class Source:
             self._changed.notify_all()
 
     def failed(self, reason: str) -> None:
-        """The child ended or was killed; another one follows."""
+        """The decoder ended or was killed, and will be restarted."""
         with self._changed:
             self.stats.state, self.stats.error = "down", reason
             self.stats.restarts += 1
@@ -198,7 +223,7 @@ class Source:
                 self._failed_after = self.stats.last_frame_time
 
     def finished(self, reason: str | None) -> None:
-        """No other child follows: a file has ended (reason: None) or cannot be read on."""
+        """The decoder will not be restarted: a file has ended (reason: None) or its rest cannot be read."""
         with self._changed:
             self.stats.state, self.stats.error = "ended", reason or self.stats.error
             self._finished = True
@@ -212,61 +237,35 @@ class Source:
             self.stats.fps = (len(self._times) - 1) / (self._times[-1] - self._times[0])
 
 
-def open_source(
-    url: str,
-    size: int,
-    mode: Mode = "resize",
-    name: str | None = None,
-    fps: float | None = None,
-    *,
-    pace: Pace = "own",
-    queue_frames: int = 64,
-    gap_s: float = 1.0,
-    health: HealthRule = HealthRule(),
-    supervision: Supervision = Supervision(),
-) -> Source:
+def open_source(url: str, size: int, options: SourceOptions | None = None) -> Source:
     """Open a camera, a stream or a file.
 
     Args:
-        url: `rtsp://…`, `http://…` or `https://…` (MJPEG, HLS or any stream libav reads), `v4l2:/dev/videoN`, or the
-            path of a file, see `Address`.
+        url: `rtsp://…`, `http://…` or `https://…` (MJPEG, HLS or any stream that libav reads), `v4l2:/dev/videoN`, or
+            the path of a file; see `Address`.
         size: side of the pictures in pixels.
-        mode: how they become square: `resize` or `crop`.
-        name: what to call the source.
-        fps: frame rate. It overrules a file's, its timestamps included; a V4L2 camera is asked for it; of other streams
-            it is what counts until their rate is measured.
-        pace: of files only: `own`, as they were recorded, or `fast`, as quickly as they are read.
-        queue_frames: how many frames wait for the reader at most.
-        gap_s: a frame that comes longer after its predecessor has its `gap` set.
-        health: what makes a picture frozen, black or saturated.
-        supervision: how long to wait for frames, and between attempts.
+        options: see `SourceOptions`.
 
     Returns:
-        The source, which is to be closed. Streams and cameras are connected to in the background, again and again.
+        The source; close it at the end. Streams and cameras are connected in the background, with retries.
 
     Raises:
-        VideoError: what can never work: a missing file or device, a file of which no first frame can be read.
-        UsageError: an address of an unknown kind; values that make no sense.
+        VideoError: a missing file or device, a file without a frame that can be read.
+        UsageError: an address of an unknown kind, values out of range.
     """
-    check_request(size, mode)
-    if pace not in get_args(Pace):
-        raise UsageError(f"unknown pace {pace!r}; expected one of: {', '.join(get_args(Pace))}")
-    if fps is not None and not 0 < fps < float("inf"):
-        raise UsageError(f"fps is {fps}; expected frames per second, such as 25")
-    if queue_frames < 1:
-        raise UsageError(f"queue_frames is {queue_frames}; expected a number of frames of at least 1, such as 64")
+    options = options or SourceOptions()
+    check_request(size, options.mode)
     address = Address.of(url)
-    supervisor = Supervisor(address.request(size, mode, fps, paced=pace == "own"), supervision)
-    lossless = address.is_file and pace == "fast"
-    source = Source(address, supervisor, name or address.name, lossless, Limits(queue_frames, gap_s, health))
-    if address.is_file:
-        _first_frame(source, supervision)
+    request = address.request(size, options.mode, options.fps, paced=options.pace == "own")
+    source = Source(address, Supervisor(request, options.reconnect), options)
+    if address.kind == "file":
+        _wait_for_first_frame(source, options.reconnect)
     return source
 
 
-def _first_frame(source: Source, supervision: Supervision) -> None:
-    """Wait for a file's first frame, so that what is wrong with the file is said at the start."""
-    deadline = time.monotonic() + supervision.start_s + supervision.connect_s
+def _wait_for_first_frame(source: Source, policy: ReconnectPolicy) -> None:
+    """Report what is wrong with a file at the start."""
+    deadline = time.monotonic() + policy.start_s + policy.connect_s
     while not source.stats.frames and time.monotonic() < deadline:
         if source.ended:
             source.close()

@@ -1,11 +1,11 @@
-"""A source's child process: started, watched, killed when it hangs, and started again, for ever.
+"""Run a source's decoder process: start it, kill it when it hangs, restart it without limit.
 
-1. A child that gives no first frame within `connect_s`, or no next one within `hang_s`, is killed.
-2. The time from one start to the next grows by doubling from `backoff_s` to `backoff_max_s`, up to half of it left out
-   at random, so that many cameras behind one switch do not come back in step. An attempt's own time counts: what took
-   ten seconds to fail is tried again soon. So a source that is well again is reached within `backoff_max_s`, a child's
-   start and the connection.
-3. A child that has given frames for longer than the present wait begins the doubling anew.
+1. A process that sends no first frame within `connect_s`, or no next frame within `hang_s`, is killed.
+2. The time from one start to the next doubles from `backoff_s` to `backoff_max_s`. Up to half of it is left out at
+   random, so that many cameras behind one switch do not reconnect in step. The time of the attempt itself counts: after
+   ten seconds of connecting, the next attempt follows soon. A source that works again is therefore reached within
+   `backoff_max_s` plus the start of a process and the connection.
+3. Frames for longer than the present wait reset the wait.
 """
 
 import math
@@ -23,21 +23,23 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from infdet_deploy.live.sources.channel import Kind, Message, Request, receive
+from infdet_deploy.live.sources.messages import Kind, Message, Request, receive
 
-# A text from the child is one line.
+_DECODER = (sys.executable, "-P", "-m", "infdet_deploy.live.sources.decoder_process")
+
+# A text from the decoder is one line.
 _LONGEST_TEXT = 1 << 16
 
-# A child that does not die when killed hangs in a driver; it is left alone after this long when the source is closed.
+# A process that does not die when killed hangs in a driver; closing a source waits for it only this long.
 _REAP_S = 5.0
 
 
 @dataclass(frozen=True)
-class Supervision:
+class ReconnectPolicy:
     """How long to wait, in seconds.
 
     Attributes:
-        connect_s: from a child's start to its first frame.
+        connect_s: from the start of the decoder to its first frame.
         hang_s: from one frame to the next.
         backoff_s: from one start to the next, at first.
         backoff_max_s: the same after many failures.
@@ -51,8 +53,8 @@ class Supervision:
     start_s: float = 30.0
 
 
-class Sink(Protocol):
-    """Who is told; see `Source`."""
+class Receiver(Protocol):
+    """Receives frames and failures, in the supervisor's thread; see `Source`."""
 
     def opened(self, fps: float | None) -> None: ...
     def received(self, picture: NDArray[np.uint8], same: bool, shown: float) -> None: ...
@@ -62,161 +64,159 @@ class Sink(Protocol):
 
 
 class Supervisor:
-    """One source's thread, which has at most one child."""
+    """The thread of one source; it has at most one decoder process."""
 
-    def __init__(self, request: Request, rules: Supervision, command: tuple[str, ...] | None = None) -> None:
-        """command: what to run instead of the decoder, for tests."""
+    def __init__(self, request: Request, policy: ReconnectPolicy, command: tuple[str, ...] = _DECODER) -> None:
+        """command: the decoder; tests replace it."""
         self.request = request
-        self._rules = rules
-        self._command = command or (sys.executable, "-P", "-m", "infdet_deploy.live.sources.child")
+        self._policy = policy
+        self._command = command
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._child: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
-        self._first_frame: float | None = None  # when the present child's came, time.monotonic()
+        self._first_frame: float | None = None  # time.monotonic() of the present process's first frame
 
     @property
     def pid(self) -> int | None:
-        """The child's process id, None while there is none."""
-        child = self._child
-        return child.pid if child else None
+        """The decoder's process id; None while there is none."""
+        process = self._process
+        return process.pid if process else None
 
-    def start(self, sink: Sink) -> None:
-        """Begin, and report to `sink`, from a thread of its own."""
-        self._thread = threading.Thread(target=self._run, args=(sink,), name="source", daemon=True)
+    def start(self, receiver: Receiver) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, args=(receiver,), name="source", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End the child and the thread."""
+        """End the process and the thread."""
         self._stopping.set()
         with self._lock:
-            if self._child:
-                self._child.kill()
+            if self._process:
+                self._process.kill()
         if self._thread and self._thread is not threading.current_thread():
             self._thread.join(2 * _REAP_S)
 
-    def _run(self, sink: Sink) -> None:
-        wait_s = self._rules.backoff_s
+    def _run(self, receiver: Receiver) -> None:
+        wait_s = self._policy.backoff_s
         while not self._stopping.is_set():
             begun = time.monotonic()
             self._first_frame = None
             try:
-                reason = self._attempt(sink)
-            except Exception as error:  # no processes or descriptors left, say: that too may pass
+                reason = self._attempt(receiver)
+            except Exception as error:  # for example no free processes or descriptors; that may pass
                 reason = " ".join(f"{type(error).__name__}: {error}".split())
             if self._stopping.is_set():
                 break
             if self.request.kind == "file":
-                sink.finished(reason)
+                receiver.finished(reason)
                 break
-            sink.failed(reason or "the stream ended")
+            receiver.failed(reason or "the stream ended")
             now = time.monotonic()
             if self._first_frame is not None and now - self._first_frame > wait_s:
-                wait_s = self._rules.backoff_s
+                wait_s = self._policy.backoff_s
             shortened = wait_s * random.uniform(0.5, 1)
-            self._stopping.wait(max(shortened - (now - begun), self._rules.backoff_s / 2))
-            wait_s = min(2 * wait_s, self._rules.backoff_max_s)
+            self._stopping.wait(max(shortened - (now - begun), self._policy.backoff_s / 2))
+            wait_s = min(2 * wait_s, self._policy.backoff_max_s)
 
-    def _attempt(self, sink: Sink) -> str | None:
-        """Run one child until it ends or hangs; why, None for a plain end."""
-        end = self._start_child()
-        if end is None:
+    def _attempt(self, receiver: Receiver) -> str | None:
+        """Run one decoder until it ends or hangs. Returns the reason, None for a normal end."""
+        started = self._start_process()
+        if started is None:
             return None
+        process, end = started
         try:
-            return self._listen(end, sink)
+            assert process.stdin is not None
+            try:
+                process.stdin.write(self.request.to_json().encode() + b"\n")
+                process.stdin.close()
+            except BrokenPipeError:
+                return _death(process)
+            return self._listen(process, end, receiver)
         finally:
             end.close()
-            self._reap()
+            self._reap(process)
 
-    def _start_child(self) -> socket.socket | None:
+    def _start_process(self) -> tuple[subprocess.Popen[bytes], socket.socket] | None:
         ours, theirs = socket.socketpair()
         with theirs, self._lock:
             if self._stopping.is_set():
                 ours.close()
                 return None
             try:
-                # Python looks for packages where this process does; the address stays out of the process list.
-                self._child = subprocess.Popen(
+                # The decoder imports from where this process does. The address stays out of the process list.
+                self._process = subprocess.Popen(
                     (*self._command, str(theirs.fileno()), str(os.getpid())),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
                     env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-                    process_group=0,  # a terminal's Ctrl-C is for the parent, which ends its children
+                    process_group=0,  # the parent handles a terminal's Ctrl-C
                 )
             except BaseException:
                 ours.close()
                 raise
-        return ours
+            return self._process, ours
 
-    def _listen(self, end: socket.socket, sink: Sink) -> str | None:
-        rules, request, child = self._rules, self.request, self._child
-        assert child is not None
-        assert child.stdin is not None
-        try:
-            child.stdin.write(request.to_json().encode() + b"\n")
-            child.stdin.close()
-        except BrokenPipeError:
-            return self._died()
-        deadline = time.monotonic() + rules.start_s
-        limit = f"the decoder did not start within {rules.start_s:g} s"
+    def _listen(self, process: subprocess.Popen[bytes], end: socket.socket, receiver: Receiver) -> str | None:
+        policy = self._policy
+        longest = max(self.request.size**2, _LONGEST_TEXT)
+        deadline = time.monotonic() + policy.start_s
+        too_late = f"the decoder did not start within {policy.start_s:g} s"
         while True:
             try:
-                message = receive(end, deadline, max(request.size**2, _LONGEST_TEXT))
+                message = receive(end, deadline, longest)
             except TimeoutError:
-                return limit
+                return too_late
             except EOFError:
-                return self._died()
+                return _death(process)
             except ValueError as error:
                 return f"the decoder sent {error}"
             if message.decode_errors:
-                sink.damaged(message.decode_errors)
-            if message.kind is Kind.ENDED:
-                return None
-            if message.kind is Kind.FAILED:
-                return message.text
-            if message.kind is Kind.OPENED:
-                sink.opened(None if math.isnan(message.low) else message.low)
-                continue
-            if message.kind is Kind.FRAME:
-                if self._first_frame is None:
-                    self._first_frame = time.monotonic()
-                self._deliver(message, sink)
-            if message.kind is Kind.STARTED:
-                deadline, limit = time.monotonic() + rules.connect_s, f"no frame within {rules.connect_s:g} s"
-            elif message.kind in (Kind.FRAME, Kind.ALIVE):
-                deadline, limit = time.monotonic() + rules.hang_s, f"no frame for {rules.hang_s:g} s"
+                receiver.damaged(message.decode_errors)
+            match message.kind:
+                case Kind.ENDED:
+                    return None
+                case Kind.FAILED:
+                    return message.body.decode(errors="replace")
+                case Kind.STARTED:
+                    deadline, too_late = time.monotonic() + policy.connect_s, f"no frame within {policy.connect_s:g} s"
+                case Kind.OPENED:
+                    receiver.opened(None if math.isnan(message.low) else message.low)
+                case Kind.FRAME:
+                    self._deliver(message, receiver)
+            if message.kind in (Kind.FRAME, Kind.ALIVE):
+                deadline, too_late = time.monotonic() + policy.hang_s, f"no frame for {policy.hang_s:g} s"
 
-    def _deliver(self, message: Message, sink: Sink) -> None:
+    def _deliver(self, message: Message, receiver: Receiver) -> None:
+        if self._first_frame is None:
+            self._first_frame = time.monotonic()
         if not math.isnan(message.low):
-            self.request = replace(self.request, ends=(message.low, message.high))
+            self.request = replace(self.request, range_ends=(message.low, message.high))
         size = self.request.size
-        sink.received(np.frombuffer(message.body, np.uint8).reshape(size, size), message.same, message.time)
+        receiver.received(np.frombuffer(message.body, np.uint8).reshape(size, size), message.same, message.time)
 
-    def _died(self) -> str:
-        child = self._child
-        assert child is not None
-        try:
-            code = child.wait(1)
-        except subprocess.TimeoutExpired:
-            return "the decoder closed its connection"
-        return f"the decoder died ({signal.Signals(-code).name if code < 0 else f'exit status {code}'})"
-
-    def _reap(self) -> None:
-        """Kill the child and wait for its end."""
-        child = self._child
-        assert child is not None
-        child.kill()
-        asked = time.monotonic()
+    def _reap(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill the process and wait for its end."""
+        process.kill()
+        killed = time.monotonic()
         while True:
             try:
-                child.wait(0.5)
+                process.wait(0.5)
                 break
             except subprocess.TimeoutExpired:
-                # Killed, but in a driver's hands: another child would not get the device either.
-                if self._stopping.is_set() and time.monotonic() - asked > _REAP_S:
+                # It hangs in a driver: another process could not open the device either.
+                if self._stopping.is_set() and time.monotonic() - killed > _REAP_S:
                     break
-        if child.stdin:
-            child.stdin.close()
+        if process.stdin:
+            process.stdin.close()
         with self._lock:
-            self._child = None
+            self._process = None
+
+
+def _death(process: subprocess.Popen[bytes]) -> str:
+    try:
+        code = process.wait(1)
+    except subprocess.TimeoutExpired:
+        return "the decoder closed its connection"
+    return f"the decoder died ({signal.Signals(-code).name if code < 0 else f'exit status {code}'})"

@@ -12,10 +12,12 @@ import pytest
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.manifest import MANIFEST, write_manifest
 from infdet_deploy.detections import DetectionRule
-from infdet_deploy.live import watching as live
+from infdet_deploy.errors import UsageError
 from infdet_deploy.live.camera import Camera
 from infdet_deploy.live.head import LiveHead
-from infdet_deploy.live.window import Window
+from infdet_deploy.live.options import WatchOptions
+from infdet_deploy.live.watch import watch
+from infdet_deploy.live.window import SlidingWindow
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.runtime.incremental import StreamModel
 from infdet_deploy.video.sample import sample_frames
@@ -59,10 +61,9 @@ def with_rule(original, path, clips, precision):
 
 def watched(bundle, sources, out, precision="float32", every=0):
     """The events of `watch`, by camera: class, start, end and score."""
-    failed = live.watch(
-        bundle, list(map(str, sources)), [], 120.0, every, "openvino", precision, out, None, None, None, None, 1.0, None
-    )
-    assert failed == []
+    result = watch(bundle, list(map(str, sources)), WatchOptions(every=every, precision=precision, out=out))
+    assert [camera.error for camera in result.cameras] == [None] * len(sources)
+    assert result.undelivered == {}
     found = {source.stem: [] for source in sources}
     for one in map(json.loads, out.read_text().splitlines()):
         found[one["camera"]].append((one["class"], one["end_unix"] - one["start_unix"], one["score"]))
@@ -94,6 +95,37 @@ def test_two_sources_share_one_compiled_network(bundle, files, tmp_path, monkeyp
     assert f"hall: {FRAMES} frames, 0 dropped, {len(found['hall'])} events; a step took 0." in told
 
 
+def test_events_reach_a_python_caller_until_it_stops(bundle, files):
+    stop, events = threading.Event(), []
+
+    def on_event(event):
+        events.append(event)
+        stop.set()
+
+    result = watch(bundle, [str(files[0])], WatchOptions(names=("door",), window_s=4.0), on_event, stop)
+    (camera,) = result.cameras
+    assert camera.name == "door"
+    assert camera.events == len(events) > 0
+    assert {event.camera for event in events} == {"door"}
+    assert result.to_dict()["cameras"][0]["frames"] == camera.frames
+
+
+def test_requests_that_cannot_work_are_refused_before_anything_is_opened(bundle, tiny_bundle, files):
+    file = str(files[0])
+    with pytest.raises(UsageError, match=r"no incremental towers.*infdet-deploy export RUN --stream"):
+        watch(tiny_bundle, [file])
+    with pytest.raises(UsageError, match="1 sources but 2 names"):
+        watch(bundle, [file], WatchOptions(names=("a", "b")))
+    with pytest.raises(UsageError, match="two sources are called 'hall'"):
+        watch(bundle, [file, file])
+    with pytest.raises(UsageError, match="--every 0 decides at a file's end"):
+        watch(bundle, ["rtsp://host/a"], WatchOptions(every=0))
+    for option, value in (("window_s", 0.0), ("every", -1), ("clips_max_gb", 0.0), ("precision", "float8")):
+        with pytest.raises(UsageError, match=str(value)):
+            WatchOptions(**{option: value})
+    assert WatchOptions(precision="fp16").precision == "float16"
+
+
 @pytest.mark.parametrize("every", [4])
 def test_two_cameras_give_what_each_gives_alone(bundle, clips, every):
     loaded = load_bundle(bundle)
@@ -114,7 +146,7 @@ def test_two_cameras_give_what_each_gives_alone(bundle, clips, every):
                     SimpleNamespace(picture=picture, time=1000 + index / FPS, index=index, gap=False)
                     for index, picture in enumerate(clips[name])
                 ]
-                window = lambda: Window(head.session(), loaded.classes, rule, 4.0, every)  # noqa: E731
+                window = lambda: SlidingWindow(head.session(), loaded.classes, rule, 4.0, every)  # noqa: E731
                 cameras.append(Camera(FakeSource(shown, name, FPS), model.stream, window, emit, "b"))
             for one in cameras:
                 one.start()

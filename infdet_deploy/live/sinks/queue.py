@@ -1,7 +1,7 @@
-"""Events on disk until every sink has taken them: nothing is lost when a server is down or the power goes.
+"""A queue of events on disk, so that none is lost when a server or the power is down.
 
-An event is in the outbox, whole, before any sink sees it, and leaves a sink's queue only when that sink says that it
-has it. A process that is killed between the two sends it again, with the same id.
+An event is stored before any sink sees it, and leaves a sink's queue only when that sink has delivered it. If the
+process is killed in between, the event is delivered again, with the same id.
 """
 
 import json
@@ -13,21 +13,21 @@ from typing import Any
 from infdet_deploy.console import say
 from infdet_deploy.errors import InfdetError, UsageError
 
-_HELD = 10_000  # events kept in memory while the disk refuses them
+_IN_MEMORY = 10_000  # events kept in memory while the disk cannot be written
 
 
-class Outbox:
-    """One file, a queue for each sink, oldest first. Calls from any thread.
+class EventQueue:
+    """One file with a queue for each sink, oldest first. Any thread may call it.
 
-    sinks: names of the sinks that take events from now on.
-    Raises UsageError when another process has the file, InfdetError when it cannot be used.
+    sinks: names of the sinks that receive events.
+    Raises UsageError when another process uses the file, InfdetError when it cannot be opened.
     """
 
     def __init__(self, path: Path | str, sinks: tuple[str, ...]) -> None:
         self.path, self.sinks = Path(path), sinks
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._held: list[dict[str, Any]] = []
+        self._unsaved: list[dict[str, Any]] = []
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
@@ -45,21 +45,21 @@ class Outbox:
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
                 raise UsageError(f"{path} is in use by another `watch`; give this one its own --queue FILE") from None
-            raise InfdetError(f"{path}: {error}; name a file that can be written with --queue") from None
+            raise InfdetError(f"{path}: {error}; name a writable file with --queue") from None
         except sqlite3.DatabaseError as error:
             raise InfdetError(f"{path} is not a queue of events ({error}); name another file with --queue") from None
 
     def put(self, event: dict[str, Any]) -> None:
-        """Keep an event for every sink. Where the disk refuses it, memory holds it until the disk takes it."""
+        """Queue an event for every sink; in memory until the disk can be written."""
         with self._changed:
-            self._held = [*self._held, event][-_HELD:]
+            self._unsaved = [*self._unsaved, event][-_IN_MEMORY:]
             self._save()
             self._changed.notify_all()
 
     def _save(self) -> None:
         try:
-            while self._held:
-                event = self._held[0]
+            while self._unsaved:
+                event = self._unsaved[0]
                 self._db.execute("BEGIN")
                 cursor = self._db.execute(
                     "INSERT OR IGNORE INTO events (id, event) VALUES (?, ?)", (event["id"], json.dumps(event))
@@ -68,22 +68,22 @@ class Outbox:
                     rows = [(sink, cursor.lastrowid) for sink in self.sinks]
                     self._db.executemany("INSERT INTO waiting VALUES (?, ?)", rows)
                 self._db.execute("COMMIT")
-                self._held.pop(0)
+                self._unsaved.pop(0)
         except sqlite3.Error as error:
             self._undo()
-            say(f"{self.path}: {error}; {len(self._held)} events wait in memory")
+            say(f"{self.path}: {error}; {len(self._unsaved)} events wait in memory")
 
     def _undo(self) -> None:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
 
     def next(self, sink: str, timeout: float) -> tuple[int, dict[str, Any]] | None:
-        """The oldest event that a sink has not taken, with its number; None where none comes within `timeout` s."""
+        """The oldest event that waits for a sink, after its number; None if there is none within `timeout` s."""
         with self._changed:
             found = self._oldest(sink)
             if found is None:
                 self._changed.wait(timeout)
-                if self._held:
+                if self._unsaved:
                     self._save()
                 found = self._oldest(sink)
             return found
@@ -96,7 +96,7 @@ class Outbox:
         return None if row is None else (row[0], json.loads(row[1]))
 
     def done(self, sink: str, number: int) -> None:
-        """A sink has taken an event; one that every sink has taken is forgotten."""
+        """A sink has delivered an event; once all sinks have, it is deleted."""
         with self._changed:
             try:
                 self._db.execute("BEGIN")
@@ -111,15 +111,15 @@ class Outbox:
                 raise
 
     def waiting(self) -> dict[str, int]:
-        """How many events wait for each sink; those of sinks that this process does not have are among them."""
+        """The number of events that wait for each sink, including sinks that only an earlier process had."""
         with self._lock:
             counts = dict(self._db.execute("SELECT sink, COUNT(*) FROM waiting GROUP BY sink").fetchall())
-            return {sink: counts.get(sink, 0) + len(self._held) for sink in self.sinks} | {
+            return {sink: counts.get(sink, 0) + len(self._unsaved) for sink in self.sinks} | {
                 sink: count for sink, count in counts.items() if sink not in self.sinks
             }
 
     def wake(self) -> None:
-        """Let everyone who waits in `next` look again."""
+        """Wake every thread that waits in `next`."""
         with self._changed:
             self._changed.notify_all()
 

@@ -1,33 +1,33 @@
-"""When a frame was shown, on the wall clock, from its place in the stream; and waiting for that moment."""
+"""When a frame was shown, in wall-clock time, from its position in the stream; files wait for that time."""
 
 import time
 from collections.abc import Callable
 
-# A stream whose own time departs from the wall clock by more than this has set its clock anew.
+# A stream whose own time departs further than this from the wall clock has set its clock.
 _JUMP_S = 10.0
 
-# A camera's clock runs fast by this share at most; by so much the shortest delay seen may grow again.
+# A camera's clock runs fast by at most this share; the shortest delay seen may grow by as much.
 _DRIFT = 1e-3
 
-# Playing falls behind by more than this when the stream has stalled: it goes on from now.
+# Playback that is later than this has stalled and continues from now.
 _LATE_S = 2.0
 
-# While it waits for a frame's time, a child says that it lives every so many seconds.
+# While it waits for a frame's time, a decoder reports every so many seconds that it is alive.
 _ALIVE_S = 1.0
 
 
-class Arrival:
-    """Frames that tell no time were shown when they came."""
+class ArrivalTime:
+    """For frames without timestamps: shown when they arrived."""
 
     def shown(self, position_s: float | None) -> float:
-        """Unix seconds at which the frame at this place of the stream was shown."""
+        """Unix seconds at which the frame at this position of the stream was shown."""
         return time.time()
 
 
-class Steady:
-    """A camera's stream, smoothed: each frame is as old as its own time says, counted from the quickest delivery seen.
+class SmoothedTime:
+    """For cameras: a frame's age follows from its own timestamp, counted from the fastest delivery seen.
 
-    The network delivers in bursts; after a stall of a second, 25 frames come at once, but they were shown in turn.
+    The network delivers in bursts: after a stall of a second, 25 frames arrive at once, but they were shown in turn.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Steady:
         self._last = 0.0
 
     def shown(self, position_s: float | None) -> float:
-        """As in `Arrival`."""
+        """As in `ArrivalTime`."""
         now = time.time()
         if position_s is None:
             return now
@@ -52,11 +52,11 @@ class Steady:
         return self._last
 
 
-class Playing:
-    """A recording, or a stream that comes in pieces of some seconds (HLS): each frame is shown at its time.
+class PlaybackTime:
+    """For recordings, and streams that arrive in segments of some seconds (HLS): each frame is shown at its time.
 
-    wait: False shows frames at once, with the time they would have had. catch_up: what has stalled goes on from now,
-    where otherwise it would be played quicker until it is in time.
+    wait: False shows frames at once, with the time they would have had. catch_up: after a stall continue from now;
+    otherwise play faster until in time again.
     """
 
     def __init__(self, alive: Callable[[], None], wait: bool, catch_up: bool) -> None:
@@ -67,7 +67,7 @@ class Playing:
         self._last = 0.0
 
     def shown(self, position_s: float | None) -> float:
-        """As in `Arrival`; returns at that time."""
+        """As in `ArrivalTime`; returns at that time."""
         now = time.time()
         if position_s is None:
             position_s = self._last - (self._offset or 0.0)

@@ -1,4 +1,4 @@
-"""Decoders that go wrong in the ways that libav does not show on request: `python -m tests.live.double KIND …`."""
+"""Decoders that fail in ways that libav does not on request: `python -m tests.live.broken_decoder KIND …`."""
 
 import os
 import socket
@@ -9,33 +9,31 @@ from typing import Any
 
 import numpy as np
 
-from infdet_deploy.live import Source
-from infdet_deploy.live.sources import child
+from infdet_deploy.live import Source, SourceOptions
+from infdet_deploy.live.sources import decoder_process
 from infdet_deploy.live.sources.address import Address
-from infdet_deploy.live.sources.channel import Kind, Message, Request, send
-from infdet_deploy.live.sources.health import HealthRule
-from infdet_deploy.live.sources.source import Limits
-from infdet_deploy.live.sources.supervisor import Supervision, Supervisor
+from infdet_deploy.live.sources.messages import Kind, Message, Request, send
+from infdet_deploy.live.sources.supervisor import ReconnectPolicy, Supervisor
 
-# Frames that a double shows before it goes wrong.
+# Frames that it sends before it fails.
 FRAMES = 5
 
 
-def open_double(kind: str, target: str = "double", is_file: bool = False, **supervision: float) -> Source:
-    """A source of 8×8 pictures, decoded by the double of this kind."""
+def open_broken(kind: str, target: str = "broken", is_file: bool = False, **reconnect: float) -> Source:
+    """A source of 8×8 pictures whose decoder fails in this way."""
     request = Request("file" if is_file else "stream", target, {}, 8, "resize", None, False)
-    command = (sys.executable, "-m", "tests.live.double", kind)
-    supervisor = Supervisor(request, Supervision(**supervision), command)
+    command = (sys.executable, "-m", "tests.live.broken_decoder", kind)
+    supervisor = Supervisor(request, ReconnectPolicy(**reconnect), command)
     address = Address(request.kind, target, target, kind)
-    return Source(address, supervisor, kind, is_file, Limits(64, 1.0, HealthRule()))
+    return Source(address, supervisor, SourceOptions(pace="fast"))
 
 
 def main() -> None:
-    """Send a few frames as `infdet_deploy.live.sources.child` would, then do what the name says."""
+    """Send a few frames as `decoder_process` would, then fail as the kind says."""
     kind = sys.argv.pop(1)
     if kind == "leaking":
         _leak()
-        child.main()
+        decoder_process.main()
         return
     request = Request.from_json(sys.stdin.readline())
     end = socket.socket(fileno=int(sys.argv[1]))
@@ -57,18 +55,18 @@ def main() -> None:
         end.sendall(b"\xff" * 1000)
         time.sleep(1000)
     if kind == "remembering":
-        send(end, Message(Kind.FAILED, body=f"the range was {request.ends}".encode()))
+        send(end, Message(Kind.FAILED, body=f"the range was {request.range_ends}".encode()))
 
 
 def _leak() -> None:
     kept: list[Any] = []
-    plain = child.Outlet.frame
+    plain = decoder_process.FrameSender.frame
 
     def frame(self: Any, raw: Any, shown: Any) -> None:
         kept.append(np.ones(1000, np.uint8))
         plain(self, raw, shown)
 
-    child.Outlet.frame = frame  # type: ignore[method-assign]
+    decoder_process.FrameSender.frame = frame  # type: ignore[method-assign]
 
 
 def write_frames(path: Path, count: int, side: int = 16) -> Path:

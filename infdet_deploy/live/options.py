@@ -1,0 +1,56 @@
+"""The options of `watch`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from infdet_deploy.errors import UsageError
+from infdet_deploy.live.sinks.clips import MAX_GB
+from infdet_deploy.live.window import EVERY_SNIPPETS, WINDOW_S
+from infdet_deploy.precision import parse_precision
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """How `watch` detects, and where events go.
+
+    Attributes:
+        names: what the sources are called, in their order; empty: names derived from the addresses.
+        window_s: seconds of video that the head sees.
+        every: snippets of 8 frames from one decision to the next; 0: decide at a file's end, exactly as `detect`.
+        backend: `openvino` or `onnxruntime`.
+        precision: `float32`, `float16`, `bfloat16` or `int8`; the bundle must contain it.
+        thresholds: `CLASS=SCORE`, or `SCORE` for all classes, in place of the bundle's thresholds.
+        out: file to which events are appended, one JSON line each.
+        webhook: http[s] address to which every event is posted.
+        mqtt: `mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT][/PREFIX]`.
+        queue: file in which events wait for `out`, `webhook` and `mqtt`; None: next to `out`, else in the user's state
+            folder.
+        clips: folder for a short MP4 of every event.
+        clips_max_gb: the oldest clips are removed beyond this size.
+        metrics_port: port of /metrics and /healthz; 0: any free port; None: no metrics.
+        metrics_host: address at which it listens; `0.0.0.0` for other machines too.
+    """
+
+    names: tuple[str, ...] = ()
+    window_s: float = WINDOW_S
+    every: int = EVERY_SNIPPETS
+    backend: str = "openvino"
+    precision: str = "float32"
+    thresholds: tuple[str, ...] = ()
+    out: Path | None = None
+    webhook: str | None = None
+    mqtt: str | None = None
+    queue: Path | None = None
+    clips: Path | None = None
+    clips_max_gb: float = MAX_GB
+    metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "precision", parse_precision(self.precision))
+        if not self.window_s > 0:
+            raise UsageError(f"--window is {self.window_s}; expected seconds, more than 0")
+        if self.every < 0:
+            raise UsageError(f"--every is {self.every}; expected a number of snippets, 0 or more")
+        if not self.clips_max_gb > 0:
+            raise UsageError(f"--clips-max-gb is {self.clips_max_gb}; expected gigabytes, more than 0")

@@ -1,0 +1,114 @@
+"""The process that decodes one source, with the request on stdin:
+`python -m infdet_deploy.live.sources.decoder_process DESCRIPTOR PARENT`.
+
+libav may hang, crash or leak: here it harms nothing, and the supervisor kills and restarts the process. It never
+outlives its parent.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from infdet_deploy.errors import one_line
+from infdet_deploy.live.sources.decoding import decode
+from infdet_deploy.live.sources.messages import Kind, Message, Request, send
+from infdet_deploy.video.causal_range import CausalRange
+from infdet_deploy.video.resize import resize
+
+_PR_SET_PDEATHSIG = 1
+
+# Damage without frames is reported at most this often.
+_REPORT_S = 1.0
+
+
+def main() -> None:
+    """Decode until the source ends or fails, or the parent has ended."""
+    descriptor, parent = map(int, sys.argv[1:])
+    _die_with(parent)
+    request = Request.from_json(sys.stdin.readline())
+    av.logging.set_level(av.logging.PANIC)
+    with socket.socket(fileno=descriptor) as end:
+        sender = FrameSender(end, request)
+        try:
+            sender.send(Message(Kind.STARTED))
+            decode(request, sender)
+            sender.send(Message(Kind.ENDED))
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # closed by the parent
+        except Exception as error:
+            sender.send(Message(Kind.FAILED, body=_reason(error).encode()))
+
+
+class FrameSender:
+    """Makes each frame a square grey picture and sends it to the supervisor."""
+
+    def __init__(self, end: socket.socket, request: Request) -> None:
+        self._end = end
+        self._request = request
+        self._range = CausalRange(ends=request.range_ends)
+        self._before: NDArray[Any] | None = None
+        self._decode_errors = 0
+        self._reported = 0.0
+
+    def opened(self, fps: float | None) -> None:
+        """The source is open; fps: the frame rate that it states."""
+        self.send(Message(Kind.OPENED, low=fps or float("nan")))
+
+    def frame(self, raw: NDArray[Any], shown: Callable[[], float]) -> None:
+        """Send one frame, uint8 or uint16 [H,W]. shown() returns its time, and may wait for it."""
+        small = resize(raw, self._request.size, self._request.mode)
+        same = self._before is not None and np.array_equal(small, self._before)
+        self._before = small
+        moment = shown()
+        low = high = float("nan")
+        if small.dtype == np.uint16:
+            self._range.update(raw, moment)
+            small = self._range.apply(small)
+            low, high = self._range.ends or (low, high)
+        self.send(Message(Kind.FRAME, same, time=moment, low=low, high=high, body=small.tobytes()))
+
+    def damaged(self) -> None:
+        """Count a packet that does not decode, or a frame marked as damaged."""
+        self._decode_errors += 1
+        if time.monotonic() - self._reported > _REPORT_S:
+            self.send(Message(Kind.DAMAGED))
+
+    def alive(self) -> None:
+        """The next frame is decoded and waits for its time."""
+        self.send(Message(Kind.ALIVE))
+
+    def send(self, message: Message) -> None:
+        """Send a message with the decode errors since the last one; OSError once the supervisor is gone."""
+        errors, self._decode_errors = self._decode_errors, 0
+        self._reported = time.monotonic()
+        send(self._end, replace(message, decode_errors=errors))
+
+
+def _die_with(parent: int) -> None:
+    """Have the system kill this process when its parent ends, however that happens."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it has already ended
+        os._exit(1)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, av.FFmpegError):
+        return error.strerror or type(error).__name__  # its text would contain the address with the password
+    line = one_line(error) or f"{type(error).__name__}: {error}"
+    return " ".join(line.split())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Decode a source to its end: with libav, or with the readers of recordings that libav does not know."""
+
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import av
+from av.container import InputContainer
+
+from infdet_deploy.errors import VideoError
+from infdet_deploy.live.sources.messages import Request
+from infdet_deploy.live.sources.timestamps import ArrivalTime, PlaybackTime, SmoothedTime
+from infdet_deploy.video.containers import declared_rate, stated_fps, video_stream
+from infdet_deploy.video.frames import OTHER_READERS
+from infdet_deploy.video.grey import grey
+from infdet_deploy.video.images import read_folder
+from infdet_deploy.video.timing import DEFAULT_FPS, resolve
+
+if TYPE_CHECKING:
+    from infdet_deploy.live.sources.decoder_process import FrameSender
+
+# Formats without timestamps: libav counts their frames, 25 a second.
+_WITHOUT_TIME = {"mpjpeg", "mjpeg"}
+
+
+def decode(request: Request, sender: "FrameSender") -> None:
+    """Send every frame of a source. Raises VideoError, av.FFmpegError or OSError when the source fails."""
+    path = Path(request.target)
+    if request.kind == "file" and (path.is_dir() or path.suffix.lower() in OTHER_READERS):
+        _decode_recording(path, request, sender)
+    else:
+        _decode_container(request, sender)
+
+
+def _decode_recording(path: Path, request: Request, sender: "FrameSender") -> None:
+    """A thermal recording or a folder. Their readers return times at the end, so they are read twice."""
+    reader = read_folder if path.is_dir() else OTHER_READERS[path.suffix.lower()]
+    seen: list[None] = []
+    timing = reader(path, lambda frame: seen.append(None))
+    if not seen:
+        raise VideoError(f"{path}: no frames in this recording; give another one")
+    fps, times_s = resolve(timing, len(seen), request.fps)
+    sender.opened(fps)
+    clock = PlaybackTime(sender.alive, request.paced, catch_up=False)
+    position_s = iter(times_s.tolist())
+    reader(path, lambda frame: sender.frame(frame, lambda: clock.shown(next(position_s))))
+
+
+def _decode_container(request: Request, sender: "FrameSender") -> None:
+    is_file = request.kind == "file"
+    options = {"protocol_whitelist": "file"} if is_file else request.options
+    if is_file:
+        declared_rate(Path(request.target))  # explains better than libav what is wrong with a file
+    with av.open(request.target, format="v4l2" if request.kind == "camera" else None, options=options) as container:
+        stream = video_stream(container)
+        nominal = request.fps or stated_fps(stream)
+        sender.opened(nominal)
+        clock = _clock(request, container, sender)
+        by_number = is_file and request.fps is not None
+        number = count()
+        for packet in container.demux(stream):
+            if packet.is_corrupt:
+                sender.damaged()
+                continue
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                sender.damaged()
+                continue
+            for frame in frames:
+                if frame.is_corrupt:
+                    sender.damaged()
+                    continue
+                index = next(number)
+                position_s = frame.time
+                if by_number or (is_file and position_s is None):
+                    position_s = index / (nominal or DEFAULT_FPS)
+                sender.frame(grey(frame), lambda: clock.shown(position_s))  # noqa: B023 - called at once
+
+
+def _clock(
+    request: Request, container: InputContainer, sender: "FrameSender"
+) -> ArrivalTime | SmoothedTime | PlaybackTime:
+    formats = set(container.format.name.split(","))
+    if request.kind == "file":
+        return PlaybackTime(sender.alive, request.paced, catch_up=False)
+    if formats & _WITHOUT_TIME:
+        return ArrivalTime()
+    if request.kind == "camera" or formats & {"rtsp", "sdp"}:
+        return SmoothedTime()
+    return PlaybackTime(sender.alive, wait=True, catch_up=True)

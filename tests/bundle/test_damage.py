@@ -7,6 +7,7 @@ import re
 import shutil
 from functools import partial
 from itertools import pairwise
+from unittest.mock import Mock
 
 import pytest
 
@@ -31,7 +32,7 @@ def bundle(tiny_bundle, tmp_path_factory):
 def opened(monkeypatch):
     """What a backend was asked to open."""
     paths = []
-    monkeypatch.setattr(OpenVino, "compile", lambda self, source: paths.append(source.path))
+    monkeypatch.setattr(OpenVino, "compile", lambda self, source: paths.append(source.path) or Mock(concurrency=1))
     return paths
 
 

@@ -15,22 +15,34 @@ __version__ = "0.2.0.dev0"
 
 # Module → its public names. Type checkers and editors read the same list below.
 _PUBLIC = {
+    "archive.detect": ("DetectOptions", "detect"),
+    "archive.results": ("RecordingResult",),
     "bundle.loading": ("Bundle", "load_bundle"),
     "datasets.annotations": ("read_annotations",),
+    "datasets.checks": ("DatasetReport", "check_dataset"),
+    "datasets.conversion": ("ConversionResult", "convert_dataset"),
     "detections": ("Detection", "DetectionRule"),
     "errors": (
-        *("AnnotationError", "BackendError", "BundleError", "ConfigError", "InfdetError", "ParityError"),
-        *("TrainingError", "UsageError", "VideoError", "WeightsError"),
+        "AnnotationError", "BackendError", "BundleError", "ConfigError", "InfdetError", "ParityError", "TrainingError",
+        "UsageError", "VideoError", "WeightsError",
     ),
+    "model.complexity": ("Complexity", "StageComplexity", "complexity"),
     "runtime.detector": ("Detector",),
     "video": ("Video", "read_video"),
-}
+}  # fmt: skip
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = ["__version__", *_MODULE_OF]
 
 if TYPE_CHECKING:
+    from infdet_deploy.archive.detect import DetectOptions as DetectOptions, detect as detect
+    from infdet_deploy.archive.results import RecordingResult as RecordingResult
     from infdet_deploy.bundle.loading import Bundle as Bundle, load_bundle as load_bundle
     from infdet_deploy.datasets.annotations import read_annotations as read_annotations
+    from infdet_deploy.datasets.checks import DatasetReport as DatasetReport, check_dataset as check_dataset
+    from infdet_deploy.datasets.conversion import (
+        ConversionResult as ConversionResult,
+        convert_dataset as convert_dataset,
+    )
     from infdet_deploy.detections import Detection as Detection, DetectionRule as DetectionRule
     from infdet_deploy.errors import (
         AnnotationError as AnnotationError,
@@ -43,6 +55,11 @@ if TYPE_CHECKING:
         UsageError as UsageError,
         VideoError as VideoError,
         WeightsError as WeightsError,
+    )
+    from infdet_deploy.model.complexity import (
+        Complexity as Complexity,
+        StageComplexity as StageComplexity,
+        complexity as complexity,
     )
     from infdet_deploy.runtime.detector import Detector as Detector
     from infdet_deploy.video import Video as Video, read_video as read_video

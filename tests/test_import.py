@@ -97,6 +97,13 @@ def public_imports(text: str) -> list[tuple[str, str]]:
     ]
 
 
+def test_every_public_name_has_its_place_in_the_api_reference():
+    pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "reference").glob("*.md"))
+    described = re.findall(r"^::: infdet_deploy\.(\S+)\.(\w+)$", pages, re.MULTILINE)
+    described += [("errors", name) for name in re.search(r"members: \[(.*)\]", pages)[1].split(", ")]
+    assert sorted(described) == sorted((module, name) for name, module in infdet_deploy._MODULE_OF.items())
+
+
 # Still to become public, or to leave the documentation.
 NOT_YET = {"detect", "open_bundle_stage", "open_source", "StreamModel", "store_thresholds"}
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from infdet_deploy.live import Source, SourceOptions, open_source
 from infdet_deploy.live.sources.supervisor import ReconnectPolicy
-from tests.live import rtsp
-from tests.live.mjpeg import Camera, Proxy
+from tests.live.sources import rtsp
+from tests.live.sources.mjpeg import Camera, Proxy
 from tests.video.recordings import moving_scene
 
 KINDS = ("drop", "hang", "garbage", "resolution", "slow", "half-open")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infdet_deploy.live import Source, SourceOptions, open_source
-from tests.live.broken_decoder import open_broken, write_frames
+from tests.live.sources.broken_decoder import open_broken, write_frames
 from tools.camera_faults import resident_kb
 
 ALLOWED = 0.10

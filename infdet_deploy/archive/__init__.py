@@ -1,1 +1,1 @@
-"""Many recordings through one bundle: which there are, what was finished before, several processes."""
+"""Many recordings through one bundle: recordings, result files, processes."""

@@ -114,7 +114,7 @@ def _detect_one(
 
 def _draw(detector: "Detector", path: Path, found: "Analysis", folder: Path) -> Path:
     from infdet_deploy.plots.clip import VideoPreview, draw_clip
-    from infdet_deploy.video.blocks import frames_at
+    from infdet_deploy.video.block_reader import frames_at
 
     bundle = detector.bundle
     shown = VideoPreview(

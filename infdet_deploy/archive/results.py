@@ -60,7 +60,7 @@ class RecordingResult:
 
 
 class ResultFiles:
-    """A folder with a result file for each recording; what was computed in the same way is found there again."""
+    """A folder with a result file for each recording; results made with the same settings are reused."""
 
     def __init__(self, folder: Path, bundle: Path, settings: dict[str, Any], picture: bool) -> None:
         """settings: JSON-ready, all that a result depends on but the recording and the bundle's files; picture: a

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CameraSummary:
-    """What one source did.
+    """Statistics of one source.
 
     Attributes:
-        name: what it is called.
+        name: the source's name.
         frames: frames processed.
         dropped: frames dropped because the machine was too slow.
         events: events emitted.
@@ -58,7 +58,7 @@ class CameraSummary:
 
 @dataclass(frozen=True)
 class WatchResult:
-    """What `watch` did. undelivered: events that wait in the queue for the next start, by sink."""
+    """The outcome of `watch`. undelivered: events that wait in the queue for the next start, by sink."""
 
     cameras: tuple[CameraSummary, ...]
     undelivered: dict[str, int] = field(default_factory=dict)
@@ -87,7 +87,7 @@ def watch(
         stop: set it to stop.
 
     Returns:
-        What each source did, and which events were not delivered.
+        Statistics of each source, and the number of events that were not delivered.
 
     Raises:
         UsageError: options or addresses that cannot work. VideoError: a missing file or device.
@@ -112,7 +112,7 @@ def watch(
     loaded = with_thresholds(loaded, options.thresholds)
     get_backend(options.backend).check_supports(options.precision)
     with ExitStack() as stack:
-        # What can fail at once comes first, then what takes time.
+        # Fast checks first, then slow loading.
         opened = stack.enter_context(_open_sources(loaded, sources, options))
         pipeline = _new_pipeline(loaded, sources, [source.name for source in opened], options)
         if on_event is not None:

@@ -22,7 +22,7 @@ from infdet_deploy.runtime.stages import CompiledStages, open_bundle_stage, stag
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, valid_length
 from infdet_deploy.system import trim_memory
 from infdet_deploy.video import Video, read_video
-from infdet_deploy.video.blocks import FrameStream
+from infdet_deploy.video.block_reader import BlockReader
 
 FEN_BLOCK = 64  # frames whose flow is computed at once
 # Snippets of the longest clip that the head takes at once. Its memory grows with their square: see docs/detection.md.
@@ -109,7 +109,7 @@ class Detector(CompiledStages):
         """
         self._check_open()
         with (
-            FrameStream(path, self.bundle.size, self.bundle.frame_mode, fps, MIN_FRAMES) as stream,
+            BlockReader(path, self.bundle.size, self.bundle.frame_mode, fps, MIN_FRAMES) as stream,
             ExitStack() as files,
         ):
             kept = {name: files.enter_context(Rows()) for name in self._streams()}

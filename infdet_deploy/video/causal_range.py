@@ -1,13 +1,12 @@
-"""16-bit counts of a running camera → grey levels, by a range that knows the past only.
+"""16-bit counts of a running camera → grey levels, with a range computed from past frames only.
 
-The offline mapping (`thermal.to_8bit`) takes one range from the whole clip, the future included. This one does the same
-with what has been seen so far, in three rules:
+Offline, `thermal.to_8bit` computes one range from the whole clip. A camera's range follows three rules:
 
-1. The range's target is the percentiles of all pixels so far, a frame's weight halving every `half_life_s` seconds.
-2. The range follows its target slowly, each end by at most `rate_per_s` of the range's width a second, so that nothing
-   that enters the picture makes the background flicker.
-3. Where most pixels have lain outside the range for `restart_s` seconds (the camera changed its gain, its cap came
-   off), following would take too long: the range begins anew with the present frame.
+1. The target is the percentiles of all pixels so far; the weight of a frame halves every `half_life_s` seconds.
+2. The range follows its target slowly, each end by at most `rate_per_s` of the range's width a second: a warm body that
+   enters the picture does not make the background flicker.
+3. When most pixels were outside the range for `restart_s` seconds (the camera changed its gain), the range restarts
+   from the present frame.
 """
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from infdet_deploy.video.grey import to_grey
 from infdet_deploy.video.thermal import HIGH_PERCENTILE, LOW_PERCENTILE, count_values
 
-# Frames further apart than this count as so far apart: after an outage the scene is the same more often than not.
+# Longer steps count as this long: after an outage the scene is usually the same.
 _LONGEST_STEP_S = 1.0
 
 
@@ -34,7 +33,7 @@ class CausalRange:
         restart_s: float = 2.0,
         ends: tuple[float, float] | None = None,
     ) -> None:
-        """Begin with no past; `ends`: a range to begin from, that of the same camera before it was interrupted."""
+        """ends: the range to start from, of the same camera before an interruption."""
         self.ends = ends
         self._half_life_s = half_life_s
         self._rate_per_s = rate_per_s
@@ -44,7 +43,7 @@ class CausalRange:
         self._outside_s = 0.0
 
     def update(self, frame: NDArray[np.uint16], time_s: float) -> None:
-        """Learn from one more frame, uint16 [H,W], shown at `time_s` seconds on any clock."""
+        """Update the range with a frame, uint16 [H,W], shown at `time_s` seconds on any clock."""
         counts = count_values(frame)
         step_s = min(max(time_s - self._time_s, 0.0), _LONGEST_STEP_S) if self._histogram is not None else 0.0
         self._time_s = time_s
@@ -60,8 +59,8 @@ class CausalRange:
         self.ends = self._follow(_percentiles(self._histogram), step_s)
 
     def apply(self, frame: NDArray[np.uint16]) -> NDArray[np.uint8]:
-        """Grey levels of counts by the range as it is now: uint16 of any shape → uint8, values outside clipped."""
-        assert self.ends is not None, "update comes first"
+        """Counts → grey levels with the present range: uint16 of any shape → uint8, clipped."""
+        assert self.ends is not None, "call update first"
         low, high = self.ends
         if high <= low:
             return np.zeros(frame.shape, np.uint8)
@@ -84,7 +83,7 @@ class CausalRange:
 
 
 def _percentiles(histogram: NDArray[np.float64]) -> tuple[float, float]:
-    """The counts at both percentiles; where they are one, the lowest and the highest count that occurs."""
+    """The counts at both percentiles; if they are equal, the lowest and highest count present."""
     seen = np.cumsum(histogram)
     low, high = (int(np.searchsorted(seen, seen[-1] * p / 100)) for p in (LOW_PERCENTILE, HIGH_PERCENTILE))
     if low == high:

@@ -1,4 +1,4 @@
-"""Video files, through libav: the first video stream's frames, or a refusal if it holds less than announced."""
+"""Video files through libav: the frames of the first video stream. Files that are cut short are refused."""
 
 import contextlib
 from array import array
@@ -22,19 +22,18 @@ from infdet_deploy.video.timing import Timing
 # Text files: libav would draw their characters as pictures.
 _NOT_VIDEO = {"tty"}
 
-# How much of the announced duration may be missing before a file counts as cut short: muxers round, and the last
-# frame's duration is often a guess.
+# Part of the announced duration that may be missing: muxers round, and often guess the duration of the last frame.
 _SLACK_FRAMES = 1.5
 _SLACK_SHARE = 0.01
 
 
 class _DamageError(Exception):
-    """libav delivered something that it marked as damaged."""
+    """libav marked a packet or a frame as damaged."""
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep libav from writing to stderr; what matters of its complaints is raised as VideoError."""
+    """Keep libav from writing to stderr; errors are raised as VideoError."""
     level = av.logging.get_level()
     av.logging.set_level(av.logging.PANIC)
     try:
@@ -63,20 +62,20 @@ def read_container(path: Path, keep: Callable[[NDArray[Any]], None]) -> Timing:
 
 
 def announced_frames(path: Path) -> int | None:
-    """How many frames a video file announces, roughly; None where it does not. Raises VideoError."""
+    """Approximate number of frames that a video file announces; None if it does not. Raises VideoError."""
     with quiet(), _open(path) as container:
         return _expected_frames(container, video_stream(container, path))
 
 
 def declared_rate(path: Path) -> float | None:
-    """The frame rate a video file declares, in frames per second; None where it does not. Raises VideoError."""
+    """Frames per second that a video file declares; None if it does not. Raises VideoError."""
     with quiet(), _open(path) as container:
         return stated_fps(video_stream(container, path))
 
 
 def _open(path: Path) -> InputContainer:
     try:
-        # Playlists may name other addresses: only local files are ever opened.
+        # Playlists may name other addresses; only local files are opened.
         container = av.open(str(path.absolute()), options={"protocol_whitelist": "file"})
     except (av.FFmpegError, ValueError, OSError) as error:
         raise VideoError(
@@ -108,7 +107,7 @@ def stated_fps(stream: VideoStream) -> float | None:
 
 
 def _decode(path: Path, container: InputContainer, stream: VideoStream, keep: Callable[[NDArray[Any]], None]) -> Timing:
-    """Decode to the end, then compare what came with what the file announced."""
+    """Decode to the end, then compare with what the file announced."""
     count = 0
     accepted = False
     times = array("d")  # 8 bytes a frame: recordings may last for days
@@ -123,7 +122,7 @@ def _decode(path: Path, container: InputContainer, stream: VideoStream, keep: Ca
             except av.FFmpegError as error:
                 if accepted:
                     raise
-                # A recording cut out of a running stream begins with packets that no decoder can use yet.
+                # A recording of a running stream begins with packets that cannot be decoded yet.
                 failure = _reason(error)
                 continue
             if packet.size:
@@ -148,7 +147,7 @@ def _decode(path: Path, container: InputContainer, stream: VideoStream, keep: Ca
         of = f" of {expected}" if expected and expected > count else ""
         raise VideoError(
             f"{path}: the video is cut short or damaged: {count}{of} frames decode ({missing}); copy it again,"
-            f" or re-encode the part that is there: ffmpeg -i {path.name} repaired.mp4"
+            f" or re-encode the readable part: ffmpeg -i {path.name} repaired.mp4"
         )
     seconds = np.array(times)
     return Timing(stated_fps(stream), None if np.isnan(seconds).any() else seconds)

@@ -52,11 +52,11 @@ def read_video(
 
     Args:
         path: file or folder.
-        size: bring frames to `size`×`size` as they are decoded (see `resize`), so that a large video never lies in
-            memory at full size; None keeps the recording's own size.
+        size: resize frames to `size`×`size` while decoding (see `resize`), so that a large video is never in memory at
+            full size; None keeps the recording's size.
         mode: `resize` or `crop`; only used with `size`.
         fps: frame rate that overrules the file's, its timestamps included; frames are neither dropped nor repeated.
-            Folders and TIFF stacks, which have no rate of their own, are taken to be 25 frames/s without it.
+            Folders and TIFF stacks carry no rate; they have 25 frames/s without it.
         min_frames: refuse shorter clips.
 
     Returns:
@@ -71,18 +71,26 @@ def read_video(
     """
     path = Path(path)
     check_rate(fps)
-    collector = _Collector(path, size, mode)
-    timing = read_recording(path, collector.keep)
-    frames = collector.finish()
-    check_length(path, len(frames), min_frames)
+    intake, kept = Intake(path, size, mode), list[NDArray[Any]]()
+
+    def keep(frame: NDArray[Any]) -> None:
+        intake.count_in(frame)
+        kept.append(intake.resized(frame))
+
+    timing = read_recording(path, keep)
+    check_length(path, len(kept), min_frames)
+    table = intake.table()
+    frames = np.empty((len(kept), *kept[0].shape), np.uint8)
+    for index, frame in enumerate(kept):
+        frames[index] = frame if table is None else table[frame]
     rate, timestamps_s = resolve(timing, len(frames), fps)
     return Video(recording_name(path), frames, rate, timestamps_s)
 
 
 def read_recording(path: Path, keep: Callable[[NDArray[Any]], None]) -> Timing:
-    """Give every frame of a recording, uint8 or uint16 [H,W], to `keep`, with the reader for this kind of path.
+    """Call `keep` with every frame of a recording, uint8 or uint16 [H,W], valid only during the call.
 
-    An array is valid only during its call. Returns what the recording says about time; raises as `read_video` does.
+    Returns the recording's timing; raises as `read_video` does.
     """
     try:
         return _reader(path)(path, keep)
@@ -97,7 +105,7 @@ def recording_name(path: Path) -> str:
 
 
 def check_rate(fps: float | None) -> None:
-    """Raise UsageError for a frame rate that is none."""
+    """Raise UsageError unless a given frame rate is a positive number."""
     if fps is not None and not 0 < fps < float("inf"):
         raise UsageError(f"fps is {fps}; expected frames per second, such as 25")
 
@@ -106,12 +114,12 @@ def check_length(path: Path, frames: int, min_frames: int) -> None:
     """Raise VideoError for a recording of too few frames."""
     if frames < max(min_frames, 1):
         raise VideoError(
-            f"{path}: clip has {frames} frames; at least {max(min_frames, 1)} are needed: give a longer recording"
+            f"{path}: clip has {frames} frames; at least {max(min_frames, 1)} are needed: use a longer recording"
         )
 
 
 def _reader(path: Path) -> Callable[[Path, Callable[[NDArray[Any]], None]], Timing]:
-    """The function that reads this kind of path; VideoError if there is nothing to read."""
+    """The reader for this kind of path; VideoError if it is missing or empty."""
     if path.is_dir():
         return read_folder
     if not path.exists():
@@ -126,7 +134,7 @@ def _reader(path: Path) -> Callable[[Path, Callable[[NDArray[Any]], None]], Timi
 
 
 class Intake:
-    """Takes a recording's frames one by one: all of one kind, each resized, 16-bit counts counted for their range."""
+    """Prepares the frames of a recording: checks that all are alike, resizes, and collects the histogram of counts."""
 
     def __init__(self, path: Path, size: int | None, mode: Mode) -> None:
         check_request(1 if size is None else size, mode)
@@ -138,7 +146,7 @@ class Intake:
         self.count = 0
 
     def count_in(self, frame: NDArray[Any]) -> None:
-        """Take one frame, uint8 or uint16 [H,W]; VideoError where it is not as the first."""
+        """Check and count one frame, uint8 or uint16 [H,W]; VideoError if it differs from the first."""
         kind = (frame.shape, frame.dtype)
         if self._first is None:
             self._first = kind
@@ -153,36 +161,12 @@ class Intake:
         self.count += 1
 
     def resized(self, frame: NDArray[Any]) -> NDArray[Any]:
-        """A frame of the network's size, always a new array."""
+        """The frame at the requested size, always a new array."""
         return frame.copy() if self._size is None else resize(frame, self._size, self._mode)
 
     def table(self) -> NDArray[np.uint8] | None:
-        """The grey level of each count that was seen, uint8 [65536]; None where frames are grey levels already."""
+        """The grey level of each count, uint8 [65536]; None if frames are grey levels already."""
         return None if self._histogram is None else grey_table(self._histogram)
-
-
-class _Collector:
-    """Takes frames one by one, each resized at once, and makes uint8 [T,H,W] of them at the end."""
-
-    def __init__(self, path: Path, size: int | None, mode: Mode) -> None:
-        self._intake = Intake(path, size, mode)
-        self._frames: list[NDArray[Any]] = []
-
-    def keep(self, frame: NDArray[Any]) -> None:
-        """Take one frame, uint8 or uint16 [H,W]; the array is copied."""
-        self._intake.count_in(frame)
-        self._frames.append(self._intake.resized(frame))
-
-    def finish(self) -> NDArray[np.uint8]:
-        """All frames, uint8 [T,H,W]; [0,0,0] if none came."""
-        if not self._frames:
-            return np.zeros((0, 0, 0), np.uint8)
-        table = self._intake.table()
-        result = np.empty((len(self._frames), *self._frames[0].shape), np.uint8)
-        for index, frame in enumerate(self._frames):
-            result[index] = frame if table is None else table[frame]
-        self._frames.clear()
-        return result
 
 
 def _text(kind: tuple[tuple[int, ...], np.dtype[Any]]) -> str:

@@ -17,12 +17,12 @@ def grey(frame: av.VideoFrame) -> NDArray[Any]:
 
     Returns:
         uint8 [H,W] in 0–255; for grey formats of more than 8 bits (thermal counts) uint16 [H,W] as stored. It may share
-        the frame's memory: copy what is kept. Colour as YUV gives its luma, video range (16–235) stretched to 0–255;
-        RGB and palettes give 0.299 R + 0.587 G + 0.114 B.
+        the frame's memory: copy it to keep it. YUV colour becomes its luma, video range (16–235) stretched to 0–255;
+        RGB and palettes become 0.299 R + 0.587 G + 0.114 B.
     """
     kind = frame.format
     if kind.name.startswith("gray") and kind.components[0].bits >= 8 and not kind.name.startswith("grayf"):
-        # libav holds grey formats to be full range whatever their tag says.
+        # libav treats grey formats as full range, whatever their tag says.
         return _first_plane(frame)
     if kind.is_rgb or kind.has_palette or kind.is_bit_stream or len(kind.components) < 3:
         return _rgb_brightness(frame.to_ndarray(format="rgb24").astype(np.int32))

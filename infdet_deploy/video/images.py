@@ -19,7 +19,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm")
 
 _BIG_TIFF = 43  # in place of 42, where offsets have 64 bits
 
-# First bytes, bytes that a whole file contains near its end (libav fills what is missing with grey), decoder.
+# First bytes; bytes near the end of a complete file (libav fills missing data with grey); decoder.
 _SIGNATURES = (
     (b"\xff\xd8", b"\xff\xd9", "mjpeg"),
     (b"\x89PNG", b"IEND", "png"),
@@ -35,11 +35,11 @@ def read_folder(path: Path, keep: Callable[[NDArray[Any]], None]) -> Timing:
     """Read the pictures of a folder in the order of their numbers (2.png before 10.png).
 
     Args:
-        path: the folder; sub-folders, hidden files and other types are left out. A multi-page TIFF gives its first.
+        path: the folder; sub-folders, hidden files and other types are ignored. Only the first page of a TIFF is read.
         keep: receives each frame, uint8 [H,W], or uint16 [H,W] for 16-bit grey pictures.
 
     Returns:
-        An empty Timing: pictures say nothing about time.
+        An empty Timing: pictures carry no time.
 
     Raises:
         VideoError: no pictures, one that does not decode, or one of another size or depth than the first; the file is
@@ -77,7 +77,7 @@ def picture_files(path: Path) -> list[Path]:
 
 
 def is_stack(file: Path) -> bool:
-    """Whether a file is a TIFF of several pages, which is a recording and no picture; False where it cannot be read."""
+    """Whether a file is a TIFF of several pages, which is a recording; False if it cannot be read."""
     if file.suffix.lower() not in (".tif", ".tiff"):
         return False
     try:
@@ -124,7 +124,7 @@ def _codec(data: bytes) -> str:
             if data.rfind(end) < 0:
                 raise ValueError("the file is cut short")
             return codec
-    raise ValueError(f"its content is none of: {' '.join(SUFFIXES)}")
+    raise ValueError(f"unknown content; expected one of: {' '.join(SUFFIXES)}")
 
 
 def _natural(name: str) -> list[str | int]:

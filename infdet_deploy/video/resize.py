@@ -1,4 +1,4 @@
-"""The one rule by which a frame becomes a square network input.
+"""How a frame becomes a square network input.
 
 Both modes are separable: one small weight matrix per axis, computed once per size and applied tap by tap, since each
 output pixel looks at a few neighbours only.
@@ -62,7 +62,7 @@ def resize(frames: NDArray[Any], size: int, mode: Mode = "resize") -> NDArray[An
 
 
 def check_request(size: int, mode: str) -> None:
-    """Raise UsageError unless `size` and `mode` are values that `resize` takes."""
+    """Raise UsageError unless `resize` accepts `size` and `mode`."""
     if mode not in get_args(Mode):
         raise UsageError(f"unknown resize mode {mode!r}; expected one of: {', '.join(get_args(Mode))}")
     if size < 1:
@@ -102,7 +102,7 @@ class _Taps:
 
 @lru_cache(maxsize=64)
 def _axis_weights(source: int, target: int) -> "_Taps":
-    """What brings one axis from `source` to `target` pixels."""
+    """The weights that resize one axis from `source` to `target` pixels."""
     if target < source:
         return _Taps.of(_area_weights(source, target))
     return _Taps.of(_linear_weights(source, target, target / source))
@@ -148,6 +148,6 @@ def _crop_plan(height: int, width: int, size: int) -> tuple[slice, slice, tuple[
 
 
 def _centre(length: int, size: int) -> slice:
-    # Python's round takes a half to the even neighbour (0.5 → 0, 1.5 → 2), as the published preprocessing does.
+    # Python's round rounds a half to even (0.5 → 0, 1.5 → 2), as the published preprocessing does.
     offset = round((length - size) / 2)
     return slice(offset, offset + size)

@@ -109,7 +109,7 @@ def read_cptv(path: Path, keep: Keep) -> Timing:
             try:
                 frame = next(frames, None)
                 if frame is None:
-                    # It takes a gzip stream that breaks off between two frames for the end; asking again tells.
+                    # The reader mistakes a gzip stream that is cut between two frames for its end; this raises.
                     reader.s.read(1)
                     break
             except Exception as error:
@@ -141,7 +141,7 @@ def read_tiff(path: Path, keep: Keep) -> Timing:
         keep: receives each frame, uint8 or uint16 [H,W].
 
     Returns:
-        An empty Timing: a TIFF says nothing about time.
+        An empty Timing: a TIFF carries no time.
 
     Raises:
         InfdetError: the package tifffile is not installed.

@@ -1,4 +1,4 @@
-"""When each frame was seen: what a reader learnt about time, and the frame rate and timestamps made of it."""
+"""When each frame was recorded: what a file declares, and the frame rate and timestamps derived from it."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""A source, a stream of the network and a head that tests play by hand."""
+"""A source, a stream of features and a head that tests control."""
 
 import time
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ EVENT = {"id": "a1", "camera": "hall", "class": "fight", "score": 0.9, "start_un
 def frames(
     count: int, fps: float = 25.0, begin: float = 1000.0, gaps: Sequence[int] = (), side: int = 8
 ) -> list[SimpleNamespace]:
-    """Frames whose brightness is their number; every one in `gaps` comes 10 s late."""
+    """Frames whose brightness is their number; each one in `gaps` is 10 s late."""
     found, shown = [], begin
     for index in range(count):
         shown += 10.0 if index in gaps else 0.0

@@ -1,4 +1,4 @@
-"""`watch`: several sources through one compiled network, in any precision, each as it were alone."""
+"""`watch`: several sources through one compiled network, in any precision, each as if it were alone."""
 
 import json
 import shutil
@@ -51,7 +51,7 @@ def bundle(tmp_path_factory, stream_bundle, clips):
 
 
 def with_rule(original, path, clips, precision):
-    """A copy of a bundle whose thresholds lie where these clips give events."""
+    """A copy of a bundle with thresholds at which these clips have events."""
     shutil.copytree(original, path)
     thresholds = middle_of(path, clips.values(), precision)
     rule = {"thresholds": thresholds, "mean_duration_s": [0.2] * len(thresholds), "split_long": False}
@@ -85,7 +85,7 @@ def test_two_sources_share_one_compiled_network(bundle, files, tmp_path, monkeyp
     compiled = []
     plain = openvino.Core.compile_model
     monkeypatch.setattr(openvino.Core, "compile_model", lambda *a, **k: compiled.append(a) or plain(*a, **k))
-    monkeypatch.setenv("INFDET_CACHE", "0")  # what comes from a cache is not compiled here
+    monkeypatch.setenv("INFDET_CACHE", "0")  # so that everything is compiled here
     found = watched(bundle, files, tmp_path / "events.jsonl")
     assert len(compiled) == 4  # flow estimation, two towers, head
     for path in files:

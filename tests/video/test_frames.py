@@ -7,7 +7,7 @@ import pytest
 
 from infdet_deploy.errors import UsageError, VideoError
 from infdet_deploy.video import Video, read_video
-from infdet_deploy.video.frames import _Collector
+from infdet_deploy.video.frames import Intake
 from infdet_deploy.video.timing import Timing, resolve
 from tests.video.recordings import moving_scene, write_video
 
@@ -64,10 +64,10 @@ def test_senseless_requests_are_refused_before_reading(nine_frames):
 
 
 def test_a_size_that_changes_is_refused(tmp_path):
-    collector = _Collector(tmp_path / "a.ts", 8, "resize")
-    collector.keep(np.zeros((6, 4), np.uint8))
+    intake = Intake(tmp_path / "a.ts", 8, "resize")
+    intake.count_in(np.zeros((6, 4), np.uint8))
     with pytest.raises(VideoError, match="frame 1 is 5x6 uint8, the first is 4x6 uint8"):
-        collector.keep(np.zeros((6, 5), np.uint8))
+        intake.count_in(np.zeros((6, 5), np.uint8))
 
 
 def test_rate_and_times_are_resolved():

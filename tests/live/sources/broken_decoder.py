@@ -1,4 +1,4 @@
-"""Decoders that fail in ways that libav does not on request: `python -m tests.live.broken_decoder KIND …`."""
+"""Decoders that fail in ways that libav does not on request: `python -m tests.live.sources.broken_decoder KIND …`."""
 
 import os
 import socket
@@ -22,7 +22,7 @@ FRAMES = 5
 def open_broken(kind: str, target: str = "broken", is_file: bool = False, **reconnect: float) -> Source:
     """A source of 8×8 pictures whose decoder fails in this way."""
     request = Request("file" if is_file else "stream", target, {}, 8, "resize", None, False)
-    command = (sys.executable, "-m", "tests.live.broken_decoder", kind)
+    command = (sys.executable, "-m", "tests.live.sources.broken_decoder", kind)
     supervisor = Supervisor(request, ReconnectPolicy(**reconnect), command)
     address = Address(request.kind, target, target, kind)
     return Source(address, supervisor, SourceOptions(pace="fast"))

@@ -1,5 +1,5 @@
-"""A camera that speaks RTSP: GStreamer's server, run by the system's Python. `python3 tests/live/rtsp.py PORT` serves
-a moving ball at rtsp://127.0.0.1:PORT/camera, 128×96, 25 pictures a second, until it is killed.
+"""An RTSP camera: GStreamer's server, run by the system's Python. `python3 tests/live/sources/rtsp.py PORT` serves a
+moving ball at rtsp://127.0.0.1:PORT/camera, 128×96, 25 pictures a second, until it is killed.
 
 Debian: python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good
 """

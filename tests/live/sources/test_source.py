@@ -15,8 +15,8 @@ from infdet_deploy.live.sources.address import Address
 from infdet_deploy.live.sources.health import Health, HealthRule
 from infdet_deploy.live.sources.supervisor import ReconnectPolicy
 from infdet_deploy.video import read_video
-from tests.live.broken_decoder import FRAMES, open_broken, write_frames
-from tests.live.mjpeg import Camera
+from tests.live.sources.broken_decoder import FRAMES, open_broken, write_frames
+from tests.live.sources.mjpeg import Camera
 from tests.paths import ROOT
 from tools.camera_faults import KINDS, held, run
 
@@ -170,7 +170,7 @@ def is_running(pid):
 
 @pytest.mark.parametrize("leak", [None, "reader", "decoder"])
 def test_memory_stays_flat_unless_a_leak_is_planted(leak):
-    # A process of its own: what the tests before have left in this one would hide a leak.
+    # In its own process: memory left by earlier tests would hide a leak.
     command = (sys.executable, "-m", "tools.source_memory", "--frames", "10000", *(("--leak", leak) if leak else ()))
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == (leak is not None), done.stdout + done.stderr

@@ -42,7 +42,7 @@ class _Listener:
         self.open()
 
     def open(self) -> None:
-        """Listen, on the port that it had before."""
+        """Listen, on the same port as before."""
         self._listener = socket.create_server(("127.0.0.1", self.port), reuse_port=True)
         self.port = self._listener.getsockname()[1]
         self._accepting = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
@@ -108,13 +108,13 @@ class Camera(_Listener):
 class Proxy(_Listener):
     """Relays to `port`; `fault` says what the cable does.
 
-    | fault | new connections | those there are |
+    | fault | new connections | existing connections |
     |---|---|---|
     | `drop` | refused | reset |
-    | `hang` | accepted, nothing comes | nothing comes, for ever |
-    | `half-open` | accepted, nobody behind them | the camera's end is gone, which nobody tells |
-    | `garbage` | random bytes come in place of what was sent | likewise |
-    | `slow` | 2 kB a second come | likewise |
+    | `hang` | accepted, no data | no data |
+    | `half-open` | accepted, no camera behind them | the camera has gone, without a reset |
+    | `garbage` | random bytes in place of the data | likewise |
+    | `slow` | 2 kB a second | likewise |
     """
 
     def __init__(self, port: int) -> None:

@@ -1,4 +1,4 @@
-"""RTSP through a real server: frames at their pace, and again after the server was killed and came back."""
+"""RTSP through a real server: frames at their pace, and again after the server was killed and restarted."""
 
 import time
 
@@ -7,7 +7,7 @@ import pytest
 
 from infdet_deploy.live import SourceOptions, open_source
 from infdet_deploy.live.sources.supervisor import ReconnectPolicy
-from tests.live import rtsp
+from tests.live.sources import rtsp
 
 QUICK = ReconnectPolicy(connect_s=5.0, hang_s=1.0, backoff_s=0.2, backoff_max_s=1.0)
 

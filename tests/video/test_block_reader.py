@@ -10,7 +10,7 @@ import pytest
 
 from infdet_deploy.errors import UsageError, VideoError
 from infdet_deploy.video import read_video
-from infdet_deploy.video.blocks import BLOCK_FRAMES, BLOCKS_AHEAD, FrameStream, expected_frames, frames_at
+from infdet_deploy.video.block_reader import BLOCK_FRAMES, BLOCKS_AHEAD, BlockReader, expected_frames, frames_at
 from tests.video.recordings import cut, moving_scene, write_video
 
 
@@ -54,7 +54,7 @@ def recording(kind, folder, frames):
 def test_frames_and_rate_are_those_of_read_video(tmp_path, kind, frames, fps):
     path = recording(kind, tmp_path, moving_scene(frames, 24, 32))
     whole = read_video(path, 32, "crop", fps=fps)
-    with FrameStream(path, 32, "crop", fps) as stream:
+    with BlockReader(path, 32, "crop", fps) as stream:
         blocks = list(stream)
         assert (stream.frames, stream.fps, stream.name) == (frames, whole.fps, whole.name)
     assert np.array_equal(np.concatenate(blocks), whole.frames)
@@ -70,15 +70,15 @@ def test_what_is_wrong_is_told_as_by_read_video(tmp_path):
     for path in (tmp_path / "none.mkv", cut(whole, 0.6)):
         with pytest.raises(VideoError) as expected:
             read_video(path, 32)
-        with FrameStream(path, 32) as stream, pytest.raises(VideoError) as found:
+        with BlockReader(path, 32) as stream, pytest.raises(VideoError) as found:
             list(stream)
         assert str(found.value) == str(expected.value)
-    with FrameStream(whole, 32, min_frames=201) as stream, pytest.raises(VideoError, match="has 200 frames"):
+    with BlockReader(whole, 32, min_frames=201) as stream, pytest.raises(VideoError, match="has 200 frames"):
         list(stream)
     with pytest.raises(UsageError, match="fps is 0"):
-        FrameStream(whole, 32, fps=0)
+        BlockReader(whole, 32, fps=0)
     with pytest.raises(UsageError, match="unknown resize mode"):
-        FrameStream(whole, 32, "fit")
+        BlockReader(whole, 32, "fit")
 
 
 def test_decoding_waits_and_its_thread_ends(tmp_path, monkeypatch):
@@ -89,8 +89,8 @@ def test_decoding_waits_and_its_thread_ends(tmp_path, monkeypatch):
             decoded.append(number)
             keep(np.zeros((24, 32), np.uint8))
 
-    monkeypatch.setattr("infdet_deploy.video.blocks.read_recording", reader)
-    with FrameStream(tmp_path / "a.mkv", 32) as stream:
+    monkeypatch.setattr("infdet_deploy.video.block_reader.read_recording", reader)
+    with BlockReader(tmp_path / "a.mkv", 32) as stream:
         next(iter(stream))
         most = (BLOCKS_AHEAD + 2) * BLOCK_FRAMES
         for _ in range(200):

@@ -1,4 +1,4 @@
-"""A recording's frames in blocks, decoded ahead by a thread: for recordings that do not fit into memory."""
+"""Frames of a recording in blocks, decoded ahead by a thread: for recordings larger than memory."""
 
 import queue
 import threading
@@ -14,37 +14,36 @@ from infdet_deploy.errors import VideoError
 from infdet_deploy.video.containers import announced_frames
 from infdet_deploy.video.frames import OTHER_READERS, Intake, check_length, check_rate, read_recording, recording_name
 from infdet_deploy.video.images import picture_files
-from infdet_deploy.video.resize import Mode
+from infdet_deploy.video.resize import Mode, check_request
 from infdet_deploy.video.timing import resolve
 
 BLOCK_FRAMES = 64
-BLOCKS_AHEAD = 4  # blocks decoded before they are asked for
+BLOCKS_AHEAD = 4  # blocks decoded in advance
 
 
 class _StoppedError(Exception):
-    """Nobody wants the rest."""
+    """The reader was closed."""
 
 
-class FrameStream:
-    """The frames that `read_video` gives for the same arguments, block by block: iterate over it, once.
+class BlockReader:
+    """The frames of `read_video`, block by block. Iterate over it once, inside `with`, which ends the thread.
 
-    Recordings of more than 8 bits are read twice, first for the range of their counts. Use it as a context manager: it
-    ends the thread.
+    Recordings of more than 8 bits are read twice, first for the range of their counts.
 
     Attributes:
-        name: as of `Video`.
-        frames: number of frames so far; at the end, of the recording.
+        name: as in `Video`.
+        frames: frames so far; at the end, those of the recording.
         fps: frames per second; None before the end.
     """
 
     def __init__(
         self, path: Path | str, size: int, mode: Mode = "resize", fps: float | None = None, min_frames: int = 0
     ) -> None:
-        """As `read_video`; what is wrong with the recording is raised while iterating."""
+        """Arguments as in `read_video`. Errors in the recording are raised while iterating."""
         self._path, self._size, self._mode = Path(path), size, mode
         self._rate, self._min_frames = fps, min_frames
         check_rate(fps)
-        Intake(self._path, size, mode)  # refuses a senseless request
+        check_request(size, mode)
         self.name = recording_name(self._path)
         self.frames = 0
         self.fps: float | None = None
@@ -53,7 +52,7 @@ class FrameStream:
         self._thread = threading.Thread(target=self._decode, name=f"decode {self.name}", daemon=True)
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        """uint8 [n, size, size], n ≥ 1. Raises what `read_video` raises, as soon as the reader meets it."""
+        """Blocks, uint8 [n, size, size], n ≥ 1. Raises as `read_video`, when the decoder reaches the error."""
         self._thread.start()
         while (item := self._queue.get()) is not None:
             if isinstance(item, BaseException):
@@ -62,7 +61,7 @@ class FrameStream:
             yield item
 
     def close(self) -> None:
-        """End the thread; what was not asked for is lost."""
+        """End the thread; blocks not yet read are lost."""
         self._stopped.set()
         while self._thread.is_alive():
             with suppress(queue.Empty):
@@ -76,7 +75,7 @@ class FrameStream:
         self.close()
 
     def _decode(self) -> None:
-        """Runs in the thread: all blocks, then None; or an error."""
+        """Runs in the thread: queues all blocks, then None; or an error."""
         try:
             self._read()
             self._put(None)
@@ -106,7 +105,7 @@ class FrameStream:
             intake = Intake(self._path, self._size, self._mode)
             read_recording(self._path, keep)
             if intake.count != first:
-                raise VideoError(f"{self._path}: it changed while it was read; wait until it is complete")
+                raise VideoError(f"{self._path}: the file changed during reading; wait until it is complete")
         check_length(self._path, first, self._min_frames)
         self.fps, _ = resolve(timing, first, self._rate)
         blocks.flush()
@@ -120,7 +119,7 @@ class FrameStream:
 
 
 class _Blocks:
-    """Gathers frames into blocks and hands each on."""
+    """Collects frames into blocks and passes on each full one."""
 
     def __init__(self, size: int, put: Any) -> None:
         self._size, self._put = size, put
@@ -140,7 +139,7 @@ class _Blocks:
 
 
 def expected_frames(path: Path | str) -> int | None:
-    """Roughly how many frames a recording holds, without decoding it; None where that is not known."""
+    """Approximate number of frames in a recording, without decoding it; None if unknown."""
     path = Path(path)
     try:
         if path.is_dir():
@@ -151,9 +150,9 @@ def expected_frames(path: Path | str) -> int | None:
 
 
 def frames_at(path: Path | str, numbers: NDArray[np.int_], size: int, mode: Mode = "resize") -> NDArray[np.uint8]:
-    """Some frames of a recording, uint8 [n, size, size], as `FrameStream` gives them; numbers rise."""
+    """Frames of a recording by number, in rising order: uint8 [n, size, size], as `BlockReader` returns them."""
     found: list[NDArray[np.uint8]] = []
-    with FrameStream(path, size, mode) as stream:
+    with BlockReader(path, size, mode) as stream:
         for block in stream:
             begin = stream.frames - len(block)
             found += [block[n - begin] for n in numbers if begin <= n < stream.frames]

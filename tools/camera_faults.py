@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from infdet_deploy.live import Source, SourceOptions, open_source
+from infdet_deploy.live.sources.source import Source, SourceOptions, open_source
 from infdet_deploy.live.sources.supervisor import ReconnectPolicy
 from tests.live.sources import rtsp
 from tests.live.sources.mjpeg import Camera, Proxy

@@ -13,7 +13,8 @@ import numpy as np
 from infdet_deploy.datasets import open_dataset
 from infdet_deploy.datasets.annotations import Clip, Instance
 from infdet_deploy.live.head import LiveHead
-from infdet_deploy.live.window import EVERY_SNIPPETS, SlidingWindow
+from infdet_deploy.live.options import WatchOptions
+from infdet_deploy.live.window import SlidingWindow
 from infdet_deploy.metrics.average_precision import evaluate, temporal_iou
 from infdet_deploy.metrics.thresholds import scored_instances
 from infdet_deploy.runtime.detector import Detector
@@ -79,7 +80,7 @@ def main() -> None:
     parser.add_argument("--subset", default="testing")
     parser.add_argument("--together", type=int, default=1)
     parser.add_argument("--windows", type=float, nargs="+", default=[120.0, 60.0, 30.0])
-    parser.add_argument("--every", type=int, default=EVERY_SNIPPETS)
+    parser.add_argument("--every", type=int, default=WatchOptions.every)
     asked = parser.parse_args()
     with Detector(asked.bundle) as detector:
         bundle, head = detector.bundle, LiveHead(detector.bundle)

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from infdet_deploy.live import Source, SourceOptions, open_source
+from infdet_deploy.live.sources.source import Source, SourceOptions, open_source
 from tests.live.sources.broken_decoder import open_broken, write_frames
 from tools.camera_faults import resident_kb
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from infdet_deploy.detections import DetectionRule
 from infdet_deploy.live.camera import Camera
+from infdet_deploy.live.options import WatchOptions
 from infdet_deploy.live.pipeline import Pipeline
 from infdet_deploy.live.sinks.clips import ClipBuffer, ClipSaver
 from infdet_deploy.live.sinks.jsonl import JsonLinesFile
@@ -96,7 +97,7 @@ def watch_doubles(folder: Path) -> None:
             time.sleep(1 / 400)
             return super().read(timeout)
 
-    log, saver = JsonLinesFile(folder / LOG), ClipSaver(folder / CLIPS)
+    log, saver = JsonLinesFile(folder / LOG), ClipSaver(folder / CLIPS, WatchOptions.clips_max_gb)
     pipeline = Pipeline(EventQueue(folder / "queue", (log.name,)), [log], saver)
     rule = DetectionRule((0.3,), (0.0,))
     clips = ClipBuffer(saver, before_s=0.2, after_s=0.1)

@@ -8,21 +8,24 @@ import typer
 
 from infdet_deploy.cli.app import BackendOption, BundleThenArg, PrecisionOption, ThresholdsOption, app
 from infdet_deploy.cli.subjects import split_bundle
+from infdet_deploy.live.options import WatchOptions
 
 
 @app.command()
 def watch(
     sources: BundleThenArg,
     name: Annotated[list[str] | None, typer.Option(help="Name of a source; once for each, in the same order.")] = None,
-    window: Annotated[float, typer.Option(metavar="SECONDS", help="Length of video that the head sees.")] = 120.0,
+    window: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Length of video that the head sees.")
+    ] = WatchOptions.window_s,
     every: Annotated[
         int,
         typer.Option(
             metavar="SNIPPETS", help="Decide after every so many snippets of 8 frames; 0: at a file's end, as `detect`."
         ),
-    ] = 4,
-    backend: BackendOption = "openvino",
-    precision: PrecisionOption = "float32",
+    ] = WatchOptions.every,
+    backend: BackendOption = WatchOptions.backend,
+    precision: PrecisionOption = WatchOptions.precision,
     threshold: ThresholdsOption = None,
     out: Annotated[Path | None, typer.Option(help="Append events to this file instead of printing them.")] = None,
     mqtt: Annotated[
@@ -41,11 +44,13 @@ def watch(
     clips: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Save a short MP4 of every event in this folder.")
     ] = None,
-    clips_max_gb: Annotated[float, typer.Option(help="Remove the oldest clips beyond this size.")] = 10.0,
+    clips_max_gb: Annotated[
+        float, typer.Option(help="Remove the oldest clips beyond this size.")
+    ] = WatchOptions.clips_max_gb,
     metrics_port: Annotated[int | None, typer.Option(help="Serve /metrics and /healthz on this port.")] = None,
     metrics_host: Annotated[
         str, typer.Option(help="Address for --metrics-port; 0.0.0.0 for other machines too.")
-    ] = "127.0.0.1",
+    ] = WatchOptions.metrics_host,
 ) -> None:
     """Watch cameras: print one JSON line for each action when it has ended.
 
@@ -70,7 +75,6 @@ def watch(
     SIGTERM or Ctrl-C: open actions are finalised; queued events are delivered, or kept for the next start.
     """
     from infdet_deploy.live import watch as live
-    from infdet_deploy.live.options import WatchOptions
     from infdet_deploy.live.sinks.jsonl import print_event
 
     bundle, addresses = split_bundle(sources, "source")

@@ -1,11 +1,9 @@
-"""The options of `watch`."""
+"""The options of `watch` and their defaults."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from infdet_deploy.errors import UsageError
-from infdet_deploy.live.sinks.clips import MAX_GB
-from infdet_deploy.live.window import EVERY_SNIPPETS, WINDOW_S
 from infdet_deploy.precision import parse_precision
 
 
@@ -32,8 +30,8 @@ class WatchOptions:
     """
 
     names: tuple[str, ...] = ()
-    window_s: float = WINDOW_S
-    every: int = EVERY_SNIPPETS
+    window_s: float = 120.0
+    every: int = 4
     backend: str = "openvino"
     precision: str = "float32"
     thresholds: tuple[str, ...] = ()
@@ -42,7 +40,7 @@ class WatchOptions:
     mqtt: str | None = None
     queue: Path | None = None
     clips: Path | None = None
-    clips_max_gb: float = MAX_GB
+    clips_max_gb: float = 10.0
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
 

@@ -3,9 +3,9 @@
 A stretch is a run of frames without a gap. Both share one interface: `push` features as they arrive, then `finish`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from infdet_deploy.detections import Detection, DetectionRule, detect
 from infdet_deploy.errors import UsageError
 from infdet_deploy.live.decisions import SETTLE_SNIPPETS, ClosedRun, Decisions
+from infdet_deploy.live.options import WatchOptions
 from infdet_deploy.live.timeline import Timeline
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, valid_length
 
@@ -20,9 +21,6 @@ Array = NDArray[np.float32]
 Features = Mapping[str, Array]
 # (features, float32 [k, d] each; the first one's snippet; snippets of the clip they make) → scores float32 [k, C]
 Head = Callable[[Features, int, int], Array]
-
-WINDOW_S = 120.0
-EVERY_SNIPPETS = 4
 
 
 @dataclass(frozen=True)
@@ -33,24 +31,6 @@ class Action:
     detection: Detection
     start: float
     end: float
-
-
-class Stretch(Protocol):
-    """One stretch of frames: features in, actions out, each once."""
-
-    @property
-    def suppressed(self) -> int:
-        """How many runs were an earlier action seen again."""
-
-    def push(self, features: Features, times: Iterable[float], fps: float | None = None) -> list[Action]:
-        """Add features and frames; return the actions that have closed.
-
-        features: float32 [k, d] each, k ≥ 0; times: of the frames since the last call, Unix seconds; fps: frame rate of
-        the source, None to measure it from the times.
-        """
-
-    def finish(self, features: Features, fps: float | None = None) -> list[Action]:
-        """Add the last features of the stretch; every run closes."""
 
 
 class FeatureBuffer:
@@ -76,7 +56,47 @@ class FeatureBuffer:
         return {name: rows for name, (rows,) in self._parts.items()}
 
 
-class SlidingWindow:
+class Stretch(ABC):
+    """One stretch of frames: features in, actions out, each once.
+
+    suppressed: how many runs were an earlier action seen again.
+    """
+
+    suppressed = 0
+
+    def __init__(self, head: Head, classes: tuple[str, ...]) -> None:
+        self._head, self._classes = head, classes
+        self._timeline, self._buffer = Timeline(), FeatureBuffer()
+
+    def push(self, features: Features, times: Iterable[float], fps: float | None = None) -> list[Action]:
+        """Add features and frames; return the actions that have closed.
+
+        features: float32 [k, d] each, k ≥ 0; times: of the frames since the last call, Unix seconds; fps: frame rate of
+        the source, None to measure it from the times.
+        """
+        self._timeline.add(times)
+        self._buffer.add(features)
+        fps = fps or self._timeline.fps
+        return [] if fps is None else self._update(fps)
+
+    def finish(self, features: Features, fps: float | None = None) -> list[Action]:
+        """Add the last features of the stretch; every run closes."""
+        self._buffer.add(features)
+        fps = fps or self._timeline.fps
+        return [] if fps is None or self._buffer.end == self._buffer.first else self._finish(fps)
+
+    def _scores(self, snippets: int) -> Array:
+        """The head over the buffer, as a part of a clip of so many snippets."""
+        return self._head(self._buffer.features(), self._buffer.first, snippets - self._buffer.first)
+
+    @abstractmethod
+    def _update(self, fps: float) -> list[Action]: ...
+
+    @abstractmethod
+    def _finish(self, fps: float) -> list[Action]: ...
+
+
+class SlidingWindow(Stretch):
     """Online: every `every` snippets the head runs over the last `window_s` seconds, and `Decisions` closes runs.
 
     Raises UsageError for values out of range.
@@ -87,87 +107,58 @@ class SlidingWindow:
         head: Head,
         classes: tuple[str, ...],
         rule: DetectionRule,
-        window_s: float = WINDOW_S,
-        every: int = EVERY_SNIPPETS,
+        window_s: float = WatchOptions.window_s,
+        every: int = WatchOptions.every,
         settle: int = SETTLE_SNIPPETS,
     ) -> None:
         if every < 1 or not window_s > 0:
-            raise UsageError(
-                f"window of {window_s} s, head every {every} snippets; expected more than 0, and 1 or more"
-            )
-        self._head, self._classes = head, classes
+            raise UsageError(f"window of {window_s} s, head every {every} snippets; expected more than 0 s, 1 or more")
+        super().__init__(head, classes)
         self._window_s, self._every = window_s, every
-        self._timeline, self._buffer = Timeline(), FeatureBuffer()
         self._decisions = Decisions(rule, settle)
         self._scored = 0  # the head has run up to here
-
-    @property
-    def suppressed(self) -> int:
-        return self._decisions.suppressed
-
-    def push(self, features: Features, times: Iterable[float], fps: float | None = None) -> list[Action]:
-        self._timeline.add(times)
-        self._buffer.add(features)
-        fps = fps or self._timeline.fps
-        if fps is None or self._buffer.end - self._scored < self._every:
-            return []
-        self._buffer.drop_before(self._buffer.end - self.snippets_at(fps))
-        self._timeline.forget(self._buffer.first, self._decisions.open_starts)
-        self._scored = self._buffer.end
-        # a clip of 8 (k + 1) frames has k features
-        scores = self._scores(self._buffer.end + 1)
-        return self._actions(self._decisions.update(scores, self._buffer.first, fps / FRAMES_PER_SNIPPET), fps)
-
-    def finish(self, features: Features, fps: float | None = None) -> list[Action]:
-        self._buffer.add(features)
-        fps = fps or self._timeline.fps
-        if fps is None or self._buffer.end == self._buffer.first:
-            return []
-        scores = self._scores(valid_length(self._timeline.frames))
-        return self._actions(self._decisions.finish(scores, self._buffer.first, fps / FRAMES_PER_SNIPPET), fps)
 
     def snippets_at(self, fps: float) -> int:
         """Length of the window in snippets."""
         least = self._decisions.settle + self._every + 1
         return max(round(self._window_s * fps / FRAMES_PER_SNIPPET), least)
 
-    def _scores(self, end: int) -> Array:
-        return self._head(self._buffer.features(), self._buffer.first, end - self._buffer.first)
+    def _update(self, fps: float) -> list[Action]:
+        if self._buffer.end - self._scored < self._every:
+            return []
+        self._buffer.drop_before(self._buffer.end - self.snippets_at(fps))
+        self._timeline.forget(self._buffer.first, self._decisions.open_starts)
+        self._scored = self._buffer.end
+        scores = self._scores(self._buffer.end + 1)  # a clip of 8 (k + 1) frames has k features
+        return self._actions(self._decisions.update(scores, self._buffer.first, fps / FRAMES_PER_SNIPPET), fps)
+
+    def _finish(self, fps: float) -> list[Action]:
+        scores = self._scores(valid_length(self._timeline.frames))
+        return self._actions(self._decisions.finish(scores, self._buffer.first, fps / FRAMES_PER_SNIPPET), fps)
 
     def _actions(self, closed: list[ClosedRun], fps: float) -> list[Action]:
         sps, at = fps / FRAMES_PER_SNIPPET, self._timeline.at
-        return [
-            Action(
-                Detection(self._classes[run.label], run.start / sps, run.end / sps, run.score),
-                at(run.start, fps),
-                at(run.end, fps),
-            )
-            for run in closed
-        ]
+        self.suppressed = self._decisions.suppressed
+        found = []
+        for run in closed:
+            detection = Detection(self._classes[run.label], run.start / sps, run.end / sps, run.score)
+            found.append(Action(detection, at(run.start, fps), at(run.end, fps)))
+        return found
 
 
-class WholeStretch:
+class WholeStretch(Stretch):
     """Offline: the head runs once, at the end, over all features; the actions are those that `detect` finds."""
 
-    suppressed = 0
-
     def __init__(self, head: Head, classes: tuple[str, ...], rule: DetectionRule) -> None:
-        self._head, self._classes, self._rule = head, classes, rule
-        self._timeline, self._buffer = Timeline(), FeatureBuffer()
+        super().__init__(head, classes)
+        self._rule = rule
 
-    def push(self, features: Features, times: Iterable[float], fps: float | None = None) -> list[Action]:
-        self._timeline.add(times)
-        self._buffer.add(features)
+    def _update(self, fps: float) -> list[Action]:
         return []
 
-    def finish(self, features: Features, fps: float | None = None) -> list[Action]:
-        self._buffer.add(features)
-        fps, frames = fps or self._timeline.fps, self._timeline.frames
-        if fps is None or not self._buffer.end:
-            return []
-        scores = self._head(self._buffer.features(), 0, valid_length(frames))
+    def _finish(self, fps: float) -> list[Action]:
+        snippets, frames, at = valid_length(self._timeline.frames), self._timeline.frames, self._timeline.at
         # offline counts ⌊T/8⌋ snippets in T frames and spreads them over the whole clip
-        found = detect(scores, self._classes, self._rule, valid_length(frames) / (frames / fps))
+        found = detect(self._scores(snippets), self._classes, self._rule, snippets / (frames / fps))
         per_snippet_s = FRAMES_PER_SNIPPET / fps
-        at = self._timeline.at
         return [Action(one, at(one.start_s / per_snippet_s, fps), at(one.end_s / per_snippet_s, fps)) for one in found]

@@ -19,7 +19,6 @@ from infdet_deploy.live.events import Event
 
 BEFORE_S = AFTER_S = 3.0
 BUFFER_S, BUFFER_BYTES = 120.0, 64 << 20  # of frames kept for one camera, whichever is less
-MAX_GB = 10.0
 _SUFFIX = ".event.mp4"  # only such files are removed to make room
 _QUEUED = 8  # clips that wait to be written
 _MILLISECOND = Fraction(1, 1000)
@@ -44,7 +43,7 @@ class ClipSaver:
     saved, lost: clips written, and clips that could not be.
     """
 
-    def __init__(self, folder: Path | str, max_gb: float = MAX_GB) -> None:
+    def __init__(self, folder: Path | str, max_gb: float) -> None:
         self.folder, self.max_bytes = Path(folder), int(max_gb * 1e9)
         self.saved = self.lost = 0
         self.folder.mkdir(parents=True, exist_ok=True)

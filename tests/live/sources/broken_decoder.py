@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from infdet_deploy.live import Source, SourceOptions
 from infdet_deploy.live.sources import decoder_process
 from infdet_deploy.live.sources.address import Address
 from infdet_deploy.live.sources.messages import Kind, Message, Request, send
+from infdet_deploy.live.sources.source import Source, SourceOptions
 from infdet_deploy.live.sources.supervisor import ReconnectPolicy, Supervisor
 
 # Frames that it sends before it fails.

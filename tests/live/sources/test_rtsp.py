@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from infdet_deploy.live import SourceOptions, open_source
+from infdet_deploy.live.sources.source import SourceOptions, open_source
 from infdet_deploy.live.sources.supervisor import ReconnectPolicy
 from tests.live.sources import rtsp
 

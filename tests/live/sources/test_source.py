@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from infdet_deploy.errors import UsageError, VideoError
-from infdet_deploy.live import SourceOptions, open_source
 from infdet_deploy.live.sources.address import Address
 from infdet_deploy.live.sources.health import Health, HealthRule
+from infdet_deploy.live.sources.source import SourceOptions, open_source
 from infdet_deploy.live.sources.supervisor import ReconnectPolicy
 from infdet_deploy.video import read_video
 from tests.live.sources.broken_decoder import FRAMES, open_broken, write_frames
@@ -150,7 +150,7 @@ def test_faults_are_survived_and_nothing_is_left(before):
 def test_the_decoder_ends_with_its_parent(tmp_path):
     path = write_frames(tmp_path / "long.y4m", 2000)
     script = (
-        "import sys, time; from infdet_deploy.live import open_source\n"
+        "import sys, time; from infdet_deploy.live.sources.source import open_source\n"
         "source = open_source(sys.argv[1], 8); print(source.pid, flush=True); time.sleep(100)"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -83,11 +83,12 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callabl
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_network) -> Path:
     """The network's bundle: float32 and float16, ONNX and TorchScript. Not to be changed; `bundle_copy` may be."""
     from infdet_deploy.exporting.bundle import export_bundle
+    from infdet_deploy.exporting.draft import Origin
+    from infdet_deploy.exporting.options import ExportOptions
 
-    rule = DetectionRule((0.45, 0.5, 0.55), (0.2, 0.2, 0.2))
-    return made_once(
-        tmp_path_factory, "tiny.infdet", lambda out: export_bundle(tiny_network, out, rule, source="tests")
-    )
+    options = ExportOptions(("float32", "float16"), incremental=False)
+    origin = Origin(DetectionRule((0.45, 0.5, 0.55), (0.2, 0.2, 0.2)), source="tests")
+    return made_once(tmp_path_factory, "tiny.infdet", lambda out: export_bundle(tiny_network, out, options, origin))
 
 
 @pytest.fixture(scope="session")
@@ -106,9 +107,10 @@ def stream_network():
 def stream_bundle(tmp_path_factory: pytest.TempPathFactory, stream_network) -> Path:
     """A small network's bundle that holds its towers as steps too, in float32. Not to be changed."""
     from infdet_deploy.exporting.bundle import export_bundle
+    from infdet_deploy.exporting.options import ExportOptions
 
-    wanted = {"precisions": ("float32",), "formats": ("onnx",), "include_weights": False, "stream": True}
-    return made_once(tmp_path_factory, "stream.infdet", lambda out: export_bundle(stream_network, out, **wanted))
+    options = ExportOptions(formats=("onnx",), weights=False)
+    return made_once(tmp_path_factory, "stream.infdet", lambda out: export_bundle(stream_network, out, options))
 
 
 # A layer that the towers of `int8_stream_bundle` have in float32 for ONNX Runtime, as any may be.
@@ -124,31 +126,31 @@ def int8_stream_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(WITHOUT)
     import dataclasses
 
-    from infdet_deploy.exporting import int8_bundle
+    from infdet_deploy.exporting import write_int8
     from infdet_deploy.exporting.bundle import export_bundle
     from infdet_deploy.exporting.calibration import Calibration
+    from infdet_deploy.exporting.options import ExportOptions
+    from infdet_deploy.exporting.quantization import Int8File
     from infdet_deploy.model.presets import preset
     from infdet_deploy.model.weights import random_network
     from infdet_deploy.video import Video
     from infdet_deploy.video.sample import sample_frames
 
-    def write(stage: int8_bundle.Int8Stage, backend: str, file: Path, allowed: float) -> float:
-        kept = [layer for layer in stage.plan.layers if layer == INT8_KEPT and backend == "onnxruntime"]
-        return stage.write_keeping(backend, file, kept)
+    def write(stage: write_int8.Int8Stage, file: Int8File, folder: Path, allowed: float) -> float:
+        kept = [layer for layer in stage.graph.layers if layer == INT8_KEPT and file.backend == "onnxruntime"]
+        return stage.write_keeping(file, folder, kept)
 
     def make(out: Path) -> None:
         config = dataclasses.replace(preset("tiny"), channel_divisor=8, streams="infrared", fusion="self")
         clips = [sample_frames(64, 64, seed=seed) for seed in (1, 2)]
-        judged = ((Video("clip", clips[1], 25.0, 64 / 25), None),)
-        calibration = Calibration("tests", tuple(clips), (clips[1],), judged)
+        recordings = ((Video("clip", clips[1], 25.0, 64 / 25), None),)
+        calibration = Calibration("tests", tuple(clips), (clips[1],), recordings)
         with pytest.MonkeyPatch.context() as patch:
             # each layer's own error takes a run a layer, and tests/exporting/test_int8.py is about it
-            patch.setattr(int8_bundle, "sensitivity", lambda plan, *_: dict.fromkeys(plan.layers, 0.0))
-            patch.setattr(int8_bundle.Int8Stage, "write", write)
-            export_bundle(
-                random_network(config, seed=5), out, precisions=("float32", "int8"), formats=("onnx",),
-                include_weights=False, stream=True, calibration=calibration,
-            )  # fmt: skip
+            patch.setattr(write_int8, "layer_errors", lambda graph, *_: dict.fromkeys(graph.layers, 0.0))
+            patch.setattr(write_int8.Int8Stage, "write", write)
+            options = ExportOptions(("float32", "int8"), formats=("onnx",), weights=False)
+            export_bundle(random_network(config, seed=5), out, options, calibration=calibration)
 
     return made_once(tmp_path_factory, "int8_stream.infdet", make)
 

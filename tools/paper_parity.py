@@ -14,11 +14,12 @@ import torch
 
 from infdet_deploy.bundle.loading import STAGES
 from infdet_deploy.bundle.tolerances import compare, tolerance
-from infdet_deploy.exporting.bundle import eager_tensors
-from infdet_deploy.exporting.int8 import plan
+from infdet_deploy.exporting.int8_stage import Int8Stage, layer_errors
 from infdet_deploy.exporting.onnx import export_onnx
-from infdet_deploy.exporting.sensitivity import Int8Stage, sensitivity
-from infdet_deploy.exporting.stages import build_stage, stage_specs
+from infdet_deploy.exporting.quantization import INT8_FILES, calibrate
+from infdet_deploy.exporting.reference import eager_tensors
+from infdet_deploy.exporting.specs import stage_specs
+from infdet_deploy.exporting.stages import build_stage
 from infdet_deploy.model.weights import from_upstream
 from infdet_deploy.runtime.backends.registry import get_backend, open_stage
 from infdet_deploy.video.sample import sample_frames
@@ -44,16 +45,16 @@ def main() -> None:
                 path = Path(folder) / f"{stage}.{precision}.onnx"
                 if precision == "int8":
                     feeds = [{i.name: clip[stage][i.name] for i in specs[stage].inputs} for clip in calibration]
-                    calibrated = plan(onnx.load(str(Path(folder) / f"{stage}.float32.onnx")), feeds)
-                    order = sensitivity(calibrated, [clips[16][stage]], "flow") if stage == "fen" else {}
-                    int8 = Int8Stage(calibrated, tuple(order), [clips[16][stage]])
-                    for runtime in RUNTIMES:
-                        path = files[stage, runtime] = Path(folder) / f"{stage}.int8.{runtime}.onnx"
+                    graph = calibrate(onnx.load(str(Path(folder) / f"{stage}.float32.onnx")), feeds)
+                    order = layer_errors(graph, [clips[16][stage]], "flow") if stage == "fen" else {}
+                    int8 = Int8Stage(graph, tuple(order), [clips[16][stage]])
+                    for file in INT8_FILES:
+                        files[stage, file.backend] = Path(folder) / file.name(stage)
                         if order:
-                            int8.write(runtime, path, tolerance("onnx", "int8"))
+                            int8.write(file, Path(folder), tolerance("onnx", "int8"))
                         else:
-                            int8.write_keeping(runtime, path, ())
-                        print(f"{stage} on {runtime}: {len(int8.kept[runtime])} layers in float32", file=sys.stderr)
+                            int8.write_keeping(file, Path(folder), ())
+                        print(f"{stage} {file.format}: {len(int8.kept[file.format])} float32 layers", file=sys.stderr)
                     continue
                 inputs = tuple(torch.from_numpy(example[stage][i.name]) for i in specs[stage].inputs)
                 export_onnx(stage, build_stage(stage, network, getattr(torch, precision)), specs[stage], inputs, path)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infdet_deploy.bundle.newest import newest_bundle
 from infdet_deploy.console import progress, say
 from infdet_deploy.errors import InfdetError, UsageError, missing_package, one_line
-from infdet_deploy.exporting.command import newest_bundle
 from infdet_deploy.files import user_cache
 
 if TYPE_CHECKING:

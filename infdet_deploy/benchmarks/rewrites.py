@@ -136,7 +136,8 @@ def _export(
     from infdet_deploy.benchmarks.without_rewrites import REWRITES, undone
     from infdet_deploy.exporting.flops import multiply_adds
     from infdet_deploy.exporting.onnx import export_onnx
-    from infdet_deploy.exporting.stages import build_stage, stage_specs
+    from infdet_deploy.exporting.specs import stage_specs
+    from infdet_deploy.exporting.stages import build_stage
 
     network, dtype = reference_network(weights, preset), getattr(torch, precision)
     specs, lengths = stage_specs(network), {"T": 16, "T+1": 17}  # the shortest clip will do as an example

@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infdet_deploy.exporting.conv2d import WHOLE_CLIP, Time
-from infdet_deploy.exporting.stages import FenStage, FoldedTower, FoldedUnit, InfraredTowerStage
+from infdet_deploy.exporting.folded import FoldedTower, FoldedUnit
+from infdet_deploy.exporting.stages import FenStage, InfraredTowerStage
 from infdet_deploy.exporting.stem import GREY, FlatStem
+from infdet_deploy.exporting.temporal import WHOLE_CLIP, TemporalContext
 from infdet_deploy.model.enlargement import AFTER, BEFORE, STRIDE
 from infdet_deploy.model.fen import neighbour_pairs
 from infdet_deploy.model.i3d import ENDPOINTS, I3D, Mixed, Unit3d
@@ -26,7 +27,7 @@ class VolumeStem(nn.Module):
         super().__init__()
         self.weight, self.bias, self.outside = nn.Parameter(weight), flat.bias, flat.outside
 
-    def forward(self, x: Tensor, time: Time = WHOLE_CLIP) -> Tensor:
+    def forward(self, x: Tensor, context: TemporalContext = WHOLE_CLIP) -> Tensor:
         x = F.pad(x.transpose(0, 1)[None], (BEFORE, AFTER) * 3, value=self.outside)
         return F.relu(F.conv3d(x, self.weight, self.bias, stride=STRIDE))[0].transpose(0, 1)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from infdet_deploy.cli.app import BundleArg, JsonFlag, app
-from infdet_deploy.cli.export import _operators
+from infdet_deploy.cli.export import operators_text
 from infdet_deploy.console import print_json, table
 
 
@@ -45,7 +45,7 @@ def build(
                 *(row["stage"], row["precision"]),
                 "here already" if row["reused"] else f"{row['build_s']:.1f}",
                 f"{row['engine_bytes'] / 1e6:.1f}",
-                _operators(row["layers"]),
+                operators_text(row["layers"]),
                 "engine" if row["inspected"] else "graph",
             ]
             for row in report["built"]

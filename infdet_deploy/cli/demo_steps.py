@@ -9,7 +9,8 @@ from infdet_deploy.console import finite, say
 from infdet_deploy.datasets.annotations import Clip, read_annotations
 from infdet_deploy.detections import compare_detections, default_rule
 from infdet_deploy.errors import InfdetError
-from infdet_deploy.exporting import command as bundles
+from infdet_deploy.exporting.export import export
+from infdet_deploy.exporting.options import ExportOptions
 from infdet_deploy.files import write_json
 from infdet_deploy.metrics.average_precision import evaluate
 from infdet_deploy.metrics.thresholds import scored_instances
@@ -48,7 +49,7 @@ def run(out: Path, sample: Path | None) -> None:
     untrained = evaluate_network(random_network(network.config), held_out, rule)
 
     _step(4, "exporting with float16, verifying every stage", begun)
-    bundle = bundles.export(run_folder, bundle_path, ("float16",))
+    bundle = export(run_folder, bundle_path, ExportOptions(("float32", "float16"))).bundle
     checks = list(parity.verify(bundle))
     for failed in (c for c in checks if not c.passed):
         raise InfdetError(f"{failed.stage} on {failed.backend} {failed.precision}: rel. L2 {failed.relative_l2:.1e}")

@@ -1,4 +1,4 @@
-"""The clips that int8 is calibrated on: which of a folder's recordings, and what each stage sees of them."""
+"""The clips that int8 is calibrated and checked on, and every stage's tensors for them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from infdet_deploy.snippets import MIN_FRAMES, valid_length
 from infdet_deploy.video import Video, read_video
 from infdet_deploy.video.resize import Mode
 
-CLIPS = 24  # recordings used of a folder, evenly spread over it
-FRAMES = 240  # of each, from its start
-WINDOW = 80  # frames that a stage sees at once while it is calibrated, so that memory is bounded
-HELD_OUT = 4  # every so many clips one is not calibrated on: there the error is measured
+CLIPS = 24  # recordings read, evenly spread over the folder
+FRAMES = 240  # of each recording, from its start
+WINDOW = 80  # frames that a stage sees at once during calibration, so that memory is bounded
+HELD_OUT = 4  # one of this many clips is held out: the error is measured on it
 
 Feeds = dict[str, np.ndarray]
 T = TypeVar("T")
@@ -27,27 +27,28 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Calibration:
-    """windows, held_out: frames uint8 [T, S, S], T a multiple of 4, 16–80; calibrated on, and measured on.
+    """Clips for calibration.
 
-    judged: recordings whose detections are compared, with their annotations, or None where the folder has none.
+    windows, held_out: frames uint8 [T, S, S], T a multiple of 4, 16–80, to calibrate on and to measure errors on.
+    recordings: those whose detections are compared, with their annotations, or None where the folder has none.
     """
 
     source: str
     windows: tuple[np.ndarray, ...]
     held_out: tuple[np.ndarray, ...]
-    judged: tuple[tuple[Video, Clip | None], ...]
+    recordings: tuple[tuple[Video, Clip | None], ...]
 
 
 def read_calibration(folder: Path, size: int, mode: Mode, classes: Sequence[str]) -> Calibration:
-    """Read a data set (its training clips; those for validation, if any, are judged) or a folder of recordings.
+    """Read a folder of recordings, or a data set: its training clips, and for detections its validation clips, if any.
 
-    size and mode as for `read_video`. Raises UsageError for a folder without recordings, VideoError for one that
-    cannot be read, AnnotationError for annotations that cannot.
+    size and mode as for `read_video`. Raises UsageError for a folder without recordings, VideoError for an unreadable
+    recording, AnnotationError for unreadable annotations.
     """
     if not folder.is_dir():
         raise UsageError(f"--calibrate {folder}: no such folder; expected a data set or a folder of recordings")
     media = media_in(folder)
-    judged: list[tuple[Video, Clip | None]]
+    recordings: list[tuple[Video, Clip | None]]
     if holds_annotations(folder) or not media:
         data = open_dataset(folder)
         clips = [clip for clip in data.subset("training") or data.clips if clip.name in data.media]
@@ -56,20 +57,20 @@ def read_calibration(folder: Path, size: int, mode: Mode, classes: Sequence[str]
         validation = _spread([clip for clip in data.subset("validation") if clip.name in data.media])
         known = any(one.label in classes for clip in validation or chosen for one in clip.instances)
         pairs = [(data.video(clip, size, mode), clip) for clip in validation] or list(zip(videos, chosen, strict=True))
-        judged = [(video, clip if known else None) for video, clip in pairs]
+        recordings = [(video, clip if known else None) for video, clip in pairs]
     else:
         videos = [read_video(path, size, mode, min_frames=MIN_FRAMES) for path in _spread(sorted(set(media.values())))]
-        judged = [(video, None) for video in videos]
+        recordings = [(video, None) for video in videos]
     if not videos:
         raise UsageError(f"--calibrate {folder}: no recordings there; int8 needs clips like those it will run on")
     apart = len(videos) >= HELD_OUT
     held_out = [w for i, v in enumerate(videos) for w in _windows(v.frames) if not apart or i % HELD_OUT == 1]
     windows = [w for i, v in enumerate(videos) for w in _windows(v.frames) if not apart or i % HELD_OUT != 1]
-    return Calibration(str(folder), tuple(windows), tuple(_spread(held_out, 8)), tuple(judged))
+    return Calibration(str(folder), tuple(windows), tuple(_spread(held_out, 8)), tuple(recordings))
 
 
 def _spread(items: Sequence[T], count: int = CLIPS) -> list[T]:
-    """At most `count` of them, evenly spread."""
+    """At most `count` of the items, evenly spread."""
     return [items[i * len(items) // count] for i in range(count)] if len(items) > count else list(items)
 
 
@@ -80,9 +81,9 @@ def _windows(frames: np.ndarray) -> list[np.ndarray]:
 
 
 def stage_tensors(stages: Mapping[str, CompiledStage], windows: Iterable[np.ndarray]) -> dict[str, list[Feeds]]:
-    """What each stage is fed, and what it gives, when float32 stages run one after another.
+    """Every stage's inputs and outputs when the float32 stages run one after another.
 
-    windows: as in `Calibration`. Returns for each stage one mapping of tensor name to array per window.
+    windows: as in `Calibration`. Returns stage → for each window a mapping of tensor name to array.
     """
     found: dict[str, list[Feeds]] = {name: [] for name in stages}
 

@@ -1,39 +1,102 @@
-"""What every exported file has to pass before it is kept: the network's numbers, on the backends that read it here."""
+"""What every exported file must pass before it is kept: right numbers on every backend here, in the right precision."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import onnx
 
 from infdet_deploy.bundle.tolerances import tolerance
 from infdet_deploy.errors import ParityError
 from infdet_deploy.runtime.backends.base import Backend
 from infdet_deploy.runtime.backends.registry import available_backends
 
-_FLAGS = {"float16": "--fp16", "bfloat16": "--bf16"}
+_FLOATS = {
+    onnx.TensorProto.FLOAT: "float32",
+    onnx.TensorProto.BFLOAT16: "bfloat16",
+    onnx.TensorProto.FLOAT16: "float16",
+}
+_INTEGERS = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+_HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
-def worst_error(stage: str, precision: str, form: str, errors: Callable[[str], Iterable[float]]) -> float:
-    """The largest relative L2 of a stage from the network over the backends that read its file here.
+def worst_error(stage: str, precision: str, format: str, errors: Callable[[str], Iterable[float]]) -> float:
+    """The largest relative L2 between a stage and the network, over the backends that read its file on this machine.
 
-    errors: gives those of one backend, one for each check clip. Raises ParityError when one is out of tolerance, or
-    when there is no such backend.
+    errors: backend → its errors, one for each check clip. Raises ParityError when one is out of tolerance, or when no
+    backend here can run the file.
     """
-    allowed, worst = tolerance(form, precision), 0.0
+    allowed, worst = tolerance(format, precision), 0.0
 
     def reads(backend: Backend) -> bool:
         known = backend.capabilities
-        return known.format == form and not known.built_ahead and backend.supports(precision)
+        return known.format == format and not known.built_ahead and backend.supports(precision)
 
     backends = [backend.name for backend in available_backends() if reads(backend)]
     if not backends:
         raise ParityError(
-            f"no backend here runs {precision} {form}, so nothing says that {stage} is right; nothing was written"
+            f"no backend here runs {precision} {format}, so {stage} cannot be checked; nothing was written"
         )
     for backend in backends:
         for error in errors(backend):
             if not error <= allowed:  # a NaN is not
-                instead = f"; export without {_FLAGS[precision]}" if precision in _FLAGS else ""
+                instead = f"; export without {precision}" if precision in ("float16", "bfloat16") else ""
                 raise ParityError(
-                    f"{stage} {precision} {form}: relative L2 {error:.2e} from the network on {backend}, "
+                    f"{stage} {precision} {format}: relative L2 {error:.2e} from the network on {backend}, "
                     f"allowed {allowed:.0e}; nothing was written{instead}"
                 )
             worst = max(worst, error)
     return worst
+
+
+def count_precisions(path: Path) -> dict[str, int]:
+    """How many convolutions and matrix products of a graph compute in each type.
+
+    int8 means that both operands are dequantised 8-bit integers.
+    """
+    model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
+    types = {v.name: v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.value_info)}
+    types |= {i.name: i.data_type for i in model.graph.initializer}
+    dequantized = {n.output[0]: types.get(n.input[2]) for n in model.graph.node if n.op_type == "DequantizeLinear"}
+    counts: Counter[str] = Counter()
+    for node in model.graph.node:
+        if node.op_type in _HEAVY:
+            operands = node.input[:2]
+            if all(dequantized.get(name) in _INTEGERS for name in operands):
+                counts["int8"] += 1
+            else:
+                first, second = (_FLOATS.get(types.get(name, 0), "other") for name in operands)
+                counts[first if first == second else "other"] += 1
+    return dict(counts)
+
+
+def check_precision(stage: str, path: Path, precision: str, kept: int = 0) -> dict[str, int]:
+    """Return `count_precisions`; raise ParityError when a graph called `precision` does not compute in it.
+
+    kept: convolutions and matrix products that may compute in another precision.
+    """
+    counts = count_precisions(path)
+    others = sum(n for label, n in counts.items() if label != precision)
+    if not counts.get(precision) or others > kept:
+        raise ParityError(f"{stage}: the graph called {precision} computes in {counts}; refusing to write it")
+    return counts
+
+
+def operators_3d(path: Path) -> list[str]:
+    """The nodes of a graph with an input or output of rank 5 or more, or of unknown rank."""
+    model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
+    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
+    ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in values if v.type.tensor_type.HasField("shape")}
+    ranks |= {i.name: len(i.dims) for i in model.graph.initializer}
+    # An empty name is an optional input left out.
+    return [n.name for n in model.graph.node if any(ranks.get(t, 5) > 4 for t in (*n.input, *n.output) if t)]
+
+
+def check_2d(stage: str, path: Path) -> None:
+    """Raise ParityError for a graph with 3D operators."""
+    nodes = operators_3d(path)
+    if nodes:
+        raise ParityError(
+            f"{stage}: expected no 3D operator, but {len(nodes)} have tensors of rank 5 or unknown rank, the first is "
+            f"{nodes[0]}; refusing to write it"
+        )

@@ -1,10 +1,19 @@
-"""The towers as steps over a clip that is still arriving: (frames, state) → (features, state), no frame computed twice.
+"""Towers for a clip that is still arriving: (frames, state) → (features, state), each frame computed once.
 
-A step brings 8n frames. A layer that looks at its neighbours in time answers as far as it has seen what comes after,
-which puts every layer a little behind the one before it, and keeps its last inputs for the next step: its state. The
-whole clip has zeros around it in every layer, and not what a layer makes of zero frames; so each of these layers takes
-as zero what lies outside the clip, as the input `inside` says. Modules and weights are those of `conv2d.py`; where 3D
-operators are wanted, `conv3d_steps.py` has them.
+A step brings 8n frames. A layer that reads neighbours in time can only compute outputs whose inputs have all arrived,
+so it lags behind its input. Its state is the last inputs, which later outputs read again. Example: the infrared tower's
+first layer (kernel 7, stride 2; output j reads frames 2j−2 … 2j+4, with zeros around the clip). After the first 8
+frames, 0–7:
+
+    computed   outputs 0 and 1, since output 2 reads frame 8      8/2 − 2 outputs: it lags by 2
+    kept       frames 2–7, since output 2 reads from frame 2      6 inputs are the layer's state
+
+After 16 frames it has computed outputs 0–5, again 2 fewer than 16/2, and keeps frames 10–15. The next layer's input
+therefore lags by 2, and so on through the tower; `layer_after` computes both numbers for any layer.
+
+In the whole clip every layer sees zeros outside the clip, not features of zero frames. So each of these layers sets its
+inputs outside the clip to zero, as the input `inside` marks them. Modules and weights are those of `conv2d.py`, or with
+3D operators those of `incremental_3d.py`.
 """
 
 from collections.abc import Mapping
@@ -14,50 +23,56 @@ import torch
 from torch import Tensor, nn
 
 from infdet_deploy.exporting.conv2d import Mixed2d, Tower2d
-from infdet_deploy.exporting.conv3d_steps import UnitStep3d, max_pool_step_3d
-from infdet_deploy.exporting.stages import FoldedTower, StageSpec, TensorSpec, build_stage
+from infdet_deploy.exporting.folded import FoldedTower
+from infdet_deploy.exporting.incremental_3d import IncrementalUnit3d, incremental_max_pool_3d
+from infdet_deploy.exporting.specs import NEXT, StageSpec, TensorSpec
+from infdet_deploy.exporting.stages import build_stage
 from infdet_deploy.model.i3d import ENDPOINTS, POOLS
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A layer that looks at its neighbours in time, when frames 0 … P−1 of a clip have come, P in steps of 8.
+class LayerTiming:
+    """What a layer has read and computed once P frames of a clip have arrived, P a multiple of 8.
 
-    rate: frames of the clip for one of its inputs. lag: it has had its inputs before number P/rate − lag. given: it has
-    given its outputs before number P/(rate·stride) − given. kept: how many of its last inputs it needs once more.
+    frames_per_input: frames of the clip for each of its inputs. input_lag: inputs [0, P/frames_per_input − input_lag)
+    have arrived. output_lag: it has computed that many outputs less than the clip's P frames will give. kept: number
+    of its last inputs that later outputs read again.
     """
 
-    rate: int
-    lag: int
-    stride: int
-    given: int
+    frames_per_input: int
+    input_lag: int
+    output_lag: int
     kept: int
 
 
-def layer_after(rate: int, lag: int, kernel: int, stride: int) -> Layer:
-    """A layer with this kernel and stride on inputs of this rate and lag; `kernel − stride` zeros lie around a clip."""
+def layer_after(frames_per_input: int, input_lag: int, kernel: int, stride: int) -> LayerTiming:
+    """The timing of a layer with this kernel and stride, which pads a clip with `kernel − stride` zeros in all."""
     before = (kernel - stride) // 2
-    # Output j sees inputs from j·stride − before on, the last of which must be before −lag (with P = 0).
-    given = -((before - lag - kernel) // stride) - 1
-    return Layer(rate, lag, stride, given, given * stride + before - lag)
+    # With P = 0: output j reads inputs j·stride − before … + kernel − 1, all of which must lie before −input_lag.
+    first_missing = (before - input_lag - kernel) // stride + 1
+    kept = before - first_missing * stride - input_lag
+    return LayerTiming(frames_per_input, input_lag, -first_missing, kept)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Where all layers of a tower lie in time. layers: by name, in the order of the data; features_lag: how many
-    features it is behind P/8; history: how many frames before a step's own `inside` must tell of."""
+    """The timing of a tower's layers.
 
-    layers: Mapping[str, Layer]
+    layers: by name, in the order of the data. features_lag: how many fewer features than P/8 have been computed.
+    history: how many frames before a step's own the input `inside` covers.
+    """
+
+    layers: Mapping[str, LayerTiming]
     features_lag: int
     history: int
 
 
-def schedule(tower: Tower2d, lag: int) -> Schedule:
-    """lag: how many frames the tower's input is behind the frames that have come."""
-    layers: dict[str, Layer] = {}
-    rate, history = 1, lag
+def schedule(tower: Tower2d, input_lag: int) -> Schedule:
+    """input_lag: how many frames the tower's input lags behind the clip's."""
+    layers: dict[str, LayerTiming] = {}
+    frames_per_input, lag, history = 1, input_lag, input_lag
     for name in ENDPOINTS:
         module = None if name in POOLS else getattr(tower, name)
         if module is None:
@@ -66,150 +81,153 @@ def schedule(tower: Tower2d, lag: int) -> Schedule:
             kernel, stride = (3, 1) if isinstance(module, Mixed2d) else (module.kernel, module.stride)
         if kernel == 1:
             continue
-        layer, history = layer_after(rate, lag, kernel, stride), max(history, rate * lag)
+        layer = layer_after(frames_per_input, lag, kernel, stride)
         if isinstance(module, Mixed2d):
-            # b0 looks at no neighbours and has to wait for the others.
-            layers[f"{name}.b0"] = Layer(rate, lag, 1, layer.given, layer.given - lag)
+            # b0 reads no neighbours and waits for the other branches.
+            layers[f"{name}.b0"] = LayerTiming(frames_per_input, lag, layer.output_lag, layer.output_lag - lag)
             layers |= {f"{name}.{branch}": layer for branch in ("b1b", "b2b", "pool")}
         else:
             layers[name] = layer
-        rate, lag = rate * stride, layer.given
-    layers["mean"] = layer_after(rate, lag, 2, 1)
-    return Schedule(layers, layers["mean"].given, history)
+        history = max(history, frames_per_input * lag)
+        frames_per_input, lag = frames_per_input * stride, layer.output_lag
+    layers["mean"] = layer_after(frames_per_input, lag, 2, 1)
+    return Schedule(layers, layers["mean"].output_lag, history)
 
 
-class Step:
-    """The `Time` of one step: what came before it out of `states`, what the next one needs into `next`.
+class StepContext:
+    """The `TemporalContext` of one step: earlier inputs from `states`, inputs for the next step into `next_states`.
 
-    inside: float32 [history + N], for each frame up to the step's last whether it is inside the clip, 1 or 0. states:
-    by layer, float32; zeros where there is none.
+    inside: float32 [history + N], 1 for each frame inside the clip, else 0, up to the step's last frame. states: by
+    layer, float32; zeros for a layer without one.
     """
 
-    def __init__(self, plan: Schedule, inside: Tensor, states: Mapping[str, Tensor]) -> None:
-        self.plan, self.inside, self.states = plan, inside, states
-        self.next: dict[str, Tensor] = {}
+    def __init__(self, schedule: Schedule, inside: Tensor, states: Mapping[str, Tensor]) -> None:
+        self.schedule, self.inside, self.states = schedule, inside, states
+        self.next_states: dict[str, Tensor] = {}
 
-    def mask(self, rate: int, lag: int) -> Tensor:
-        """[n, 1, 1, 1]: 1 for those of a layer's new inputs that lie inside the clip, 0 for the others.
+    def mask(self, frames_per_input: int, input_lag: int) -> Tensor:
+        """[n, 1, 1, 1]: 1 for each of a layer's new inputs that lies inside the clip, else 0.
 
-        The first frame that an input stands for decides, so a clip may end anywhere.
+        The first frame of an input decides, so a clip may end anywhere.
         """
-        late = rate * lag
-        return self.inside[self.plan.history - late : -late or None : rate, None, None, None]
+        late = frames_per_input * input_lag
+        return self.inside[self.schedule.history - late : -late or None : frames_per_input, None, None, None]
 
-    def _seen(self, layer: str, x: Tensor) -> Tensor:
-        """x after the inputs kept from earlier steps."""
-        kept = self.plan.layers[layer].kept
+    def _with_kept(self, layer: str, x: Tensor) -> Tensor:
+        """The inputs kept from earlier steps, then x."""
+        kept = self.schedule.layers[layer].kept
         if not kept:
             return x
         before = self.states[layer].to(x.dtype) if layer in self.states else x.new_zeros(kept, *x.shape[1:])
-        seen = torch.cat((before, x))
-        self.next[layer] = seen[-kept:].float()
-        return seen
+        both = torch.cat((before, x))
+        self.next_states[layer] = both[-kept:].float()
+        return both
+
+    def window(self, layer: str, x: Tensor) -> Tensor:
+        """The inputs kept, then x, with zeros for inputs outside the clip."""
+        timing = self.schedule.layers[layer]
+        return self._with_kept(layer, x * self.mask(timing.frames_per_input, timing.input_lag).to(x.dtype))
 
     def taps(self, layer: str, x: Tensor, kernel: int, stride: int = 1, outside: float = 0.0) -> list[Tensor]:
-        # States are zero where a clip begins, so they hold how far a value is from what lies outside.
+        # States are zero where a clip begins, so they contain differences from the value outside.
         x = x - outside if outside else x
-        seen = self.around(layer, x)
-        seen = seen + outside if outside else seen
+        window = self.window(layer, x)
+        window = window + outside if outside else window
         # As in `temporal_taps`, ends counted from the back are constants in the graph.
-        kept = self.plan.layers[layer].kept
-        return [seen[tap : tap + 1 - stride - kept or None : stride] for tap in range(kernel)]
+        kept = self.schedule.layers[layer].kept
+        return [window[tap : tap + 1 - stride - kept or None : stride] for tap in range(kernel)]
 
-    def around(self, layer: str, x: Tensor) -> Tensor:
-        """x, with zeros for what lies outside the clip, after the inputs kept."""
-        at = self.plan.layers[layer]
-        return self._seen(layer, x * self.mask(at.rate, at.lag).to(x.dtype))
-
-    def level(self, layer: str, x: Tensor) -> Tensor:
-        return self._seen(layer, x)[: -self.plan.layers[layer].kept]
+    def align(self, layer: str, x: Tensor) -> Tensor:
+        return self._with_kept(layer, x)[: -self.schedule.layers[layer].kept]
 
     def pairs(self, layer: str, x: Tensor) -> list[Tensor]:
-        seen = self._seen(layer, x)
-        return [seen[:-1], seen[1:]]
+        both = self._with_kept(layer, x)
+        return [both[:-1], both[1:]]
 
 
-class TowerStream(nn.Module):
-    """A tower as steps; `state_names` are the layers that keep state, in the order of the states."""
+class IncrementalTower(nn.Module):
+    """A tower in steps; `state_names` are the layers that keep state, in the order of the states."""
 
-    lag = 0  # how many frames its input is behind the frames that have come
+    lag = 0  # how many frames its input lags behind the clip's
 
     def __init__(self, tower: Tower2d) -> None:
         super().__init__()
         self.tower = tower
-        self.plan = schedule(tower, self.lag)
-        self.state_names = tuple(name for name, layer in self.plan.layers.items() if layer.kept)
+        self.schedule = schedule(tower, self.lag)
+        self.state_names = tuple(name for name, layer in self.schedule.layers.items() if layer.kept)
 
-    def step(self, x: Tensor, step: Step) -> Tensor:
-        """The stage's input as the tower takes it, through the tower."""
+    def step(self, x: Tensor, context: StepContext) -> Tensor:
+        """The stage's input → the step's features."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, inside: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """One step of N = 8n frames: → N/8 features, and the states for the next.
+        """One step of N = 8n frames → N/8 features, and the states for the next step.
 
-        The features are those before number P/8 − features_lag of the clip, after P frames with this step's; what is
-        no feature of the clip, at either end, is for the caller to leave out.
+        With P frames including this step's, they end before feature P/8 − features_lag of the clip. The caller drops
+        features before the clip's first and after its last.
         """
-        step = Step(self.plan, inside, dict(zip(self.state_names, states, strict=True)))
-        features = self.step(x, step)
-        return features, tuple(step.next[name] for name in self.state_names)
+        context = StepContext(self.schedule, inside, dict(zip(self.state_names, states, strict=True)))
+        features = self.step(x, context)
+        return features, tuple(context.next_states[name] for name in self.state_names)
 
     def first_states(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The states of a clip that begins, all zeros; x: any 8 frames as the stage takes them."""
-        step = Step(self.plan, x.new_zeros(self.plan.history + len(x), dtype=torch.float32), {})
-        self.step(x, step)
-        return tuple(torch.zeros_like(step.next[name]) for name in self.state_names)
+        """The states at a clip's beginning, all zeros; x: any 8 frames of the stage's input."""
+        context = StepContext(self.schedule, x.new_zeros(self.schedule.history + len(x), dtype=torch.float32), {})
+        self.step(x, context)
+        return tuple(torch.zeros_like(context.next_states[name]) for name in self.state_names)
 
 
-class InfraredTowerStream(TowerStream):
+class IncrementalInfraredTower(IncrementalTower):
     """frames uint8 [N, S, S], inside, states → features float32 [N/8, d], states."""
 
-    def step(self, x: Tensor, step: Step) -> Tensor:
-        return self.tower(x.float()[:, None], step)
+    def step(self, x: Tensor, context: StepContext) -> Tensor:
+        return self.tower(x.float()[:, None], context)
 
 
-class FlowTowerStream(TowerStream):
+class IncrementalFlowTower(IncrementalTower):
     """flow float32 [N, c, h, w], inside, states → features float32 [N/8, d], states.
 
-    Flow leads from a frame to the next one, so its last one is that of the last frame but one: `lag` is 1. The stem of
-    the infrared tower has a frame in reserve, so both towers still give a feature in the same step.
+    Flow leads from a frame to the next one, so the flow of the last frame that has arrived is missing: `lag` is 1. The
+    infrared tower's stem waits for a frame more than it reads, so both towers compute a feature in the same step.
     """
 
     lag = 1
 
-    def step(self, x: Tensor, step: Step) -> Tensor:
-        # The clip's last frame has no next one, and zero flow: flow is inside where its second frame is.
-        return self.tower(x * step.mask(1, 0), step)
+    def step(self, x: Tensor, context: StepContext) -> Tensor:
+        # The clip's last frame has zero flow: flow is inside the clip where its second frame is.
+        return self.tower(x * context.mask(1, 0), context)
 
 
-def build_tower_stream(
-    tower: str, network: InfDetNet, dtype: torch.dtype, begins: Mapping[str, str] = {}, in_3d: bool = False
-) -> TowerStream:
-    """A network's `infrared_tower` or `flow_tower` as steps, in eval mode; dtype and begins as for `build_stage`.
+def build_incremental_tower(
+    tower: str, network: InfDetNet, dtype: torch.dtype, starts: Mapping[str, str] = {}, in_3d: bool = False
+) -> IncrementalTower:
+    """A network's `infrared_tower` or `flow_tower` in steps, in eval mode; dtype and starts as for `build_stage`.
 
-    in_3d: with the 3D operators of `conv3d_steps.py`.
+    in_3d: with the 3D operators of `incremental_3d.py`.
     """
-    folded = build_stage(tower, network, dtype, begins).tower
+    folded = build_stage(tower, network, dtype, starts).tower
     assert isinstance(folded, FoldedTower)
-    layers = Tower2d(folded, UnitStep3d, max_pool_step_3d) if in_3d else Tower2d(folded)
-    steps = (InfraredTowerStream if tower == "infrared_tower" else FlowTowerStream)(layers)
-    return steps.eval().requires_grad_(False)
+    layers = Tower2d(folded, IncrementalUnit3d, incremental_max_pool_3d) if in_3d else Tower2d(folded)
+    stage = (IncrementalInfraredTower if tower == "infrared_tower" else IncrementalFlowTower)(layers)
+    return stage.eval().requires_grad_(False)
 
 
-def stream_spec(stage: TowerStream, network: InfDetNet) -> StageSpec:
-    """The tensors of a tower as steps; 8n is the number of a step's frames, `next.NAME` the state that follows NAME."""
+def incremental_spec(stage: IncrementalTower, network: InfDetNet) -> StageSpec:
+    """A tower's tensors; 8n is the number of a step's frames, `next.NAME` the state that follows NAME."""
     config = network.config
-    if isinstance(stage, InfraredTowerStream):
+    if isinstance(stage, IncrementalInfraredTower):
         x = TensorSpec("frames", "uint8", ("8n", config.size, config.size))
     else:
         x = TensorSpec("flow", "float32", ("8n", config.flow_channels, config.flow_size, config.flow_size))
-    named = zip(stage.state_names, stage.first_states(example(x, FRAMES_PER_SNIPPET)), strict=True)
+    named = zip(stage.state_names, stage.first_states(zeros(x, FRAMES_PER_SNIPPET)), strict=True)
     before = tuple(TensorSpec(name, "float32", tuple(state.shape)) for name, state in named)
-    after = tuple(TensorSpec(f"next.{state.name}", state.dtype, state.shape) for state in before)
-    inside = TensorSpec("inside", "float32", (f"8n+{stage.plan.history}",))
+    after = tuple(TensorSpec(NEXT + state.name, state.dtype, state.shape) for state in before)
+    inside = TensorSpec("inside", "float32", (f"8n+{stage.schedule.history}",))
     return StageSpec((x, inside, *before), (TensorSpec("features", "float32", ("n", config.features)), *after))
 
 
-def example(tensor: TensorSpec, frames: int) -> Tensor:
-    """Zeros for an input whose first size varies."""
-    return torch.zeros(frames, *map(int, tensor.shape[1:]), dtype=getattr(torch, tensor.dtype))
+def zeros(tensor: TensorSpec, length: int) -> Tensor:
+    """Zeros for an input; `length` stands for a first dimension that varies."""
+    first, *others = tensor.shape
+    sizes = (length if isinstance(first, str) else first, *map(int, others))
+    return torch.zeros(*sizes, dtype=getattr(torch, tensor.dtype))

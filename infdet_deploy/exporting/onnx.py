@@ -13,16 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from infdet_deploy.errors import ParityError
-from infdet_deploy.exporting.stages import StageSpec, TensorSpec
+from infdet_deploy.exporting.specs import StageSpec, TensorSpec
 
-OPSET = 20  # taken by OpenVINO, ONNX Runtime and TensorRT 10 and 11
-_ONNX_TYPES = {
-    "float32": onnx.TensorProto.FLOAT,
-    "bfloat16": onnx.TensorProto.BFLOAT16,
-    "float16": onnx.TensorProto.FLOAT16,
-}
-_INTEGERS = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
-_HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+OPSET = 20  # supported by OpenVINO, ONNX Runtime and TensorRT 10 and 11
 
 
 def export_onnx(
@@ -98,55 +91,3 @@ def _tidy(model: onnx.ModelProto, stage: str, spec: StageSpec) -> None:
         del value.metadata_props[:]
     del model.graph.value_info[:], model.graph.metadata_props[:], model.metadata_props[:]
     model.graph.name, model.producer_name, model.producer_version = stage, "infdet-deploy", ""
-
-
-def count_precisions(path: Path) -> dict[str, int]:
-    """How many heavy operators (convolutions and matrix products) of a graph compute in each type.
-
-    `int8` are those whose two operands come out of 8-bit integers, which is how Q/DQ says it.
-    """
-    model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
-    types = {v.name: v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.value_info)}
-    types |= {i.name: i.data_type for i in model.graph.initializer}
-    integer = {n.output[0]: types.get(n.input[2]) for n in model.graph.node if n.op_type == "DequantizeLinear"}
-    counts: Counter[str] = Counter()
-    for node in model.graph.node:
-        if node.op_type in _HEAVY:
-            kinds = {types.get(name, 0) for name in node.input[:2]}
-            label = next((label for label, kind in _ONNX_TYPES.items() if kinds == {kind}), "other")
-            if all(integer.get(name) in _INTEGERS for name in node.input[:2]):
-                label = "int8"
-            counts[label] += 1
-    return dict(counts)
-
-
-def check_precision(stage: str, path: Path, precision: str, kept: int = 0) -> dict[str, int]:
-    """Fail with ParityError when a graph called `precision` does not compute in it.
-
-    kept: convolutions and matrix products that a stage of another precision has in float32.
-    """
-    counts = count_precisions(path)
-    strange = sum(n for label, n in counts.items() if label != precision)
-    if not counts.get(precision) or strange > kept:
-        raise ParityError(f"{stage}: the graph called {precision} computes in {counts}; refusing to write it")
-    return counts
-
-
-def operators_3d(path: Path) -> list[str]:
-    """The nodes of a graph that take or give a tensor of rank 5 or more, or one whose rank cannot be told."""
-    model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
-    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
-    ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in values if v.type.tensor_type.HasField("shape")}
-    ranks |= {i.name: len(i.dims) for i in model.graph.initializer}
-    # An empty name is an optional input left out.
-    return [n.name for n in model.graph.node if any(ranks.get(t, 5) > 4 for t in (*n.input, *n.output) if t)]
-
-
-def check_2d(stage: str, path: Path) -> None:
-    """Fail with ParityError when a graph that is to be without 3D operators has some."""
-    found = operators_3d(path)
-    if found:
-        raise ParityError(
-            f"{stage}: expected no 3D operator, but {len(found)} have tensors of rank 5 or of a rank that cannot be "
-            f"told, the first is {found[0]}; refusing to write it"
-        )

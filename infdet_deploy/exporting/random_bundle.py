@@ -9,14 +9,15 @@ import onnx
 
 from infdet_deploy.bundle.loading import TOWERS, load_bundle
 from infdet_deploy.bundle.manifest import MANIFEST
-from infdet_deploy.exporting.bundle import export_bundle, seal
+from infdet_deploy.exporting.bundle import export_bundle
 from infdet_deploy.exporting.calibration import stage_tensors
-from infdet_deploy.exporting.int8 import insert, plan
-from infdet_deploy.exporting.int8_bundle import WRITTEN_FOR, int8_file
-from infdet_deploy.exporting.int8_stream import add_int8_stream
-from infdet_deploy.exporting.onnx import check_precision
-from infdet_deploy.exporting.sensitivity import Int8Stage
-from infdet_deploy.exporting.stages import stage_specs
+from infdet_deploy.exporting.checking import check_precision
+from infdet_deploy.exporting.draft import Draft, Origin
+from infdet_deploy.exporting.int8_stage import Int8Stage
+from infdet_deploy.exporting.options import ExportOptions
+from infdet_deploy.exporting.quantization import INT8_FILES, calibrate, quantize
+from infdet_deploy.exporting.specs import stage_specs
+from infdet_deploy.exporting.write_int8_incremental import write_int8_incremental
 from infdet_deploy.files import whole_folder
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
@@ -41,10 +42,9 @@ def export_random(
     int8 = "int8" in (*held, *precisions)
     floats = tuple(p for p in ("float32", "bfloat16", "float16") if p in (*held, *precisions, "float32"))
     if not set(floats) <= set(held):
-        export_bundle(
-            random_network(preset(preset_name)), path, precisions=floats, formats=("onnx",),
-            source="seeded random weights", include_weights=False, on_progress=on_progress, stream=stream,
-        )  # fmt: skip
+        options = ExportOptions(floats, formats=("onnx",), incremental=stream, weights=False)
+        origin = Origin(source="seeded random weights")
+        export_bundle(random_network(preset(preset_name)), path, options, origin, on_progress=on_progress)
         held = floats
     if int8 and "int8" not in held:
         _add_int8(path, preset_name, on_progress)
@@ -71,21 +71,22 @@ def _add_int8(path: Path, preset_name: str, on_progress: Callable[[int, int, str
         for index, name in enumerate(specs):
             if on_progress:
                 on_progress(index, len(specs), f"{name} int8")
-            calibrated = plan(onnx.load(str(folder / f"{name}.float32.onnx")), feeds[name])
+            graph = calibrate(onnx.load(str(folder / f"{name}.float32.onnx")), feeds[name])
             heavy = sum(manifest["parity"]["float32"][name]["operators"].values())
-            for form, backend in WRITTEN_FOR.items():
-                file = folder / int8_file(name, form)
-                onnx.save(insert(calibrated, calibrated.layers, unsigned=backend == "openvino"), str(file))
-                if calibrated.layers:
-                    check_precision(name, file, "int8", heavy - len(calibrated.layers))
-                manifest["stages"][name]["files"].setdefault(form, {})["int8"] = file.name
+            for kind in INT8_FILES:
+                file = folder / kind.name(name)
+                onnx.save(quantize(graph, unsigned=kind.unsigned), str(file))
+                if graph.layers:
+                    check_precision(name, file, "int8", heavy - len(graph.layers))
+                manifest["stages"][name]["files"].setdefault(kind.format, {})["int8"] = file.name
             if name in TOWERS:
-                towers[name] = Int8Stage(calibrated, (), feeds[name], {backend: [] for backend in WRITTEN_FOR.values()})
+                towers[name] = Int8Stage(graph, (), feeds[name], {kind.format: [] for kind in INT8_FILES})
+        draft = Draft(folder, network, ExportOptions(weights=False), specs, [], manifest)
         if bundle.stream is not None:
             manifest["parity"]["int8"] = {}
-            add_int8_stream(folder, manifest, network, towers, lambda what: None)
+            write_int8_incremental(draft, towers)
         manifest["int8"] = {
             "calibration": "seeded random frames and weights: for measuring speed only, accuracy was not judged",
             "calibration_frames": CLIPS * CLIP_FRAMES,
         }
-        seal(folder, manifest)
+        draft.seal()

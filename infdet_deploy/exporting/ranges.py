@@ -1,4 +1,4 @@
-"""How large a stage's values become, and where that forbids float16."""
+"""How large a stage's values become, and where they are too large for float16."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -7,16 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from infdet_deploy.errors import ParityError
+from infdet_deploy.exporting.stages import TOWER_STARTS
 from infdet_deploy.model.i3d import ENDPOINTS, POOLS
 
 FLOAT16_MAX = 65504.0
-MARGIN = 4.0  # other clips than the measured ones may give larger values, by so much
+MARGIN = 4.0  # other clips may have values this many times as large as the measured ones
 
 
 def measure(stage: nn.Module, feeds: Iterable[tuple[Tensor, ...]]) -> dict[str, float]:
-    """The largest absolute value of every module of a float32 stage that holds weights: of these and of its outputs.
+    """The largest absolute value among the weights and outputs of every module with weights in a float32 stage.
 
-    Keys are module paths as in the exported graphs' node names (`Mixed_4c/b1b`), in the order in which data passes.
+    Keys are module paths as in the exported graphs' node names (`Mixed_4c/b1b`), in the order of the data.
     """
     found: dict[str, float] = {}
 
@@ -44,14 +46,14 @@ def measure(stage: nn.Module, feeds: Iterable[tuple[Tensor, ...]]) -> dict[str, 
 
 
 def too_large(ranges: Mapping[str, float]) -> list[str]:
-    """The modules whose values float16 may not hold; one whose range is not a number is among them."""
+    """The modules whose values may exceed float16, or are not finite."""
     return [name for name, value in ranges.items() if not value * MARGIN <= FLOAT16_MAX]
 
 
 def first_endpoint(ranges: Mapping[str, float]) -> str | None:
-    """The first endpoint from which a tower may be float16; None where there is none.
+    """The first endpoint from which a tower can be float16; None where there is none.
 
-    What takes values that are too large must be float32 as well as what gives them.
+    The layer that reads values that are too large must be float32, and the layer that computes them.
     """
     weighted = [name for name in ENDPOINTS if name not in POOLS]
     last = max((weighted.index(name.split("/")[0]) for name in too_large(ranges)), default=None)
@@ -60,3 +62,20 @@ def first_endpoint(ranges: Mapping[str, float]) -> str | None:
     if last + 2 >= len(weighted):
         return None
     return ENDPOINTS[ENDPOINTS.index(weighted[last + 1]) + 1]
+
+
+def float16_starts(stage: str, ranges: Mapping[str, float], tower: bool) -> tuple[str, ...]:
+    """The endpoints at which float16 may start, in the order to try; a stage that is no tower starts at the first.
+
+    Raises ParityError where float16 cannot represent the stage's values.
+    """
+    large = too_large(ranges)
+    first = first_endpoint(ranges) if tower else None if large else ENDPOINTS[0]
+    if first is None:
+        worst = max(large, key=lambda name: ranges[name])
+        raise ParityError(
+            f"{stage} float16: {worst} has values up to {ranges[worst]:.3g}, above float16's {FLOAT16_MAX:.0f}; "
+            "nothing was written; export without float16"
+        )
+    later = [start for start in TOWER_STARTS if tower and ENDPOINTS.index(start) > ENDPOINTS.index(first)]
+    return first, *later

@@ -1,29 +1,27 @@
-"""A tower's first layer, 7×7×7 with stride 2, as a 2D convolution that multiplies less.
+"""A tower's first layer, 7×7×7 with stride 2, as a 2D convolution with fewer products.
 
-Frames as channels: the 7 frames that an output sees lie side by side in the channels, so one grey channel becomes 7 and
-a processor's wide products, which run along the channels, are full.
-
-Bytes as they are: the scaling of grey levels to −1…1 is part of the weights. They are whole numbers that float16,
-bfloat16 and uint8 hold exactly, and around the picture lies the level in the middle.
-
-Enlargement inside: the flow's layer works on the flow's own grid (`model.enlargement`).
+- Frames become channels: the 7 frames that an output reads lie side by side in the channels, so that one grey channel
+  becomes 7 and fills a processor's vector units, which run along the channels.
+- Grey levels stay 0…255: their scaling to −1…1 is part of the weights. They are whole numbers, exact in float16,
+  bfloat16 and uint8. The value around the picture is the level in the middle.
+- The flow's enlargement is part of the layer, which then reads the small flow (`model.enlargement`).
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infdet_deploy.exporting.conv2d import WHOLE_CLIP, Time
+from infdet_deploy.exporting.temporal import WHOLE_CLIP, TemporalContext
 from infdet_deploy.model.enlargement import AFTER, BEFORE, KERNEL, STRIDE, small_kernel, spans
 
 LAYER = "Conv3d_1a_7x7"
-GREY = 127.5  # the grey level that the network takes as 0
+GREY = 127.5  # the grey level that the network sees as 0
 
 
 class FlatStem(nn.Module):
-    """[T, C, S, S] → [T/2, D, S/2, S/2], BatchNorm folded in, ReLU. weight [D, C, 7, 7, 7], bias [D].
+    """[T, C, S, S] → [T/2, D, S/2, S/2], with BatchNorm folded in and ReLU. weight [D, C, 7, 7, 7], bias [D].
 
-    outside: what lies around the clip, in time as in space.
+    outside: the value around the clip, in time and space.
     """
 
     kernel, stride = KERNEL, STRIDE
@@ -36,12 +34,12 @@ class FlatStem(nn.Module):
 
     @classmethod
     def of_bytes(cls, weight: Tensor, bias: Tensor) -> "FlatStem":
-        """The stem for grey levels 0…255 as they are; `weight` and `bias` are for those scaled to −1…1."""
+        """The stem for grey levels 0…255; `weight` and `bias` are for levels scaled to −1…1."""
         return cls(weight / GREY, bias - weight.sum((1, 2, 3, 4)), GREY)
 
-    def forward(self, x: Tensor, time: Time = WHOLE_CLIP) -> Tensor:
-        taps = time.taps(LAYER, x, KERNEL, STRIDE, self.outside)
-        # Pictures of one channel one below the other: as channels, a backend may weave them pixel by pixel.
+    def forward(self, x: Tensor, context: TemporalContext = WHOLE_CLIP) -> Tensor:
+        taps = context.taps(LAYER, x, KERNEL, STRIDE, self.outside)
+        # Single-channel pictures are stacked below each other: as channels, a backend may interleave their pixels.
         joined = torch.cat(taps, dim=2 if x.shape[1] == 1 else 1)
         x = joined.reshape(-1, KERNEL * x.shape[1], *x.shape[2:])
         x = F.pad(x, (BEFORE, AFTER, BEFORE, AFTER), value=self.outside)
@@ -49,7 +47,7 @@ class FlatStem(nn.Module):
 
 
 class EnlargingStem(nn.Module):
-    """flow [T, c, h, h] → [T/2, D, h·factor/2, h·factor/2]: enlarged by `factor` (2 or 4), then the stem.
+    """flow [T, c, h, h] → [T/2, D, h·factor/2, h·factor/2]: enlarge by `factor` (2 or 4), then the stem.
 
     weight [D, c, 7, 7, 7], bias [D]; size: h.
     """
@@ -69,8 +67,8 @@ class EnlargingStem(nn.Module):
                 self.weights.append(nn.Parameter(kernel.to(weight.dtype)))
         self.bias = nn.Parameter(bias.repeat_interleave(self.phases**2))
 
-    def forward(self, flow: Tensor, time: Time = WHOLE_CLIP) -> Tensor:
-        x, weights, parts = torch.cat(time.taps(LAYER, flow, KERNEL, STRIDE), dim=1), iter(self.weights), []
+    def forward(self, flow: Tensor, context: TemporalContext = WHOLE_CLIP) -> Tensor:
+        x, weights, parts = torch.cat(context.taps(LAYER, flow, KERNEL, STRIDE), dim=1), iter(self.weights), []
         for rows in self.slices:
             line = [F.relu(F.conv2d(x[:, :, rows, columns], next(weights), self.bias)) for columns in self.slices]
             parts.append(torch.cat(line, dim=3))

@@ -1,4 +1,4 @@
-"""The stages' ONNX files joined into one graph, frames in and scores out: their nodes, and what lies between them."""
+"""The stages' ONNX files joined into one graph, frames in and scores out."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,10 +9,10 @@ from onnx import helper, numpy_helper
 from onnx.compose import add_prefix_graph
 
 from infdet_deploy.bundle.loading import NETWORK
-from infdet_deploy.exporting.stages import StageSpec, TensorSpec
+from infdet_deploy.exporting.specs import StageSpec, TensorSpec
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET
 
-# What another stage gives, by the input that takes it; other inputs are the network's own, `frames` and `length`.
+# (stage, input) → the tensor that feeds it; all other inputs are the network's, `frames` and `length`.
 _FROM = {
     ("flow_tower", "flow"): "whole_flow",
     ("head", "infrared_features"): "infrared_tower/features",
@@ -20,11 +20,11 @@ _FROM = {
 }
 
 
-def join(files: Mapping[str, Path], specs: Mapping[str, StageSpec], path: Path) -> None:
-    """Write `network` to `path` from the files of all its stages, which may be of any precision or in int8.
+def join_stages(files: Mapping[str, Path], specs: Mapping[str, StageSpec], path: Path) -> None:
+    """Write `network` to `path` from its stages' files, all in one precision.
 
-    files: by stage, those of a whole pipeline in its order. specs: those of the stages and of `network`. Nodes are
-    called network/STAGE/…. A clip's last frame has no next one, so the flow tower is given zero flow after the FEN's.
+    files: by stage, in the order of the pipeline. specs: of the stages and of `network`. Nodes are called
+    network/STAGE/…. A clip's last frame has no next one, so zero flow follows the FEN's.
     """
     nodes = [_node("Shape", ["frames"], "frame_count", start=0, end=1)]
     nodes.append(_node("Div", ["frame_count", "frames_per_snippet"], "length"))  # ⌊T/8⌋

@@ -186,7 +186,8 @@ def _reference_graph(
     import torch
 
     from infdet_deploy.exporting.onnx import export_onnx
-    from infdet_deploy.exporting.stages import build_stage, stage_specs
+    from infdet_deploy.exporting.specs import stage_specs
+    from infdet_deploy.exporting.stages import build_stage
     from infdet_deploy.verification.cutting import Graph
 
     specs = {name: spec for name, spec in stage_specs(network).items() if name != NETWORK}

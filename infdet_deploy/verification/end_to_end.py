@@ -92,7 +92,7 @@ def dataset_clips(
     Each clip goes through the eager network as a whole, so its memory grows with the clip. Raises VideoError and
     AnnotationError as `DataSet.usable` and `DataSet.video` do.
     """
-    from infdet_deploy.exporting.bundle import eager_tensors
+    from infdet_deploy.exporting.reference import eager_tensors
 
     chosen = data.usable(subset, bundle.classes)
 

@@ -87,7 +87,7 @@ def _installed(package: str) -> bool:
 
 def sample_references(network: "InfDetNet", frames: Sequence[int] = CHECK_FRAMES) -> list[Tensors]:
     """What the eager network makes of seeded clips of these lengths, stage by stage."""
-    from infdet_deploy.exporting.bundle import eager_tensors
+    from infdet_deploy.exporting.reference import eager_tensors
     from infdet_deploy.video.sample import sample_frames
 
     clips = [sample_frames(t, network.config.size, seed=t) for t in frames]

@@ -137,7 +137,7 @@ def test_refused(tiny_bundle, frames, runs, named):
 def test_eager_does_three_channels_work_and_gives_the_same(tiny_network, tiny_clip):
     from torch.utils.flop_counter import FlopCounterMode
 
-    from infdet_deploy.exporting.bundle import eager_tensors
+    from infdet_deploy.exporting.reference import eager_tensors
     from infdet_deploy.model.complexity import count
 
     clip = tiny_clip(16)

@@ -5,8 +5,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from infdet_deploy.benchmarks.without_rewrites import REWRITES, undone
-from infdet_deploy.exporting.bundle import eager_tensors
-from infdet_deploy.exporting.stages import build_stage, stage_specs
+from infdet_deploy.exporting.reference import eager_tensors
+from infdet_deploy.exporting.specs import stage_specs
+from infdet_deploy.exporting.stages import build_stage
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from infdet_deploy.exporting.bundle import export_bundle
+from infdet_deploy.exporting.options import ExportOptions
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network, save_network
 from infdet_deploy.runtime.detector import Detector
@@ -50,7 +51,8 @@ def write_video(path, frames, fps=25):
 def folder(tmp_path_factory):
     """A float32 bundle, videos good and bad."""
     folder = tmp_path_factory.mktemp("cli")
-    export_bundle(random_network(preset("tiny")), folder / "a.infdet", precisions=("float32",), formats=("onnx",))
+    options = ExportOptions(formats=("onnx",), incremental=False)
+    export_bundle(random_network(preset("tiny")), folder / "a.infdet", options)
     network = random_network(preset("tiny"))
     save_network(folder / "w.safetensors", network, network.config)
     torch.save({"a": torch.zeros(3)}, folder / "u.pt")

@@ -6,11 +6,10 @@ import onnx
 
 from infdet_deploy.bundle.loading import load_bundle, stream_stage
 from infdet_deploy.bundle.manifest import MANIFEST
-from infdet_deploy.exporting.bundle import seal
 from infdet_deploy.exporting.calibration import stage_tensors
-from infdet_deploy.exporting.int8 import Plan, carry, insert, plan
-from infdet_deploy.exporting.int8_bundle import int8_file
-from infdet_deploy.exporting.int8_stream import steps_in_3d
+from infdet_deploy.exporting.draft import seal
+from infdet_deploy.exporting.quantization import INT8_FILES, CalibratedGraph, calibrate, quantize, transfer_scales
+from infdet_deploy.exporting.write_int8_incremental import incremental_3d_graph
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.runtime.stages import open_bundle_stage
 from infdet_deploy.video.sample import sample_frames
@@ -25,14 +24,17 @@ def add_int8(path: Path, network: InfDetNet) -> None:
         runner.close()
     manifest = {key: value for key, value in bundle.manifest.items() if key != "sha256"}
 
-    def write(calibrated: Plan, name: str, files: dict[str, dict[str, str]]) -> None:
-        onnx.save(insert(calibrated, calibrated.layers, unsigned=True), str(path / int8_file(name, "openvino")))
-        files["openvino"] = {"int8": int8_file(name, "openvino")}
+    _, openvino = INT8_FILES
+
+    def write(graph: CalibratedGraph, name: str, files: dict[str, dict[str, str]]) -> None:
+        onnx.save(quantize(graph, unsigned=openvino.unsigned), str(path / openvino.name(name)))
+        files["openvino"] = {"int8": openvino.name(name)}
 
     for name in bundle.stages:
-        whole = plan(onnx.load(str(path / f"{name}.float32.onnx")), seen[name])
+        whole = calibrate(onnx.load(str(path / f"{name}.float32.onnx")), seen[name])
         write(whole, name, manifest["stages"][name]["files"])
         if (steps := stream_stage(name)) in manifest["stream"]["stages"]:
-            write(carry(whole, steps_in_3d(path, name, network)), steps, manifest["stream"]["stages"][steps]["files"])
+            graph = transfer_scales(whole, incremental_3d_graph(path, name, network))
+            write(graph, steps, manifest["stream"]["stages"][steps]["files"])
     (path / MANIFEST).unlink()  # not one of the files that it lists
     seal(path, manifest)

@@ -40,13 +40,15 @@ def exported(tmp_path_factory):
     """`exported(PRECISION, **changes)`: the bundle of a network smaller than tiny, in one precision."""
     pytest.importorskip("torch")
     from infdet_deploy.exporting.bundle import export_bundle
+    from infdet_deploy.exporting.options import ExportOptions
     from infdet_deploy.model.presets import preset
     from infdet_deploy.model.weights import random_network
 
     def make(precision, **changes):
         network = random_network(dataclasses.replace(preset("tiny"), channel_divisor=8, **changes), seed=5)
         out = tmp_path_factory.mktemp("exported") / "small.infdet"
-        return export_bundle(network, out, precisions=(precision,), formats=("onnx",), include_weights=False)
+        options = ExportOptions((precision,), formats=("onnx",), incremental=False, weights=False)
+        return export_bundle(network, out, options)
 
     return make
 

@@ -11,10 +11,13 @@ onnx = pytest.importorskip("onnx")
 from infdet_deploy.bundle.loading import STAGES, load_bundle
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import ParityError
-from infdet_deploy.exporting import bundle as export
-from infdet_deploy.exporting.bundle import eager_tensors, export_bundle
-from infdet_deploy.exporting.onnx import check_precision, export_onnx
-from infdet_deploy.exporting.stages import InfraredTowerStage, stage_specs
+from infdet_deploy.exporting.bundle import export_bundle
+from infdet_deploy.exporting.checking import check_precision
+from infdet_deploy.exporting.onnx import export_onnx
+from infdet_deploy.exporting.options import ExportOptions
+from infdet_deploy.exporting.reference import eager_tensors
+from infdet_deploy.exporting.specs import stage_specs
+from infdet_deploy.exporting.stages import InfraredTowerStage
 from infdet_deploy.files import sha256
 from infdet_deploy.runtime.backends.registry import get_backend, is_available, open_stage
 
@@ -131,7 +134,7 @@ def test_a_stage_that_computes_something_else_is_not_written(tmp_path, monkeypat
     (old / "manifest.json").write_text("kept")
     for out in (tmp_path / "new.infdet", old):
         with pytest.raises(ParityError, match=r"infrared_tower float32 torchscript: relative L2 1\.00e-02"):
-            export_bundle(tiny_network, out, precisions=("float32",), formats=("torchscript",))
+            export_bundle(tiny_network, out, ExportOptions(formats=("torchscript",), incremental=False))
     assert [p.name for p in tmp_path.iterdir()] == ["old.infdet"]
     assert [(p.name, p.read_text()) for p in old.iterdir()] == [("manifest.json", "kept")]
 
@@ -139,9 +142,9 @@ def test_a_stage_that_computes_something_else_is_not_written(tmp_path, monkeypat
 def test_a_tower_that_loses_too_much_keeps_its_first_layers_in_float32(tmp_path, monkeypatch, tiny_network):
     allowed = iter([0.0, 1e-2])  # the first attempt is out of tolerance
     only = stage_specs(tiny_network)["flow_tower"]
-    monkeypatch.setattr(export, "stage_specs", lambda network: {"flow_tower": only})
-    monkeypatch.setattr("infdet_deploy.exporting.checking.tolerance", lambda form, precision: next(allowed))
-    out = export_bundle(tiny_network, tmp_path / "a.infdet", precisions=("float16",), formats=("onnx",))
+    monkeypatch.setattr("infdet_deploy.exporting.draft.stage_specs", lambda network: {"flow_tower": only})
+    monkeypatch.setattr("infdet_deploy.exporting.checking.tolerance", lambda format, precision: next(allowed))
+    out = export_bundle(tiny_network, tmp_path / "a.infdet", ExportOptions(("float16",), ("onnx",), incremental=False))
     entry = json.loads((out / "manifest.json").read_text())["parity"]["float16"]["flow_tower"]
     assert entry["float32_before"] == "MaxPool3d_2a_3x3"
     assert entry["operators"] == {"float32": 16, "float16": 56}  # the stem is 16 small convolutions

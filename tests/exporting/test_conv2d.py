@@ -13,11 +13,15 @@ import torch.nn.functional as F
 from infdet_deploy.bundle.loading import STAGES, Bundle, load_bundle
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import ParityError
-from infdet_deploy.exporting import bundle as export
-from infdet_deploy.exporting.bundle import eager_tensors, export_bundle
-from infdet_deploy.exporting.conv2d import Mixed2d, Unit2d, max_pool, temporal_taps
-from infdet_deploy.exporting.onnx import check_2d, operators_3d
-from infdet_deploy.exporting.stages import TOWER_BEGINS, FoldedMixed, FoldedUnit, build_stage, stage_specs
+from infdet_deploy.exporting.bundle import export_bundle
+from infdet_deploy.exporting.checking import check_2d, operators_3d
+from infdet_deploy.exporting.conv2d import Mixed2d, max_pool
+from infdet_deploy.exporting.folded import FoldedMixed, FoldedUnit, Unit2d
+from infdet_deploy.exporting.options import ExportOptions
+from infdet_deploy.exporting.reference import eager_tensors
+from infdet_deploy.exporting.specs import stage_specs
+from infdet_deploy.exporting.stages import TOWER_STARTS, build_stage
+from infdet_deploy.exporting.temporal import temporal_taps
 from infdet_deploy.model.i3d import POOLS, Mixed, Unit3d
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network, save_network
@@ -35,14 +39,17 @@ def references(tiny_network):
     return {t: eager_tensors(tiny_network, sample_frames(t, 64, seed=t)) for t in FRAMES}
 
 
+TOWERS_2D = ExportOptions(("float32", "float16"), ("onnx",), incremental=False, weights=False, conv2d=True)
+
+
 @pytest.fixture(scope="module")
 def towers_2d(tmp_path_factory, tiny_network):
     """A bundle of the towers alone; the other stages are the same with and without 3D operators."""
     specs = {name: spec for name, spec in stage_specs(tiny_network).items() if name in TOWERS}
     folder = tmp_path_factory.mktemp("conv2d") / "2d.infdet"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "stage_specs", lambda network: specs)
-        export_bundle(tiny_network, folder, formats=("onnx",), include_weights=False, conv2d=True)
+        patch.setattr("infdet_deploy.exporting.draft.stage_specs", lambda network: specs)
+        export_bundle(tiny_network, folder, TOWERS_2D)
     return folder
 
 
@@ -136,10 +143,10 @@ def test_a_whole_tower(tiny_network, references, name, frames):
     assert parameters[0] == parameters[1]
 
 
-@pytest.mark.parametrize("begin", TOWER_BEGINS)
+@pytest.mark.parametrize("start", TOWER_STARTS)
 @pytest.mark.parametrize("name", TOWERS)
-def test_where_float16_begins(tiny_network, references, name, begin):
-    twin, stage = (build_stage(name, tiny_network, torch.float16, {name: begin}, conv2d) for conv2d in (False, True))
+def test_where_float16_starts(tiny_network, references, name, start):
+    twin, stage = (build_stage(name, tiny_network, torch.float16, {name: start}, conv2d) for conv2d in (False, True))
     assert {n: p.dtype for n, p in stage.named_parameters()} == {n: p.dtype for n, p in twin.named_parameters()}
     tensors = references[16][name]
     features = stage(torch.from_numpy(tensors[stage_specs(tiny_network)[name].inputs[0].name])).numpy()
@@ -216,7 +223,8 @@ def test_from_the_command_line(tmp_path, command):
     config = dataclasses.replace(preset("tiny"), channel_divisor=8, streams="infrared", fusion="none")
     network, clip = random_network(config, seed=3), sample_frames(100, 64, seed=100)
     save_network(tmp_path / "w.safetensors", network, config)
-    result = command("export", tmp_path / "w.safetensors", "--out", tmp_path / "w.infdet", "--conv2d", "--json")
+    words = ("--out", tmp_path / "w.infdet", "--conv2d", "--no-incremental", "--json")
+    result = command("export", tmp_path / "w.safetensors", *words)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["operators"] == load_bundle(tmp_path / "w.infdet").operators == "2d"
     with Detector(tmp_path / "w.infdet") as detector:
@@ -237,10 +245,10 @@ class Planted(torch.nn.Module):
 
 def test_a_planted_3d_operator_is_refused(tmp_path, monkeypatch, tiny_network):
     only = stage_specs(tiny_network)["infrared_tower"]
-    monkeypatch.setattr(export, "stage_specs", lambda network: {"infrared_tower": only})
-    monkeypatch.setattr(export, "build_stage", lambda *_: Planted().eval())
+    monkeypatch.setattr("infdet_deploy.exporting.draft.stage_specs", lambda network: {"infrared_tower": only})
+    monkeypatch.setattr("infdet_deploy.exporting.write_stages.build_stage", lambda *_: Planted().eval())
     with pytest.raises(ParityError, match=r"infrared_tower: expected no 3D operator, but \d+ have .* infrared_tower/"):
-        export_bundle(tiny_network, tmp_path / "a.infdet", precisions=("float32",), formats=("onnx",), conv2d=True)
+        export_bundle(tiny_network, tmp_path / "a.infdet", dataclasses.replace(TOWERS_2D, precisions=("float32",)))
     assert list(tmp_path.iterdir()) == []
 
 

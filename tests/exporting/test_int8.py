@@ -1,4 +1,4 @@
-"""int8 stages: their form, their error, what stays float32, and what is refused."""
+"""int8 stages: their graphs, their error, the layers kept in float32, and what is refused."""
 
 import dataclasses
 import json
@@ -18,13 +18,18 @@ from infdet_deploy.datasets.annotations import Clip, Instance
 from infdet_deploy.datasets.folder import holds_annotations
 from infdet_deploy.detections import Detection
 from infdet_deploy.errors import BackendError, ParityError, UsageError
-from infdet_deploy.exporting.bundle import eager_tensors, export_bundle
+from infdet_deploy.exporting.accuracy import AccuracyCheck, check_accuracy
+from infdet_deploy.exporting.bundle import export_bundle
 from infdet_deploy.exporting.calibration import FRAMES, WINDOW, Calibration, read_calibration
-from infdet_deploy.exporting.gate import judge
-from infdet_deploy.exporting.int8 import insert, plan, quantise
-from infdet_deploy.exporting.onnx import check_precision, count_precisions, export_onnx
-from infdet_deploy.exporting.sensitivity import Int8Stage, sensitivity
-from infdet_deploy.exporting.stages import build_stage, stage_specs
+from infdet_deploy.exporting.checking import check_precision, count_precisions
+from infdet_deploy.exporting.export import export
+from infdet_deploy.exporting.int8_stage import Int8Stage, layer_errors
+from infdet_deploy.exporting.onnx import export_onnx
+from infdet_deploy.exporting.options import ExportOptions
+from infdet_deploy.exporting.quantization import INT8_FILES, calibrate, quantize
+from infdet_deploy.exporting.reference import eager_tensors
+from infdet_deploy.exporting.specs import stage_specs
+from infdet_deploy.exporting.stages import build_stage
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.runtime.backends.registry import open_stage
@@ -37,6 +42,7 @@ from tests.runtime.backends.tensorrt.judge import built_for_rtx
 from tests.video.recordings import write_video
 
 STAGES = ("fen", "infrared_tower", "head")
+INT8 = ExportOptions(("float32", "int8"), formats=("onnx",), incremental=False)
 INT8_LAYERS = {"fen": 15, "infrared_tower": 57, "head": 3}
 
 
@@ -70,9 +76,9 @@ def int8(float32, tensors, tmp_path_factory):
     """Both files of each stage: STAGE.onnxruntime.onnx signed, STAGE.openvino.onnx unsigned."""
     folder = tmp_path_factory.mktemp("int8")
     for name in STAGES:
-        for backend in ("onnxruntime", "openvino"):
-            feeds = (clip[name] for clip in tensors[:4])
-            quantise(float32 / f"{name}.onnx", folder / f"{name}.{backend}.onnx", feeds, unsigned=backend == "openvino")
+        graph = calibrate(onnx.load(str(float32 / f"{name}.onnx")), (clip[name] for clip in tensors[:4]))
+        for file in INT8_FILES:
+            onnx.save(quantize(graph, unsigned=file.unsigned), str(folder / f"{name}.{file.backend}.onnx"))
     return folder
 
 
@@ -126,7 +132,7 @@ def test_what_openvino_gets_is_unsigned_after_relus(int8):
 
 
 def test_what_a_pool_or_a_concatenation_joins_has_one_scale(float32, tensors):
-    found = plan(onnx.load(str(float32 / "infrared_tower.onnx")), [tensors[0]["infrared_tower"]])
+    found = calibrate(onnx.load(str(float32 / "infrared_tower.onnx")), [tensors[0]["infrared_tower"]])
     makers = {node.output[0]: node for node in found.model.graph.node}
     joined = [makers[tensor] for tensor in found.scales if makers[tensor].op_type in ("Concat", "MaxPool")]
     assert len(joined) == 8 + 4 + 9  # concatenations but the last, pools between blocks, pools within
@@ -155,7 +161,8 @@ def test_error_at_every_length_and_that_backends_agree(int8, tensors, stage):
 def test_names_tell_what_is_kept(float32, tensors, tmp_path):
     keep = "infrared_tower/Mixed_4c/b1b/Conv"
     out = tmp_path / "out.onnx"
-    found = quantise(float32 / "infrared_tower.onnx", out, [tensors[0]["infrared_tower"]], {keep})
+    found = calibrate(onnx.load(str(float32 / "infrared_tower.onnx")), [tensors[0]["infrared_tower"]])
+    onnx.save(quantize(found, {keep}), str(out))
     assert keep in found.layers
     assert count_precisions(out) == {"int8": 56, "float32": 1}
     assert "infrared_tower/Mixed_4c/b1a/Conv/weight/DequantizeLinear" in {
@@ -187,30 +194,30 @@ def with_outlier(model):
 
 def test_the_layer_behind_an_outlier_stays_float32(float32, tensors, tmp_path):
     seen = [clip["infrared_tower"] for clip in tensors]
-    found = plan(with_outlier(onnx.load(str(float32 / "infrared_tower.onnx"))), seen[:4])
+    found = calibrate(with_outlier(onnx.load(str(float32 / "infrared_tower.onnx"))), seen[:4])
     # the outlier's layer, and some to compare it with
     layers = tuple(
         f"infrared_tower/{name}/Conv" for name in ("Conv3d_1a_7x7", "Mixed_4c/b1a", "Mixed_4c/b1b", "Mixed_5b/b0")
     )
     some = dataclasses.replace(found, layers=layers)
-    errors = sensitivity(some, seen[4:5], "features")
+    errors = layer_errors(some, seen[4:5], "features")
     assert list(errors.values()) == sorted(errors.values(), reverse=True)
     worst, *others = errors
     assert worst == "infrared_tower/Mixed_4c/b1b/Conv"
     assert errors[worst] > 2 * errors[others[0]]
     stage = Int8Stage(found, (worst, *(name for name in found.layers if name != worst)), seen[4:])
     assert errors[worst] > 5e-2
-    error = stage.write("onnxruntime", tmp_path / "out.onnx", 5e-2)
-    assert worst in stage.kept["onnxruntime"]
+    error = stage.write(INT8_FILES[0], tmp_path, 5e-2)
+    assert worst in stage.kept["onnx"]
     assert error <= 5e-2
 
 
 def test_a_stage_that_cannot_hold_its_error_is_refused(float32, tensors, tmp_path):
     seen = [clip["fen"] for clip in tensors]
-    found = plan(onnx.load(str(float32 / "fen.onnx")), seen[:1])
+    found = calibrate(onnx.load(str(float32 / "fen.onnx")), seen[:1])
     stage = Int8Stage(found, found.layers[:2], seen[4:5])
     with pytest.raises(ParityError, match=r"fen: with any layer in int8 its error is above 1\.0e-09 on onnxruntime"):
-        stage.write("onnxruntime", tmp_path / "out.onnx", 1e-9)
+        stage.write(INT8_FILES[0], tmp_path, 1e-9)
 
 
 def test_a_layer_that_is_always_zero(float32, tensors):
@@ -218,12 +225,12 @@ def test_a_layer_that_is_always_zero(float32, tensors):
     for constant in model.graph.initializer:
         if constant.name == "layers.1.conv1.weight":
             constant.CopyFrom(numpy_helper.from_array(0 * numpy_helper.to_array(constant), constant.name))
-    found = plan(model, [tensors[0]["fen"]])
-    onnx.checker.check_model(insert(found, found.layers))
+    found = calibrate(model, [tensors[0]["fen"]])
+    onnx.checker.check_model(quantize(found))
     assert min(found.scales.values()) > 0
 
 
-def judged(labels):
+def recordings(labels):
     videos = [Video(f"v{i}", np.zeros((16, 8, 8), np.uint8), 25.0, np.arange(16) / 25) for i in range(len(labels))]
     clips = [
         Clip(v.name, 1.0, None, (Instance(label, 0.0, 1.0),)) if label else None
@@ -236,28 +243,30 @@ def results(*labels):
     return [(np.full((1, 2), 0.5, np.float32), [Detection(label, 0.0, 1.0, 0.9)] if label else []) for label in labels]
 
 
-def test_the_gate_with_annotations():
-    clips = judged(["hug", "hug", "drop", "drop"])
-    reference = results("hug", "hug", "drop", "drop")
-    same = judge(reference, reference, clips, ("drop", "hug"), 1.0)
-    assert (same["map_float32"], same["map_int8"], same["passed"]) == (1.0, 1.0, True)
-    worse = judge(reference, results("hug", None, "drop", "drop"), clips, ("drop", "hug"), 1.0)
-    assert (worse["map_int8"], worse["missed"], worse["extra"], worse["passed"]) == (0.75, 1, 0, False)
-    assert judge(reference, results("hug", None, "drop", "drop"), clips, ("drop", "hug"), 25.0)["passed"]
-    moved = [(scores + 0.04, found) for scores, found in reference]
-    far = judge(reference, moved, clips, ("drop", "hug"), 1.0)
-    assert far["score_shift"] == pytest.approx(0.04, abs=1e-6)
-    assert not far["passed"]
+def test_accuracy_with_annotations():
+    clips = recordings(["hug", "hug", "drop", "drop"])
+    float32 = results("hug", "hug", "drop", "drop")
+    same = check_accuracy(float32, float32, clips, ("drop", "hug"), 1.0)
+    assert (same.map_float32, same.map_int8, same.passed) == (1.0, 1.0, True)
+    worse = check_accuracy(float32, results("hug", None, "drop", "drop"), clips, ("drop", "hug"), 1.0)
+    assert (worse.map_int8, worse.missed, worse.extra, worse.passed) == (0.75, 1, 0, False)
+    assert worse.summary() == "mAP@0.5 75.00, float32 100.00; 1 of float32's detections missed, 0 extra on 4 clips"
+    assert check_accuracy(float32, results("hug", None, "drop", "drop"), clips, ("drop", "hug"), 25.0).passed
+    moved = [(scores + 0.04, detections) for scores, detections in float32]
+    far = check_accuracy(float32, moved, clips, ("drop", "hug"), 1.0)
+    assert far.score_shift == pytest.approx(0.04, abs=1e-6)
+    assert not far.passed
 
 
-def test_the_gate_without_annotations():
-    clips = judged([None] * 4)
-    reference = results("hug", "hug", "drop", None)
-    one = judge(reference, results("hug", None, "drop", None), clips, ("drop", "hug"), 1.0)
-    assert (one["matched"], one["missed"], one["extra"], one["passed"]) == (2, 1, 0, True)
-    assert "map_int8" not in one
-    two = judge(reference, results("hug", None, "drop", "drop"), clips, ("drop", "hug"), 1.0)
-    assert (two["missed"], two["extra"], two["passed"]) == (1, 1, False)
+def test_accuracy_without_annotations():
+    clips = recordings([None] * 4)
+    float32 = results("hug", "hug", "drop", None)
+    one = check_accuracy(float32, results("hug", None, "drop", None), clips, ("drop", "hug"), 1.0)
+    assert (one.matched, one.missed, one.extra, one.passed) == (2, 1, 0, True)
+    assert "map_int8" not in one.to_dict()
+    assert AccuracyCheck.from_dict({**one.to_dict(), "stage_error_allowed": 0.05}) == one
+    two = check_accuracy(float32, results("hug", None, "drop", "drop"), clips, ("drop", "hug"), 1.0)
+    assert (two.missed, two.extra, two.passed) == (1, 1, False)
 
 
 def test_the_clips_that_are_read(tmp_path):
@@ -267,7 +276,7 @@ def test_the_clips_that_are_read(tmp_path):
     assert [len(w) for w in found.windows] == [WINDOW] * (FRAMES // WINDOW) + [48] * 3
     assert [len(w) for w in found.held_out] == [48]  # the second clip
     assert {w.shape[1:] for w in found.windows} == {(64, 64)}
-    assert [(v.name, len(v.frames), clip) for v, clip in found.judged][:2] == [("0", 250, None), ("1", 50, None)]
+    assert [(v.name, len(v.frames), clip) for v, clip in found.recordings][:2] == [("0", 250, None), ("1", 50, None)]
 
 
 def test_a_readme_beside_recordings_annotates_nothing(tmp_path):
@@ -275,7 +284,7 @@ def test_a_readme_beside_recordings_annotates_nothing(tmp_path):
     (tmp_path / "README.txt").write_text("Corridor, night\nfrom 22 to 23\n")
     (tmp_path / "README.json").write_text('{"camera": {"name": "north"}, "fps": 25}')
     assert not holds_annotations(tmp_path)
-    assert read_calibration(tmp_path, 64, "resize", ("hug",)).judged[0][1] is None
+    assert read_calibration(tmp_path, 64, "resize", ("hug",)).recordings[0][1] is None
     for name, text in (
         ("hug_test.txt", "a 0.5 1.5\n"),
         ("labels.json", '{"database": {}}'),
@@ -292,26 +301,42 @@ def test_a_readme_beside_recordings_annotates_nothing(tmp_path):
 def test_refused_without_clips(tmp_path, network):
     with pytest.raises(UsageError, match="no such folder"):
         read_calibration(tmp_path / "none", 64, "resize", ())
-    with pytest.raises(UsageError, match="clips to calibrate on"):
-        export_bundle(network, tmp_path / "a.infdet", precisions=("float32", "int8"))
+    with pytest.raises(UsageError, match="int8 needs --calibrate DIR"):
+        export(tmp_path / "none", options=INT8)
+    with pytest.raises(UsageError, match="int8 is made from float32 ONNX"):
+        ExportOptions(("float16", "int8"))
+    with pytest.raises(UsageError, match="unknown precision 'fp8'; expected float32, bfloat16, float16, int8"):
+        ExportOptions(("float32", "fp8"))
+    with pytest.raises(UsageError, match=r"--max-map-drop is .* for int8"):
+        ExportOptions(max_map_drop=1.0)
+    with pytest.raises(UsageError, match="--calibrate is for int8 and float16"):
+        ExportOptions(calibrate=tmp_path)
 
 
 def test_refused_where_openvino_cannot_measure_it(tmp_path, network, monkeypatch):
     monkeypatch.setattr("infdet_deploy.system.cpu_features", lambda: {"ssse3", "avx2"})
     calibration = Calibration("tests", (), (), ())
     with pytest.raises(
-        BackendError, match=r"no VNNI, .* overflow in openvino; export on one that has it, or without --int8"
+        BackendError, match=r"no VNNI, .* overflow in openvino; export on one that has it, or without int8"
     ):
-        export_bundle(network, tmp_path / "a.infdet", precisions=("float32", "int8"), calibration=calibration)
+        export_bundle(network, tmp_path / "a.infdet", INT8, calibration=calibration)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_command_refuses_int8_without_clips(command):
-    result = command("export", "run", "--int8")
+    result = command("export", "--precision", "int8")
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
-    assert line.startswith("infdet-deploy: --int8 needs --calibrate DIR: a data set, or a folder of recordings")
-    assert command("export", "run", "--calibrate", "clips").returncode == 2
+    assert line.startswith("infdet-deploy: int8 needs --calibrate DIR: a data set, or a folder of recordings")
+    note, line = command("export", "--int8").stderr.strip().splitlines()
+    assert note.startswith("note: --int8 is now --precision int8")
+    assert line.startswith("infdet-deploy: int8 needs --calibrate DIR")
+    result = command("export", "no-such-run")
+    assert result.returncode == 2
+    assert result.stderr.startswith(
+        "infdet-deploy: no-such-run: no such file or folder; expected a run or a checkpoint"
+    )
+    assert command("export", "--calibrate", "clips").returncode == 2
 
 
 @needs_vnni
@@ -326,10 +351,8 @@ def test_a_bundle_with_int8(tmp_path, network):
     for index in range(4):
         write_video(clips / f"{index}.mkv", sample_frames(60, 64, seed=10 + index), "ffv1", "gray")
     calibration = read_calibration(clips, 64, "resize", network.config.classes)
-    out = export_bundle(
-        network, tmp_path / "a.infdet", precisions=("float32", "int8"), formats=("onnx",), joined=True,
-        calibration=calibration,
-    )  # fmt: skip
+    options = dataclasses.replace(INT8, whole_network=True)
+    out = export_bundle(network, tmp_path / "a.infdet", options, calibration=calibration)
     bundle = load_bundle(out)
     assert set(bundle.precisions) == {"int8", "float32"}
     manifest = json.loads((out / "manifest.json").read_text())

@@ -15,6 +15,8 @@ torch = pytest.importorskip("torch")
 
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.exporting.bundle import export_bundle
+from infdet_deploy.exporting.draft import Origin
+from infdet_deploy.exporting.options import ExportOptions
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import random_network
 
@@ -34,9 +36,8 @@ def serve(out: Path, requests: Connection) -> None:
     for source in iter(requests.recv, None):
         child = os.fork()
         if child == 0:
-            export_bundle(
-                network, out, precisions=("float32",), formats=("torchscript",), source=source, on_progress=tell
-            )
+            options = ExportOptions(formats=("torchscript",), incremental=False)
+            export_bundle(network, out, options, Origin(source=source), on_progress=tell)
             os._exit(0)
         requests.send(child)
         status = os.waitpid(child, 0)[1]

@@ -10,8 +10,10 @@ import torch
 from infdet_deploy.bundle.loading import NETWORK, STAGES, load_bundle
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import BackendError, UsageError
-from infdet_deploy.exporting.bundle import eager_tensors, export_bundle
-from infdet_deploy.exporting.onnx import count_precisions
+from infdet_deploy.exporting.bundle import export_bundle
+from infdet_deploy.exporting.checking import count_precisions
+from infdet_deploy.exporting.options import ExportOptions
+from infdet_deploy.exporting.reference import eager_tensors
 from infdet_deploy.exporting.stages import build_stage, float32_operators
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
@@ -33,7 +35,8 @@ def network():
 @pytest.fixture(scope="module")
 def bundle(network, tmp_path_factory):
     out = tmp_path_factory.mktemp("joined") / "a.infdet"
-    return load_bundle(export_bundle(network, out, precisions=("float32", "bfloat16"), formats=("onnx",), joined=True))
+    options = ExportOptions(("float32", "bfloat16"), formats=("onnx",), incremental=False, whole_network=True)
+    return load_bundle(export_bundle(network, out, options))
 
 
 @pytest.mark.parametrize(

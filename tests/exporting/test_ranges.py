@@ -7,13 +7,16 @@ import pytest
 import torch
 
 from infdet_deploy.errors import ParityError
-from infdet_deploy.exporting import bundle as export
 from infdet_deploy.exporting.bundle import export_bundle
+from infdet_deploy.exporting.options import ExportOptions
 from infdet_deploy.exporting.ranges import first_endpoint, measure, too_large
-from infdet_deploy.exporting.stages import build_stage, stage_specs
+from infdet_deploy.exporting.specs import stage_specs
+from infdet_deploy.exporting.stages import build_stage
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.video.sample import sample_frames
+
+FLOAT16 = ExportOptions(("float16",), formats=("onnx",), incremental=False)
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def network(monkeypatch):
         dataclasses.replace(preset("tiny"), channel_divisor=8, streams="infrared", fusion="none"), seed=3
     )
     only = {"infrared_tower": stage_specs(found)["infrared_tower"]}
-    monkeypatch.setattr(export, "stage_specs", lambda network: only)
+    monkeypatch.setattr("infdet_deploy.exporting.draft.stage_specs", lambda network: only)
     return found
 
 
@@ -63,7 +66,7 @@ def test_layers_up_to_the_one_that_overflows_stay_float32(network, tmp_path):
     grow(network, "Conv3d_2b_1x1", 1e6)
     with torch.no_grad():
         network.infrared_tower.Conv3d_2c_3x3.conv3d.weight /= 1e6
-    out = export_bundle(network, tmp_path / "a.infdet", precisions=("float16",), formats=("onnx",))
+    out = export_bundle(network, tmp_path / "a.infdet", FLOAT16)
     manifest = json.loads((out / "manifest.json").read_text())
     entry = manifest["parity"]["float16"]["infrared_tower"]
     assert entry["float32_before"] == "MaxPool3d_3a_3x3"
@@ -74,6 +77,6 @@ def test_layers_up_to_the_one_that_overflows_stay_float32(network, tmp_path):
 
 def test_a_stage_that_ends_too_large_is_refused_with_the_module(network, tmp_path):
     grow(network, "Mixed_5c.b1b", 1e7)
-    with pytest.raises(ParityError, match=r"infrared_tower float16: Mixed_5c/b1b gives values up to .*without --fp16"):
-        export_bundle(network, tmp_path / "a.infdet", precisions=("float16",), formats=("onnx",))
+    with pytest.raises(ParityError, match=r"infrared_tower float16: Mixed_5c/b1b has values up to .*without float16"):
+        export_bundle(network, tmp_path / "a.infdet", FLOAT16)
     assert not list(tmp_path.iterdir())

@@ -5,7 +5,8 @@ import pytest
 torch = pytest.importorskip("torch")
 import torch.nn.functional as F
 
-from infdet_deploy.exporting.stages import FoldedUnit, build_stage
+from infdet_deploy.exporting.folded import FoldedUnit
+from infdet_deploy.exporting.stages import build_stage
 from infdet_deploy.exporting.stem import EnlargingStem, FlatStem
 from infdet_deploy.model.enlargement import spans
 from infdet_deploy.model.i3d import Unit3d

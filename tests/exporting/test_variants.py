@@ -8,8 +8,11 @@ import torch
 
 from infdet_deploy.bundle.loading import STAGES_OF
 from infdet_deploy.errors import UsageError
-from infdet_deploy.exporting.bundle import eager_tensors, export_bundle
-from infdet_deploy.exporting.stages import build_stage, stage_specs
+from infdet_deploy.exporting.bundle import export_bundle
+from infdet_deploy.exporting.options import ExportOptions
+from infdet_deploy.exporting.reference import eager_tensors
+from infdet_deploy.exporting.specs import stage_specs
+from infdet_deploy.exporting.stages import build_stage
 from infdet_deploy.model.fusion import Attention
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
@@ -50,7 +53,8 @@ def test_the_head_equals_the_network(streams, fusion):
 def test_bundles_run_as_the_network(tmp_path, streams, fusion):
     network = network_of(streams, fusion)
     precisions = ("float32", "float16") if fusion == "self" else ("float32",)
-    bundle = export_bundle(network, tmp_path / "a.infdet", precisions=precisions, formats=("onnx",))
+    options = ExportOptions(precisions, formats=("onnx",), incremental=False)
+    bundle = export_bundle(network, tmp_path / "a.infdet", options)
     frames = sample_frames(100, 64, seed=5)
     expected = eager_tensors(network, frames)["head"]["scores"]
     for precision, allowed in zip(precisions, (1e-5, 5e-3), strict=False):

@@ -10,9 +10,12 @@ torch = pytest.importorskip("torch")
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import BundleError, InfdetError, ParityError, UsageError
-from infdet_deploy.exporting.bundle import eager_tensors
-from infdet_deploy.exporting.incremental import build_tower_stream
-from infdet_deploy.exporting.incremental_bundle import add_stream
+from infdet_deploy.exporting.draft import Draft
+from infdet_deploy.exporting.incremental import build_incremental_tower
+from infdet_deploy.exporting.options import ExportOptions
+from infdet_deploy.exporting.reference import eager_tensors
+from infdet_deploy.exporting.specs import stage_specs
+from infdet_deploy.exporting.write_incremental import write_incremental
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.runtime.incremental import StreamModel
 from infdet_deploy.snippets import feature_length
@@ -112,16 +115,16 @@ def test_what_a_stream_refuses(bundle, tiny_bundle):
 
 @pytest.mark.parametrize("tower", ["infrared_tower", "flow_tower"])
 def test_steps_with_3d_operators_are_the_same(stream_network, tower):
-    flat, deep = (build_tower_stream(tower, stream_network, torch.float32, in_3d=in_3d) for in_3d in (False, True))
+    flat, deep = (build_incremental_tower(tower, stream_network, torch.float32, in_3d=in_3d) for in_3d in (False, True))
     x = torch.from_numpy(sample_frames(96, 64, seed=4))
     if tower == "flow_tower":
         x = torch.randn(96, 3, 16, 16, generator=torch.Generator().manual_seed(4)).tanh()
     states = twins = flat.first_states(x[:8])
-    positions = torch.arange(-flat.plan.history, 96)
+    positions = torch.arange(-flat.schedule.history, 96)
     inside = ((positions >= 0) & (positions < 84)).float()  # the clip ends within the last step
     at, ours, theirs = 0, [], []
     for frames in (8, 32, 24, 32):
-        mask = inside[at : at + flat.plan.history + frames]
+        mask = inside[at : at + flat.schedule.history + frames]
         rows, states = flat(x[at : at + frames], mask, states)
         twin_rows, twins = deep(x[at : at + frames], mask, twins)
         ours.append(rows)
@@ -149,9 +152,11 @@ def test_a_wrong_step_is_not_exported(bundle, stream_network, tmp_path, monkeypa
     tower = "infrared_tower"
     manifest = {"stages": {tower: {}}, "parity": {"float32": {}}}
     clips = [eager_tensors(stream_network, sample_frames(20, 64))]
-    monkeypatch.setattr("infdet_deploy.exporting.incremental_bundle.export_onnx", without_masks)
+    specs = {tower: stage_specs(stream_network)[tower]}
+    draft = Draft(tmp_path, stream_network, ExportOptions(), specs, clips, manifest, starts={"float32": {}})
+    monkeypatch.setattr("infdet_deploy.exporting.write_incremental.export_onnx", without_masks)
     with pytest.raises(ParityError, match=r"infrared_tower_stream float32.*relative L2"):
-        add_stream(tmp_path, manifest, stream_network, {"float32": {}}, clips, lambda _: None)
+        write_incremental(draft)
     assert "stream" not in manifest
 
 

@@ -11,15 +11,19 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
+
 from infdet_deploy.bundle.loading import Bundle, load_bundle
 from infdet_deploy.bundle.tolerances import compare, tolerance
 from infdet_deploy.errors import ParityError
-from infdet_deploy.exporting.bundle import eager_tensors
-from infdet_deploy.exporting.incremental_bundle import add_stream
-from infdet_deploy.exporting.int8 import plan
-from infdet_deploy.exporting.int8_stream import add_int8_stream
-from infdet_deploy.exporting.onnx import operators_3d
-from infdet_deploy.exporting.sensitivity import Int8Stage
+from infdet_deploy.exporting.checking import operators_3d
+from infdet_deploy.exporting.draft import Draft
+from infdet_deploy.exporting.int8_stage import Int8Stage
+from infdet_deploy.exporting.options import ExportOptions
+from infdet_deploy.exporting.quantization import calibrate
+from infdet_deploy.exporting.reference import eager_tensors
+from infdet_deploy.exporting.specs import stage_specs
+from infdet_deploy.exporting.write_incremental import write_incremental
+from infdet_deploy.exporting.write_int8_incremental import write_int8_incremental
 from infdet_deploy.model.i3d import MIXED
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
@@ -30,6 +34,11 @@ from tests.runtime.backends.tensorrt.judge import built_for_rtx
 
 TOWER, STEPS = "infrared_tower", "infrared_tower_stream"
 CLIPS = (20, 64)
+
+
+def draft_of(network, folder, manifest, checks=()):
+    """A draft with the tower alone."""
+    return Draft(folder, network, ExportOptions(), {TOWER: stage_specs(network)[TOWER]}, list(checks), manifest)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +64,9 @@ def halves(tmp_path_factory, clips):
         "stages": {TOWER: {}},
         "parity": {"bfloat16": {}, "float16": {}},
     }
-    add_stream(folder, manifest, network, {"bfloat16": {}, "float16": {}}, checks, lambda _: None)
+    draft = draft_of(network, folder, manifest, checks)
+    draft.starts = {"bfloat16": {}, "float16": {}}
+    write_incremental(draft)
     return Bundle(folder, manifest)
 
 
@@ -105,7 +116,7 @@ def test_only_openvinos_int8_steps_have_3d_operators(int8):
 
 
 def calibrated(int8):
-    return plan(onnx.load(str(int8.stage_file(TOWER, "float32"))), [{"frames": sample_frames(64, 64, seed=1)}])
+    return calibrate(onnx.load(str(int8.stage_file(TOWER, "float32"))), [{"frames": sample_frames(64, 64, seed=1)}])
 
 
 def written_again(int8, folder, clips, calibrated, **changes):
@@ -113,9 +124,9 @@ def written_again(int8, folder, clips, calibrated, **changes):
     network, checks = clips
     for name in (f"{STEPS}.float32.onnx", f"{TOWER}.int8.onnx", f"{TOWER}.int8.openvino.onnx"):
         shutil.copy(int8.path / name, folder)
-    stage = Int8Stage(calibrated, (), [check[TOWER] for check in checks], {"onnxruntime": [], "openvino": []})
+    stage = Int8Stage(calibrated, (), [check[TOWER] for check in checks], {"onnx": [], "openvino": []})
     manifest = copy.deepcopy(int8.manifest) | changes
-    add_int8_stream(folder, manifest, network, {TOWER: stage}, lambda _: None)
+    write_int8_incremental(draft_of(network, folder, manifest), {TOWER: stage})
 
 
 def test_int8_steps_of_a_bundle_without_3d_operators_have_none(int8, tmp_path, clips):

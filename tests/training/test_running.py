@@ -8,7 +8,8 @@ import pytest
 from infdet_deploy.archive.detect import detect
 from infdet_deploy.errors import ConfigError, TrainingError, UsageError
 from infdet_deploy.evaluation import evaluate as evaluation
-from infdet_deploy.exporting import command as bundles
+from infdet_deploy.exporting.export import export
+from infdet_deploy.exporting.options import ExportOptions
 from infdet_deploy.model.weights import load_network, random_network, save_network
 from infdet_deploy.training import running as training
 from infdet_deploy.training.checkpoint import store_thresholds
@@ -120,7 +121,7 @@ def test_recognition_from_clips_to_a_bundle(weights, tmp_path):
     assert report["recognition"]["accuracy"] == 1.0
     assert report["recognition"]["map"] == 1.0
     assert report["recognition"]["confusion"]["dark"] == {"bright": 0, "dark": 2}
-    bundle = bundles.export(tmp_path / "run", tmp_path / "r.infdet", ()).path
+    bundle = export(tmp_path / "run", tmp_path / "r.infdet", ExportOptions(incremental=False)).path
     assert evaluation.evaluate(bundle, root, None, "both", False, None, None, None)["recognition"]["accuracy"] == 1.0
     clips = [root / "testing" / label / "1.mkv" for label in ("bright", "dark")]
     found = list(detect(bundle, clips))

@@ -39,7 +39,7 @@ END_KEYS = {
 
 
 def test_the_golden_clip_is_what_the_network_gives(tiny_bundle, tiny_network):
-    from infdet_deploy.exporting.bundle import eager_tensors
+    from infdet_deploy.exporting.reference import eager_tensors
 
     arrays = load_golden(load_bundle(tiny_bundle))
     assert arrays["frames"].shape == (64, 64, 64)

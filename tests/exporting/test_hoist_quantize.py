@@ -1,4 +1,4 @@
-"""What an int8 graph moves as bytes: the same numbers bit by bit, and no other graph is changed."""
+"""Quantizing before values are moved: the same numbers bit by bit, and no other graph is changed."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper
 
-from infdet_deploy.exporting.bytes_first import move_bytes
-from infdet_deploy.exporting.int8 import open_session
+from infdet_deploy.exporting.hoist_quantize import hoist_quantize
+from infdet_deploy.exporting.quantization import open_session
 
 CLIP = np.random.default_rng(1).integers(0, 256, (6, 5, 5), np.uint8)
 
@@ -63,7 +63,7 @@ def graph(step=1.0, zero=np.uint8(0), masked=False, between=None, also=False, tw
 def test_the_same_numbers():
     model = graph()
     (expected,) = open_session(model).run(["out"], {"frames": CLIP})
-    move_bytes(model)
+    hoist_quantize(model)
     onnx.checker.check_model(model, full_check=True)
     operators = [node.op_type for node in model.graph.node]
     assert operators == ["Unsqueeze", "Pad", "Slice", "Slice", "Concat", "Pad", "DequantizeLinear", "Conv"]
@@ -80,10 +80,10 @@ def test_the_same_numbers():
     ],
     ids=str,
 )
-def test_numbers_are_quantised_before_they_are_moved(other, operators):
+def test_numbers_are_quantized_before_they_are_moved(other, operators):
     model = graph(**other)
     (expected,) = open_session(model).run(["out"], {"frames": CLIP})
-    move_bytes(model)
+    hoist_quantize(model)
     onnx.checker.check_model(model, full_check=True)
     found = [node.op_type for node in model.graph.node]
     assert found == [*operators, "Pad", "Slice", "Slice", "Concat", "Pad", "DequantizeLinear", "Conv"]
@@ -97,7 +97,7 @@ def test_numbers_are_quantised_before_they_are_moved(other, operators):
 def test_other_graphs_stay(other):
     model = graph(**other)
     before = model.SerializeToString()
-    move_bytes(model)
+    hoist_quantize(model)
     assert model.SerializeToString() == before
 
 
@@ -113,6 +113,6 @@ def test_bytes_that_are_cast_and_nothing_else_stay_bytes():
     )
     one = [numpy_helper.from_array(np.float32(1), "step"), numpy_helper.from_array(np.uint8(0), "zero")]
     model = helper.make_model(helper.make_graph(nodes, "g", *ends, one), opset_imports=[helper.make_opsetid("", 20)])
-    move_bytes(model)
+    hoist_quantize(model)
     onnx.checker.check_model(model)
     assert [(node.name, node.input[0]) for node in model.graph.node] == [("dequantise", "frames")]

@@ -1,0 +1,107 @@
+"""From a training run to a bundle."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infdet_deploy.bundle.loading import Bundle, load_bundle
+from infdet_deploy.console import say
+from infdet_deploy.errors import UsageError, missing_package
+from infdet_deploy.exporting.accuracy import AccuracyCheck
+from infdet_deploy.exporting.draft import OnProgress, Origin
+from infdet_deploy.exporting.options import ExportOptions
+from infdet_deploy.runtime.backends.registry import is_available
+
+
+@dataclass(frozen=True)
+class ExportedStage:
+    """How one stage was checked in one precision.
+
+    errors: format → relative L2 from the network, the largest over the check clips. operators: format → precision → the
+    number of convolutions and matrix products that compute in it. `openvino` is the format of OpenVINO's int8 file.
+    """
+
+    stage: str
+    precision: str
+    errors: Mapping[str, float]
+    operators: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """A bundle that was written, loaded and checked.
+
+    stages: how each stage was checked. detections: backend → how int8's detections compare with float32's; empty
+    without int8.
+    """
+
+    bundle: Bundle
+    stages: tuple[ExportedStage, ...]
+    detections: Mapping[str, AccuracyCheck]
+
+    @property
+    def path(self) -> Path:
+        return self.bundle.path
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: the path, and the manifest's entries about the export."""
+        manifest, keys = self.bundle.manifest, ("operators", "parity", "int8", "files")
+        return {"bundle": str(self.path), **{key: manifest[key] for key in keys if key in manifest}}
+
+
+def export(
+    run: Path | str | None = None,
+    out: Path | str | None = None,
+    options: ExportOptions = ExportOptions(),
+    on_progress: OnProgress | None = None,
+) -> ExportResult:
+    """Export a training run as a bundle, every stage compared with the network first.
+
+    run: a run folder or a .safetensors checkpoint; the newest run below `runs` where None. out: the folder to write,
+    RUN.infdet here where None. on_progress: called with steps done, all steps, and the name of the next step.
+
+    Raises UsageError for a wrong request, ParityError when a stage is not the network, and the errors of reading the
+    checkpoint and the recordings to calibrate on. After an error the old folder is as before.
+    """
+    if options.int8 and options.calibrate is None:
+        raise UsageError("int8 needs --calibrate DIR: a data set, or a folder of recordings like those it will run on")
+    if options.int8 and not is_available("onnxruntime"):
+        raise missing_package("onnxruntime", "onnxruntime", "int8")
+    from infdet_deploy.exporting.bundle import check_int8, export_bundle
+    from infdet_deploy.model.weights import load_network
+    from infdet_deploy.training.checkpoint import checkpoint_file, newest_run, saved_rule
+
+    if options.int8:
+        check_int8()  # before the recordings are read
+    if run is None:
+        run = newest_run()
+        say(f"exporting the newest run, {run}")
+    run = Path(run)
+    if not run.exists():
+        raise UsageError(f"{run}: no such run folder or checkpoint")
+    network, extra = load_network(checkpoint_file(run))
+    out = Path(out or f"{run.resolve().name if run.is_dir() else run.stem}.infdet")
+    if out.suffix != ".infdet":
+        raise UsageError(f"--out is {out}; a bundle is called NAME.infdet")
+    classes, mode, calibration = network.config.classes, extra.get("frame_mode", "resize"), None
+    if options.calibrate is not None:
+        from infdet_deploy.exporting.calibration import read_calibration
+
+        calibration = read_calibration(options.calibrate, network.config.size, mode, classes)
+    origin = Origin(saved_rule(extra, classes), run.name, mode, extra.get("fps"))
+    export_bundle(network, out, options, origin, calibration, on_progress)
+    return _result(load_bundle(out))
+
+
+def _result(bundle: Bundle) -> ExportResult:
+    manifest = bundle.manifest
+    stages = []
+    for precision, entries in manifest["parity"].items():
+        for stage, entry in entries.items():
+            formats = [format for format in ("onnx", "openvino", "torchscript") if format in entry]
+            keys = {"onnx": "operators", "openvino": "operators_openvino"}
+            operators = {format: entry[key] for format, key in keys.items() if key in entry}
+            stages.append(ExportedStage(stage, precision, {f: entry[f] for f in formats}, operators))
+    detections = manifest.get("int8", {}).get("detections", {})
+    return ExportResult(bundle, tuple(stages), {b: AccuracyCheck.from_dict(check) for b, check in detections.items()})

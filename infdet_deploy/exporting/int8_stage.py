@@ -1,0 +1,85 @@
+"""How much of a stage can be int8: the error of each layer alone, and as few layers as possible in float32."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from infdet_deploy.bundle.tolerances import compare
+from infdet_deploy.errors import ParityError
+from infdet_deploy.exporting.quantization import CalibratedGraph, Int8File, Tensors, open_session, quantize
+from infdet_deploy.runtime.backends.registry import open_stage
+
+
+def layer_errors(graph: CalibratedGraph, tensors: Sequence[Tensors], output: str) -> dict[str, float]:
+    """The largest relative L2 at a stage's output when one layer alone is int8, by layer, largest first.
+
+    tensors: the stage's inputs and its float32 `output`.
+    """
+    inputs = [value.name for value in graph.model.graph.input]
+
+    def error_of(layer: str) -> float:
+        session = open_session(quantize(graph, keep={*graph.layers} - {layer}))
+        return _worst(lambda feed: session.run([output], {name: feed[name] for name in inputs})[0], tensors, output)
+
+    errors = {layer: error_of(layer) for layer in graph.layers}
+    return dict(sorted(errors.items(), key=lambda item: -item[1]))
+
+
+def error_on(backend: str, path: Path, inputs: tuple[str, ...], output: str, tensors: Sequence[Tensors]) -> float:
+    """The largest relative L2 at the output of an int8 file on a backend."""
+    runner = open_stage(backend, path, "int8", inputs, (output,))
+    error = _worst(lambda feed: runner.run(feed)[output], tensors, output)
+    runner.close()
+    return error
+
+
+def _worst(run: Callable[[Tensors], npt.NDArray[np.generic]], tensors: Sequence[Tensors], output: str) -> float:
+    return float(np.max([compare(run(feed), feed[output]).relative_l2 for feed in tensors]))  # a NaN stays one
+
+
+@dataclass
+class Int8Stage:
+    """A calibrated stage, written with the layers that can be int8.
+
+    order: layers, most sensitive first. measured: inputs and float32 outputs that the error is measured on. kept: the
+    layers that the files written last have in float32, by the file's format.
+    """
+
+    graph: CalibratedGraph
+    order: Sequence[str]
+    measured: Sequence[Tensors]
+    kept: dict[str, list[str]] = field(default_factory=dict)
+
+    def write(self, file: Int8File, folder: Path, allowed: float) -> float:
+        """Write the file with the fewest layers in float32 that keep its error within `allowed`; return the error.
+
+        A binary search over how many of `order` stay float32, which assumes that more of them never hurt. Raises
+        ParityError when no layer can be int8.
+        """
+        fewest, most, tried, error = 0, len(self.order), 0, float("nan")
+        while fewest < most:
+            error = self.write_keeping(file, folder, self.order[:tried])
+            if error <= allowed:
+                most = tried
+            else:
+                fewest = tried + 1
+            last, tried = tried, (fewest + most) // 2
+        if most == len(self.order):
+            raise ParityError(
+                f"{self.graph.model.graph.name}: with any layer in int8 its error is above {allowed:.1e} on "
+                f"{file.backend}; nothing was written: export without int8, or calibrate on more clips"
+            )
+        return error if last == most else self.write_keeping(file, folder, self.order[:most])
+
+    def write_keeping(self, file: Int8File, folder: Path, layers: Sequence[str]) -> float:
+        """Write the file with these layers in float32; return its error on the backend that it is for."""
+        self.kept[file.format] = list(layers)
+        graph = self.graph.model.graph
+        path = folder / file.name(graph.name)
+        onnx.save(quantize(self.graph, layers, file.unsigned), str(path))
+        (output,) = (value.name for value in graph.output)
+        return error_on(file.backend, path, tuple(value.name for value in graph.input), output, self.measured)

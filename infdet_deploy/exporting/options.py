@@ -1,0 +1,59 @@
+"""What an export writes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from infdet_deploy.errors import UsageError
+from infdet_deploy.precision import Precision, parse_precisions
+
+FORMATS = ("onnx", "torchscript")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What an export writes. Raises UsageError for an unknown name, and for options that exclude each other.
+
+    precisions: of float32, float16, bfloat16, int8; int8 is made from float32.
+    formats: of onnx, torchscript; int8 and incremental towers are ONNX.
+    incremental: also write towers that take a clip in steps, for `watch`.
+    whole_network: also write all stages as one graph, frames in and scores out, which stores every weight twice.
+    conv2d: write 3D convolutions and pools as 2D ones over shifted frames; scores stay the same.
+    weights: also write the network's weights, which `verify` uses to compare stages with the network.
+    calibrate: a data set or a folder of recordings like those that the network will see. int8 is calibrated and checked
+        on it, and float16's value ranges are measured on it.
+    max_map_drop: points of mAP@0.5 that int8 may lose there; 1 by default.
+    """
+
+    precisions: tuple[Precision, ...] = ("float32",)
+    formats: tuple[str, ...] = FORMATS
+    incremental: bool = True
+    whole_network: bool = False
+    conv2d: bool = False
+    weights: bool = True
+    calibrate: Path | None = None
+    max_map_drop: float | None = None
+
+    def __post_init__(self) -> None:
+        parse_precisions(self.precisions)
+        for name in self.formats:
+            if name not in FORMATS:
+                raise UsageError(f"unknown format '{name}'; expected {', '.join(FORMATS)}")
+        if not self.float_precisions or not self.formats:
+            raise UsageError("an export needs at least one precision other than int8, and one format")
+        if self.int8 and ("float32" not in self.precisions or "onnx" not in self.formats):
+            raise UsageError("int8 is made from float32 ONNX; add both")
+        if self.incremental and "onnx" not in self.formats:
+            raise UsageError("incremental towers are ONNX; add that format, or leave them out")
+        if self.max_map_drop is not None and not (self.int8 and self.max_map_drop >= 0):
+            raise UsageError("--max-map-drop is a number of 0 or more for int8; add int8, or leave --max-map-drop out")
+        if self.calibrate is not None and not {"int8", "float16"} & set(self.precisions):
+            raise UsageError("--calibrate is for int8 and float16; add one, or leave --calibrate out")
+
+    @property
+    def int8(self) -> bool:
+        return "int8" in self.precisions
+
+    @property
+    def float_precisions(self) -> tuple[Precision, ...]:
+        """All precisions but int8."""
+        return tuple(precision for precision in self.precisions if precision != "int8")

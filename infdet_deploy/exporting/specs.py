@@ -1,0 +1,56 @@
+"""Names, dtypes and shapes of every stage's tensors: one definition for all formats, reports and backends."""
+
+from dataclasses import dataclass
+
+from infdet_deploy.bundle.loading import NETWORK, STAGES_OF
+from infdet_deploy.model.network import InfDetNet
+
+NEXT = "next."  # an incremental tower's output NEXT + NAME replaces its input NAME in the next step
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A stage's input or output. shape: integers, or names of dimensions that vary (`T` in steps of 4, `T'`)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """A stage's inputs and outputs, in order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return tuple(tensor.name for tensor in self.inputs)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return tuple(tensor.name for tensor in self.outputs)
+
+
+def stage_specs(network: InfDetNet) -> dict[str, StageSpec]:
+    """The specs of this network's stages, and of `network`, all stages in one graph."""
+    config = network.config
+    size, small, d = config.size, config.flow_size, config.features
+    flow = TensorSpec("flow", "float32", ("T", config.flow_channels, small, small))
+    frames = TensorSpec("frames", "uint8", ("T", size, size))
+    features = TensorSpec("features", "float32", ("T'", d))
+    streams = {"both": ("infrared", "flow")}.get(config.streams, (config.streams,))
+    head_inputs = (
+        *(TensorSpec(f"{stream}_features", "float32", ("T'", d)) for stream in streams),
+        TensorSpec("length", "int64", (1,)),
+    )
+    scores = TensorSpec("scores", "float32", ("T'", len(config.classes)))
+    specs = {
+        "fen": StageSpec((TensorSpec("frames", "uint8", ("T+1", size, size)),), (flow,)),
+        "infrared_tower": StageSpec((frames,), (features,)),
+        "flow_tower": StageSpec((flow,), (features,)),
+        "head": StageSpec(head_inputs, (scores,)),
+        NETWORK: StageSpec((frames,), (scores,)),
+    }
+    return {name: specs[name] for name in (*STAGES_OF[config.streams], NETWORK)}

@@ -1,0 +1,97 @@
+"""Write the towers that take a clip in steps, each stepped through the check clips before it is kept."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from infdet_deploy.bundle.loading import stream_stage
+from infdet_deploy.bundle.tolerances import compare
+from infdet_deploy.exporting.checking import check_2d, check_precision, worst_error
+from infdet_deploy.exporting.draft import Draft
+from infdet_deploy.exporting.incremental import IncrementalTower, build_incremental_tower, incremental_spec, zeros
+from infdet_deploy.exporting.onnx import export_onnx
+from infdet_deploy.exporting.specs import StageSpec
+from infdet_deploy.exporting.stages import float32_operators
+from infdet_deploy.model.i3d import ENDPOINTS
+from infdet_deploy.runtime.backends.registry import open_stage
+from infdet_deploy.runtime.incremental import TowerSteps
+from infdet_deploy.snippets import FRAMES_PER_SNIPPET
+
+EXAMPLE_FRAMES = 32
+
+
+def write_incremental(draft: Draft) -> None:
+    """Write TOWER_stream.PRECISION.onnx for every tower and float precision, and their manifest entries.
+
+    Raises ParityError when a tower in steps does not compute the network's features, does not compute in its
+    precision, or has 3D operators.
+    """
+    stream: dict[str, Any] = {"stages": {}, "state_bytes": {}}
+    for tower in draft.towers:
+        name, first = stream_stage(tower), build_incremental_tower(tower, draft.network, torch.float32)
+        spec = incremental_spec(first, draft.network)  # states are float32 in every precision
+        stream |= _timing(first)
+        stream["state_bytes"][name] = sum(4 * prod(map(int, state.shape)) for state in spec.inputs[2:])
+        entry = stream["stages"][name] = {**dataclasses.asdict(spec), "files": {"onnx": {}}}
+        clips = [check[tower] for check in draft.checks]
+        for precision, starts in draft.starts.items():
+            draft.report(f"{name} {precision} onnx")
+            stage = build_incremental_tower(tower, draft.network, getattr(torch, precision), starts)
+            path = draft.folder / f"{name}.{precision}.onnx"
+            export_incremental(name, stage, spec, path)
+            check_2d(name, path)
+            operators = check_precision(name, path, precision, float32_operators(tower, draft.network, starts))
+            error = worst_error(
+                name, precision, "onnx", partial(incremental_errors, path, precision, entry, stream, clips)
+            )
+            start = starts.get(tower, ENDPOINTS[0])
+            before = {} if start == ENDPOINTS[0] else {"float32_before": start}
+            draft.manifest["parity"][precision][name] = {"operators": operators, "onnx": error} | before
+            entry["files"]["onnx"][precision] = path.name
+    draft.manifest["stream"] = stream
+
+
+def export_incremental(name: str, stage: IncrementalTower, spec: StageSpec, path: Path) -> None:
+    """Write a tower in steps as ONNX, for steps of any length."""
+    x, inside, *states = spec.inputs
+    window = zeros(inside, EXAMPLE_FRAMES + stage.schedule.history)
+    export_onnx(name, stage, spec, (zeros(x, EXAMPLE_FRAMES), window, tuple(zeros(s, 0) for s in states)), path)
+
+
+def _timing(stage: IncrementalTower) -> dict[str, int]:
+    """The manifest's numbers for all towers in steps."""
+    lag = stage.schedule.features_lag
+    return {
+        "step_frames": FRAMES_PER_SNIPPET,
+        # Feature j, of frames 8j … 8j+15, is computed when frame 8·(j+1+lag) − 1 has arrived.
+        "delay_frames": FRAMES_PER_SNIPPET * (lag - 1),
+        "features_lag": lag,
+        "history_frames": stage.schedule.history,
+    }
+
+
+def incremental_errors(
+    path: Path,
+    precision: str,
+    entry: dict[str, Any],
+    stream: dict[str, Any],
+    clips: Sequence[Mapping[str, np.ndarray]],
+    backend: str,
+) -> Iterator[float]:
+    """The relative L2 of each clip's features, computed in steps on a backend.
+
+    entry, stream: the manifest's entries for this tower in steps, and for all. clips: the tower's input and its
+    `features` for each whole clip.
+    """
+    inputs, outputs = (tuple(tensor["name"] for tensor in entry[end]) for end in ("inputs", "outputs"))
+    runner = open_stage(backend, path, precision, inputs, outputs)
+    for tensors in clips:
+        ours = TowerSteps(runner, entry, stream).whole(tensors[inputs[0]])
+        yield compare(ours, tensors["features"]).relative_l2
+    runner.close()

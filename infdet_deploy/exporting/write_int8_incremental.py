@@ -1,0 +1,84 @@
+"""Write the towers in steps in int8: the same layers as in the whole towers, with their scales.
+
+For OpenVINO they have 3D operators (`incremental_3d.py`), in a bundle that may have them: it copies the shifted inputs
+of a layer one by one, which takes a tenth of an int8 tower's time.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+
+from infdet_deploy.bundle.loading import TOWERS, stream_stage
+from infdet_deploy.bundle.tolerances import tolerance
+from infdet_deploy.errors import ParityError
+from infdet_deploy.exporting.checking import check_2d, check_precision
+from infdet_deploy.exporting.draft import Draft
+from infdet_deploy.exporting.incremental import build_incremental_tower, incremental_spec
+from infdet_deploy.exporting.int8_stage import Int8Stage
+from infdet_deploy.exporting.quantization import INT8_FILES, Tensors, quantize, transfer_scales
+from infdet_deploy.exporting.write_incremental import export_incremental, incremental_errors
+from infdet_deploy.model.network import InfDetNet
+from infdet_deploy.runtime.backends.registry import open_stage
+
+
+def write_int8_incremental(draft: Draft, stages: Mapping[str, Int8Stage]) -> None:
+    """Write TOWER_stream.int8.onnx and TOWER_stream.int8.openvino.onnx, and their manifest entries.
+
+    stages: as `write_int8` returns them. Raises ParityError where the features' error, on the clips that the stages
+    were measured on, is above int8's tolerance. `from_whole` in the manifest is the error relative to the int8 features
+    of the whole clip.
+    """
+    folder, stream = draft.folder, draft.manifest["stream"]
+    allowed = tolerance("onnx", "int8")
+    for tower in (name for name in stages if name in TOWERS):
+        name, stage = stream_stage(tower), stages[tower]
+        entry = stream["stages"][name]
+        in_2d = transfer_scales(stage.graph, onnx.load(str(folder / f"{name}.float32.onnx")))
+        graphs = {"onnx": in_2d, "openvino": in_2d}
+        if draft.manifest["operators"] == "3d":
+            graphs["openvino"] = transfer_scales(stage.graph, incremental_3d_graph(folder, tower, draft.network))
+        result: dict[str, Any] = {"float32_layers": {}, "from_whole": {}}
+        for file in INT8_FILES:
+            draft.report(f"{name} int8 {file.backend}")
+            path, graph = folder / file.name(name), graphs[file.format]
+            kept = [layer.replace(tower, name, 1) for layer in stage.kept[file.format]]
+            onnx.save(quantize(graph, kept, file.unsigned), str(path))
+            if graph is in_2d:
+                check_2d(name, path)
+            result[file.operators] = check_precision(name, path, "int8", len(kept))
+            result["float32_layers"][file.format] = kept
+            error = max(incremental_errors(path, "int8", entry, stream, stage.measured, file.backend))
+            if not error <= allowed:
+                raise ParityError(
+                    f"{name} int8: relative L2 {error:.2e} on {file.backend}, allowed {allowed:.0e}; nothing was "
+                    "written: calibrate on more clips, or export without int8"
+                )
+            whole = _whole(folder / file.name(tower), file.backend, stage.measured)
+            result[file.format] = error
+            result["from_whole"][file.format] = max(
+                incremental_errors(path, "int8", entry, stream, whole, file.backend)
+            )
+            entry["files"].setdefault(file.format, {})["int8"] = path.name
+        draft.manifest["parity"]["int8"][name] = result
+
+
+def incremental_3d_graph(folder: Path, tower: str, network: InfDetNet) -> onnx.ModelProto:
+    """A tower in float32 steps with 3D operators, by way of a temporary file in `folder`."""
+    stage = build_incremental_tower(tower, network, torch.float32, in_3d=True)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        path = Path(temporary) / "steps.onnx"
+        export_incremental(stream_stage(tower), stage, incremental_spec(stage, network), path)
+        return onnx.load(str(path))
+
+
+def _whole(path: Path, backend: str, clips: Sequence[Tensors]) -> list[Tensors]:
+    """The clips with the features that a tower's int8 file computes for each whole clip."""
+    (name,) = (name for name in clips[0] if name != "features")
+    runner = open_stage(backend, path, "int8", (name,), ("features",))
+    results: list[Tensors] = [{**clip, **runner.run({name: clip[name]})} for clip in clips]
+    runner.close()
+    return results

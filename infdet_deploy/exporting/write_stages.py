@@ -1,0 +1,112 @@
+"""Write every stage in each float precision and format, each file compared with the network before it is kept."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from infdet_deploy.bundle.golden import Tensors
+from infdet_deploy.bundle.loading import NETWORK, TOWERS
+from infdet_deploy.bundle.tolerances import compare
+from infdet_deploy.errors import ParityError
+from infdet_deploy.exporting.checking import check_2d, check_precision, worst_error
+from infdet_deploy.exporting.draft import Draft
+from infdet_deploy.exporting.onnx import export_onnx
+from infdet_deploy.exporting.ranges import float16_starts, measure
+from infdet_deploy.exporting.reference import eager_tensors
+from infdet_deploy.exporting.stages import build_stage, float32_operators
+from infdet_deploy.exporting.torchscript import export_torchscript
+from infdet_deploy.exporting.whole_network import join_stages
+from infdet_deploy.model.i3d import ENDPOINTS
+from infdet_deploy.runtime.backends.registry import open_stage
+from infdet_deploy.video.sample import sample_frames
+
+EXAMPLE_FRAMES = 32
+SUFFIX = {"onnx": "onnx", "torchscript": "pt"}
+
+
+def write_stages(draft: Draft, clips: Iterable[np.ndarray] = ()) -> None:
+    """Write STAGE.PRECISION.onnx and .pt, and their manifest entries.
+
+    clips: recordings, uint8 [T, S, S], on which float16's value ranges are measured too. Raises ParityError when a file
+    is out of tolerance on any backend here, or does not compute in its precision, or has unwanted 3D operators.
+    """
+    network, manifest = draft.network, draft.manifest
+    ranges: dict[str, dict[str, float]] = {}
+    if "float16" in draft.options.precisions:
+        tensors = [*draft.checks, *(eager_tensors(network, clip) for clip in clips)]
+        for name in (name for name in draft.specs if name != NETWORK):
+            feeds = (draft.inputs(name, each) for each in tensors)
+            ranges[name] = measure(build_stage(name, network, torch.float32), feeds)
+            manifest["ranges"][name] = {module: float(f"{value:.3g}") for module, value in ranges[name].items()}
+    example = eager_tensors(network, sample_frames(EXAMPLE_FRAMES, network.config.size))
+    for precision in draft.options.float_precisions:
+        draft.starts[precision] = {}
+        for name in draft.specs:
+            manifest["parity"][precision][name] = _write_stage(draft, name, precision, example, ranges.get(name, {}))
+
+
+def _write_stage(
+    draft: Draft, name: str, precision: str, example: Tensors, ranges: Mapping[str, float]
+) -> dict[str, Any]:
+    """Write one stage in every format; return its entry in the manifest's parity. ranges: for float16, by module.
+
+    A float16 tower that is out of tolerance is tried again with more of its first layers in float32.
+    """
+    starts: dict[str, str] = draft.starts[precision]
+    candidates: tuple[str, ...] = (ENDPOINTS[0],)
+    if precision == "float16" and name != NETWORK:
+        candidates = float16_starts(name, ranges, tower=name in TOWERS)
+    for start in candidates:
+        if name in TOWERS:
+            starts[name] = start
+        stage = build_stage(name, draft.network, getattr(torch, precision), starts, draft.options.conv2d)
+        try:
+            entry: dict[str, Any] = {}
+            for format in draft.options.formats:
+                draft.report(f"{name} {precision} {format}")
+                entry |= _write_file(draft, name, stage, precision, format, example)
+        except ParityError:
+            if start == candidates[-1]:
+                raise
+        else:
+            break
+    return entry | ({"float32_before": start} if start != ENDPOINTS[0] else {})
+
+
+def _write_file(
+    draft: Draft, name: str, stage: torch.nn.Module, precision: str, format: str, example: Tensors
+) -> dict[str, Any]:
+    path = draft.folder / f"{name}.{precision}.{SUFFIX[format]}"
+    entry: dict[str, Any] = {}
+    if format == "torchscript":
+        export_torchscript(stage, draft.inputs(name, example), path)
+    else:
+        if name == NETWORK:
+            parts = {part: draft.folder / f"{part}.{precision}.onnx" for part in draft.specs if part != NETWORK}
+            join_stages(parts, draft.specs, path)
+        else:
+            export_onnx(name, stage, draft.specs[name], draft.inputs(name, example), path)
+        kept = float32_operators(name, draft.network, draft.starts[precision])
+        entry["operators"] = check_precision(name, path, precision, kept)
+        if draft.options.conv2d:
+            check_2d(name, path)
+    entry[format] = _check_numbers(draft, name, path, precision, format)
+    draft.manifest["stages"][name]["files"].setdefault(format, {})[precision] = path.name
+    return entry
+
+
+def _check_numbers(draft: Draft, name: str, path: Path, precision: str, format: str) -> float:
+    """The largest relative L2 over the check clips and the backends that read the file here."""
+    spec = draft.specs[name]
+    (output,) = spec.output_names
+
+    def errors(backend: str) -> Iterator[float]:
+        runner = open_stage(backend, path, precision, spec.input_names, spec.output_names)
+        for tensors in (check[name] for check in draft.checks):
+            yield compare(runner.run(tensors)[output], tensors[output]).relative_l2
+        runner.close()
+
+    return worst_error(name, precision, format, errors)

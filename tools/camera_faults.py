@@ -1,8 +1,7 @@
-"""Cameras disturbed again and again: `python -m tools.camera_faults --count 100 [--rtsp]`.
+"""Disturb cameras and measure recovery: `python -m tools.camera_faults --count 100 [--rtsp]`.
 
-Each source reads a camera of its own through a cable of its own (`stream.py`). A fault begins, lasts for a while and
-goes; the time from then to the next frame is its recovery. In the end nothing may be left: no process, no file
-descriptor, no thread.
+Each source reads its own camera through its own proxy (`tests/live/sources/mjpeg.py`). Recovery is the time from the
+end of a fault to the next frame. At the end no process, file descriptor or thread may be left.
 """
 
 import argparse
@@ -30,7 +29,7 @@ SIZES = ((96, 128), (48, 64), (120, 160), (144, 96))
 
 @dataclass(frozen=True)
 class Held:
-    """What a process holds of the system."""
+    """Resources of a process."""
 
     processes: int
     descriptors: int
@@ -38,7 +37,7 @@ class Held:
 
 
 def held() -> Held:
-    """What this process holds now; processes: its children."""
+    """Resources of this process; processes: its children."""
     return Held(len(children(os.getpid())), len(os.listdir("/proc/self/fd")), threading.active_count())
 
 
@@ -56,7 +55,7 @@ def children(parent: int) -> list[int]:
 
 
 def resident_kb(pid: int) -> int:
-    """Memory that a process holds, in kB."""
+    """Resident memory of a process in kB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
@@ -96,7 +95,7 @@ def _disturb(
 
 
 def _read_until(source: Source, moment: float) -> None:
-    """Read up to a frame that was shown later than `moment`; gives up after three times what is allowed."""
+    """Read up to a frame that was shown later than `moment`; stops after three times the allowed time."""
     while time.time() < moment + 3 * ALLOWED_S:
         frame = source.read(0.1)
         if frame is not None and frame.time > moment:

@@ -1,7 +1,7 @@
 """Memory of several cameras on one network: `python -m tools.camera_memory BUNDLE [--precision int8] [--cameras 1 4]`.
 
-Each number of cameras in a process of its own: every camera sees some seconds of a clip of its own, and its events are
-counted. What one more camera takes is the difference.
+Each number of cameras runs in its own process; every camera sees some seconds of its own clip, and its events are
+counted. The memory of one more camera is the difference.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""What deciding early costs: `python -m tools.early_decisions BUNDLE DATA [--subset testing] [--together 10]`.
+"""Early against offline decisions: `python -m tools.early_decisions BUNDLE DATA [--subset testing] [--together 10]`.
 
-Every clip's features once, those of the whole clip, then its head over them every few snippets as `watch` runs it
-(which sees them a little later, and so at other snippets), beside what `detect` finds. `--together`: so many clips one
-after another as one recording, longer than the window.
+Computes the features of each whole clip once, runs the head over them every few snippets as `watch` does (which sees
+them a little later, at other snippets), and compares with `detect`. `--together`: join so many clips to one recording,
+longer than the window.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def recordings(data: Path, subset: str, detector: Detector, together: int) -> li
 def live(
     detector: Detector, head: LiveHead, features: dict, count: int, fps: float, window_s: float, every: int
 ) -> list:
-    """What `watch` gives for a recording's features, a step of 32 frames at a time."""
+    """The detections of `watch` for a recording's features, in steps of 32 frames."""
     window = SlidingWindow(head.session(), detector.bundle.classes, detector.bundle.rule, window_s, every)
     found, snippets, step = [], len(next(iter(features.values()))), STEP_FRAMES // FRAMES_PER_SNIPPET
     times = np.arange(count) / fps

@@ -1,8 +1,8 @@
 """Memory and speed of long recordings: `python -m tools.long_recordings BUNDLE [--precision int8] [--minutes 10 60]`.
 
-`detect` takes a synthetic recording of each length, 160×120 at 25 frames a second, in a process of its own. The longer
-one may need 5 % more memory than the shorter one, and 1.5 GB. Not a part of the test suite: it takes minutes with
-preset `tiny`, and half an hour with `infdet`.
+Runs `detect` on a synthetic recording of each length, 160×120 at 25 frames a second, each in its own process. The
+longer one may need at most 5 % more memory than the shorter one, and 1.5 GB. It runs for minutes with preset `tiny`,
+and for half an hour with `infdet`.
 """
 
 import argparse
@@ -29,7 +29,7 @@ MOST_BYTES, MOST_GROWTH = 1.5e9, 1.05
 
 @dataclass(frozen=True)
 class Run:
-    """One `detect`: peak memory of its process, seconds from start to end, and what it says."""
+    """One `detect`: peak memory of its process, seconds from start to end, and its report."""
 
     peak_bytes: int
     seconds: float

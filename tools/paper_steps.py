@@ -19,7 +19,7 @@ from infdet_deploy.runtime.incremental import StreamModel
 from infdet_deploy.video.sample import sample_frames
 
 CASES, ALLOWED, FPS = 4, 1e-5, 25.0
-WHOLE_SNIPPETS = 1000  # a chunk that holds every clip here
+WHOLE_SNIPPETS = 1000  # a chunk longer than every clip here
 Features = dict[str, np.ndarray]
 
 
@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def _case(bundle: Bundle, rng: np.random.Generator) -> bool:
-    """One clip; the parts in which its stream gets it give the offsets. Prints what was seen."""
+    """Check one clip, pushed in parts of a random size; prints the errors. Returns whether it is within the bar."""
     begun = time.monotonic()
     length, chunk = int(rng.integers(153, 210)), int(rng.integers(3, 6))
     step, part = int(rng.choice((8, 16, 24, 32))), int(rng.integers(1, 50))

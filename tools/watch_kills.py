@@ -1,8 +1,8 @@
-"""`watch` killed at random moments while it writes: `python -m tools.watch_kills --count 20 [BUNDLE FILE]`.
+"""Kill `watch` at random moments while it writes: `python -m tools.watch_kills --count 20 [BUNDLE FILE]`.
 
-After each kill (SIGKILL) every line of the log has to be whole and there once, and every clip has to play to its end.
-With a bundle and a recording it is the command that is killed; without them its sources and network are doubles, whose
-events come several a second.
+After each kill (SIGKILL) every line of the log must be whole and unique, and every clip must play to its end. With a
+bundle and a recording the command itself is killed; without them, a pipeline with a fake source and network that emits
+several events a second.
 """
 
 import argparse
@@ -33,9 +33,9 @@ SIDE = 32
 
 
 def run(count: int, folder: Path, command: Sequence[str], longest_s: float = 1.0, seed: int = 0) -> tuple[int, int]:
-    """Start `command` and kill it, `count` times; how many lines and clips there are in the end.
+    """Start `command` and kill it, `count` times; returns the number of lines and clips at the end.
 
-    A kill comes at most `longest_s` after the process wrote its first line or, half of the times, its first clip.
+    A kill follows at most `longest_s` after the process wrote its first line or, half of the times, its first clip.
     Raises AssertionError for half a line, a line that is there twice, or a clip that does not play.
     """
     rng = np.random.default_rng(seed)

@@ -17,7 +17,7 @@ __version__ = "0.2.0.dev0"
 _PUBLIC = {
     "archive.detect": ("DetectOptions", "detect"),
     "archive.results": ("RecordingResult",),
-    "bundle.loading": ("Bundle", "load_bundle"),
+    "bundle.loading": ("Bundle", "load_bundle", "store_thresholds"),
     "datasets.annotations": ("read_annotations",),
     "datasets.checks": ("DatasetReport", "check_dataset"),
     "datasets.conversion": ("ConversionResult", "convert_dataset"),
@@ -26,8 +26,17 @@ _PUBLIC = {
         "AnnotationError", "BackendError", "BundleError", "ConfigError", "InfdetError", "ParityError", "TrainingError",
         "UsageError", "VideoError", "WeightsError",
     ),
+    "exporting.export": ("ExportResult", "ExportedStage", "export"),
+    "exporting.options": ("ExportOptions",),
+    "live.events": ("Event",),
+    "live.options": ("WatchOptions",),
+    "live.sources.source": ("Frame", "Source", "SourceOptions", "open_source"),
+    "live.watch": ("CameraSummary", "WatchResult", "watch"),
     "model.complexity": ("Complexity", "StageComplexity", "complexity"),
+    "runtime.backends.base": ("Backend", "Capabilities", "CompiledStage", "StageSource"),
     "runtime.detector": ("Detector",),
+    "runtime.doctor": ("examine",),
+    "runtime.incremental": ("StreamModel",),
     "video": ("Video", "read_video"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
@@ -36,7 +45,11 @@ __all__ = ["__version__", *_MODULE_OF]
 if TYPE_CHECKING:
     from infdet_deploy.archive.detect import DetectOptions as DetectOptions, detect as detect
     from infdet_deploy.archive.results import RecordingResult as RecordingResult
-    from infdet_deploy.bundle.loading import Bundle as Bundle, load_bundle as load_bundle
+    from infdet_deploy.bundle.loading import (
+        Bundle as Bundle,
+        load_bundle as load_bundle,
+        store_thresholds as store_thresholds,
+    )
     from infdet_deploy.datasets.annotations import read_annotations as read_annotations
     from infdet_deploy.datasets.checks import DatasetReport as DatasetReport, check_dataset as check_dataset
     from infdet_deploy.datasets.conversion import (
@@ -56,12 +69,35 @@ if TYPE_CHECKING:
         VideoError as VideoError,
         WeightsError as WeightsError,
     )
+    from infdet_deploy.exporting.export import (
+        ExportResult as ExportResult,
+        ExportedStage as ExportedStage,
+        export as export,
+    )
+    from infdet_deploy.exporting.options import ExportOptions as ExportOptions
+    from infdet_deploy.live.events import Event as Event
+    from infdet_deploy.live.options import WatchOptions as WatchOptions
+    from infdet_deploy.live.sources.source import (
+        Frame as Frame,
+        Source as Source,
+        SourceOptions as SourceOptions,
+        open_source as open_source,
+    )
+    from infdet_deploy.live.watch import CameraSummary as CameraSummary, WatchResult as WatchResult, watch as watch
     from infdet_deploy.model.complexity import (
         Complexity as Complexity,
         StageComplexity as StageComplexity,
         complexity as complexity,
     )
+    from infdet_deploy.runtime.backends.base import (
+        Backend as Backend,
+        Capabilities as Capabilities,
+        CompiledStage as CompiledStage,
+        StageSource as StageSource,
+    )
     from infdet_deploy.runtime.detector import Detector as Detector
+    from infdet_deploy.runtime.doctor import examine as examine
+    from infdet_deploy.runtime.incremental import StreamModel as StreamModel
     from infdet_deploy.video import Video as Video, read_video as read_video
 else:
 

@@ -15,7 +15,7 @@ from infdet_deploy.datasets.annotations import Clip, Instance
 from infdet_deploy.live.head import LiveHead
 from infdet_deploy.live.options import WatchOptions
 from infdet_deploy.live.window import SlidingWindow
-from infdet_deploy.metrics.average_precision import evaluate, temporal_iou
+from infdet_deploy.metrics.average_precision import mean_average_precision, temporal_iou
 from infdet_deploy.metrics.thresholds import scored_instances
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, STEP_FRAMES
@@ -94,7 +94,7 @@ def main() -> None:
 
         def quality(found: list) -> float:
             scored = scored_instances(zip((clip.name for clip in annotations), found, strict=True))
-            return 100 * evaluate(annotations, scored, "thumos14", bundle.classes)["map"]["0.5"]
+            return 100 * mean_average_precision(annotations, scored, "thumos14", bundle.classes).map["0.5"]
 
         print(f"{len(clips)} recordings, {sum(map(len, whole))} detections offline, mAP@0.5 {quality(whole):.2f}")
         print("window s  same ends  found  missed  extra  mAP@0.5")

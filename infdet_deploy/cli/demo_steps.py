@@ -12,7 +12,7 @@ from infdet_deploy.errors import InfdetError
 from infdet_deploy.exporting.export import export
 from infdet_deploy.exporting.options import ExportOptions
 from infdet_deploy.files import write_json
-from infdet_deploy.metrics.average_precision import evaluate
+from infdet_deploy.metrics.average_precision import mean_average_precision
 from infdet_deploy.metrics.thresholds import scored_instances
 from infdet_deploy.model.weights import load_network, random_network
 from infdet_deploy.plots.clip import draw_clip
@@ -81,10 +81,10 @@ def run(out: Path, sample: Path | None) -> None:
     reference = found["openvino float32"]
     for name, detections in found.items():
         scored = scored_instances((clip, detections[clip]) for clip in clips)
-        result = evaluate(list(clips.values()), scored, "thumos14", bundle.classes)
+        result = mean_average_precision(list(clips.values()), scored, "thumos14", bundle.classes)
         changes = [compare_detections(reference[clip], detections[clip]) for clip in clips]
         print(
-            f"  trained, {name:<20}{result['map']['0.5']:.3f}   (IoU 0.1: {result['map']['0.1']:.3f}; "
+            f"  trained, {name:<20}{result.map['0.5']:.3f}   (IoU 0.1: {result.map['0.1']:.3f}; "
             f"against float32: {sum(c.missed for c in changes)} missed, {sum(c.extra for c in changes)} extra, "
             f"boundaries within {max(c.boundary_shift_s for c in changes):.2f} s)"
         )

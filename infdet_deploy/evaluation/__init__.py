@@ -1,1 +1,1 @@
-"""How good detections are beyond their mAP: what is wrong with them, better thresholds, pictures. No torch."""
+"""Evaluation of detection files, checkpoints and bundles on a data set."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from infdet_deploy.datasets.annotations import Clip
 from infdet_deploy.detections import Detection, compare_detections
-from infdet_deploy.metrics.average_precision import evaluate
+from infdet_deploy.metrics.average_precision import mean_average_precision
 from infdet_deploy.metrics.thresholds import scored_instances
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.video import Video
@@ -90,4 +90,4 @@ def check_accuracy(
 def _map(results: Results, recordings: Recordings, classes: Sequence[str]) -> float:
     clips = [clip for _, clip in recordings if clip is not None]
     scored = scored_instances((clip.name, found) for clip, (_, found) in zip(clips, results, strict=True))
-    return evaluate(clips, scored, "thumos14", classes, (IOU,))["map"][f"{IOU:g}"]
+    return mean_average_precision(clips, scored, "thumos14", classes, (IOU,)).map[f"{IOU:g}"]

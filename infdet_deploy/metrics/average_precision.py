@@ -1,16 +1,17 @@
 """Mean average precision at temporal IoU, by the THUMOS'14 and the ActivityNet protocol.
 
-The two differ in who chooses: in THUMOS'14's kit (TH14evaldet, as the InfDet authors use it) each ground-truth
-instance takes a detection, in ActivityNet's evaluation code each detection takes an instance. They also differ at an
-IoU equal to the threshold and in how precision is averaged, so numbers of one protocol do not compare with the other's.
+In THUMOS'14's kit (TH14evaldet, which the InfDet authors use) each annotated instance selects a detection; in
+ActivityNet's evaluation code each detection selects an instance. The protocols also treat an IoU equal to the threshold
+differently and average precision differently, so their numbers do not compare.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import isfinite
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from infdet_deploy.datasets.instances import Clip, ScoredInstance
 from infdet_deploy.errors import AnnotationError, UsageError
@@ -21,58 +22,56 @@ Truth = Mapping[str, Sequence[tuple[float, float]]]
 IOU_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 
-def temporal_iou(first: Any, second: Any) -> np.ndarray:
+def temporal_iou(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Intersection over union of every interval of one list with every interval of another.
 
-    first [N, 2], second [M, 2]: start and end in seconds, any real dtype. Returns float64 [N, M], 0–1; intervals that
-    only touch have 0.
+    first [N, 2], second [M, 2]: start and end in seconds. Returns float64 [N, M], 0–1; 0 for intervals that only touch.
     """
     a = np.asarray(first, dtype=np.float64).reshape(-1, 2)[:, None]
     b = np.asarray(second, dtype=np.float64).reshape(-1, 2)[None]
     common = np.minimum(a[..., 1], b[..., 1]) - np.maximum(a[..., 0], b[..., 0])
     hull = np.maximum(a[..., 1], b[..., 1]) - np.minimum(a[..., 0], b[..., 0])  # the union, where they overlap
-    return np.divide(common, hull, out=np.zeros(common.shape), where=common > 0)
+    iou: npt.NDArray[np.float64] = np.divide(common, hull, out=np.zeros(common.shape), where=common > 0)
+    return iou
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """One class's detections at one IoU, surest first: the points of its precision-recall curve.
+    """One class's detections at one IoU by falling score: the points of its precision-recall curve.
 
-    order: int [N], each detection's place among those given. scores: float64 [N], falling. matches: int [N], the
-    instance that each was matched with, by its place in its video's truth, −1 for a false positive. instances: how many
-    true instances there are.
+    order: int [N], each detection's index in the input. scores: float64 [N], falling. matches: int [N], the matched
+    instance as an index in its video's truth, −1 for a false positive. instances: number of annotated instances.
     """
 
-    order: np.ndarray
-    scores: np.ndarray
-    matches: np.ndarray
+    order: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float64]
+    matches: npt.NDArray[np.int64]
     instances: int
 
     @property
-    def hits(self) -> np.ndarray:
+    def hits(self) -> npt.NDArray[np.bool_]:
         """bool [N]: true positives."""
         return self.matches >= 0
 
     @property
-    def precision(self) -> np.ndarray:
-        """float64 [N], 0–1: the share of true positives among the detections so far."""
-        return np.cumsum(self.hits) / np.arange(1, len(self.hits) + 1)
+    def precision(self) -> npt.NDArray[np.float64]:
+        """float64 [N], 0–1: share of true positives among the detections so far."""
+        return np.asarray(np.cumsum(self.hits) / np.arange(1, len(self.hits) + 1))
 
     @property
-    def recall(self) -> np.ndarray:
-        """float64 [N], 0–1: the share of the instances found so far."""
-        return np.cumsum(self.hits) / self.instances
+    def recall(self) -> npt.NDArray[np.float64]:
+        """float64 [N], 0–1: share of the instances found so far."""
+        return np.asarray(np.cumsum(self.hits) / self.instances)
 
 
 def rank_thumos14(truth: Truth, detections: Sequence[ScoredInstance], iou: float) -> Ranking:
     """Rank and match one class's detections as THUMOS'14's evaluation kit does.
 
     truth: the class's instances as (start_s, end_s) by video, in the order of the annotation file, which matters: each
-    in turn takes the free detection of its video with the largest IoU, if that is strictly above `iou`. Of equal IoUs
-    the detection with the higher score is taken, then the one that comes first in `detections` (one class only, any
-    order of videos). Detections not taken are false positives, also in videos without an instance. All are ranked by
-    falling score; ties stand by video name, then in their order within the video. Raises UsageError where truth is
-    empty.
+    in turn selects the unmatched detection of its video with the largest IoU, if that is strictly above `iou`. Ties in
+    IoU go to the higher score, then to the first in `detections` (one class only, any order of videos). All other
+    detections are false positives. The ranking is by falling score; ties are ordered by video name, then as in the
+    input. Raises UsageError if truth is empty.
     """
     total = _count(truth)
     videos: dict[str, list[int]] = {}
@@ -99,10 +98,10 @@ def rank_thumos14(truth: Truth, detections: Sequence[ScoredInstance], iou: float
 def rank_activitynet(truth: Truth, detections: Sequence[ScoredInstance], iou: float) -> Ranking:
     """Rank and match one class's detections as ActivityNet's evaluation code does.
 
-    truth: the class's instances as (start_s, end_s) by video. The detections (one class only) of all videos are taken
-    by falling score; each gets the free instance of its video with the largest IoU, if that is `iou` or more, else it
-    is a false positive. The original leaves ties to an unstable sort; here detections of equal score keep their order,
-    and of equal IoUs the first instance is taken. Raises UsageError where truth is empty.
+    truth: the class's instances as (start_s, end_s) by video. By falling score, each detection (one class only) selects
+    the unmatched instance of its video with the largest IoU, if that is `iou` or more; otherwise it is a false
+    positive. The original leaves ties to an unstable sort; here detections of equal score keep their order, and ties in
+    IoU go to the first instance. Raises UsageError if truth is empty.
     """
     total = _count(truth)
     scores = np.array([detection.score for detection in detections], dtype=np.float64)
@@ -151,7 +150,7 @@ def precision_recall(
     classes: Sequence[str] | None = None,
     iou: float = 0.5,
 ) -> dict[str, Ranking]:
-    """The ranking of every class that has an instance in the clips; classes and protocol as for `evaluate`."""
+    """The ranking of every class with an instance in the clips; arguments as for `mean_average_precision`."""
     rank = {"thumos14": rank_thumos14, "activitynet": rank_activitynet}[protocol]
     rankings = {}
     for label in labels_of(clips, detections) if classes is None else classes:
@@ -160,44 +159,60 @@ def precision_recall(
     return rankings
 
 
-def evaluate(
+@dataclass(frozen=True)
+class MeanAveragePrecision:
+    """map: mean over classes, by IoU (`"0.1"` …). ap: by class and IoU, None for a class without instances. All 0–1."""
+
+    protocol: Protocol
+    map: dict[str, float]
+    ap: dict[str, dict[str, float | None]]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def mean_average_precision(
     clips: Sequence[Clip],
     detections: Sequence[ScoredInstance],
     protocol: Protocol,
     classes: Sequence[str] | None = None,
     thresholds: Sequence[float] = IOU_THRESHOLDS,
-) -> dict[str, Any]:
-    """Average precision of every class at every IoU threshold, and their mean over classes.
+) -> MeanAveragePrecision:
+    """Average precision of every class at every IoU threshold, and the mean over classes.
 
-    classes: the labels to evaluate, others are ignored; None takes every label of the clips and the detections, by
-    name. A class without an instance in the clips has AP null and is left out of the mean. Detections in videos that
-    are not among the clips count as false positives. THUMOS'14's `Ambiguous` intervals get no special treatment.
+    classes: the labels to evaluate; default: every label of the clips and the detections, by name. A class without an
+    instance in the clips is left out of the mean. Detections in videos that are not among the clips count as false
+    positives. THUMOS'14's `Ambiguous` intervals get no special treatment.
 
-    Returns `{"protocol": "thumos14", "map": {"0.1": 0.42, …}, "ap": {"drop": {"0.1": 0.51, …}, …}}`, values 0–1.
-    Raises UsageError for an unknown protocol or thresholds outside 0–1 (0 excluded); AnnotationError where no class
-    has an instance or a detection's times or score are not finite.
+    Raises UsageError for an unknown protocol or thresholds outside 0–1 (0 excluded), AnnotationError if no class has an
+    instance or a detection's times or score are not finite.
     """
-    protocols = {"thumos14": average_precision_thumos14, "activitynet": average_precision_activitynet}
-    if protocol not in protocols:
-        raise UsageError(f"protocol is {protocol!r}, expected one of {', '.join(protocols)}")
+    if protocol not in get_args(Protocol):
+        raise UsageError(f"protocol is {protocol!r}, expected one of {', '.join(get_args(Protocol))}")
     if not thresholds or not all(0 < iou <= 1 for iou in thresholds):
         raise UsageError(f"IoU thresholds are {list(thresholds)}, expected numbers above 0, up to 1")
     for detection in detections:
         if not all(map(isfinite, (detection.start_s, detection.end_s, detection.score))):
             raise AnnotationError(f"video '{detection.video}': got {detection}, expected finite numbers")
+    average = average_precision_thumos14 if protocol == "thumos14" else average_precision_activitynet
     classes = labels_of(clips, detections) if classes is None else classes
     ap: dict[str, dict[str, float | None]] = {}
     for label in classes:
         truth = truth_of(clips, label)
         found = [detection for detection in detections if detection.label == label]
-        ap[label] = {_key(iou): protocols[protocol](truth, found, iou) if truth else None for iou in thresholds}
+        ap[label] = {iou_key(iou): average(truth, found, iou) if truth else None for iou in thresholds}
     means = {}
-    for iou in map(_key, thresholds):
+    for iou in map(iou_key, thresholds):
         values = [value for value in (per_iou[iou] for per_iou in ap.values()) if value is not None]
         if not values:
             raise AnnotationError(f"no instance of {', '.join(classes) or 'any class'} in {len(clips)} clips")
         means[iou] = float(np.mean(values))
-    return {"protocol": protocol, "map": means, "ap": ap}
+    return MeanAveragePrecision(protocol, means, ap)
+
+
+def iou_key(iou: float) -> str:
+    """An IoU threshold as reports name it: `"0.5"`."""
+    return f"{iou:g}"
 
 
 def labels_of(clips: Sequence[Clip], detections: Sequence[ScoredInstance]) -> tuple[str, ...]:
@@ -214,10 +229,6 @@ def truth_of(clips: Sequence[Clip], label: str) -> dict[str, list[tuple[float, f
             if instance.label == label:
                 truth.setdefault(clip.name, []).append((instance.start_s, instance.end_s))
     return truth
-
-
-def _key(iou: float) -> str:
-    return f"{iou:g}"
 
 
 def _count(truth: Truth) -> int:

@@ -1,10 +1,11 @@
-"""What is wrong with detections, and what became of the instances: how many of each kind, by class.
+"""Error breakdown: kinds of detections, and whether the instances were found, by class.
 
-The idea is Hoiem et al.'s, "Diagnosing Error in Object Detectors", ECCV 2012, and for temporal detection that of DETAD
-(Alwassel et al., "Diagnosing Error in Temporal Action Detectors", ECCV 2018). The kinds here are fewer.
+After Hoiem et al., "Diagnosing Error in Object Detectors", ECCV 2012, and for temporal detection DETAD (Alwassel et
+al., "Diagnosing Error in Temporal Action Detectors", ECCV 2018), with fewer kinds.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,27 +15,37 @@ from infdet_deploy.metrics.average_precision import labels_of, precision_recall,
 
 DETECTIONS = ("correct", "duplicate", "wrong_class", "poor_localisation", "background")
 INSTANCES = ("found", "found_badly", "missed")
-IOU = 0.5  # from here on a detection fits an instance
-LOW_IOU = 0.1  # below, the two have nothing to do with one another
+IOU = 0.5  # from which a detection fits an instance
+LOW_IOU = 0.1  # below which the two are unrelated
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Counts by class and kind: `detections` by the kinds of DETECTIONS, `instances` by those of INSTANCES."""
+
+    iou: float
+    low_iou: float
+    detections: dict[str, dict[str, int]]
+    instances: dict[str, dict[str, int]]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 def breakdown(
     clips: Sequence[Clip], detections: Sequence[ScoredInstance], classes: Sequence[str] | None = None
-) -> dict[str, Any]:
-    """Count each kind of detection and of instance, by class; classes as for `metrics.evaluate`.
+) -> Breakdown:
+    """Count each kind of detection and of instance, by class; classes as for `mean_average_precision`.
 
-    A detection is the first of these that is true of it:
-    1. `correct`: it takes an instance by ActivityNet's protocol at IoU 0.5.
-    2. `duplicate`: IoU ≥ 0.5 with an instance of its class, which better-scored detections have taken.
+    The kind of a detection is the first of these that applies:
+    1. `correct`: matched with an instance by ActivityNet's protocol at IoU 0.5.
+    2. `duplicate`: IoU ≥ 0.5 with an instance of its class that a higher-scored detection matched.
     3. `wrong_class`: IoU ≥ 0.5 with an instance of another class.
     4. `poor_localisation`: 0.1 ≤ IoU < 0.5 with an instance of its class.
-    5. `background`: the rest. With 0.1 ≤ IoU < 0.5 to an instance of another class it has neither the class nor the
-       place right, so it belongs here, and so does a detection in a video that is not among the clips.
+    5. `background`: everything else, also in a video that is not among the clips.
 
-    An instance is `found` when a correct detection took it; else `found_badly` when a detection of its class has an IoU
-    of 0.1 or more with it; else `missed`.
-
-    Returns `{"iou": 0.5, "low_iou": 0.1, "detections": {class: {kind: count}}, "instances": {class: {kind: count}}}`.
+    An instance is `found` if a correct detection matched it, `found_badly` if a detection of its class has an IoU of
+    0.1 or more with it, otherwise `missed`.
     """
     classes = labels_of(clips, detections) if classes is None else classes
     truths = {label: truth_of(clips, label) for label in labels_of(clips, ())}
@@ -57,7 +68,7 @@ def breakdown(
             for instance, best in enumerate(np.max(overlap, axis=1, initial=0.0)):
                 fate = "found" if instance in matched else "found_badly" if best >= LOW_IOU else "missed"
                 fates[label][fate] += 1
-    return {"iou": IOU, "low_iou": LOW_IOU, "detections": kinds, "instances": fates}
+    return Breakdown(IOU, LOW_IOU, kinds, fates)
 
 
 def _kind(correct: bool, own_iou: float, other_iou: float) -> str:

@@ -1,6 +1,7 @@
-"""Recognition of trimmed clips: one score per class from all snippets, accuracy and mean average precision."""
+"""Metrics for recognition of trimmed clips: accuracy, mean average precision, confusion."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,26 @@ def average_precision(scores: ArrayLike, positive: ArrayLike) -> float:
     return float((np.cumsum(ranked) / np.arange(1, len(ranked) + 1))[ranked].mean())
 
 
-def evaluate_recognition(scores: ArrayLike, labels: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
-    """Judge clips by their scores [N, C]; labels: the N clips' classes.
+@dataclass(frozen=True)
+class Recognition:
+    """accuracy: share of clips whose highest score is their class's. map: mean of `ap` over the classes with clips.
 
-    Returns `{"accuracy": 0.84, "map": 0.9, "ap": {class: 0.95}, "confusion": {class: {class: 3}}}`: the share of clips
-    whose highest score is their class's, average precisions (null for a class without clips, which the mean leaves
-    out), and for each class as what its clips were taken. Raises UsageError without clips or for a label that is none
-    of the classes.
+    ap: average precision by class, None for a class without clips. confusion: true class → predicted class → clips.
+    """
+
+    accuracy: float
+    map: float
+    ap: dict[str, float | None]
+    confusion: dict[str, dict[str, int]]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def evaluate_recognition(scores: ArrayLike, labels: Sequence[str], classes: Sequence[str]) -> Recognition:
+    """Evaluate clips by their scores [N, C]; labels: the true classes of the N clips.
+
+    Raises UsageError without clips and for a label that is not one of the classes.
     """
     values = np.asarray(scores, np.float64).reshape(-1, len(classes))
     if not labels or len(labels) != len(values):
@@ -45,4 +59,4 @@ def evaluate_recognition(scores: ArrayLike, labels: Sequence[str], classes: Sequ
     }
     known = [value for value in ap.values() if value is not None]
     right = sum(one == other for one, other in zip(labels, taken, strict=True))
-    return {"accuracy": right / len(labels), "map": float(np.mean(known)), "ap": ap, "confusion": confusion}
+    return Recognition(right / len(labels), float(np.mean(known)), ap, confusion)

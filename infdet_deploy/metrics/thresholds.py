@@ -1,4 +1,4 @@
-"""Whole clips with a network's scores, and the thresholds that suit them; the same for any way to run a network."""
+"""Scored clips, their detections, and thresholds fitted to them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,27 +24,27 @@ class ScoredClip:
     snippets_per_second: float
 
     def detect(self, classes: Sequence[str], rule: DetectionRule) -> list[Detection]:
-        """The clip's detections, by class, then time; errors as of `runtime.detections.detect`."""
+        """The clip's detections, by class, then time; raises as `detections.detect`."""
         return detect(self.scores, classes, rule, self.snippets_per_second)
 
 
 def detections(clips: Sequence[ScoredClip], classes: Sequence[str], rule: DetectionRule) -> list[ScoredInstance]:
-    """The detections of all clips, as `metrics` takes them."""
+    """The detections of all clips, for `metrics`."""
     return scored_instances((clip.annotation.name, clip.detect(classes, rule)) for clip in clips)
 
 
 def scored_instances(found: Iterable[tuple[str, Sequence[Detection]]]) -> list[ScoredInstance]:
-    """Names of clips with their detections, as `metrics` takes them."""
+    """Pairs of a clip's name and its detections, as one list for `metrics`."""
     return [ScoredInstance(name, d.label, d.start_s, d.end_s, d.score) for name, clip in found for d in clip]
 
 
 def fit_thresholds(
     clips: Sequence[ScoredClip], classes: Sequence[str], mean_duration_s: Sequence[float], iou: float = 0.5
 ) -> tuple[float, ...]:
-    """For each class the threshold nearest to the published one that comes close to the best AP of a grid.
+    """For each class the threshold nearest to the published one whose AP is within 0.05 of the best in a grid.
 
-    A network scores the clips it was trained on better than others, so the very best threshold there says little.
-    Raises AnnotationError for a class without an instance in the clips.
+    A network scores its training clips better than others, so the best threshold on them is not reliable. Raises
+    AnnotationError for a class without an instance in the clips.
     """
     published = default_thresholds(classes)
     fitted = []

@@ -1,13 +1,12 @@
-"""Pictures of an evaluation: precision-recall curves, and what is wrong with detections."""
+"""Pictures of an evaluation: precision-recall curves and the error breakdown."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from infdet_deploy.metrics.average_precision import Ranking
-from infdet_deploy.metrics.breakdown import DETECTIONS, INSTANCES
+from infdet_deploy.metrics.average_precision import Protocol, Ranking
+from infdet_deploy.metrics.breakdown import DETECTIONS, INSTANCES, Breakdown
 from infdet_deploy.plots.figure import COLOURS, legend_below, pyplot, save_figure
 
 _KIND_COLOURS = {
@@ -17,12 +16,15 @@ _KIND_COLOURS = {
 
 
 def draw_precision_recall(
-    path: Path | str, rankings: Mapping[str, Mapping[str, Ranking]], ap: Mapping[str, Mapping[str, float]], iou: float
+    path: Path | str,
+    rankings: Mapping[Protocol, Mapping[str, Ranking]],
+    ap: Mapping[Protocol, Mapping[str, float | None]],
+    iou: float,
 ) -> Path:
-    """Write a PNG: a panel for each protocol, in it a curve for each class through its ranked detections.
+    """Write a PNG with a panel for each protocol, in it a curve for each class through its ranked detections.
 
-    rankings: of each protocol, by class, at IoU `iou`; ap: the same way, the average precision, which ActivityNet's
-    protocol takes from the dashed curve. Raises InfdetError without matplotlib.
+    rankings, ap: at IoU `iou`, by protocol and class. ActivityNet's average precision is the area under the dashed
+    curve. Raises InfdetError without matplotlib.
     """
     plt = pyplot()
 
@@ -34,7 +36,7 @@ def draw_precision_recall(
         for index, (label, ranking) in enumerate(classes.items()):
             colour = COLOURS[index % len(COLOURS)]
             counts = f"{len(ranking.scores)} detections, {ranking.instances} instances"
-            name = f"{label}: AP {ap[protocol][label]:.3f}, {counts}"
+            name = f"{label}: AP {ap[protocol][label] or 0.0:.3f}, {counts}"
             panel.plot(ranking.recall, ranking.precision, "o-", markersize=3, linewidth=1.2, color=colour, label=name)
             if protocol == "activitynet":
                 envelope = np.maximum.accumulate(ranking.precision[::-1])[::-1]
@@ -50,30 +52,30 @@ def draw_precision_recall(
     return save_figure(figure, path)
 
 
-def draw_errors(path: Path | str, report: Mapping[str, Any]) -> Path:
-    """Write a PNG of a `breakdown`: for each class a bar of its detections and one of its instances, kind by kind.
+def draw_errors(path: Path | str, errors: Breakdown) -> Path:
+    """Write a PNG: for each class a bar of its detections and a bar of its instances, divided into kinds.
 
     Raises InfdetError without matplotlib.
     """
     plt = pyplot()
 
-    classes = list(report["detections"])
+    classes = list(errors.detections)
     figure = plt.figure(figsize=(12, 2.4 + 0.55 * len(classes)), layout="constrained")
-    parts = zip(figure.subfigures(1, 2), ("detections", "instances"), (DETECTIONS, INSTANCES), strict=True)
-    for part, what, kinds in parts:
+    sides = (("detections", DETECTIONS, errors.detections), ("instances", INSTANCES, errors.instances))
+    for part, (what, kinds, by_class) in zip(figure.subfigures(1, 2), sides, strict=True):
         panel = part.subplots()
-        counts = np.array([[report[what][label][kind] for kind in kinds] for label in classes])
+        counts = np.array([[by_class[label][kind] for kind in kinds] for label in classes])
         ends = counts.cumsum(axis=1)
         for index, kind in enumerate(kinds):
             starts = ends[:, index] - counts[:, index]
             name = f"{kind.replace('_', ' ')} ({counts[:, index].sum()})"
             panel.barh(range(len(classes)), counts[:, index], 0.7, starts, color=_KIND_COLOURS[kind], label=name)
             for row, (start, count) in enumerate(zip(starts, counts[:, index], strict=True)):
-                if count > 0.02 * ends.max():  # no room for a number in less
+                if count > 0.02 * ends.max():  # a smaller bar has no room for a number
                     panel.text(start + count / 2, row, str(count), ha="center", va="center", fontsize=8)
         panel.set(yticks=range(len(classes)), yticklabels=classes, ylim=(len(classes) - 0.4, -0.6))
         panel.set_xlim(0, max(1, ends.max()))
         panel.xaxis.get_major_locator().set_params(integer=True)
-        panel.set_title(f"{counts.sum()} {what}, at IoU {report['iou']:g}")
+        panel.set_title(f"{counts.sum()} {what}, at IoU {errors.iou:g}")
         legend_below(part)
     return save_figure(figure, path)

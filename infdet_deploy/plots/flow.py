@@ -1,4 +1,4 @@
-"""Flow made visible: direction as hue, length as saturation; the target beside what a network estimates."""
+"""Optical flow as colours: direction as hue, length as saturation; TV-L1 flow next to the estimated flow."""
 
 from pathlib import Path
 from typing import Any
@@ -11,25 +11,25 @@ from infdet_deploy.plots.figure import pyplot, save_figure
 _PAIRS = 4
 
 
-def flow_colours(flow: NDArray[np.floating], longest: float) -> NDArray[np.float64]:
+def flow_colours(flow: NDArray[np.floating[Any]], longest: float) -> NDArray[np.float64]:
     """Colours of a flow field.
 
-    flow: [2, h, w], horizontal (to the right) and vertical (downwards). Hue is the direction, red to the right, then
-    by way of yellow down; saturation is the length over `longest`, so that no motion is white and anything from
-    `longest` on is fully coloured. Returns RGB, float64 [h, w, 3], 0–1.
+    flow: [2, h, w], horizontal (to the right) and vertical (downwards). Hue is the direction: red is right,
+    yellow-green is down. Saturation is the length divided by `longest`, at most 1; no motion is white. Returns RGB,
+    float64 [h, w, 3], 0–1.
     """
     from matplotlib.colors import hsv_to_rgb
 
     x, y = np.asarray(flow, np.float64)
     hue = np.arctan2(y, x) / (2 * np.pi) % 1.0
     saturation = np.minimum(np.hypot(x, y) / longest, 1.0)
-    return hsv_to_rgb(np.stack([hue, saturation, np.ones_like(hue)], axis=-1))
+    return np.asarray(hsv_to_rgb(np.stack([hue, saturation, np.ones_like(hue)], axis=-1)))
 
 
-def liveliest_pairs(flow: NDArray[np.floating], count: int = _PAIRS) -> list[int]:
-    """The frames with the most motion, one out of each of `count` equal parts of a clip.
+def liveliest_pairs(flow: NDArray[np.floating[Any]], count: int = _PAIRS) -> list[int]:
+    """The frame with the most motion in each of `count` equal parts of a clip.
 
-    flow: [T−1, c, h, w], of which the first two channels count. Returns rising frame numbers, `count` or T−1 of them.
+    flow: [T−1, c, h, w], of which the first two channels are used. Returns rising frame numbers, at most T−1.
     """
     motion = np.hypot(flow[:, 0], flow[:, 1], dtype=np.float64).mean(axis=(1, 2))
     parts = np.array_split(np.arange(len(motion)), min(count, len(motion)))
@@ -41,16 +41,15 @@ def draw_flow(
     name: str,
     frames: NDArray[np.uint8],
     times_s: NDArray[np.float64],
-    target: NDArray[np.floating],
-    estimate: NDArray[np.floating],
+    target: NDArray[np.floating[Any]],
+    estimate: NDArray[np.floating[Any]],
     limit_px: float,
 ) -> Path:
     """Write a PNG with a row for each of P frame pairs: the first frame, its TV-L1 flow, the estimated flow.
 
-    name: the clip's. frames: uint8 [P, S, S]; times_s: [P]. target, estimate: [P, c, h, w], the first two channels
-    horizontal and vertical displacement in units of `limit_px` pixels of the frame. All flow is drawn to one scale, the
-    target's. Titles give means over both channels, so that a flow of zero would be as far off as the target is long.
-    Raises InfdetError without matplotlib.
+    name: the clip's. frames: uint8 [P, S, S]. times_s: [P]. target, estimate: [P, c, h, w], the first two channels
+    horizontal and vertical displacement in units of `limit_px` pixels of the frame. The scale of the colours is the
+    target's. Titles give means over both channels. Raises InfdetError without matplotlib.
     """
     plt = pyplot()
 
@@ -78,7 +77,7 @@ def draw_flow(
 
 
 def _wheel(panel: Any, longest_px: float) -> None:
-    """The colour code: motion from the middle to the rim, which stands for `longest_px` and more."""
+    """The colour code: motion from the middle to the rim; the rim is `longest_px` or more."""
     y, x = np.mgrid[-1:1:129j, -1:1:129j]
     inside = (np.hypot(x, y) <= 1).astype(np.float64)
     panel.imshow(np.dstack([flow_colours(np.stack([x, y]), 1.0), inside]))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from infdet_deploy.detections import DetectionRule
-from infdet_deploy.metrics.average_precision import IOU_THRESHOLDS, evaluate
+from infdet_deploy.metrics.average_precision import mean_average_precision
 from infdet_deploy.metrics.thresholds import ScoredClip, detections
 from infdet_deploy.model.network import InfDetNet, Streams, append_zero_flow, to_grey
 from infdet_deploy.snippets import feature_length, valid_length
@@ -112,5 +112,5 @@ def evaluate_network(
     classes = network.config.classes
     found = clip_scores(network, clips, device)
     scored = detections(scored_clips(found, clips), classes, rule)
-    result = evaluate([clip.annotation for clip in clips], scored, "thumos14", classes, IOU_THRESHOLDS)
-    return {**mean_losses(found), "map": result["map"], "ap": result["ap"]}
+    result = mean_average_precision([clip.annotation for clip in clips], scored, "thumos14", classes)
+    return {**mean_losses(found), "map": result.map, "ap": result.ap}

@@ -30,7 +30,7 @@ def judge(network: InfDetNet, clips: Sequence[PreparedClip], rule: DetectionRule
     if not np.isfinite(scores).all():
         raise TrainingError("the network gives scores that are not numbers; lower the learning rate")
     labels = [clip.annotation.label for clip in clips]
-    return {**mean_losses(found), **evaluate_recognition(scores, labels, network.config.classes)}
+    return {**mean_losses(found), **evaluate_recognition(scores, labels, network.config.classes).to_dict()}
 
 
 def headline(metrics: dict[str, Any]) -> tuple[str, float]:

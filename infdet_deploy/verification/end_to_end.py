@@ -213,8 +213,8 @@ def _map(annotations: "list[Clip]", found: list[list[Detection]], bundle: Bundle
     """mAP by IoU of the clips' detections; None without annotated instances, and for recognition."""
     if bundle.task == "recognition" or not any(clip.instances for clip in annotations):
         return None
-    from infdet_deploy.metrics.average_precision import evaluate
+    from infdet_deploy.metrics.average_precision import mean_average_precision
     from infdet_deploy.metrics.thresholds import scored_instances
 
     scored = scored_instances(zip((clip.name for clip in annotations), found, strict=True))
-    return evaluate(annotations, scored, "thumos14", bundle.classes)["map"]
+    return mean_average_precision(annotations, scored, "thumos14", bundle.classes).map

@@ -97,7 +97,7 @@ def test_changed_byte_and_missing_stage(folder, tmp_path):
         (("bench", "--preset", "huge"), "huge"),
         (("export",), "train first"),
         (("export", "none.safetensors"), "none.safetensors"),
-        (("eval", "a", "b", "--protocol", "c"), "protocol"),
+        (("eval", "a", "--data", "b", "--protocol", "c"), "protocol"),
         (("train", "--steps", "0", "--data", "none"), "steps is 0"),
         (("import-weights", "none.pt", "--out", "a.safetensors"), "none.pt"),
         (("complexity", "--frames", "3"), "16"),
@@ -202,7 +202,7 @@ def test_eval_json(tmp_path):
     found = {"version": "1", "results": {"a": [{"label": "hug", "segment": [1.0, 2.5], "score": 0.9}]}}
     for name, content in (("truth.json", annotations), ("found.json", found)):
         (tmp_path / name).write_text(json.dumps(content))
-    result = command("eval", tmp_path / "found.json", tmp_path / "truth.json", "--json")
+    result = command("eval", tmp_path / "found.json", "--data", tmp_path / "truth.json", "--json")
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     assert list(report["protocols"]) == ["thumos14", "activitynet"]

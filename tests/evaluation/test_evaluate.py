@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.datasets import open_dataset
 from infdet_deploy.errors import AnnotationError, UsageError, VideoError
-from infdet_deploy.evaluation import evaluate as evaluation
-from infdet_deploy.evaluation.scorers import kind_of
+from infdet_deploy.evaluation.evaluate import evaluate
+from infdet_deploy.evaluation.options import EvaluateOptions
+from infdet_deploy.evaluation.subjects import kind_of
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network, random_network, save_network
 from infdet_deploy.synthetic.dataset import synthesise
@@ -20,8 +21,8 @@ from infdet_deploy.synthetic.dataset import synthesise
 EXTRA = {"thresholds": [0.45, 0.5, 0.55], "mean_duration_s": [0.2, 0.2, 0.2], "frame_mode": "resize", "source": "a"}
 
 
-def judge(what, data, subset=None, protocol="both", fit=False, backend=None, precision=None, out=None):
-    return evaluation.evaluate(what, data, subset, protocol, fit, backend, precision, out)
+def judge(subject, data, **options):
+    return evaluate(subject, data, EvaluateOptions(**options)).to_dict()
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,7 @@ def test_fitted_thresholds_are_stored_in_the_best_checkpoint(data, run, tmp_path
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     before = load_file(copy / "best.safetensors")
-    report = judge(copy, data, fit=True)
+    report = judge(copy, data, fit_thresholds=True)
     assert report["thresholds_before"] == {"drop": 0.45, "fight": 0.5, "hug": 0.55}
     _, extra = load_network(copy / "best.safetensors")
     assert extra == {**EXTRA, "thresholds": list(report["thresholds"].values())}
@@ -120,13 +121,13 @@ def test_fitted_thresholds_are_stored_in_the_best_checkpoint(data, run, tmp_path
 @pytest.mark.slow
 def test_fitted_thresholds_are_stored_in_the_manifest(data, run, tmp_path, bundle_copy):
     before = load_bundle(bundle_copy).manifest
-    report = judge(bundle_copy, data, fit=True, backend="onnxruntime")
+    report = judge(bundle_copy, data, fit_thresholds=True, backend="onnxruntime")
     rule = {**before["rule"], "thresholds": list(report["thresholds"].values())}
     assert load_bundle(bundle_copy).manifest == {**before, "rule": rule}
     assert load_bundle(bundle_copy).rule.thresholds == tuple(report["thresholds"].values())
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
-    assert judge(copy, data, fit=True)["thresholds"] == report["thresholds"]
+    assert judge(copy, data, fit_thresholds=True)["thresholds"] == report["thresholds"]
 
 
 def test_other_metadata_of_a_checkpoint_stays(tmp_path, tiny_network):
@@ -176,10 +177,10 @@ def test_requests_that_do_not_fit(data, run, detections, tmp_path, bundle_copy):
     found, truth = detections
     with pytest.raises(UsageError, match="'voc', expected both, thumos14 or activitynet"):
         judge(found, truth, protocol="voc")
-    with pytest.raises(UsageError, match="--fit-thresholds needs scores"):
-        judge(found, truth, fit=True)
+    with pytest.raises(UsageError, match="fitting thresholds needs scores"):
+        judge(found, truth, fit_thresholds=True)
     for what in (found, run):
-        with pytest.raises(UsageError, match="--backend and --precision are for bundles"):
+        with pytest.raises(UsageError, match="backend and precision are for bundles"):
             judge(what, data, backend="openvino")
     with pytest.raises(UsageError, match="tensorflow"):
         judge(bundle_copy, data, backend="tensorflow")
@@ -206,7 +207,7 @@ def test_data_that_does_not_fit(data, run, tmp_path, tiny_bundle, detections):
     file.write_text(json.dumps(content))
     for what in (run, tiny_bundle):
         with pytest.raises(AnnotationError, match="no clip of subset 'training'; subsets there are testing"):
-            judge(what, folder, fit=True)
+            judge(what, folder, fit_thresholds=True)
     next(iter(content["database"].values()))["annotations"][0]["label"] = "wave"
     file.write_text(json.dumps({"database": content["database"]}))
     for what in (run, tiny_bundle):
@@ -216,12 +217,21 @@ def test_data_that_does_not_fit(data, run, tmp_path, tiny_bundle, detections):
 
 def test_commands(detections, command, tmp_path):
     found, truth = detections
-    result = command("eval", found, truth)
+    result = command("eval", found, "--data", truth)
     assert result.returncode == 0, result.stderr
+    assert "note" not in result.stderr
     assert "found.json on all 1 clips: 1 detections, 2 instances" in result.stdout
     assert "activitynet" in result.stdout
     assert "poor localisation" in result.stdout
-    result = command("eval", tmp_path / "none", truth)
-    assert result.returncode == 2
-    assert result.stderr.startswith(f"infdet-deploy: {tmp_path / 'none'}: no such file or folder; expected a detection")
-    assert len(result.stderr.splitlines()) == 1
+    old = command("eval", found, truth)
+    assert (old.returncode, old.stdout) == (0, result.stdout)
+    assert f"note: use --data {truth}; DATA as an argument works for one more release" in old.stderr
+    for arguments, said in (
+        ((tmp_path / "none", "--data", truth), f"{tmp_path / 'none'}: no such file or folder; expected a detection"),
+        ((found,), "name the data set: --data DIR"),
+        ((found, truth, "--data", truth), f"unexpected argument {truth}; eval takes one SUBJECT"),
+    ):
+        refused = command("--quiet", "eval", *arguments)
+        assert refused.returncode == 2
+        assert refused.stderr.startswith(f"infdet-deploy: {said}")
+        assert len(refused.stderr.splitlines()) == 1

@@ -12,7 +12,7 @@ from infdet_deploy.metrics.average_precision import (
     IOU_THRESHOLDS,
     average_precision_activitynet,
     average_precision_thumos14,
-    evaluate,
+    mean_average_precision,
     precision_recall,
     temporal_iou,
 )
@@ -31,7 +31,7 @@ def found(video, start_s, end_s, score):
 def test_equals_the_thumos14_kit(name):
     expected = json.loads((KIT / "expected.json").read_text())[name]
     detections = read_detections(KIT / f"{name}.txt", read_class_ids(TEST))
-    result = evaluate(read_annotations(TEST), detections, "thumos14")
+    result = mean_average_precision(read_annotations(TEST), detections, "thumos14").to_dict()
     assert list(result) == ["protocol", "map", "ap"]
     assert list(result["map"]) == list(expected) == ["0.1", "0.2", "0.3", "0.4", "0.5"]
     for iou, values in expected.items():
@@ -153,7 +153,7 @@ CLIPS = (
 
 
 @pytest.mark.parametrize("protocol", ["thumos14", "activitynet"])
-def test_evaluate_leaves_classes_without_truth_out_of_the_mean(protocol):
+def test_classes_without_instances_are_left_out_of_the_mean(protocol):
     detections = [found("v", 0.0, 2.0, 0.9), ScoredInstance("w", "fight", 0.0, 1.0, 0.9)]
     expected = {"protocol": protocol, "map": {"0.5": 0.5, "0.75": 0.5}}
     expected["ap"] = {
@@ -161,25 +161,27 @@ def test_evaluate_leaves_classes_without_truth_out_of_the_mean(protocol):
         "fight": {"0.5": None, "0.75": None},
         "hug": {"0.5": 1.0, "0.75": 1.0},
     }
-    result = evaluate(CLIPS, detections, protocol, thresholds=(0.5, 0.75))
+    result = mean_average_precision(CLIPS, detections, protocol, thresholds=(0.5, 0.75)).to_dict()
     assert result == expected
     json.dumps(result, allow_nan=False)
-    assert evaluate(CLIPS, detections, protocol, classes=["hug"])["map"] == {f"{iou}": 1.0 for iou in IOU_THRESHOLDS}
+    assert mean_average_precision(CLIPS, detections, protocol, classes=["hug"]).map == {
+        f"{iou}": 1.0 for iou in IOU_THRESHOLDS
+    }
 
 
-def test_evaluate_refuses_what_it_cannot_answer():
+def test_bad_requests_and_detections_are_refused():
     with pytest.raises(UsageError, match="'voc', expected one of thumos14, activitynet"):
-        evaluate(CLIPS, [], "voc")
+        mean_average_precision(CLIPS, [], "voc")
     for thresholds in ((), (0.0,), (1.5,), (float("nan"),)):
         with pytest.raises(UsageError, match="IoU thresholds"):
-            evaluate(CLIPS, [], "thumos14", thresholds=thresholds)
+            mean_average_precision(CLIPS, [], "thumos14", thresholds=thresholds)
     with pytest.raises(AnnotationError, match="no instance of fight in 2 clips"):
-        evaluate(CLIPS, [], "thumos14", classes=["fight"])
+        mean_average_precision(CLIPS, [], "thumos14", classes=["fight"])
     with pytest.raises(AnnotationError, match="no instance of any class"):
-        evaluate((), [], "activitynet")
+        mean_average_precision((), [], "activitynet")
     for numbers in ((0.0, 1.0, float("nan")), (0.0, float("inf"), 0.5)):
         with pytest.raises(AnnotationError, match=r"video 'v': got .*, expected finite numbers"):
-            evaluate(CLIPS, [found("v", *numbers)], "activitynet")
+            mean_average_precision(CLIPS, [found("v", *numbers)], "activitynet")
 
 
 def test_precision_recall_by_both_protocols():

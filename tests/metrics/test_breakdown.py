@@ -35,12 +35,12 @@ def counted(names, **counts):
     ],
 )
 def test_each_kind_of_detection(detection, kind):
-    report = breakdown(CLIPS, [detection])
+    report = breakdown(CLIPS, [detection]).to_dict()
     assert report["detections"] == {"drop": counted(DETECTIONS, **{kind: 1}), "hug": counted(DETECTIONS)}
 
 
 def test_the_better_scored_one_is_correct_and_the_other_its_duplicate():
-    report = breakdown(CLIPS, [found(0.0, 4.0, 0.4), found(0.0, 3.0, 0.9), found(0.5, 4.0, 0.3)])
+    report = breakdown(CLIPS, [found(0.0, 4.0, 0.4), found(0.0, 3.0, 0.9), found(0.5, 4.0, 0.3)]).to_dict()
     assert report["detections"]["drop"] == counted(DETECTIONS, correct=1, duplicate=2)
     assert report["instances"]["drop"] == counted(INSTANCES, found=1, missed=1)
 
@@ -48,15 +48,15 @@ def test_the_better_scored_one_is_correct_and_the_other_its_duplicate():
 def test_order_of_the_kinds():
     """Two actions at once: a detection that fits both is correct; one that only touches its own has the wrong class."""
     clips = (Clip("v", 30.0, None, (Instance("drop", 0.0, 4.0), Instance("hug", 2.0, 8.0))),)
-    assert breakdown(clips, [found(0.0, 6.0)])["detections"]["drop"]["correct"] == 1  # IoU 0.67 and 0.5
-    assert breakdown(clips, [found(2.0, 8.0)])["detections"]["drop"]["wrong_class"] == 1  # IoU 0.25 and 1
-    twice = breakdown(clips, [found(0.0, 4.0, 0.9), found(0.0, 6.0, 0.8)])["detections"]["drop"]
+    assert breakdown(clips, [found(0.0, 6.0)]).detections["drop"]["correct"] == 1  # IoU 0.67 and 0.5
+    assert breakdown(clips, [found(2.0, 8.0)]).detections["drop"]["wrong_class"] == 1  # IoU 0.25 and 1
+    twice = breakdown(clips, [found(0.0, 4.0, 0.9), found(0.0, 6.0, 0.8)]).detections["drop"]
     assert twice == counted(DETECTIONS, correct=1, duplicate=1)
 
 
 def test_instances():
     detections = [found(20.0, 21.0), found(0.0, 4.0), found(0.0, 4.0, label="hug")]
-    report = breakdown(CLIPS, detections)
+    report = breakdown(CLIPS, detections).to_dict()
     assert report["instances"] == {
         "drop": counted(INSTANCES, found=1, found_badly=1),
         "hug": counted(INSTANCES, missed=1),
@@ -69,17 +69,17 @@ def test_counts_add_up():
     detections = [
         found(start / 2, start / 2 + 3, start / 100, label) for start in range(40) for label in ("drop", "hug")
     ]
-    report = breakdown(CLIPS, detections)
+    report = breakdown(CLIPS, detections).to_dict()
     assert {label: sum(kinds.values()) for label, kinds in report["detections"].items()} == {"drop": 40, "hug": 40}
     assert {label: sum(kinds.values()) for label, kinds in report["instances"].items()} == {"drop": 2, "hug": 1}
 
 
 def test_one_class_and_classes_without_instances():
-    report = breakdown(CLIPS, [found(10.0, 14.0), found(0.0, 4.0, label="wave")], ("drop",))
+    report = breakdown(CLIPS, [found(10.0, 14.0), found(0.0, 4.0, label="wave")], ("drop",)).to_dict()
     assert report["detections"] == {"drop": counted(DETECTIONS, wrong_class=1)}  # hug is there, though not judged
     alone = (Clip("v", 9.0, None, (Instance("drop", 0.0, 4.0),)),)
-    report = breakdown(alone, [found(0.0, 4.0)])
+    report = breakdown(alone, [found(0.0, 4.0)]).to_dict()
     assert report["detections"] == {"drop": counted(DETECTIONS, correct=1)}
-    report = breakdown(alone, [found(0.0, 4.0, label="wave")])
+    report = breakdown(alone, [found(0.0, 4.0, label="wave")]).to_dict()
     assert report["detections"]["wave"] == counted(DETECTIONS, wrong_class=1)
     assert report["instances"] == {"drop": counted(INSTANCES, missed=1), "wave": counted(INSTANCES)}

@@ -22,7 +22,7 @@ def test_average_precision():
 
 def test_accuracy_and_confusion():
     scores = [[0.9, 0.1, 0.0], [0.2, 0.7, 0.0], [0.6, 0.5, 0.0], [0.1, 0.8, 0.0]]
-    result = evaluate_recognition(scores, ["wave", "sit", "sit", "sit"], ("wave", "sit", "run"))
+    result = evaluate_recognition(scores, ["wave", "sit", "sit", "sit"], ("wave", "sit", "run")).to_dict()
     assert result["accuracy"] == 0.75
     assert result["ap"] == {"wave": 1.0, "sit": 1.0, "run": None}
     assert result["map"] == 1.0

@@ -7,7 +7,7 @@ import pytest
 
 from infdet_deploy.archive.detect import detect
 from infdet_deploy.errors import ConfigError, TrainingError, UsageError
-from infdet_deploy.evaluation import evaluate as evaluation
+from infdet_deploy.evaluation.evaluate import evaluate
 from infdet_deploy.exporting.export import export
 from infdet_deploy.exporting.options import ExportOptions
 from infdet_deploy.model.weights import load_network, random_network, save_network
@@ -117,12 +117,12 @@ def test_recognition_from_clips_to_a_bundle(weights, tmp_path):
     result = training.train(root, "tiny", tmp_path / "run", False, weights, {"task": "recognition"}, chosen)
     assert result["figure"] == "accuracy"
     assert result["test"] == 1.0
-    report = evaluation.evaluate(tmp_path / "run", root, None, "both", False, None, None, None)
+    report = evaluate(tmp_path / "run", root).to_dict()
     assert report["recognition"]["accuracy"] == 1.0
     assert report["recognition"]["map"] == 1.0
     assert report["recognition"]["confusion"]["dark"] == {"bright": 0, "dark": 2}
     bundle = export(tmp_path / "run", tmp_path / "r.infdet", ExportOptions(incremental=False)).path
-    assert evaluation.evaluate(bundle, root, None, "both", False, None, None, None)["recognition"]["accuracy"] == 1.0
+    assert evaluate(bundle, root).recognition.accuracy == 1.0
     clips = [root / "testing" / label / "1.mkv" for label in ("bright", "dark")]
     found = list(detect(bundle, clips))
     assert [[d.label for d in one.detections] for one in found] == [["bright"], ["dark"]]

@@ -1,0 +1,59 @@
+"""Scores of a checkpoint's network in PyTorch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from infdet_deploy.console import OnProgress
+from infdet_deploy.datasets import DataSet
+from infdet_deploy.detections import DetectionRule
+from infdet_deploy.metrics.thresholds import ScoredClip
+from infdet_deploy.model.network import to_grey
+from infdet_deploy.model.weights import load_network
+from infdet_deploy.training.checkpoint import checkpoint_file, saved_rule, store_thresholds
+from infdet_deploy.training.clip_cache import FRAME_MODE
+from infdet_deploy.training.dataset import PreparedClip, load_dataset
+from infdet_deploy.training.evaluation import clip_scores, mean_losses, scored_clips
+from infdet_deploy.training.tvl1 import limit_px
+
+
+class CheckpointScorer:
+    """The network of a checkpoint, or of a run folder's best checkpoint, which `export` uses too."""
+
+    def __init__(self, run: Path) -> None:
+        self.path = checkpoint_file(run)
+        self.network, extra = load_network(self.path)
+        config = self.network.config
+        self.classes, self.size, self.task = config.classes, config.size, str(config.task)
+        self.rule, self.frame_mode = saved_rule(extra, self.classes), FRAME_MODE
+        self.losses: dict[str, float] | None = None
+        self.clips: list[PreparedClip] = []
+
+    def score(self, data: DataSet, subset: str | None, on_progress: OnProgress) -> list[ScoredClip]:
+        self.clips = load_dataset(data, subset, self.network.config, lambda done, of: on_progress(done, of, "prepare"))
+        found = []
+        for index, clip in enumerate(self.clips):
+            on_progress(index, len(self.clips), f"score {clip.name}")
+            found += clip_scores(self.network, [clip])
+        self.losses = mean_losses(found)
+        return scored_clips(found, self.clips)
+
+    def store(self, thresholds: Sequence[float]) -> None:
+        store_thresholds(self.path, thresholds)
+        self.rule = DetectionRule(tuple(thresholds), self.rule.mean_duration_s)
+
+    def draw_flow(self, path: Path) -> None:
+        """Of the first clip with an action, or the first clip; nothing without an FEN."""
+        if self.network.fen is None:
+            return
+        from infdet_deploy.plots.flow import draw_flow, liveliest_pairs
+
+        clip = next((clip for clip in self.clips if clip.annotation.instances), self.clips[0])
+        pairs = np.array(liveliest_pairs(clip.flow))
+        frames = np.stack([clip.frames[pairs], clip.frames[pairs + 1]], axis=1)
+        with torch.inference_mode():
+            estimate = self.network.estimate_flow(to_grey(torch.from_numpy(frames)))[:, 0].numpy()
+        times_s = pairs * clip.duration_s / len(clip.frames)
+        draw_flow(path, clip.name, clip.frames[pairs], times_s, clip.flow[pairs], estimate, limit_px(self.size))

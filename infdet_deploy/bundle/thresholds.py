@@ -1,4 +1,4 @@
-"""Thresholds of a bundle's classes, as a person asks for them."""
+"""Score thresholds from the command line or a caller, in place of a bundle's."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,13 @@ from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.errors import UsageError
 
 
-def thresholds(asked: Sequence[str], classes: Sequence[str]) -> dict[str, float]:
-    """`CLASS=SCORE` for one class or `SCORE` for all of them, the later ones counting, as class → threshold.
+def thresholds(texts: Sequence[str], classes: Sequence[str]) -> dict[str, float]:
+    """`CLASS=SCORE` for one class or `SCORE` for all; later texts override earlier ones. Returns class → threshold.
 
-    Raises UsageError for another form, a class that there is not, and a score outside 0–1.
+    Raises UsageError for another form, an unknown class, and a score outside 0–1.
     """
     found: dict[str, float] = {}
-    for text in asked:
+    for text in texts:
         label, equals, number = text.rpartition("=")
         if equals and label not in classes:
             raise UsageError(f"--threshold: no class '{label}'; classes are {', '.join(classes)}")
@@ -26,10 +26,10 @@ def thresholds(asked: Sequence[str], classes: Sequence[str]) -> dict[str, float]
     return found
 
 
-def with_thresholds(bundle: Bundle, asked: Sequence[str]) -> Bundle:
-    """The bundle with what is asked for; raises UsageError as `thresholds`, and where nothing is compared with them."""
-    if not asked:
+def with_thresholds(bundle: Bundle, texts: Sequence[str]) -> Bundle:
+    """The bundle with these thresholds. Raises UsageError as `thresholds`, and for a bundle for recognition."""
+    if not texts:
         return bundle
     if bundle.task == "recognition":
-        raise UsageError(f"--threshold: {bundle.path} recognises whole clips, which takes none; leave it out")
-    return bundle.with_thresholds(thresholds(asked, bundle.classes))
+        raise UsageError(f"--threshold: {bundle.path} recognises whole clips, without thresholds; leave it out")
+    return bundle.with_thresholds(thresholds(texts, bundle.classes))

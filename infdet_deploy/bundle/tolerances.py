@@ -1,32 +1,32 @@
-"""How close an exported stage must come to the network, and how closeness is measured."""
+"""Tolerances of exported stages against the network, and the errors that are compared with them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf, isfinite, log10, nan
-from typing import NamedTuple
+from math import inf, isfinite, isnan, log10, nan
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from infdet_deploy.errors import UsageError
 
 PRECISIONS = ("float32", "bfloat16", "float16", "int8")
-# Relative L2 of one stage's output from the eager network's, both fed with the network's own input.
-# PyTorch's float16 kernels on a CPU also add up in float16.
+# Relative L2 of a stage's output against the eager network's, both fed the network's own input. PyTorch's float16
+# kernels on a CPU also accumulate in float16.
 _STAGE = {
     "onnx": {"float32": 1e-4, "bfloat16": 1e-1, "float16": 1e-2, "int8": 5e-2},
-    "torchscript": {"float32": 1e-4, "bfloat16": 1e-1, "float16": 3e-2, "int8": 5e-2},
+    "torchscript": {"float32": 1e-4, "bfloat16": 1e-1, "float16": 3e-2},
 }
 # Largest absolute error of a score, from frames to scores.
 _SCORES = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 5e-3, "int8": 3e-2}
-CHECK_FRAMES = (16, 44, 100)  # lengths of the clips that stages are compared on
+CHECK_FRAMES = (16, 44, 100)  # lengths of the generated clips on which stages are compared
 
 
 class Errors(NamedTuple):
-    """How far one array is from another.
+    """The error of an array against a reference.
 
-    max_abs: largest absolute error; relative_l2: ‖ours − reference‖ / ‖reference‖; cosine of the two; snr_db:
-    20·log10(‖reference‖ / ‖ours − reference‖), infinite without an error; nonfinite: how many of ours are NaN or
-    infinite.
+    max_abs: largest absolute error. relative_l2: ‖ours − reference‖ / ‖reference‖. cosine: of the two arrays. snr_db:
+    20·log10(‖reference‖ / ‖ours − reference‖), infinite without an error. nonfinite: our NaN and infinite values.
     """
 
     max_abs: float
@@ -36,11 +36,11 @@ class Errors(NamedTuple):
     nonfinite: int
 
 
-NOT_COMPARED = Errors(nan, nan, nan, nan, 0)  # where there is nothing to compare: passes no tolerance
+NOT_COMPARED = Errors(nan, nan, nan, nan, 0)  # nothing to compare; is within no tolerance
 
 
-def compare(ours: np.ndarray, reference: np.ndarray) -> Errors:
-    """Compare two arrays in float64; NaN, which passes no tolerance, for another shape or a NaN."""
+def compare(ours: npt.NDArray[Any], reference: npt.NDArray[Any]) -> Errors:
+    """Compare two arrays in float64. Errors are NaN, within no tolerance, for different shapes and NaN values."""
     nonfinite = int(np.count_nonzero(~np.isfinite(ours)))
     if ours.shape != reference.shape:
         return NOT_COMPARED._replace(nonfinite=nonfinite)
@@ -54,30 +54,42 @@ def compare(ours: np.ndarray, reference: np.ndarray) -> Errors:
 
 
 def tolerance(form: str, precision: str) -> float:
-    """The relative L2 that a stage in this format (`onnx`, `torchscript`) and precision may have."""
+    """The relative L2 allowed for a stage in this file format (`onnx`, `torchscript`) and precision."""
     return _STAGE[form][precision]
 
 
 @dataclass(frozen=True)
 class Tolerances:
-    """The table of tolerances, with what was asked for in the place of some of them.
+    """The table of tolerances, with some of them replaced.
 
-    changed: `PRECISION` → relative L2 of its stages in every format; `PRECISION.scores` → largest absolute error of its
-    scores from frames to scores.
+    changed: `PRECISION` → relative L2 of its stages in every file format; `PRECISION.scores` → largest absolute error
+    of its scores from frames to scores. Raises UsageError for other keys and values.
     """
 
     changed: Mapping[str, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name, value in self.changed.items():
+            precision, dot, what = name.partition(".")
+            if precision not in _SCORES or (dot and what != "scores"):
+                raise UsageError(
+                    f"tolerance {name}: expected PRECISION or PRECISION.scores with a precision of "
+                    f"{', '.join(_SCORES)}, such as float16=1e-2"
+                )
+            if not (isfinite(value) and value >= 0):
+                raise UsageError(f"tolerance {name}: got {value}, expected a number of 0 or more")
+
     def stage(self, form: str, precision: str) -> float:
-        """The relative L2 that a stage in this format and precision may have."""
-        return self.changed.get(precision, _STAGE[form].get(precision, nan))
+        """The relative L2 allowed for a stage in this file format and precision; NaN if there is no such stage."""
+        default = _STAGE[form].get(precision, nan)
+        return default if isnan(default) else self.changed.get(precision, default)
 
     def scores(self, precision: str) -> float:
-        """The largest absolute error, 0–1, that a score may have."""
+        """The largest absolute error allowed for a score, 0–1."""
         return self.changed.get(f"{precision}.scores", _SCORES.get(precision, nan))
 
     def table(self) -> dict[str, dict[str, float]]:
-        """Precision → format, or `scores` → tolerance."""
+        """Precision → file format, or `scores` → tolerance; NaN for a file format without this precision."""
         return {
             precision: {form: self.stage(form, precision) for form in _STAGE} | {"scores": self.scores(precision)}
             for precision in _SCORES
@@ -85,21 +97,12 @@ class Tolerances:
 
 
 def parse_tolerances(items: Sequence[str]) -> Tolerances:
-    """`float16=1e-2` and `float16.scores=5e-3` → Tolerances; UsageError for anything else."""
+    """`float16=1e-2` and `float16.scores=5e-3` → Tolerances. Raises UsageError for anything else."""
     changed = {}
     for item in items:
         name, _, text = item.partition("=")
-        precision, dot, what = name.partition(".")
-        if precision not in _SCORES or (dot and what != "scores"):
-            raise UsageError(
-                f"--tolerance {item}: expected PRECISION=VALUE or PRECISION.scores=VALUE with a precision of "
-                f"{', '.join(_SCORES)}, such as float16=1e-2"
-            )
         try:
-            value = float(text)
+            changed[name] = float(text)
         except ValueError:
-            value = nan
-        if not (isfinite(value) and value >= 0):
-            raise UsageError(f"--tolerance {item}: '{text}' is no number of 0 or more, such as float16=1e-2")
-        changed[name] = value
+            raise UsageError(f"tolerance {item}: '{text}' is no number; expected for example float16=1e-2") from None
     return Tolerances(changed)

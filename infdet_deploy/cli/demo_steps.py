@@ -22,7 +22,8 @@ from infdet_deploy.training.checkpoint import BEST, RUN
 from infdet_deploy.training.dataset import load_dataset
 from infdet_deploy.training.evaluation import evaluate_network
 from infdet_deploy.training.settings import TrainConfig
-from infdet_deploy.verification import stages as parity
+from infdet_deploy.verification.references import load_reference, sample_references
+from infdet_deploy.verification.stages import stage_parity
 
 
 def run(out: Path, sample: Path | None) -> None:
@@ -50,7 +51,7 @@ def run(out: Path, sample: Path | None) -> None:
 
     _step(4, "exporting with float16, verifying every stage", begun)
     bundle = export(run_folder, bundle_path, ExportOptions(("float32", "float16"))).bundle
-    checks = list(parity.verify(bundle))
+    checks = list(stage_parity(bundle, sample_references(load_reference(bundle))))
     for failed in (c for c in checks if not c.passed):
         raise InfdetError(f"{failed.stage} on {failed.backend} {failed.precision}: rel. L2 {failed.relative_l2:.1e}")
     worst = {p: max(c.relative_l2 for c in checks if c.precision == p) for p in ("float32", "float16")}

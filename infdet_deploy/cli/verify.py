@@ -1,20 +1,22 @@
 """`verify`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infdet_deploy.cli.app import JsonFlag, app
-from infdet_deploy.console import print_json, table
+from infdet_deploy.cli.app import BundleArg, DataOption, JsonFlag, app
+from infdet_deploy.cli.subjects import bundle_path
+from infdet_deploy.console import print_json, progress, table
+
+if TYPE_CHECKING:
+    from infdet_deploy.verification.result import Verification
 
 
 @app.command()
 def verify(
-    bundle: Annotated[Path | None, typer.Argument(help="A bundle [default: newest here].")] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="A data set whose clips go from end to end, with mAP [default: seeded clips].")
-    ] = None,
+    bundle: BundleArg = None,
+    data: DataOption = None,
     subset: Annotated[str | None, typer.Option(help="Subset of --data [default: testing, else all].")] = None,
     bisect: Annotated[
         bool, typer.Option("--bisect", help="Name the modules at fault in every ONNX stage out of tolerance.")
@@ -25,38 +27,48 @@ def verify(
     tolerance: Annotated[
         list[str] | None,
         typer.Option(
-            help="PRECISION=VALUE, relative L2 of a stage, or PRECISION.scores=VALUE, absolute error of a score, in "
-            "the place of the table's; may be repeated."
+            metavar="PRECISION[.scores]=VALUE",
+            help="Relative L2 of a stage, or with .scores absolute error of a score, in place of the default; "
+            "repeatable.",
         ),
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Also write the report as one HTML page.")] = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Compare a bundle with its network: every stage and whole clips, on every backend here in every precision; exit 1
-    when a tolerance is missed."""
-    from infdet_deploy.verification import report
-    from infdet_deploy.verification import verify as command
+    """Compare a bundle with its network on every backend and precision here. Exit status 1 if a tolerance is exceeded.
 
-    result = command.verify(bundle, data, subset, bisect, self_test, tolerance or [], html)
+    Compares every stage, and generated clips (with --data those of a data set, with mAP) from frames to detections.
+    """
+    from infdet_deploy.bundle.tolerances import parse_tolerances
+    from infdet_deploy.verification import verify as verification
+
+    options = verification.VerifyOptions(data, subset, bisect, self_test, parse_tolerances(tolerance or []), html)
+    with progress("verify") as update:
+        result = verification.verify(bundle_path(bundle), options, update)
     if json_output:
-        print_json(result.to_json())
+        print_json(result.to_dict())
     else:
-        stages, ends = report.stage_rows(result.stages), report.end_rows(result.end_to_end)
-        title = f"{result.bundle.path} against its {result.against}"
-        table(f"{title}, stage by stage", report.STAGE_COLUMNS, stages, report.STAGE_NOTE)
-        clips = result.data or "seeded clips"
-        table(f"\nFrom frames to detections ({clips})", report.END_COLUMNS, ends, report.END_NOTE)
-        if any(row.reference_map for row in result.end_to_end):
-            table("\nmAP (THUMOS'14)", *report.map_table(result.end_to_end))
-        for line in (*result.errors, *result.notes):
-            print(line)
-        for one in result.bisections or ():
-            table(f"\n{one.summary}", report.MODULE_COLUMNS, report.module_rows(one), report.module_note(one))
-        if result.bisections == ():
-            print("\nnothing to take apart: every ONNX stage is within tolerance")
-        failed = sum(row[-1] != "ok" for row in (*stages, *ends))
-        print(f"{len(stages) + len(ends) - failed} within tolerance, {failed} out of tolerance")
+        _print(result)
         if html is not None:
             print(f"page: {html}")
     if not result.passed:
         raise typer.Exit(1)
+
+
+def _print(result: "Verification") -> None:
+    from infdet_deploy.verification import report
+
+    stages, ends = report.stage_rows(result.stages), report.end_rows(result.end_to_end)
+    title = f"{result.bundle.path} against its {result.against}"
+    table(f"{title}, stage by stage", report.STAGE_COLUMNS, stages, report.STAGE_NOTE)
+    table(f"\nFrom frames to detections ({result.clips})", report.END_COLUMNS, ends, report.END_NOTE)
+    if any(row.reference_map for row in result.end_to_end):
+        table("\nmAP (THUMOS'14)", *report.map_table(result.end_to_end))
+    for line in (*result.errors, *result.notes):
+        print(line)
+    for one in result.bisections or ():
+        table(f"\n{one.summary}", report.MODULE_COLUMNS, report.module_rows(one), report.module_note(one))
+    if result.bisections == ():
+        print("\nnothing to bisect: every ONNX stage is within tolerance")
+    failed = sum(row[-1] != "ok" for row in (*stages, *ends))
+    print(f"{len(stages) + len(ends) - failed} within tolerance, {failed} out of tolerance")

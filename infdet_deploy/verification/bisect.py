@@ -1,8 +1,8 @@
-"""Which module of a stage is at fault: every module compared twice, as it runs in the stage and fed the right input.
+"""Finding the module at fault in a stage: every module is compared as it runs in the stage, and fed the right input.
 
-A module whose output is out of tolerance although its input is the reference's is a culprit; one that only passes on
-what it was fed is a victim. The reference is the stage built anew in float32 from the bundle's weights; its graph is
-used only if what it gives equals the eager network.
+A module out of tolerance although its input is the reference's is a culprit; a module that only passes on wrong input
+is a victim. The reference is the stage exported again in float32 from the bundle's weights; its graph is used only if
+its output equals the eager network's.
 """
 
 import tempfile
@@ -21,20 +21,20 @@ from infdet_deploy.runtime.backends.registry import available_backends, get_back
 
 if TYPE_CHECKING:
     from infdet_deploy.model.network import InfDetNet
-    from infdet_deploy.verification.cutting import Graph
+    from infdet_deploy.verification.cutting import StageGraph
 
-NAMED = 3  # further culprits that one line names; of more it tells how many
+NAMED = 3  # further culprits named in one line; of more only the number
 
 Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class ModuleErrors:
-    """One module in data order.
+    """The comparison of one module.
 
-    inside: relative L2 of its output in the stage as it runs, NaN where that cannot be had; alone: the same when it is
-    fed the reference's own input, None where that was not needed. nonfinite: NaN and infinite values of its output in
-    the stage. verdict: `ok`, `culprit`, `victim`.
+    inside: relative L2 of its output in the running stage, NaN if the stage does not run. alone: the same when fed the
+    reference's input, None if not needed. nonfinite: NaN and infinite values of its output in the stage. verdict: `ok`,
+    `culprit` or `victim`.
     """
 
     module: str
@@ -48,8 +48,7 @@ class ModuleErrors:
 class Bisection:
     """A stage on one backend in one precision; modules in data order.
 
-    first: the first module whose output leaves `tolerance`, empty where none does. culprits: modules that are wrong
-    with the right input.
+    first: the first module out of tolerance, or an empty text. culprits: modules that are wrong with the right input.
     """
 
     stage: str
@@ -68,7 +67,7 @@ class Bisection:
 
     @property
     def summary(self) -> str:
-        """The finding in one line."""
+        """The result in one line."""
         where = f"{self.stage} on {self.backend} {self.precision}"
         if self.culprits:
             first, *others = self.culprits
@@ -80,7 +79,7 @@ class Bisection:
 
 
 def runs_onnx(backend: Backend) -> bool:
-    """Whether a backend runs ONNX files as they are, so that parts of one can be run."""
+    """Whether a backend runs ONNX files directly, so that it can run a part of one."""
     return backend.capabilities.format == "onnx" and not backend.capabilities.built_ahead
 
 
@@ -96,17 +95,17 @@ def bisect(
     """Find the modules at fault in one stage's ONNX file.
 
     tensors: the stage's inputs and outputs as the eager network computes them. Raises UsageError for a backend that
-    does not read ONNX, BackendError for one that is wrong on this processor, ParityError where no backend here gives a
-    float32 graph that equals the network.
+    does not read ONNX, BackendError for one that is wrong on this processor, ParityError if no backend here runs the
+    float32 graph as the network does.
     """
-    from infdet_deploy.verification.cutting import Graph
+    from infdet_deploy.verification.cutting import StageGraph
 
     form = get_backend(backend).capabilities.format
     if not runs_onnx(get_backend(backend)):
-        raise UsageError(f"--bisect takes ONNX stages apart, which {backend} does not run as they are")
+        raise UsageError(f"--bisect needs a backend that runs ONNX files directly; {backend} does not")
     get_backend(backend).check_supports(precision)
     allowed = (tolerances or Tolerances()).stage(form, precision)
-    ours = Graph(bundle.stage_file(stage, precision, bundle.form_for(stage, precision, backend, form)))
+    ours = StageGraph(bundle.stage_file(stage, precision, bundle.form_for(stage, precision, backend, form)))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         theirs = _reference_graph(bundle, network, stage, tensors, folder)
@@ -118,7 +117,7 @@ def bisect(
         return Bisection(stage, backend, precision, allowed, tuple(_modules(ours, reference, runner, allowed)))
 
 
-def _modules(graph: "Graph", reference: Arrays, runner: "_Runner", allowed: float) -> Iterator[ModuleErrors]:
+def _modules(graph: "StageGraph", reference: Arrays, runner: "_Runner", allowed: float) -> Iterator[ModuleErrors]:
     modules = graph.modules(reference)
     names = [name for module in modules for name in module.outputs]
     boundaries = {name: reference[name] for name in names}
@@ -135,7 +134,7 @@ def _modules(graph: "Graph", reference: Arrays, runner: "_Runner", allowed: floa
 
 
 def _worst(values: Arrays, reference: Arrays, names: tuple[str, ...]) -> Errors:
-    """The errors of the worst of these tensors; NaN where one is missing."""
+    """The errors of the worst of these tensors; NaN if one is missing."""
     if not set(names) <= set(values):
         return NOT_COMPARED
     errors = [compare(values[name], reference[name]) for name in names]
@@ -144,21 +143,21 @@ def _worst(values: Arrays, reference: Arrays, names: tuple[str, ...]) -> Errors:
 
 @dataclass
 class _Runner:
-    """Runs a graph, whole or in part, on the backend that is examined; files go to `folder`."""
+    """Runs a graph, whole or in part, on the examined backend; files go to `folder`."""
 
     backend: str
     precision: str
     folder: Path
     tensors: Arrays
 
-    def whole(self, graph: "Graph", names: list[str]) -> Arrays:
-        """The tensors `names` when the stage runs as it is; none where it cannot run."""
+    def whole(self, graph: "StageGraph", names: list[str]) -> Arrays:
+        """The tensors `names` in the running stage; none if it does not run."""
         path = self.folder / "whole.onnx"
         graph.with_outputs(names, path)
         return self._run(path, tuple(graph.inputs), names, self.tensors)
 
-    def alone(self, graph: "Graph", outputs: tuple[str, ...], boundaries: Arrays) -> Arrays:
-        """One module's outputs when it is fed the reference's tensors; none where it cannot run."""
+    def alone(self, graph: "StageGraph", outputs: tuple[str, ...], boundaries: Arrays) -> Arrays:
+        """One module's outputs when fed the reference's tensors; none if it does not run."""
         path = self.folder / "alone.onnx"
         inputs = graph.cut(outputs, {name: value.shape for name, value in boundaries.items()}, path)
         feeds = self.tensors | {f"in:{name}": value for name, value in boundaries.items()}
@@ -172,7 +171,7 @@ class _Runner:
             return {}
         try:
             found = runner.run({name: feeds[name] for name in inputs})
-        except Exception:  # each backend has errors of its own for shapes that do not fit: the module is at fault
+        except Exception:  # wrong shapes: the module is at fault; the exceptions differ by backend
             return {}
         finally:
             runner.close()
@@ -181,29 +180,29 @@ class _Runner:
 
 def _reference_graph(
     bundle: Bundle, network: "InfDetNet", stage: str, tensors: Mapping[str, np.ndarray], folder: Path
-) -> "Graph":
-    """The stage built anew from the weights, in float32."""
+) -> "StageGraph":
+    """The stage exported again from the weights, in float32."""
     import torch
 
     from infdet_deploy.exporting.onnx import export_onnx
     from infdet_deploy.exporting.specs import stage_specs
     from infdet_deploy.exporting.stages import build_stage
-    from infdet_deploy.verification.cutting import Graph
+    from infdet_deploy.verification.cutting import StageGraph
 
     specs = {name: spec for name, spec in stage_specs(network).items() if name != NETWORK}
     if stage not in specs:
-        raise UsageError(f"--bisect takes the stages {', '.join(specs)} apart, not {stage}, which is made of them")
+        raise UsageError(f"--bisect works on the stages {', '.join(specs)}, not on {stage}, which joins them")
     path = folder / "reference.onnx"
     example = tuple(torch.from_numpy(tensors[tensor.name]) for tensor in specs[stage].inputs)
     built = build_stage(stage, network, torch.float32, conv2d=bundle.operators == "2d")
     export_onnx(stage, built, specs[stage], example, path)
-    return Graph(path)
+    return StageGraph(path)
 
 
 def _reference_values(
-    graph: "Graph", pairs: Mapping[str, str], stage: str, tensors: Mapping[str, np.ndarray], folder: Path
+    graph: "StageGraph", pairs: Mapping[str, str], stage: str, tensors: Mapping[str, np.ndarray], folder: Path
 ) -> Arrays:
-    """The reference graph's tensors, from the first backend that makes of it what the network computes."""
+    """The reference graph's tensors, from the first backend whose output equals the network's."""
     (output,) = graph.outputs
     names = sorted({*pairs.values(), output})
     for backend in filter(runs_onnx, available_backends()):
@@ -213,6 +212,4 @@ def _reference_values(
             continue
         if found and compare(found[output], tensors[output]).relative_l2 <= Tolerances().stage("onnx", "float32"):
             return found
-    raise ParityError(
-        f"{stage}: no backend here gives a float32 graph that equals the network, so nothing to compare to"
-    )
+    raise ParityError(f"{stage}: no backend here runs the float32 graph as the network does; there is no reference")

@@ -1,7 +1,7 @@
-"""An ONNX graph divided into the network's modules, and cut between them.
+"""Dividing an ONNX graph into the network's modules, and cutting it between them.
 
-Node names carry the path of their module (`infrared_tower/Mixed_4c/b1b/Conv`). Nodes that only change how numbers are
-held (casts, quantisation) belong to no module of their own: they are cut out together with what they feed.
+A node's name contains the path of its module (`infrared_tower/Mixed_4c/b1b/Conv`). Nodes that only change the number
+format (casts, quantization) form no module: they are cut out together with the nodes that they feed.
 """
 
 from collections import Counter
@@ -19,20 +19,17 @@ _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 
 @dataclass(frozen=True)
 class Module:
-    """name: the module's path, with the last operator behind it where the module's nodes are not all together.
+    """name: the module's path, followed by its last operator if the module's nodes are not consecutive.
 
-    outputs: those of its tensors that leave it and have a counterpart in the reference graph.
+    outputs: its tensors that other modules use and that the reference graph contains too.
     """
 
     name: str
     outputs: tuple[str, ...]
 
 
-class Graph:
-    """A stage's ONNX file taken apart.
-
-    path: the file; it is read with its weights. Raises onnx's own errors for a file that is no ONNX model.
-    """
+class StageGraph:
+    """A stage's ONNX file. Raises onnx's own errors for a file that is no ONNX model."""
 
     def __init__(self, path: Path) -> None:
         self.model = onnx.load(str(path))
@@ -46,12 +43,12 @@ class Graph:
         self.producer = {name: node for node in graph.node for name in node.output}
 
     def key(self, tensor: str) -> tuple[str, str, int]:
-        """Which tensor of the network this is: its node's name and operator, and its place among the outputs."""
+        """A tensor's identity in every export of the network: node name, operator, index among the node's outputs."""
         node = self.producer[tensor]
         return node.name, node.op_type, list(node.output).index(tensor)
 
     def keys(self) -> dict[tuple[str, str, int], str]:
-        """Tensors of floating-point numbers by `key`, carriers left out."""
+        """The floating-point tensors by `key`, without those of casts and quantization."""
         return {
             self.key(name): name
             for name, node in self.producer.items()
@@ -59,7 +56,7 @@ class Graph:
         }
 
     def modules(self, known: Collection[str]) -> list[Module]:
-        """The modules in data order, those with an output in `known`: the tensors that can be compared."""
+        """The modules with an output in `known`, the tensors that can be compared, in data order."""
         nodes = [node for node in self.model.graph.node if node.op_type not in _CARRIERS]
         runs = [(path, list(run)) for path, run in groupby(nodes, lambda node: node.name.rpartition("/")[0])]
         often = Counter(path for path, _ in runs)
@@ -85,10 +82,9 @@ class Graph:
         self._write(list(self.model.graph.node), list(self.inputs.values()), names, path)
 
     def cut(self, outputs: Collection[str], known: Mapping[str, Sequence[int]], path: Path) -> tuple[str, ...]:
-        """Write what computes `outputs` from graph inputs and other tensors; gives the names it takes as inputs.
+        """Write the part of the graph that computes `outputs` from `known` tensors. Returns the names of its inputs.
 
-        known: tensors that need not be computed, with their shapes. They are taken as float32 under the name `in:NAME`;
-        a graph input keeps its name and type.
+        known: shapes by tensor. These tensors become float32 inputs `in:NAME`; a graph input keeps its name and type.
         """
         wanted, needed, fed = list(outputs), set(), set()
         while wanted:
@@ -109,7 +105,9 @@ class Graph:
         self._write([*casts, *nodes], inputs, outputs, path)
         return tuple(value.name for value in inputs)
 
-    def _write(self, nodes: list, inputs: list, outputs: Collection[str], path: Path) -> None:
+    def _write(
+        self, nodes: list[onnx.NodeProto], inputs: list[onnx.ValueInfoProto], outputs: Collection[str], path: Path
+    ) -> None:
         casts = [helper.make_node("Cast", [n], [f"out:{n}"], f"out:{n}", to=TensorProto.FLOAT) for n in outputs]
         values = [helper.make_tensor_value_info(f"out:{name}", TensorProto.FLOAT, None) for name in outputs]
         used = {name for node in nodes for name in node.input}

@@ -1,47 +1,77 @@
-"""Whole clips from frames to detections: what a backend in a precision changes in what the network finds."""
+"""Comparing whole clips with the network, from frames to scores and detections."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from math import nan
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from infdet_deploy.bundle.golden import Tensors
 from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.bundle.tolerances import NOT_COMPARED, Tolerances, compare
-from infdet_deploy.detections import Detection, DetectionChanges, compare_detections
+from infdet_deploy.detections import Detection, DetectionChanges, DetectionRule, compare_detections, detect
 from infdet_deploy.errors import InfdetError
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.detector import Detector, detections_of
+from infdet_deploy.snippets import valid_length
 from infdet_deploy.verification.stages import why
 from infdet_deploy.video.timing import DEFAULT_FPS
 
 if TYPE_CHECKING:
     from infdet_deploy.datasets import DataSet
-    from infdet_deploy.datasets.annotations import Clip
+    from infdet_deploy.datasets.instances import Clip
     from infdet_deploy.model.network import InfDetNet
 
 
 @dataclass(frozen=True)
 class ReferenceClip:
-    """frames: uint8 [T, S, S]. scores: float32 [T', C], the eager network's. annotation: where the clip has one."""
+    """frames: uint8 [T, S, S]. scores: float32 [T', C], the eager network's. annotation: None for generated clips.
+
+    rule: for the clip's detections.
+    """
 
     name: str
-    frames: np.ndarray
+    frames: npt.NDArray[np.uint8]
     fps: float
-    scores: np.ndarray
+    scores: npt.NDArray[np.float32]
+    rule: DetectionRule
     annotation: "Clip | None" = None
+
+    def detections(self, bundle: Bundle, scores: npt.NDArray[np.float32]) -> list[Detection]:
+        """Detections from scores of this clip by its rule; for recognition the clip's one class."""
+        frames = len(self.frames)
+        if bundle.task == "recognition":
+            return detections_of(bundle, scores, frames, self.fps)
+        return detect(scores, bundle.classes, self.rule, valid_length(frames) / (frames / self.fps))
+
+
+def own_rule(scores: npt.NDArray[np.float32]) -> DetectionRule:
+    """A rule with detections in any clip whose scores vary: thresholds from its scores [T', C], runs of any length.
+
+    A class's threshold is the middle of the widest gap between its sorted scores, so that small errors of the scores
+    change no detection.
+    """
+    ordered = np.sort(scores.astype(np.float64), axis=0)
+    gaps = np.diff(ordered, axis=0)
+    if not len(gaps):
+        return DetectionRule((1.0,) * scores.shape[1], (0.0,) * scores.shape[1])
+    columns = np.arange(scores.shape[1])
+    widest = gaps.argmax(axis=0)
+    thresholds = (ordered[widest, columns] + ordered[widest + 1, columns]) / 2
+    return DetectionRule(tuple(thresholds.tolist()), (0.0,) * scores.shape[1])
 
 
 @dataclass(frozen=True)
 class EndToEnd:
     """One backend in one precision on all clips, against the eager network.
 
-    max_abs … nonfinite: of all scores together, as in `agreement.Errors`. tolerance: of max_abs. reference: detections
-    of the network; matched, missed, extra: see `DetectionChanges`; boundary_shift_frames, score_shift: the largest.
-    map, reference_map: mAP by IoU (`"0.1"` … `"0.5"`, THUMOS'14), where the clips are annotated. error: why there are
-    no scores, in one line. scores: of the longest clip, float32 [T', C], for a picture.
+    max_abs … nonfinite: of all scores together, as in `tolerances.Errors`. tolerance: of max_abs. reference: number of
+    the network's detections. matched, missed, extra: as in `DetectionChanges`. boundary_shift_frames, score_shift: the
+    largest of the matched detections. map, reference_map: mAP by IoU (`"0.1"` … `"0.5"`, THUMOS'14) of annotated clips.
+    error: why there are no scores, in one line. scores: of the longest clip, float32 [T', C], for a picture.
     """
 
     backend: str
@@ -62,7 +92,7 @@ class EndToEnd:
     map: dict[str, float] | None = None
     reference_map: dict[str, float] | None = None
     error: str = ""
-    scores: np.ndarray | None = field(default=None, repr=False, compare=False)
+    scores: npt.NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     @property
     def passed(self) -> bool:
@@ -76,45 +106,55 @@ class EndToEnd:
         return {iou: value - self.reference_map[iou] for iou, value in self.map.items()}
 
 
-def sample_clips(references: Sequence[Tensors]) -> list[ReferenceClip]:
-    """Reference tensors as clips of 25 frames/s."""
-    return [
-        ReferenceClip(f"{len(t['network']['frames'])} frames", t["network"]["frames"], DEFAULT_FPS, t["head"]["scores"])
-        for t in references
-    ]
+def sample_clips(bundle: Bundle, references: Sequence[Tensors]) -> list[ReferenceClip]:
+    """Reference tensors as clips of 25 frames/s.
+
+    The detections follow the bundle's rule, in clips that have none by it `own_rule`.
+    """
+    clips = []
+    for tensors in references:
+        frames, scores = tensors["network"]["frames"], tensors["head"]["scores"]
+        clip = ReferenceClip(f"{len(frames)} frames", frames, DEFAULT_FPS, scores, bundle.rule)
+        found = clip.detections(bundle, scores)
+        clips.append(clip if found else replace(clip, rule=own_rule(scores)))
+    return clips
 
 
 def dataset_clips(
-    network: "InfDetNet", bundle: Bundle, data: "DataSet", subset: str | None
-) -> tuple[int, Iterator[ReferenceClip]]:
-    """The number of a subset's clips (all for None), and the clips with the eager network's scores.
+    network: "InfDetNet", bundle: Bundle, clips: "Sequence[Clip]", data: "DataSet"
+) -> Iterator[ReferenceClip]:
+    """Clips of a data set with the eager network's scores; detections follow the bundle's rule.
 
-    Each clip goes through the eager network as a whole, so its memory grows with the clip. Raises VideoError and
-    AnnotationError as `DataSet.usable` and `DataSet.video` do.
+    Each clip goes through the eager network as a whole, so memory grows with its length. Raises VideoError as
+    `DataSet.video`.
     """
     from infdet_deploy.exporting.reference import eager_tensors
 
-    chosen = data.usable(subset, bundle.classes)
-
-    def read() -> Iterator[ReferenceClip]:
-        for clip in chosen:
-            video = data.video(clip, bundle.size, "crop" if bundle.frame_mode == "crop" else "resize")
-            frames = video.frames[: len(video.frames) // 4 * 4]  # as a bundle runs it
-            scores = eager_tensors(network, frames)["head"]["scores"]
-            yield ReferenceClip(clip.name, video.frames, video.fps, scores, clip)
-
-    return len(chosen), read()
+    for clip in clips:
+        video = data.video(clip, bundle.size, "crop" if bundle.frame_mode == "crop" else "resize")
+        frames = video.frames[: len(video.frames) // 4 * 4]  # as a bundle runs it
+        scores = eager_tensors(network, frames)["head"]["scores"]
+        yield ReferenceClip(clip.name, video.frames, video.fps, scores, bundle.rule, clip)
 
 
 @dataclass
 class _Tally:
-    """What one contender gave so far."""
+    """The results of one contender so far."""
 
-    scores: list[np.ndarray] = field(default_factory=list)
+    scores: list[npt.NDArray[np.float32]] = field(default_factory=list)
     found: list[list[Detection]] = field(default_factory=list)
     changes: list[DetectionChanges] = field(default_factory=list)
     shift_frames: float = 0.0
     error: str = ""
+
+    def add(
+        self, clip: ReferenceClip, scores: npt.NDArray[np.float32], found: list[Detection], wanted: list[Detection]
+    ) -> None:
+        change = compare_detections(wanted, found)
+        self.scores.append(scores)
+        self.found.append(found)
+        self.changes.append(change)
+        self.shift_frames = max(self.shift_frames, change.boundary_shift_s * clip.fps)
 
 
 def end_to_end(
@@ -124,77 +164,69 @@ def end_to_end(
     tolerances: Tolerances | None = None,
     on_clip: Callable[[int, str], None] | None = None,
 ) -> list[EndToEnd]:
-    """Run every clip through every contender and compare scores and detections; one entry a contender.
+    """Run every clip through every contender and compare scores and detections; one entry per contender.
 
-    A contender that cannot run has `error` and does not pass.
+    on_clip: called with the number and name of each clip. A contender that cannot run has `error` and does not pass.
     """
     tolerances = tolerances or Tolerances()
     tallies = [_Tally() for _ in contenders]
-    detectors: list[Detector | None] = []
-    for entry, tally in zip(contenders, tallies, strict=True):
-        try:
-            detectors.append(Detector(bundle, entry.backend, entry.precision))
-        except InfdetError as error:
-            detectors.append(None)
-            tally.error = str(error)
-    expected: list[np.ndarray] = []
+    expected: list[npt.NDArray[np.float32]] = []
     wanted: list[list[Detection]] = []
     annotations: list[Clip] = []
-    for index, clip in enumerate(clips):
-        if on_clip:
-            on_clip(index, clip.name)
-        expected.append(clip.scores)
-        wanted.append(detections_of(bundle, clip.scores, len(clip.frames), clip.fps))
-        if clip.annotation is not None:
-            annotations.append(clip.annotation)
-        for entry, detector, tally in zip(contenders, detectors, tallies, strict=True):
-            if detector is None or tally.error:
-                continue
-            try:
-                scores = detector.scores(clip.frames)
-            except Exception as error:  # as in parity
-                tally.error = why(entry, error)
-                continue
-            found = detector.detections(scores, len(clip.frames), clip.fps)
-            change = compare_detections(wanted[-1], found)
-            tally.scores.append(scores)
-            tally.found.append(found)
-            tally.changes.append(change)
-            tally.shift_frames = max(tally.shift_frames, change.boundary_shift_s * clip.fps)
-    for detector in detectors:
-        if detector is not None:
-            detector.close()
-    reference_map = _map(annotations, wanted, bundle)
-    return [
-        _row(entry, tally, expected, wanted, tolerances.scores(entry.precision), reference_map, annotations, bundle)
-        for entry, tally in zip(contenders, tallies, strict=True)
-    ]
+    with ExitStack() as stack:
+        detectors = [_open(bundle, entry, tally, stack) for entry, tally in zip(contenders, tallies, strict=True)]
+        for index, clip in enumerate(clips):
+            if on_clip:
+                on_clip(index, clip.name)
+            expected.append(clip.scores)
+            wanted.append(clip.detections(bundle, clip.scores))
+            if clip.annotation is not None:
+                annotations.append(clip.annotation)
+            for detector, entry, tally in zip(detectors, contenders, tallies, strict=True):
+                if detector is not None and not tally.error:
+                    try:
+                        scores = detector.scores(clip.frames)
+                    except Exception as error:  # the exceptions of a failing graph differ by backend
+                        tally.error = why(entry, error)
+                    else:
+                        tally.add(clip, scores, clip.detections(bundle, scores), wanted[-1])
+    reference_map, rows = _map(annotations, wanted, bundle), []
+    for entry, tally in zip(contenders, tallies, strict=True):
+        row = _row(entry, tally, expected, wanted, tolerances.scores(entry.precision))
+        found_map = None if tally.error else _map(annotations, tally.found, bundle)
+        rows.append(replace(row, map=found_map, reference_map=reference_map))
+    return rows
+
+
+def _open(bundle: Bundle, entry: Contender, tally: _Tally, stack: ExitStack) -> Detector | None:
+    try:
+        detector = Detector(bundle, entry.backend, entry.precision)
+    except InfdetError as error:
+        tally.error = str(error)
+        return None
+    stack.callback(detector.close)
+    return detector
 
 
 def _row(
     entry: Contender,
     tally: _Tally,
-    expected: list[np.ndarray],
+    expected: list[npt.NDArray[np.float32]],
     wanted: list[list[Detection]],
     tolerance: float,
-    reference_map: dict[str, float] | None,
-    annotations: "list[Clip]",
-    bundle: Bundle,
 ) -> EndToEnd:
-    total = sum(map(len, wanted))
+    """The row of a contender, without mAP."""
+    backend, precision, clips, total = entry.backend, entry.precision, len(expected), sum(map(len, wanted))
     if tally.error:
         return EndToEnd(
-            entry.backend, entry.precision, len(expected), *NOT_COMPARED, tolerance, total, 0, total, 0, nan, nan,
-            reference_map=reference_map, error=tally.error,
-        )  # fmt: skip
-    if any(ours.shape != theirs.shape for ours, theirs in zip(tally.scores, expected, strict=True)):
-        errors = NOT_COMPARED
-    else:
-        errors = compare(np.concatenate(tally.scores), np.concatenate(expected))
+            backend, precision, clips, *NOT_COMPARED, tolerance, total, 0, total, 0, nan, nan, error=tally.error
+        )
+    same_shapes = all(ours.shape == theirs.shape for ours, theirs in zip(tally.scores, expected, strict=True))
+    errors = compare(np.concatenate(tally.scores), np.concatenate(expected)) if same_shapes else NOT_COMPARED
     return EndToEnd(
-        entry.backend,
-        entry.precision,
-        len(expected),
+        backend,
+        precision,
+        clips,
         *errors,
         tolerance,
         total,
@@ -203,14 +235,12 @@ def _row(
         sum(c.extra for c in tally.changes),
         tally.shift_frames,
         max((c.score_shift for c in tally.changes), default=0.0),
-        _map(annotations, tally.found, bundle),
-        reference_map,
         scores=max(tally.scores, key=len),
     )
 
 
 def _map(annotations: "list[Clip]", found: list[list[Detection]], bundle: Bundle) -> dict[str, float] | None:
-    """mAP by IoU of the clips' detections; None without annotated instances, and for recognition."""
+    """mAP by IoU; None without annotated instances, and for recognition."""
     if bundle.task == "recognition" or not any(clip.instances for clip in annotations):
         return None
     from infdet_deploy.metrics.average_precision import mean_average_precision

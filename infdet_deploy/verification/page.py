@@ -2,6 +2,7 @@
 
 import platform
 from html import escape
+from math import isnan
 from pathlib import Path
 
 from infdet_deploy import __version__
@@ -16,13 +17,13 @@ from infdet_deploy.verification.report import (
     MODULE_COLUMNS,
     STAGE_COLUMNS,
     STAGE_NOTE,
-    Verification,
     end_rows,
     map_table,
     module_note,
     module_rows,
     stage_rows,
 )
+from infdet_deploy.verification.result import Verification
 
 
 def write_page(path: Path, found: Verification) -> None:
@@ -46,7 +47,7 @@ def render(found: Verification) -> str:
         "<h2>Stage by stage</h2>",
         _stage_chart(found, colours),
         table(STAGE_COLUMNS, stage_rows(found.stages), STAGE_NOTE),
-        f"<h2>From frames to detections</h2><p>{escape(found.data or 'seeded clips')}</p>",
+        f"<h2>From frames to detections</h2><p>{escape(found.clips)}</p>",
         _score_chart(found, colours),
         table(END_COLUMNS, end_rows(found.end_to_end), END_NOTE),
     ]
@@ -122,6 +123,9 @@ def _module_chart(one: Bisection) -> str:
 def _tolerances(found: Verification) -> str:
     allowed = found.tolerances.table()
     columns = list(next(iter(allowed.values())))
-    rows = [[precision, *(f"{row[column]:.0e}" for column in columns)] for precision, row in allowed.items()]
+    rows = [
+        [precision, *("–" if isnan(row[column]) else f"{row[column]:.0e}" for column in columns)]
+        for precision, row in allowed.items()
+    ]
     heads = ["precision", *(f"{c}, rel. L2" if c != "scores" else "scores, max abs" for c in columns)]
     return table(heads, rows, "")

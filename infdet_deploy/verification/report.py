@@ -1,107 +1,23 @@
-"""What `verify` found, as JSON and as rows of text that the terminal and the page share."""
+"""A verification as rows of text, for the terminal and the page."""
 
-from dataclasses import asdict, dataclass, fields
 from math import isfinite
-from typing import Any
 
-import numpy as np
-
-from infdet_deploy.bundle.loading import Bundle
-from infdet_deploy.bundle.tolerances import Tolerances
-from infdet_deploy.runtime.backends.contender import Contender
-from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.verification.bisect import Bisection
 from infdet_deploy.verification.end_to_end import EndToEnd
 from infdet_deploy.verification.stages import StageParity
-
-
-@dataclass(frozen=True)
-class Verification:
-    """Everything that `verify` found.
-
-    against: `network` or `golden clip`. data: the data set whose clips went from end to end, None for seeded clips.
-    shown_scores: the reference's scores of `shown_clip`, the longest of these, float32 [T', C]. left_out: what was not
-    compared for want of a built engine, or since this processor computes it wrongly.
-    """
-
-    bundle: Bundle
-    against: str
-    data: str | None
-    tolerances: Tolerances
-    stages: tuple[StageParity, ...]
-    end_to_end: tuple[EndToEnd, ...]
-    bisections: tuple[Bisection, ...] | None
-    shown_clip: str
-    shown_scores: np.ndarray
-    left_out: tuple[Contender, ...] = ()
-
-    @property
-    def rows(self) -> list[StageParity | EndToEnd]:
-        """All that was compared with a tolerance."""
-        return [*self.stages, *self.end_to_end]
-
-    @property
-    def passed(self) -> bool:
-        return bool(self.stages) and all(row.passed for row in self.rows)
-
-    @property
-    def errors(self) -> list[str]:
-        """Why backends could not run, a line each."""
-        return list(dict.fromkeys(row.error for row in self.rows if row.error))
-
-    @property
-    def notes(self) -> list[str]:
-        """Which backends were left out, and what to do, a line each."""
-        precisions: dict[str, list[str]] = {}
-        for entry in self.left_out:
-            precisions.setdefault(entry.backend, []).append(entry.precision)
-        return [
-            f"{backend} left out in {', '.join(held)}: {self._why(backend, held)}"
-            for backend, held in precisions.items()
-        ]
-
-    def _why(self, backend: str, held: list[str]) -> str:
-        if get_backend(backend).capabilities.built_ahead:
-            build = f"infdet-deploy build {self.bundle.path.name} --target {backend} --precision {','.join(held)}"
-            return f"no engine here for this device; {build}"
-        return "sums are cut off on this processor, which has no VNNI; verify on one that has"
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON-ready; NaN and infinity are left to the writer."""
-        report: dict[str, Any] = {
-            "bundle": str(self.bundle.path),
-            "passed": self.passed,
-            "against": self.against,
-            "data": self.data,
-            "tolerances": self.tolerances.table(),
-            "stages": [asdict(row) | {"passed": row.passed} for row in self.stages],
-            "end_to_end": [
-                {field.name: getattr(row, field.name) for field in fields(row) if field.name != "scores"}
-                | {"map_change": row.map_change, "passed": row.passed}
-                for row in self.end_to_end
-            ],
-            "left_out": [asdict(entry) for entry in self.left_out],
-        }
-        if self.bisections is not None:
-            report["bisect"] = [
-                asdict(one) | {"first": one.first, "culprits": list(one.culprits), "summary": one.summary}
-                for one in self.bisections
-            ]
-        return report
-
 
 STAGE_COLUMNS = ["stage", "backend", "precision", "max abs", "rel. L2", "cosine", "SNR dB", "NaN/Inf", "verdict"]
 END_COLUMNS = [
     *("backend", "precision", "clips", "max abs", "rel. L2", "SNR dB", "NaN/Inf", "matched", "missed", "extra"),
     *("shift (frames)", "score shift", "verdict"),
 ]
-STAGE_NOTE = "The worst of the clips; every stage is fed the network's own input to it. – dB: no error."
-END_NOTE = "Errors are of scores. Detections by the bundle's rule against the network's; shifts are the largest."
+STAGE_NOTE = "The worst of the clips; every stage is fed the network's own input. – dB: no error."
+END_NOTE = "Errors are of scores. Detections are compared with the network's; shifts are the largest."
 MODULE_COLUMNS = ["module", "in the stage", "alone", "NaN/Inf", "verdict"]
 
 
 def stage_rows(rows: tuple[StageParity, ...]) -> list[list[str]]:
-    """One row of text for each stage, backend and precision: the worst figures over the clips."""
+    """A row of text for each stage, backend and precision: the worst figures over the clips."""
     groups: dict[tuple[str, str, str], list[StageParity]] = {}
     for row in rows:
         groups.setdefault((row.stage, row.backend, row.precision), []).append(row)
@@ -124,7 +40,7 @@ def stage_rows(rows: tuple[StageParity, ...]) -> list[list[str]]:
 
 
 def verdict(row: StageParity | EndToEnd) -> str:
-    """`ok`, or what is wrong in a few words."""
+    """`ok`, or the fault in a few words."""
     if row.passed:
         return "ok"
     if row.error:
@@ -133,7 +49,7 @@ def verdict(row: StageParity | EndToEnd) -> str:
 
 
 def end_rows(rows: tuple[EndToEnd, ...]) -> list[list[str]]:
-    """One row of text for each backend and precision."""
+    """A row of text for each backend and precision."""
     return [
         [
             *(r.backend, r.precision, str(r.clips), f"{r.max_abs:.1e}", f"{r.relative_l2:.1e}", _decibels(r.snr_db)),
@@ -157,13 +73,13 @@ def map_table(rows: tuple[EndToEnd, ...]) -> tuple[list[str], list[list[str]]]:
     return ["", *(f"IoU {iou}" for iou in reference)], body
 
 
-VICTIMS_SHOWN = 3  # behind each culprit, on the terminal; all that follow it are fed wrong numbers
+VICTIMS_SHOWN = 3  # after each culprit, on the terminal
 
 
 def module_rows(one: Bisection, every: bool = False) -> list[list[str]]:
-    """One row of text a module, in data order: those that are not ok, and the one before the first of them.
+    """A row of text for each module that is not ok, in data order, and for the module before the first of them.
 
-    every: all victims, not only the first few behind each culprit.
+    every: all victims, not only the first few after each culprit.
     """
     found: list[list[str]] = []
     left = VICTIMS_SHOWN
@@ -183,7 +99,7 @@ def module_rows(one: Bisection, every: bool = False) -> list[list[str]]:
 
 
 def module_note(one: Bisection) -> str:
-    """What the columns are, and how many victims there are in all."""
+    """The meaning of the columns, and the number of victims."""
     victims = sum(module.verdict == "victim" for module in one.modules)
     return f"Relative L2 as the stage runs, and fed the reference's own input. {victims} victims in all."
 

@@ -1,150 +1,143 @@
-"""`verify`: a bundle against the network it was made from, or against its own golden clip."""
+"""`verify`: a bundle against the network it was exported from, or against its golden clip."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from infdet_deploy.bundle.newest import newest_bundle
-from infdet_deploy.console import progress, say
+from infdet_deploy.bundle.golden import Tensors
+from infdet_deploy.bundle.loading import Bundle, load_bundle
+from infdet_deploy.bundle.tolerances import Tolerances
+from infdet_deploy.console import OnProgress, say
+from infdet_deploy.datasets import open_dataset
 from infdet_deploy.errors import InfdetError, UsageError
+from infdet_deploy.runtime.backends.registry import get_backend
+from infdet_deploy.verification.bisect import Bisection, bisect, runs_onnx
+from infdet_deploy.verification.end_to_end import ReferenceClip, dataset_clips, end_to_end, sample_clips
+from infdet_deploy.verification.references import (
+    contenders_of,
+    golden_references,
+    load_reference,
+    sample_references,
+)
+from infdet_deploy.verification.result import Verification
+from infdet_deploy.verification.stages import StageParity, stage_parity
 
 if TYPE_CHECKING:
-    from infdet_deploy.bundle.golden import Tensors
-    from infdet_deploy.bundle.loading import Bundle
-    from infdet_deploy.bundle.tolerances import Tolerances
     from infdet_deploy.model.network import InfDetNet
-    from infdet_deploy.verification.bisect import Bisection
-    from infdet_deploy.verification.end_to_end import ReferenceClip
-    from infdet_deploy.verification.report import Verification
-    from infdet_deploy.verification.stages import StageParity
+
+
+@dataclass(frozen=True)
+class VerifyOptions:
+    """Settings of `verify`. Raises UsageError for options that exclude each other.
+
+    data: a data set whose clips are compared from frames to detections, with mAP; default: generated clips. subset: of
+    `data`; default: `testing` if there is one, otherwise all. bisect: name the modules at fault in every ONNX stage
+    out of tolerance. self_test: compare with the bundle's golden clip, without torch and data. tolerances: in place of
+    the table's. html: also write the report as an HTML page.
+    """
+
+    data: Path | str | None = None
+    subset: str | None = None
+    bisect: bool = False
+    self_test: bool = False
+    tolerances: Tolerances = field(default_factory=Tolerances)
+    html: Path | str | None = None
+
+    def __post_init__(self) -> None:
+        if self.self_test and (self.data is not None or self.bisect):
+            raise UsageError("--self-test needs no network; --data and --bisect compare with it: give one or the other")
+        if self.subset is not None and self.data is None:
+            raise UsageError(f"--subset {self.subset} chooses clips of a data set; add --data DIR")
+        if self.html is not None and (page := Path(self.html)).is_dir():
+            raise UsageError(f"--html {page} is a folder; give the name of the page, such as {page / 'verify.html'}")
 
 
 def verify(
-    bundle: Path | None,
-    data: Path | None,
-    subset: str | None,
-    bisect: bool,
-    self_test: bool,
-    tolerance: Sequence[str],
-    html: Path | None,
-) -> "Verification":
-    """Compare a bundle (the newest here where none is named) stage by stage and end to end; write a page to `html`.
+    bundle: Bundle | Path | str, options: VerifyOptions | None = None, on_progress: OnProgress | None = None
+) -> Verification:
+    """Compare a bundle with its network, stage by stage and from frames to detections, on every backend and precision.
 
-    Raises UsageError for options that exclude each other, and the errors of what it calls.
+    on_progress: called with steps done, all steps and the current step. Raises BundleError for a damaged bundle or one
+    without what it is compared with, InfdetError if torch is missing (not needed with `self_test`), and AnnotationError
+    and VideoError for the data set.
     """
-    from infdet_deploy.bundle.loading import load_bundle
-    from infdet_deploy.bundle.tolerances import parse_tolerances
-
-    tolerances = parse_tolerances(tolerance)
-    if self_test and (data is not None or bisect):
-        raise UsageError("--self-test needs no network; --data and --bisect compare with it: give one or the other")
-    if subset is not None and data is None:
-        raise UsageError(f"--subset {subset} chooses clips of a data set; add --data DIR")
-    if html is not None and html.is_dir():
-        raise UsageError(f"--html {html} is a folder; give the name of the page, such as {html / 'verify.html'}")
-    loaded = load_bundle(bundle or _newest())
-    result = _verify(loaded, data, subset, bisect, self_test, tolerances)
-    if html is not None:
+    options, report = options or VerifyOptions(), on_progress or (lambda done, total, text="", /: None)
+    bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    network = None if options.self_test else load_reference(bundle)
+    references = golden_references(bundle) if network is None else sample_references(network)
+    clips, name = _Clips.generated(bundle, references), None
+    if options.data is not None and network is not None:
+        clips, name = _Clips.of_dataset(network, bundle, options.data, options.subset)
+    contenders, left_out = contenders_of(bundle)
+    stages: list[StageParity] = []
+    for row in stage_parity(bundle, references, options.tolerances, contenders):
+        stages.append(row)
+        report(len(stages), len(stages) + 1, f"{row.backend} {row.stage} {row.precision}")
+    ends = end_to_end(bundle, contenders, clips, options.tolerances, lambda i, clip: report(i, clips.total, clip))
+    bisections = None
+    if options.bisect and network is not None:
+        bisections = tuple(_bisect_failed(bundle, network, references, stages, options.tolerances, report))
+    result = Verification(
+        bundle, "golden clip" if network is None else "network", name, clips.own_thresholds, options.tolerances,
+        tuple(stages), tuple(ends), bisections, clips.longest.name, clips.longest.scores, tuple(left_out),
+    )  # fmt: skip
+    if options.html is not None:
         from infdet_deploy.verification.page import write_page
 
-        write_page(html, result)
+        write_page(Path(options.html), result)
     return result
 
 
-def _newest() -> Path:
-    found = newest_bundle()
-    if found is None:
-        raise UsageError("no bundle NAME.infdet in this folder; name one, or write one with infdet-deploy export")
-    say(f"verifying {found}, the newest bundle here")
-    return found
+class _Clips:
+    """The clips compared from frames to detections; keeps the longest, the first of several."""
+
+    longest: ReferenceClip
+
+    def __init__(self, bundle: Bundle, clips: Iterator[ReferenceClip], total: int) -> None:
+        self.bundle, self.clips, self.total, self.own_thresholds = bundle, clips, total, 0
+
+    @classmethod
+    def generated(cls, bundle: Bundle, references: Sequence[Tensors]) -> "_Clips":
+        clips = sample_clips(bundle, references)
+        return cls(bundle, iter(clips), len(clips))
+
+    @classmethod
+    def of_dataset(
+        cls, network: "InfDetNet", bundle: Bundle, data: Path | str, subset: str | None
+    ) -> "tuple[_Clips, str]":
+        dataset = open_dataset(data)
+        subset = subset or ("testing" if dataset.subset("testing") else None)
+        clips = dataset.usable(subset, bundle.classes)
+        found = cls(bundle, dataset_clips(network, bundle, clips, dataset), len(clips))
+        return found, f"{data}, {subset or 'all clips'}"
+
+    def __iter__(self) -> Iterator[ReferenceClip]:
+        for index, clip in enumerate(self.clips):
+            if index == 0 or len(clip.scores) > len(self.longest.scores):
+                self.longest = clip
+            self.own_thresholds += clip.rule != self.bundle.rule
+            yield clip
 
 
-def _verify(
-    bundle: "Bundle", data: Path | None, subset: str | None, bisect: bool, self_test: bool, tolerances: "Tolerances"
-) -> "Verification":
-    from infdet_deploy.verification import stages as parity
-    from infdet_deploy.verification.end_to_end import end_to_end, sample_clips
-    from infdet_deploy.verification.report import Verification
-
-    network = None
-    if self_test:
-        references = parity.golden_references(bundle)
-    else:
-        network = parity.load_reference(bundle)
-        references = parity.sample_references(network)
-    clips: Any = sample_clips(references)
-    total, name = len(clips), None
-    if data is not None:
-        assert network is not None
-        total, clips, name = _dataset_clips(network, bundle, data, subset)
-
-    contenders, left_out = parity.entries(bundle)
-    stages: list[StageParity] = []
-    with progress("verify") as update:
-        for row in parity.stage_parity(bundle, references, tolerances, contenders):
-            stages.append(row)
-            update(len(stages), len(stages) + 1, f"{row.backend} {row.stage} {row.precision}")
-    longest: list[ReferenceClip] = []
-    with progress("verify") as update:
-        ends = end_to_end(
-            bundle,
-            contenders,
-            _remember(clips, longest),
-            tolerances,
-            lambda i, clip: update(i, total, clip),
-        )
-    found = None
-    if bisect:
-        assert network is not None
-        found = tuple(_bisections(bundle, network, references, stages, tolerances))
-    against = "golden clip" if self_test else "network"
-    return Verification(
-        bundle, against, name, tolerances, tuple(stages), tuple(ends), found, longest[0].name, longest[0].scores,
-        tuple(left_out),
-    )  # fmt: skip
-
-
-def _remember(clips: Any, longest: "list[ReferenceClip]") -> Any:
-    """The clips; `longest` holds the longest of them in the end, the first of several."""
-    for clip in clips:
-        if not longest or len(clip.scores) > len(longest[0].scores):
-            longest[:] = [clip]
-        yield clip
-
-
-def _dataset_clips(network: "InfDetNet", bundle: "Bundle", data: Path, subset: str | None) -> tuple[int, Any, str]:
-    from infdet_deploy.datasets import open_dataset
-    from infdet_deploy.verification.end_to_end import dataset_clips
-
-    dataset = open_dataset(data)
-    subset = subset or ("testing" if dataset.subset("testing") else None)
-    total, clips = dataset_clips(network, bundle, dataset, subset)
-    return total, clips, f"{data}, {subset or 'all clips'}"
-
-
-def _bisections(
-    bundle: "Bundle",
+def _bisect_failed(
+    bundle: Bundle,
     network: "InfDetNet",
-    references: "Sequence[Tensors]",
-    stages: "Sequence[StageParity]",
-    tolerances: "Tolerances",
-) -> "list[Bisection]":
-    """Every stage that failed and can be taken apart, on the shortest clip that it failed on."""
-    from infdet_deploy.runtime.backends.registry import get_backend
-    from infdet_deploy.verification.bisect import bisect, runs_onnx
-
+    references: Sequence[Tensors],
+    stages: Sequence[StageParity],
+    tolerances: Tolerances,
+    on_progress: OnProgress,
+) -> Iterator[Bisection]:
+    """Bisect every single ONNX stage that failed, on the shortest clip on which it failed."""
     by_length = {len(tensors["network"]["frames"]): tensors for tensors in references}
     failed = {(r.stage, r.backend, r.precision): r.frames for r in reversed(stages) if not r.passed}
-    found = []
-    with progress("bisect") as update:
-        for index, ((stage, backend, precision), frames) in enumerate(reversed(failed.items())):
-            update(index, len(failed), f"{backend} {stage} {precision}")
-            if stage not in bundle.stages or not runs_onnx(get_backend(backend)):
-                say(f"not taken apart: {stage} on {backend} {precision}; --bisect is for the single ONNX stages")
-                continue
-            tensors = by_length[frames][stage]
-            try:
-                found.append(bisect(bundle, network, stage, backend, precision, tensors, tolerances))
-            except InfdetError as error:
-                say(f"not taken apart: {error}")
-    return found
+    for index, ((stage, backend, precision), frames) in enumerate(reversed(failed.items())):
+        on_progress(index, len(failed), f"bisect {backend} {stage} {precision}")
+        if stage not in bundle.stages or not runs_onnx(get_backend(backend)):
+            say(f"not bisected: {stage} on {backend} {precision}; --bisect is for single ONNX stages")
+            continue
+        tensors = by_length[frames][stage]
+        try:
+            yield bisect(bundle, network, stage, backend, precision, tensors, tolerances)
+        except InfdetError as error:
+            say(f"not bisected: {error}")

@@ -52,7 +52,7 @@ def test_only_the_classes_named_change(tiny_bundle):
 
 def test_a_network_for_whole_clips_takes_none():
     bundle = Bundle(Path("clips.infdet"), {"model": {"task": "recognition"}, "classes": list(CLASSES)})
-    with pytest.raises(UsageError, match="recognises whole clips, which takes none"):
+    with pytest.raises(UsageError, match="recognises whole clips, without thresholds"):
         with_thresholds(bundle, ["0.5"])
 
 

@@ -28,5 +28,6 @@ def test_a_tolerance_in_the_place_of_the_tables():
     assert [changed.stage(form, "float16") for form in ("onnx", "torchscript")] == [2e-3, 2e-3]
     assert changed.scores("float16") == Tolerances().scores("float16") == 5e-3
     assert (changed.stage("onnx", "int8"), changed.scores("int8")) == (5e-2, 0.5)
+    assert np.isnan(Tolerances({"int8": 1e-3}).table()["int8"]["torchscript"])  # TorchScript has no int8
     assert changed.table()["bfloat16"] == {"onnx": 1e-1, "torchscript": 1e-1, "scores": 3e-2}
     assert not changed.stage("onnx", "float8") >= 0.0  # none is known: nothing passes

@@ -344,7 +344,8 @@ def test_the_command_refuses_int8_without_clips(command):
 def test_a_bundle_with_int8(tmp_path, network):
     from infdet_deploy.bundle.loading import load_bundle
     from infdet_deploy.verification.bisect import bisect
-    from infdet_deploy.verification.stages import sample_references, stage_parity
+    from infdet_deploy.verification.references import sample_references
+    from infdet_deploy.verification.stages import stage_parity
 
     clips = tmp_path / "clips"
     clips.mkdir()

@@ -13,8 +13,8 @@ from infdet_deploy.bundle.tolerances import parse_tolerances
 from infdet_deploy.errors import UsageError
 from infdet_deploy.runtime.backends.registry import is_available
 from infdet_deploy.verification.bisect import bisect
-from infdet_deploy.verification.cutting import Graph
-from infdet_deploy.verification.stages import load_reference, sample_references
+from infdet_deploy.verification.cutting import StageGraph
+from infdet_deploy.verification.references import load_reference, sample_references
 from tests.verification.faults import change_graph, overflow_weight, set_pads
 
 BACKENDS = [b for b in ("openvino", "onnxruntime") if is_available(b)]
@@ -102,12 +102,12 @@ def test_a_right_stage_has_no_culprit_and_tolerances_count(tiny_bundle, network,
 
 
 def test_torchscript_is_refused(tiny_bundle, network, tensors):
-    with pytest.raises(UsageError, match="takes ONNX stages apart, which torchscript does not run"):
+    with pytest.raises(UsageError, match="needs a backend that runs ONNX files directly; torchscript does not"):
         bisect(load_bundle(tiny_bundle), network, "fen", "torchscript", "float32", tensors["fen"])
 
 
 def test_modules_are_those_of_the_network_in_data_order(tiny_bundle):
-    graph = Graph(tiny_bundle / "infrared_tower.float16.onnx")
+    graph = StageGraph(tiny_bundle / "infrared_tower.float16.onnx")
     names = [module.name for module in graph.modules(set(graph.keys().values()))]
     assert len(names) == len(set(names))
     order = [

@@ -17,13 +17,16 @@ from infdet_deploy.bundle.golden import load_golden
 from infdet_deploy.bundle.loading import STAGES, load_bundle
 from infdet_deploy.bundle.manifest import write_manifest
 from infdet_deploy.bundle.tolerances import Tolerances
+from infdet_deploy.detections import detect
 from infdet_deploy.errors import BundleError
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.verification.bisect import Bisection, ModuleErrors
-from infdet_deploy.verification.end_to_end import EndToEnd, end_to_end, sample_clips
+from infdet_deploy.verification.end_to_end import EndToEnd, end_to_end, own_rule, sample_clips
 from infdet_deploy.verification.page import render
-from infdet_deploy.verification.report import Verification, module_rows, stage_rows
-from infdet_deploy.verification.stages import StageParity, golden_references, stage_parity
+from infdet_deploy.verification.references import golden_references
+from infdet_deploy.verification.report import module_rows, stage_rows
+from infdet_deploy.verification.result import Verification
+from infdet_deploy.verification.stages import StageParity, stage_parity
 from tests.conftest import COMMAND
 from tests.verification.faults import change_graph, poison_bias, rehash, set_pads
 
@@ -118,7 +121,7 @@ def test_a_stage_that_cannot_run_is_a_row_and_no_traceback(bundle_copy):
     assert {(row.stage, row.precision) for row in wrong} == {("flow_tower", "float32")}
     assert all(row.error and "\n" not in row.error and np.isnan(row.max_abs) for row in wrong)
     contenders = [Contender(row.backend, "float32") for row in wrong]
-    for row in end_to_end(bundle, contenders, sample_clips(references)):
+    for row in end_to_end(bundle, contenders, sample_clips(bundle, references)):
         assert not row.passed
         assert row.error
         assert "\n" not in row.error
@@ -127,17 +130,17 @@ def test_a_stage_that_cannot_run_is_a_row_and_no_traceback(bundle_copy):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--tolerance", "float16"], "--tolerance float16: '' is no number"),
-        (["--tolerance", "float99=1"], "expected PRECISION=VALUE"),
+        (["--tolerance", "float16"], "tolerance float16: '' is no number"),
+        (["--tolerance", "float99=1"], "expected PRECISION or PRECISION.scores"),
         (["--tolerance", "float16=tiny"], "'tiny' is no number"),
-        (["--tolerance", "float16=-1"], "'-1' is no number"),
-        (["--tolerance", "float16=nan"], "'nan' is no number"),
-        (["--tolerance", "float16.features=1"], "expected PRECISION=VALUE"),
+        (["--tolerance", "float16=-1"], "got -1.0, expected a number of 0 or more"),
+        (["--tolerance", "float16=nan"], "got nan, expected a number of 0 or more"),
+        (["--tolerance", "float16.features=1"], "expected PRECISION or PRECISION.scores"),
         (["--self-test", "--bisect"], "--self-test needs no network"),
         (["--self-test", "--data", "."], "--self-test needs no network"),
         (["--subset", "testing"], "add --data DIR"),
         (["--html", "."], "--html . is a folder"),
-        ([], "no bundle NAME.infdet in this folder"),
+        ([], "no bundle here; name one"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(command, options, said):
@@ -148,9 +151,34 @@ def test_bad_input_is_refused_in_one_line(command, options, said):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+def test_own_rule_by_hand():
+    """The widest gaps are 0.2–0.8, 0.5–0.6 and, of equal scores, none."""
+    scores = np.array([[0.8, 0.5, 0.4], [0.1, 0.6, 0.4], [0.9, 0.5, 0.4], [0.2, 0.6, 0.4]], np.float32)
+    rule = own_rule(scores)
+    assert rule.thresholds == pytest.approx((0.5, 0.55, 0.4))
+    assert rule.mean_duration_s == (0.0, 0.0, 0.0)
+    found = detect(scores, ("a", "b", "c"), rule, 1.0)
+    assert [(d.label, d.start_s, d.end_s) for d in found] == [("a", 0, 1), ("a", 2, 3), ("b", 1, 2), ("b", 3, 4)]
+    assert detect(scores[:1], ("a", "b", "c"), own_rule(scores[:1]), 1.0) == []
+
+
+def test_a_clip_without_detections_is_compared_at_thresholds_from_its_scores(tiny_bundle):
+    bundle = load_bundle(tiny_bundle).with_thresholds(dict.fromkeys(("drop", "fight", "hug"), 0.99))
+    (clip,) = sample_clips(bundle, golden_references(bundle))
+    assert clip.rule == own_rule(clip.scores)
+    assert len(clip.detections(bundle, clip.scores)) >= 3
+    contender = Contender("openvino", "float32")
+    (same,) = end_to_end(bundle, [contender], [clip])
+    assert same.reference >= 3
+    assert (same.matched, same.missed, same.extra) == (same.reference, 0, 0)
+    turned = dataclasses.replace(clip, scores=clip.scores[::-1])
+    (other,) = end_to_end(bundle, [contender], [turned])
+    assert other.missed + other.extra > 0 or other.boundary_shift_frames >= 8
+
+
 def test_end_to_end_by_hand(tiny_bundle):
     bundle = load_bundle(tiny_bundle)
-    (clip,) = sample_clips(golden_references(bundle))
+    (clip,) = sample_clips(bundle, golden_references(bundle))
     rows = end_to_end(bundle, [Contender("openvino", "float32"), Contender("openvino", "float64")], [clip])
     good, unknown = rows
     assert good.passed
@@ -181,7 +209,9 @@ def test_data_gives_map_and_its_change(tmp_path, tiny_bundle, command):
     result = command("verify", tiny_bundle, "--data", data, "--json", "--html", "page.html")
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
-    assert set(report) == {"bundle", "passed", "against", "data", "tolerances", "stages", "end_to_end", "left_out"}
+    assert set(report) == {
+        *("bundle", "passed", "against", "data", "own_thresholds", "tolerances", "stages", "end_to_end", "left_out")
+    }
     assert report["data"] == f"{data}, testing"
     assert all(set(row) == STAGE_KEYS for row in report["stages"])
     for row in report["end_to_end"]:
@@ -198,7 +228,7 @@ def test_a_stricter_tolerance_fails_and_the_newest_bundle_is_taken(tiny_bundle, 
     (tmp_path / "work" / "new.infdet").symlink_to(tiny_bundle)
     result = command("verify", "--self-test", "--tolerance", "float16=1e-9", "--tolerance", "float32.scores=1")
     assert result.returncode == 1
-    assert "verifying new.infdet, the newest bundle here" in result.stderr
+    assert "note: using new.infdet, the newest bundle here" in result.stderr
     assert "over 1e-09" in result.stdout
     lines = [line.split() for line in result.stdout.splitlines()]
     assert sorted({line[-1] for line in lines if line[:3] == ["fen", "openvino", "float32"]}) == ["ok"]
@@ -241,7 +271,7 @@ def made_up(bundle):
     modules = [ModuleErrors("fen/conv1", 1e-6, None, 0, "ok"), ModuleErrors("fen/layers/0", 0.5, 0.5, 0, "culprit")]
     modules += [ModuleErrors(f"fen/layers/{i}", nan, 1e-7, 3, "victim") for i in range(1, 6)]
     found = Bisection("fen", "openvino", "float32", 1e-4, tuple(modules))
-    return Verification(bundle, "network", "DATA & more", Tolerances(), stages, ends, (found,), "clip", scores)
+    return Verification(bundle, "network", "DATA & more", 0, Tolerances(), stages, ends, (found,), "clip", scores)
 
 
 def test_rows_hold_the_worst_and_the_page_holds_itself(tiny_bundle):

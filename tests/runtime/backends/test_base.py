@@ -18,8 +18,8 @@ from infdet_deploy.runtime.backends.registry import get_backend, open_stage
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.runtime.doctor import examine
 from infdet_deploy.system import has_exact_int8
-from infdet_deploy.verification.report import Verification
-from infdet_deploy.verification.stages import entries
+from infdet_deploy.verification.references import contenders_of
+from infdet_deploy.verification.result import Verification
 
 NO_VNNI = {"ssse3", "avx2", "avx512f"}
 
@@ -87,15 +87,16 @@ def test_reports_leave_it_out_and_say_why(processor, tiny_bundle):
     int8 = Contender("openvino", "int8")
     processor(NO_VNNI | {"avx_vnni"})
     assert int8 in contenders(bundle)
-    assert int8 in entries(bundle)[0]
+    assert int8 in contenders_of(bundle)[0]
     processor(NO_VNNI)
     assert int8 not in contenders(bundle)
     with pytest.raises(BackendError, match="this processor has no VNNI"):
         contenders(bundle, "openvino", "int8")
-    found, left_out = entries(bundle)
+    found, left_out = contenders_of(bundle)
     assert int8 not in found
     assert int8 in left_out
-    report = Verification(bundle, "network", None, Tolerances(), [], [], None, "", np.zeros((1, 3)), (int8,))
+    report = Verification(bundle, "network", None, 0, Tolerances(), [], [], None, "", np.zeros((1, 3)), (int8,))
     assert report.notes == [
-        "openvino left out in int8: sums are cut off on this processor, which has no VNNI; verify on one that has"
+        "openvino left out in int8: this processor has no VNNI, without which int8 sums overflow; verify on a processor "
+        "with VNNI"
     ]

@@ -20,7 +20,8 @@ from infdet_deploy.runtime.backends.registry import available_backends, backend_
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.runtime.doctor import examine
 from infdet_deploy.runtime.stages import open_bundle_stage, stage_source
-from infdet_deploy.verification.stages import entries, stage_parity
+from infdet_deploy.verification.references import contenders_of
+from infdet_deploy.verification.stages import stage_parity
 
 BUILT_IN = ("openvino", "onnxruntime", "torchscript", "tensorrt")
 PLUGIN = '''
@@ -169,7 +170,7 @@ def test_a_registered_backend_is_one_like_ours(distribution, bundle, tiny_clip):
     assert contender in contenders(bundle, "all")
     assert contender not in contenders(bundle, "all", performance="throughput")
     assert not runs_on_gpu("plugin")
-    assert contender in entries(bundle)[0]
+    assert contender in contenders_of(bundle)[0]
     rows = list(stage_parity(bundle, [stage_tensors(load_golden(bundle))], contenders=[contender]))
     assert {row.stage for row in rows} >= set(bundle.stages)
     assert all(row.passed for row in rows)

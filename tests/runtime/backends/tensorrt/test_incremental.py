@@ -12,8 +12,9 @@ from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.runtime.incremental import StreamModel
-from infdet_deploy.verification.stages import golden_references, stage_parity
-from infdet_deploy.verification.verify import verify
+from infdet_deploy.verification.references import golden_references
+from infdet_deploy.verification.stages import stage_parity
+from infdet_deploy.verification.verify import VerifyOptions, verify
 from infdet_deploy.video.sample import sample_frames
 from tests.verification.faults import change_graph
 
@@ -48,10 +49,10 @@ def test_verify_finds_a_step_of_other_weights(stream_bundle, tmp_path):
         (weight,) = (i for i in graph.initializer if i.name.endswith("Mixed_5c.b1b.weight"))
         weight.CopyFrom(onnx.numpy_helper.from_array(1.01 * onnx.numpy_helper.to_array(weight), weight.name))
 
-    assert verify(stream_bundle, None, None, False, True, (), None).passed
+    assert verify(stream_bundle, VerifyOptions(self_test=True)).passed
     path = shutil.copytree(stream_bundle, tmp_path / "a.infdet")
     change_graph(path, "flow_tower_stream.float32.onnx", change)
-    found = verify(path, None, None, False, True, (), None)
+    found = verify(path, VerifyOptions(self_test=True))
     assert {row.stage for row in found.stages if not row.passed} == {"flow_tower_stream"}
     assert {row.stage for row in found.stages} == {*STAGES, *STEPS}
     assert not found.passed

@@ -14,8 +14,9 @@ from infdet_deploy.runtime.backends.registry import get_backend, is_available, o
 from infdet_deploy.runtime.backends.tensorrt import cache
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.runtime.stages import open_bundle_stage
-from infdet_deploy.verification.stages import verify
-from infdet_deploy.verification.verify import verify as verify_command
+from infdet_deploy.verification.references import load_reference, sample_references
+from infdet_deploy.verification.stages import stage_parity
+from infdet_deploy.verification.verify import VerifyOptions, verify
 from tests.runtime.backends.tensorrt import double
 
 VERSION = "11.4.1"
@@ -37,7 +38,7 @@ def fen(bundle):
 
 def only(monkeypatch, *names):
     """Have `verify` find these backends alone."""
-    monkeypatch.setattr("infdet_deploy.verification.stages.available_backends", lambda: [*map(get_backend, names)])
+    monkeypatch.setattr("infdet_deploy.verification.references.available_backends", lambda: [*map(get_backend, names)])
 
 
 def on_gpu(array: np.ndarray, stream: int | None = None, strides: tuple[int, ...] | None = None):
@@ -207,7 +208,9 @@ def test_all_means_what_was_built(bundle, tiny_bundle):
 
 def test_verify_compares_what_was_built(bundle, monkeypatch):
     only(monkeypatch, "tensorrt", "torchscript")
-    results = [r for r in verify(bundle, frames=(44,)) if r.backend == "tensorrt"]
+    results = [
+        r for r in stage_parity(bundle, sample_references(load_reference(bundle), (44,))) if r.backend == "tensorrt"
+    ]
     assert [(r.stage, r.precision) for r in results] == [(s, "float32") for s in STAGES]
     assert all(r.passed for r in results)
 
@@ -216,10 +219,10 @@ def test_verify_says_what_was_not_built(bundle, monkeypatch):
     only(monkeypatch, "tensorrt")
     hashed = []
     monkeypatch.setattr(cache, "sha256", lambda path: hashed.append(path.name) or sha256(path))
-    found = verify_command(bundle.path, None, None, False, True, (), None)
+    found = verify(bundle.path, VerifyOptions(self_test=True))
     assert {(row.backend, row.precision) for row in found.stages} == {("tensorrt", "float32")}
     assert found.passed
-    assert found.to_json()["left_out"] == [{"backend": "tensorrt", "precision": "float16"}]
+    assert found.to_dict()["left_out"] == [{"backend": "tensorrt", "precision": "float16"}]
     assert found.notes == [
         "tensorrt left out in float16: no engine here for this device; infdet-deploy build copy.infdet --target "
         "tensorrt --precision float16"

@@ -97,6 +97,6 @@ def test_reports_leave_it_out_and_say_why(processor, tiny_bundle):
     assert int8 in left_out
     report = Verification(bundle, "network", None, 0, Tolerances(), [], [], None, "", np.zeros((1, 3)), (int8,))
     assert report.notes == [
-        "openvino left out in int8: this processor has no VNNI, without which int8 sums overflow; verify on a processor "
-        "with VNNI"
+        "openvino left out in int8: this processor has no VNNI, without which int8 sums overflow; verify on a "
+        "processor with VNNI"
     ]

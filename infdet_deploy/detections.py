@@ -140,7 +140,7 @@ class DetectionChanges:
 
 
 def compare_detections(reference: list[Detection], ours: list[Detection]) -> DetectionChanges:
-    """Pair the detections of one clip, best overlap first come, and measure how far the pairs are apart."""
+    """Pair the detections of one clip, greedily, in reference order, each with the nearest boundaries, and measure how far the pairs are apart."""
     free = list(ours)
     boundary, score, matched = 0.0, 0.0, 0
     for one in reference:

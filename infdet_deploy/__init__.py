@@ -18,14 +18,20 @@ _PUBLIC = {
     "archive.detect": ("DetectOptions", "detect"),
     "archive.results": ("RecordingResult",),
     "bundle.loading": ("Bundle", "load_bundle", "store_thresholds"),
+    "bundle.tolerances": ("Tolerances",),
     "datasets.annotations": ("read_annotations",),
     "datasets.checks": ("DatasetReport", "check_dataset"),
     "datasets.conversion": ("ConversionResult", "convert_dataset"),
+    "datasets.folder": ("DataSet", "open_dataset"),
+    "datasets.instances": ("Clip", "Instance"),
     "detections": ("Detection", "DetectionRule"),
     "errors": (
         "AnnotationError", "BackendError", "BundleError", "ConfigError", "InfdetError", "ParityError", "TrainingError",
         "UsageError", "VideoError", "WeightsError",
     ),
+    "evaluation.evaluate": ("evaluate",),
+    "evaluation.options": ("EvaluateOptions",),
+    "evaluation.result": ("DetectionMetrics", "Evaluation"),
     "exporting.export": ("ExportResult", "ExportedStage", "export"),
     "exporting.options": ("ExportOptions",),
     "live.events": ("Event",),
@@ -37,6 +43,9 @@ _PUBLIC = {
     "runtime.detector": ("Detector",),
     "runtime.doctor": ("examine",),
     "runtime.incremental": ("StreamModel",),
+    "verification.result": ("Verification",),
+    "verification.stages": ("StageParity",),
+    "verification.verify": ("VerifyOptions", "verify"),
     "video": ("Video", "read_video"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
@@ -50,12 +59,15 @@ if TYPE_CHECKING:
         load_bundle as load_bundle,
         store_thresholds as store_thresholds,
     )
+    from infdet_deploy.bundle.tolerances import Tolerances as Tolerances
     from infdet_deploy.datasets.annotations import read_annotations as read_annotations
     from infdet_deploy.datasets.checks import DatasetReport as DatasetReport, check_dataset as check_dataset
     from infdet_deploy.datasets.conversion import (
         ConversionResult as ConversionResult,
         convert_dataset as convert_dataset,
     )
+    from infdet_deploy.datasets.folder import DataSet as DataSet, open_dataset as open_dataset
+    from infdet_deploy.datasets.instances import Clip as Clip, Instance as Instance
     from infdet_deploy.detections import Detection as Detection, DetectionRule as DetectionRule
     from infdet_deploy.errors import (
         AnnotationError as AnnotationError,
@@ -69,6 +81,9 @@ if TYPE_CHECKING:
         VideoError as VideoError,
         WeightsError as WeightsError,
     )
+    from infdet_deploy.evaluation.evaluate import evaluate as evaluate
+    from infdet_deploy.evaluation.options import EvaluateOptions as EvaluateOptions
+    from infdet_deploy.evaluation.result import DetectionMetrics as DetectionMetrics, Evaluation as Evaluation
     from infdet_deploy.exporting.export import (
         ExportResult as ExportResult,
         ExportedStage as ExportedStage,
@@ -98,6 +113,9 @@ if TYPE_CHECKING:
     from infdet_deploy.runtime.detector import Detector as Detector
     from infdet_deploy.runtime.doctor import examine as examine
     from infdet_deploy.runtime.incremental import StreamModel as StreamModel
+    from infdet_deploy.verification.result import Verification as Verification
+    from infdet_deploy.verification.stages import StageParity as StageParity
+    from infdet_deploy.verification.verify import VerifyOptions as VerifyOptions, verify as verify
     from infdet_deploy.video import Video as Video, read_video as read_video
 else:
 

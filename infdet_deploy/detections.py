@@ -140,7 +140,10 @@ class DetectionChanges:
 
 
 def compare_detections(reference: list[Detection], ours: list[Detection]) -> DetectionChanges:
-    """Pair the detections of one clip, greedily, in reference order, each with the nearest boundaries, and measure how far the pairs are apart."""
+    """Pair the detections of one clip and measure the differences within pairs.
+
+    Greedy: each reference detection, in order, takes the free overlapping detection with the nearest boundaries.
+    """
     free = list(ours)
     boundary, score, matched = 0.0, 0.0, 0
     for one in reference:

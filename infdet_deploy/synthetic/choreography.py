@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from infdet_deploy.datasets.instances import Instance
 from infdet_deploy.detections import INFDET_CLASSES as CLASSES
 from infdet_deploy.synthetic import motions
 from infdet_deploy.synthetic.figures import Array
@@ -38,15 +39,6 @@ _COUNTS = {"drop": (0.35, 0.45, 0.20), "fight": (0.85, 0.13, 0.02), "hug": (0.30
 _OTHER_CLASS = 0.04  # the chance that an instance after the first is of another class than the clip
 _MARGIN_S = 0.5
 _GAP_S = {"drop": 3.6, "fight": 1.2, "hug": 1.2}  # at least, after an instance; who fell needs time to get up
-
-
-@dataclass(frozen=True)
-class Instance:
-    """One labelled action, `start_s` to `end_s`."""
-
-    label: str
-    start_s: float
-    end_s: float
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,12 @@ class TrainingError(InfdetError):
     """Training cannot continue: a loss that is not finite, a run that does not fit its data."""
 
 
+class Interrupted(InfdetError):
+    """Ctrl-C or SIGTERM stopped the work; the message says how to resume."""
+
+    exit_status = 130
+
+
 def missing_package(package: str, extra: str, purpose: str) -> InfdetError:
     """The error for an optional dependency that is not installed."""
     return InfdetError(f"{purpose} needs the package {package}: pip install 'infdet-deploy[{extra}]'")

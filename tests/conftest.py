@@ -158,10 +158,10 @@ def int8_stream_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def nine_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nine synthetic clips of 10 s at 8 frames/s, one of each class for testing. Not to be changed: copy it."""
-    from infdet_deploy.synthetic.dataset import synthesise
+    from infdet_deploy.synthetic.dataset import SynthesizeOptions, synthesize
 
     shape = {"clips": 9, "size": (64, 64), "fps": 8, "clip_s": (10, 10), "test_share": 1 / 3}
-    return made_once(tmp_path_factory, "nine_clips", lambda out: synthesise(out, **shape))
+    return made_once(tmp_path_factory, "nine_clips", lambda out: synthesize(out, SynthesizeOptions(**shape)))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from infdet_deploy.cli.app import ClassesOption, DataArg, FpsOption, JsonFlag, PictureOption, class_names, dataset_app
+from infdet_deploy.cli.train import Preset, Streams
 from infdet_deploy.console import print_json, progress, say, table
 
 if TYPE_CHECKING:
@@ -19,12 +20,13 @@ FormatName = Literal["activitynet", "infdet", "thumos", "label-studio"]
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
     clips: Annotated[int, typer.Option(help="Number of clips; a quarter of them is for testing.")] = 60,
-    seed: Annotated[int, typer.Option(help="Same seed, same drawn frames.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same frames.")] = 0,
 ) -> None:
     """Make thermal-looking videos of people who drop, fight and hug, with annotations."""
-    from infdet_deploy.training import running as training
+    from infdet_deploy.synthetic.dataset import SynthesizeOptions, synthesize
 
-    training.synthesise(out, clips, seed)
+    with progress("synthesize") as update:
+        synthesize(out, SynthesizeOptions(clips, seed), update)
     print(f"{out}: {clips} clips in videos/, annotations.json")
     print(f"next: infdet-deploy train --data {out}")
 
@@ -107,20 +109,21 @@ def convert(
 @dataset_app.command()
 def prepare(
     data: DataArg,
-    preset: Annotated[str, typer.Option(help="Network size: tiny or infdet (the paper's).")] = "tiny",
-    workers: Annotated[int | None, typer.Option(help="Processes [default: one a CPU].")] = None,
+    preset: Annotated[Preset, typer.Option(help="Network size: tiny or infdet (the paper's).")] = "tiny",
+    streams: Annotated[Streams | None, typer.Option(help="infrared needs no flow, which is most of the work.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes [default: one per CPU].")] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="Also the features of this checkpoint's infrared tower, for --freeze-towers.")
+        Path | None, typer.Option(help="Prepare for the network of this checkpoint; overrides --preset.")
     ] = None,
 ) -> None:
     """Decode, resize and compute TV-L1 flow of all clips into DATA/.cache, which training then reads.
 
-    Interrupted, it goes on where it stopped; clips that are ready are not made again.
+    An interrupted run continues where it stopped; clips that are ready are not prepared again.
     """
     from infdet_deploy.training.prepare import PrepareOptions, prepare_dataset
 
-    with progress("") as update:
-        result = prepare_dataset(data, PrepareOptions(preset, weights, workers), update)
+    with progress("prepare") as update:
+        result = prepare_dataset(data, PrepareOptions(preset, weights, streams, workers), update)
     print(
         f"{data}: {result.made} clips prepared, {result.ready} were ready; {result.size_bytes / 1e6:.1f} MB in .cache/"
     )

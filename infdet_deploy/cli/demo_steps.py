@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 from infdet_deploy.benchmarks import bench
+from infdet_deploy.cli.train import show_progress
 from infdet_deploy.config import read_json
 from infdet_deploy.console import finite, say
 from infdet_deploy.datasets.annotations import Clip, read_annotations
@@ -17,11 +18,12 @@ from infdet_deploy.metrics.thresholds import scored_instances
 from infdet_deploy.model.weights import load_network, random_network
 from infdet_deploy.plots.clip import draw_clip
 from infdet_deploy.runtime.detector import Detector
-from infdet_deploy.training import running as training
-from infdet_deploy.training.checkpoint import BEST, RUN
 from infdet_deploy.training.dataset import load_dataset
 from infdet_deploy.training.evaluation import evaluate_network
+from infdet_deploy.training.options import TrainOptions
+from infdet_deploy.training.run_folder import BEST, RUN
 from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.train import make_synthetic, train
 from infdet_deploy.verification.references import load_reference, sample_references
 from infdet_deploy.verification.stages import stage_parity
 
@@ -35,13 +37,15 @@ def run(out: Path, sample: Path | None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     data, run_folder, bundle_path = out / "data", out / "run", out / "demo.infdet"
     _step(1, "synthetic thermal data", begun)
-    training.make_synthetic(data)
+    with show_progress() as show:
+        make_synthetic(data, show)
     _step(2, "training the tiny network", begun)
     run = read_json(run_folder / RUN, "run") if (run_folder / RUN).is_file() else {}
     if run and run.get("training") != TrainConfig(seed=0).to_json():
         raise InfdetError(f"{run_folder} was made by another version; remove it and run again")
     if "result" not in run:
-        training.train(data, "tiny", run_folder, bool(run), None, {}, {})
+        with show_progress() as show:
+            train(data, TrainOptions(out=run_folder, resume=bool(run)), show)
 
     _step(3, "evaluating the network before training", begun)
     network, _ = load_network(run_folder / BEST)

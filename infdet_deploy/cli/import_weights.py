@@ -1,11 +1,13 @@
 """`import-weights`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from infdet_deploy.cli.app import app, class_names
+
+Tower = Literal["infrared", "flow"]
 
 
 @app.command(name="import-weights")
@@ -13,14 +15,14 @@ def import_weights(
     checkpoint: Annotated[Path, typer.Argument(help="The original network's checkpoint, or a Kinetics I3D tower's.")],
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
     classes: Annotated[str | None, typer.Option(help="Comma-separated class names in the weights' order.")] = None,
-    tower: Annotated[str | None, typer.Option(help="For a Kinetics checkpoint: infrared or flow.")] = None,
-    into: Annotated[Path | None, typer.Option(help="With --tower: the checkpoint to put the tower into.")] = None,
+    tower: Annotated[Tower | None, typer.Option(help="For a Kinetics checkpoint: which tower it is.")] = None,
+    into: Annotated[Path | None, typer.Option(help="With --tower: the checkpoint whose tower is replaced.")] = None,
 ) -> None:
-    """Bring in published weights; tensors only, nothing in the file is executed."""
-    from infdet_deploy.model import importing as weights
+    """Convert published weights; reads tensors only and executes nothing in the file."""
+    from infdet_deploy.model.foreign_weights import import_weights as convert
 
-    report = weights.import_weights(checkpoint, out, class_names(classes), tower, into)
-    print(f"{out}: {report.loaded} entries loaded, {len(report.unused)} without effect on the network")
+    report = convert(checkpoint, out, class_names(classes), tower, into)
+    print(f"{out}: {report.loaded} entries loaded, {len(report.unused)} unused")
     for name in report.unused:
         print(f"  unused: {name}")
-    print(f"next: infdet-deploy export {out} --fp16")
+    print(f"next: infdet-deploy export {out} --precision float16")

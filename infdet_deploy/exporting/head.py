@@ -10,10 +10,10 @@ from infdet_deploy.model.classifier import LateClassifier, SnippetClassifier
 from infdet_deploy.model.fusion import (
     Attention,
     CrossAttention,
-    Joined,
+    FixedFusion,
     SelectiveCrossAttention,
     SelfAttention,
-    join,
+    combine,
 )
 from infdet_deploy.model.network import InfDetNet
 
@@ -42,8 +42,8 @@ class HeadStage(nn.Module):
     def fuse(self, features: tuple[Tensor, ...]) -> Tensor:
         """Each [T', d] float32 → [1, T', d or 2d] float32."""
         fusion = self.fusion
-        if isinstance(fusion, Joined):
-            return join(fusion.kind, features)[None]
+        if isinstance(fusion, FixedFusion):
+            return combine(fusion.kind, features)[None]
         streams = [part.T[None] for part in features]
         if isinstance(fusion, SelfAttention):
             found = [self._attend(one, x, x) for one, x in zip(fusion.streams, streams, strict=True)]  # type: ignore[arg-type]

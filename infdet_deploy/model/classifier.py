@@ -15,7 +15,7 @@ MIXTURE_CHANNELS = 8
 
 
 class CauchyBank(nn.Module):
-    """N normalised Cauchy curves over a window; where they sit and how wide they are is learned."""
+    """N normalised Cauchy curves over a window, with learned centres and widths."""
 
     def __init__(self, centres: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class CauchyBank(nn.Module):
         self.gamma = nn.Parameter(0.5 * torch.randn(centres))
 
     def forward(self, time: Tensor, length: Tensor) -> Tensor:
-        """time [P], the positions to evaluate; length [B], the window's snippets → filters [B, N, P] of sum ~1."""
+        """time: positions [P]; length: snippets of the window [B] → filters [B, N, P], each with a sum of about 1."""
         centre = (length[:, None] - 1) * (torch.tanh(self.center) + 1) / 2
         width = torch.exp(1.5 - 2 * torch.tanh(self.gamma).abs())[:, None]
         offset = (time - centre[..., None]) / width
@@ -32,7 +32,7 @@ class CauchyBank(nn.Module):
 
 
 class SuperEvent(nn.Module):
-    """What the whole clip shows: two banks, weighed per class → logits-like evidence [B, C]."""
+    """Context of the whole clip: two banks, weighted per class → evidence [B, C]."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -48,14 +48,15 @@ class SuperEvent(nn.Module):
         share = torch.sigmoid(self.class_weight)
         first = (self.bank1(time, length) @ x).amax(dim=1) @ self.matrix.T
         second = (self.bank2(time, length) @ x).amax(dim=1) @ self.matrix.T
-        return share * first + (1 - share) * second
+        evidence: Tensor = share * first + (1 - share) * second
+        return evidence
 
 
 class TemporalGaussianMixture(nn.Module):
     """Filter every feature over time with kernels mixed from one bank: [N, inputs, T'] → [N, 8, T'].
 
-    With `joined`, a learned 1×1 convolution sums the filtered inputs of each output and ReLU follows; both being
-    linear up to the ReLU, that convolution is folded into the kernels.
+    With `joined`, a learned 1×1 convolution sums the filtered inputs of each output, and ReLU follows. That convolution
+    is folded into the kernels.
     """
 
     def __init__(self, inputs: int, joined: bool) -> None:
@@ -68,7 +69,7 @@ class TemporalGaussianMixture(nn.Module):
         """The convolution kernels [outputs, inputs, 5]."""
         window = torch.arange(MIXTURE_LENGTH, device=self.mixture.device).to(self.mixture.dtype)
         filters = self.bank(window, window.new_full((1,), MIXTURE_LENGTH))[0]
-        kernels = (torch.softmax(self.mixture, dim=1) @ filters).unflatten(0, (MIXTURE_CHANNELS, -1))
+        kernels: Tensor = (torch.softmax(self.mixture, dim=1) @ filters).unflatten(0, (MIXTURE_CHANNELS, -1))
         return kernels if self.join is None else kernels * self.join.weight[..., None]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,28 +93,29 @@ class SnippetClassifier(nn.Module):
     def forward(self, x: Tensor, length: Tensor) -> Tensor:
         """x: [B, T', d]; length: [B], the clips' valid snippets ⌊T/8⌋."""
         length = length.to(x.dtype)
-        series = x.transpose(1, 2).flatten(0, 1)[:, None]  # every feature of every clip is one time series
+        series = x.transpose(1, 2).flatten(0, 1)[:, None]  # each feature of each clip is one time series
         series = self.sub_event3(self.sub_event2(self.sub_event1(series)))
         sub = series.amax(dim=1).unflatten(0, (-1, x.shape[2])).transpose(1, 2)
         whole = self.super_event(x, length)[:, None].expand(-1, x.shape[1], -1)
         joined = F.relu(torch.cat((x, sub, whole), dim=2))
-        return self.output(F.relu(self.hidden(joined)))
+        logits: Tensor = self.output(F.relu(self.hidden(joined)))
+        return logits
 
 
 class LateClassifier(nn.Module):
-    """A classifier for each of two streams; the score is the mean of their scores (late fusion, paper, Table V)."""
+    """One classifier per stream; the score is the mean of their scores (late fusion, paper, Table V)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.infrared, self.flow = (SnippetClassifier(dataclasses.replace(config, fusion="min")) for _ in range(2))
 
     def forward(self, x: Tensor, length: Tensor) -> Tensor:
-        """x: [B, T', 2d], one stream's features beside the other's; length: [B] → logits of the mean score."""
+        """x: [B, T', 2d], both streams' features concatenated; length: [B] → logits of the mean score."""
         infrared, flow = x.chunk(2, dim=2)
         logits = torch.stack((self.infrared(infrared, length), self.flow(flow, length)))
         return torch.logsumexp(F.logsigmoid(logits), dim=0) - torch.logsumexp(F.logsigmoid(-logits), dim=0)
 
 
 def build_classifier(config: ModelConfig) -> nn.Module:
-    """One classifier, or one a stream for late fusion."""
+    """One classifier, or one per stream for late fusion."""
     return LateClassifier(config) if config.fusion == "late" else SnippetClassifier(config)

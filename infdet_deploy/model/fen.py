@@ -28,7 +28,7 @@ class ResidualBlock(nn.Module):
 
 
 class FlowEstimationNetwork(nn.Module):
-    """Frame pairs → flow in (−1, 1), one for every pixel of theirs."""
+    """Frame pairs → flow in (−1, 1) at every pixel."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class FlowEstimationNetwork(nn.Module):
     def forward(self, pairs: Tensor) -> Tensor:
         """pairs: [N, 2, h, w] grey, or [N, 6, h, w] with each frame's grey channel copied three times; → [N, c, h, w].
 
-        Three equal channels through a kernel are one channel through the sum of its slices, at a third of the work.
+        A kernel over three equal channels equals the sum of its slices over one channel, at a third of the work.
         """
         weight = self.conv1.weight
         if pairs.shape[1] == 2:

@@ -1,4 +1,4 @@
-"""Two feature streams become one: Selective Cross-stream Attention (paper III-B) and what it is compared with."""
+"""Fusion of two feature streams: Selective Cross-stream Attention (paper III-B) and the alternatives of Table V."""
 
 from typing import NamedTuple
 
@@ -10,8 +10,8 @@ from infdet_deploy.model.presets import ModelConfig
 
 
 class Fusion(NamedTuple):
-    """fused [B, T', d], or [B, T', 2d] where features are only joined; attention [B, T', T'], rows sum to 1;
-    stream_weight [B] in (0, 1), infrared's share. None where the fusion has no such thing."""
+    """fused [B, T', d], or [B, T', 2d] for `concat` and `late`; attention [B, T', T'], whose rows sum to 1;
+    stream_weight [B] in (0, 1), the infrared stream's share. None if the fusion has no such value."""
 
     fused: Tensor
     attention: Tensor | None = None
@@ -30,7 +30,7 @@ class Attention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def attend(self, main: Tensor, auxiliary: Tensor) -> tuple[Tensor, Tensor]:
-        """Both [B, d, T'], queries and values from the auxiliary one → features [B, T', d], attention [B, T', T']."""
+        """Both [B, d, T']; queries and values come from `auxiliary` → features [B, T', d], attention [B, T', T']."""
         energy = self.query(auxiliary).transpose(1, 2) @ self.key(main)
         attention = torch.softmax(energy, dim=2)
         attended = attention @ self.value(auxiliary).transpose(1, 2)
@@ -38,7 +38,7 @@ class Attention(nn.Module):
 
 
 class SelectiveCrossAttention(Attention):
-    """Streams are weighed by a learned share, then one attends to the other (equations 2, 3 and 8 to 10)."""
+    """A learned weight mixes the streams, then one mixture attends to the other (equations 2, 3 and 8 to 10)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -53,7 +53,8 @@ class SelectiveCrossAttention(Attention):
         """Both [B, d, T'] → the infrared stream's weight [B], before its sigmoid."""
         x = F.relu(self.conv1(torch.cat((infrared, flow), dim=1)))
         x = self.conv2(x).amax(dim=2)
-        return self.fc2(F.relu(self.dropout(self.fc1(x)))).squeeze(1)
+        weight: Tensor = self.fc2(F.relu(self.dropout(self.fc1(x)))).squeeze(1)
+        return weight
 
     def forward(self, infrared: Tensor, flow: Tensor) -> Fusion:
         """Both features [B, T', d]."""
@@ -65,7 +66,7 @@ class SelectiveCrossAttention(Attention):
 
 
 class CrossAttention(Attention):
-    """The same without selection: infrared is the main stream, flow the auxiliary one."""
+    """Attention without selection: infrared is the main stream, flow the auxiliary one."""
 
     def forward(self, infrared: Tensor, flow: Tensor) -> Fusion:
         """Both features [B, T', d]."""
@@ -73,7 +74,7 @@ class CrossAttention(Attention):
 
 
 class SelfAttention(nn.Module):
-    """Every stream attends to itself; of two streams the mean is taken."""
+    """Every stream attends to itself; two streams are averaged."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -81,16 +82,16 @@ class SelfAttention(nn.Module):
 
     def forward(self, *features: Tensor) -> Fusion:
         """Features [B, T', d] of one or two streams."""
-        found = []
-        for one, attention in zip(features, self.streams, strict=True):
+        attended = []
+        for stream, attention in zip(features, self.streams, strict=True):
             assert isinstance(attention, Attention)
-            x = one.transpose(1, 2)
-            found.append(attention.attend(x, x)[0])
-        return Fusion(torch.stack(found).mean(dim=0))
+            x = stream.transpose(1, 2)
+            attended.append(attention.attend(x, x)[0])
+        return Fusion(torch.stack(attended).mean(dim=0))
 
 
-class Joined(nn.Module):
-    """Nothing learned: the features themselves, their minimum, maximum, or one beside the other."""
+class FixedFusion(nn.Module):
+    """Without parameters: the features of one stream, or the minimum, maximum or concatenation of two."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -98,10 +99,10 @@ class Joined(nn.Module):
 
     def forward(self, *features: Tensor) -> Fusion:
         """Features [B, T', d] of one or two streams; [B, T', 2d] for `concat` and `late`."""
-        return Fusion(join(self.kind, features))
+        return Fusion(combine(self.kind, features))
 
 
-def join(kind: str, features: tuple[Tensor, ...]) -> Tensor:
+def combine(kind: str, features: tuple[Tensor, ...]) -> Tensor:
     """`none`, `min`, `max`, `concat` or `late` of features [..., d]."""
     if kind == "min":
         return torch.minimum(*features)
@@ -111,6 +112,6 @@ def join(kind: str, features: tuple[Tensor, ...]) -> Tensor:
 
 
 def build_fusion(config: ModelConfig) -> nn.Module:
-    """The fusion that the configuration names."""
+    """The fusion module of a configuration."""
     kinds = {"sca": SelectiveCrossAttention, "cross": CrossAttention, "self": SelfAttention}
-    return kinds.get(config.fusion, Joined)(config)
+    return kinds.get(config.fusion, FixedFusion)(config)

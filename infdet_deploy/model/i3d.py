@@ -25,7 +25,7 @@ MIXED = {
     "Mixed_5b": (256, 160, 320, 32, 128, 128),
     "Mixed_5c": (384, 192, 384, 48, 128, 128),
 }
-# The endpoints in the order in which data passes them.
+# The endpoints in the order of the data flow.
 ENDPOINTS = (
     "Conv3d_1a_7x7", "MaxPool3d_2a_3x3", "Conv3d_2b_1x1", "Conv3d_2c_3x3", "MaxPool3d_3a_3x3", "Mixed_3b", "Mixed_3c",
     "MaxPool3d_4a_3x3", "Mixed_4b", "Mixed_4c", "Mixed_4d", "Mixed_4e", "Mixed_4f", "MaxPool3d_5a_2x2", "Mixed_5b",
@@ -41,13 +41,13 @@ def same_padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 def pad_same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-    """Zero-pad the last three dimensions of x as SAME asks."""
+    """Zero-pad the last three dimensions of x as SAME padding does."""
     pads = [same_padding(n, k, s) for n, k, s in zip(x.shape[-3:], kernel, stride, strict=True)]
     return F.pad(x, [n for pad in reversed(pads) for n in pad]) if any(map(any, pads)) else x
 
 
 def max_pool_same(x: Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> Tensor:
-    """Max-pool with SAME padding; the pad value is 0, which takes part in the maximum."""
+    """Max-pool with SAME padding; the padding value 0 takes part in the maximum."""
     return F.max_pool3d(pad_same(x, kernel, stride), kernel, stride)
 
 
@@ -61,14 +61,14 @@ class Unit3d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.conv3d.weight
-        if x.shape[1] == 1 and weight.shape[1] == 3:  # a grey channel stands for its three copies
+        if x.shape[1] == 1 and weight.shape[1] == 3:  # one grey channel replaces its three copies
             weight = weight.sum(1, keepdim=True)
         x = pad_same(x, weight.shape[2:], self.conv3d.stride)
         return F.relu(self.bn(F.conv3d(x, weight, stride=self.conv3d.stride)))
 
 
 class Mixed(nn.Module):
-    """Inception block: four branches side by side, joined along the channels."""
+    """Inception block: four branches, concatenated along the channels."""
 
     pool = staticmethod(max_pool_same)
 
@@ -86,7 +86,7 @@ class Mixed(nn.Module):
 
 
 class I3D(nn.Module):
-    """A clip → one feature for every 8 frames. Submodules carry the published endpoints' names."""
+    """A clip → one feature for every 8 frames. Submodules have the published endpoints' names."""
 
     pool = staticmethod(max_pool_same)
 

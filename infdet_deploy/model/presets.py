@@ -15,34 +15,23 @@ FusionKind = Literal["none", "sca", "cross", "self", "late", "min", "max", "conc
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """All that is needed to build the network.
+    """All that is needed to build the network."""
 
-    classes: names in the order of the scores' last axis.
-    flow_channels: 3 (horizontal, vertical and length in our training, a colour picture in the published one) or 2
-    (horizontal, vertical: a Kinetics flow tower).
-    size: height and width of the frames in pixels, a multiple of 32.
-    flow_stride: the FEN sees, and gives flow at, every 4th pixel of each row and column, or every 2nd, or all.
-    channel_divisor: 1 is the published width; every hidden channel count is divided by it.
-    fen_projection: put a 1×1 projection into the FEN's layer4, as the paper's parameter count implies.
-    streams: the towers that there are. flow: where the flow tower's input comes from, the network's own FEN or TV-L1.
-    fusion: how two streams become one (paper, Tables IV and V): selective cross-stream attention (`sca`), the same
-    without selection (`cross`), each stream attending to itself (`self`), the `min` or `max` of their features,
-    both beside each other (`concat`), or the mean of the scores of two classifiers (`late`). A single stream has
-    `none` or `self`.
-    task: what the scores are for, `detection` of timed instances, or `recognition` of trimmed clips, whose score is
-    the mean over all snippets.
-    """
-
-    classes: tuple[str, ...] = INFDET_CLASSES
+    classes: tuple[str, ...] = INFDET_CLASSES  # in the order of the scores' last axis
+    # 3: horizontal, vertical and length in our training, a colour picture in the published one. 2: horizontal and
+    # vertical, for a Kinetics flow tower.
     flow_channels: int = 3
-    size: int = 224
-    flow_stride: int = 4
-    channel_divisor: int = 1
-    fen_projection: bool = False
-    streams: Streams = "both"
-    flow: FlowSource = "fen"
+    size: int = 224  # height and width of the frames in pixels, a multiple of 32
+    flow_stride: int = 4  # the FEN computes flow at every 4th pixel of each row and column, every 2nd, or all (1)
+    channel_divisor: int = 1  # divides every hidden channel count; 1 is the published width
+    fen_projection: bool = False  # a 1×1 projection in the FEN's layer4, which the paper's parameter count implies
+    streams: Streams = "both"  # the towers
+    flow: FlowSource = "fen"  # the flow tower's input: the network's own FEN, or TV-L1
+    # How two streams are fused (paper, Tables IV and V): selective cross-stream attention (`sca`), without selection
+    # (`cross`), each stream attending to itself (`self`), `min`, `max` or concatenation (`concat`) of the features, or
+    # the mean of two classifiers' scores (`late`). One stream has `none` or `self`.
     fusion: FusionKind = "sca"
-    task: Task = "detection"
+    task: Task = "detection"  # of timed instances; `recognition` of trimmed clips averages the scores over snippets
 
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) != len(self.classes):
@@ -56,13 +45,13 @@ class ModelConfig:
         if self.channel_divisor not in (1, 2, 4, 8):
             raise ConfigError(f"model: channel_divisor is {self.channel_divisor}, expected 1, 2, 4 or 8")
         if self.streams == "both" and self.fusion == "none":
-            raise ConfigError("model: fusion is 'none', but two streams must be fused; sca is the usual way")
+            raise ConfigError("model: fusion is 'none', but two streams must be fused; use sca")
         if self.streams != "both" and self.fusion not in ("none", "self"):
-            raise ConfigError(f"model: fusion is '{self.fusion}', one stream alone has none or self")
+            raise ConfigError(f"model: fusion is '{self.fusion}', one stream has none or self")
         if self.has_fen and self.flow_size < 16:
             raise ConfigError(
                 f"model: size is {self.size}, with a FEN at every {self.flow_stride}th pixel expected "
-                f"{16 * self.flow_stride} or more: nothing is left to normalise"
+                f"{16 * self.flow_stride} or more: otherwise nothing is left to normalise"
             )
 
     @property
@@ -77,12 +66,12 @@ class ModelConfig:
 
     @property
     def has_flow(self) -> bool:
-        """Whether there is a flow tower."""
+        """Whether the network has a flow tower."""
         return self.streams != "infrared"
 
     @property
     def has_fen(self) -> bool:
-        """Whether the network makes its flow itself."""
+        """Whether the network estimates its flow."""
         return self.has_flow and self.flow == "fen"
 
     @property
@@ -95,7 +84,7 @@ class ModelConfig:
         return published // self.channel_divisor
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types; `from_json` gives an equal configuration back."""
+        """Plain JSON types; `from_json` reads them back."""
         return to_dict(self)
 
     @classmethod

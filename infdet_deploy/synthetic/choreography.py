@@ -1,6 +1,6 @@
-"""Who does what when in a clip: instances of the classes, and unlabelled life before, between and after them.
+"""The script of a clip: instances of the classes, and unlabelled activity before, between and after them.
 
-Times are in seconds; places in statures from the middle of the picture.
+Times are in seconds; positions in statures from the middle of the picture.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from infdet_deploy.synthetic.motions import envelope, overlaid, smoothed, wander
 
 @dataclass(frozen=True)
 class Lengths:
-    """A lognormal law of instance lengths, in log seconds, cut at two lengths in seconds."""
+    """A lognormal distribution of instance lengths, mean and sigma in log seconds, clipped to two lengths."""
 
     mean: float
     sigma: float
@@ -34,11 +34,11 @@ LENGTHS = {
     "fight": Lengths(1.725, 0.390, 2.58, 12.84),
     "hug": Lengths(1.123, 0.324, 1.76, 6.32),
 }
-# InfDet's annotated videos hold 3.5, 3.0 and 4.3 instances on average; fewer fit a short clip.
-_COUNTS = {"drop": (0.35, 0.45, 0.20), "fight": (0.85, 0.13, 0.02), "hug": (0.30, 0.45, 0.25)}  # of 2, 3, 4
-_OTHER_CLASS = 0.04  # the chance that an instance after the first is of another class than the clip
+# InfDet's annotated videos contain 3.5, 3.0 and 4.3 instances on average; fewer fit a short clip.
+_COUNTS = {"drop": (0.35, 0.45, 0.20), "fight": (0.85, 0.13, 0.02), "hug": (0.30, 0.45, 0.25)}  # chances of 2, 3, 4
+_OTHER_CLASS = 0.04  # the chance that a later instance has another class than the first
 _MARGIN_S = 0.5
-_GAP_S = {"drop": 3.6, "fight": 1.2, "hug": 1.2}  # at least, after an instance; who fell needs time to get up
+_GAP_S = {"drop": 3.6, "fight": 1.2, "hug": 1.2}  # at least, after an instance; getting up takes time
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Actor:
     x: Array  # float64 [T], the pelvis, in the figure's own statures
     facing: Array  # float64 [T], -1..1
     poses: Array  # float64 [T, 10], radians
-    size: float = 1.0  # stature against that of the people in front
+    size: float = 1.0  # stature relative to the actors in front
 
 
 def schedule(rng: np.random.Generator, label: str, clip_s: tuple[float, float]) -> tuple[float, list[Instance]]:
@@ -69,7 +69,7 @@ def schedule(rng: np.random.Generator, label: str, clip_s: tuple[float, float]) 
         labels.pop()
         lengths_s.pop()
     excess_s = needed_s() - longest_s
-    if excess_s > 0:  # what fits
+    if excess_s > 0:  # shorten to fit
         kept = 1 - excess_s / sum(lengths_s)
         lengths_s = [length_s * kept for length_s in lengths_s]
     duration_s = float(rng.uniform(min(max(needed_s(), shortest_s), longest_s), longest_s))
@@ -83,12 +83,12 @@ def schedule(rng: np.random.Generator, label: str, clip_s: tuple[float, float]) 
 
 
 class _Pair:
-    """Two figures that meet (or one alone): their middle, the distance between them, and what lies over their gait."""
+    """Two figures that meet, or one alone: their middle, their distance, and motions blended over their gait."""
 
     def __init__(self, rng: np.random.Generator, t: Array, fps: float, half_width: float, alone: bool) -> None:
         self.rng, self.t, self.fps, self.alone = rng, t, fps, alone
         self.half_width = half_width  # of the picture
-        # How far from the middle of the picture the middle of the two may be.
+        # The largest distance of their middle from the middle of the picture.
         self.reach = max(0.1, half_width - 0.6) if alone else max(0.05, 0.8 * (half_width - 0.85))
         first = rng.uniform(-self.reach, self.reach)
         self.middle: list[tuple[float, float]] = [(0.0, first)]
@@ -101,7 +101,7 @@ class _Pair:
         self.layers.append((who, weight, motion))
 
     def hold(self, start_s: float, end_s: float, distance: float) -> None:
-        """Come to `distance` until `start_s` and keep it until `end_s`."""
+        """Reach `distance` by `start_s` and keep it until `end_s`."""
         self.distance += [(start_s, distance), (end_s, distance)]
         place = self.middle[-1][1]
         if start_s - self.middle[-1][0] > 1.5:
@@ -137,16 +137,16 @@ class _Pair:
         rise_s = min(rng.uniform(1.8, 2.6), max(1.2, until_s - end_s - 1.0))
         up_s = end_s + rng.uniform(0.7, max(0.8, min(3.5, until_s - end_s - rise_s - 0.2)))
         if until_s > t[-1] and rng.random() < 0.4:
-            up_s = t[-1] + 10  # lies to the end of the clip
+            up_s = t[-1] + 10  # lying until the end of the clip
         distance = rng.uniform(0.5, 1.0)
         self.hold(max(start_s - 0.2, self.distance[-1][0] + 0.1), min(up_s + rise_s, until_s - 0.3), distance)
         self.falls.append((who, start_s, end_s, up_s, rise_s))
-        if rng.random() < 0.4:  # the other looks after who fell
+        if rng.random() < 0.4:  # the other bends down to help
             down = envelope(t, end_s + 0.6, min(up_s + 1.5, until_s), 1.2, 1.2)
             self.layer(1 - who, down, motions.CROUCH if rng.random() < 0.5 else motions.ONE_KNEE)
 
     def pass_time(self, start_s: float, end_s: float) -> None:
-        """Unlabelled life between two instances."""
+        """Unlabelled activity between two instances."""
         rng, t = self.rng, self.t
         free_s = end_s - start_s
         if free_s < 2.2:
@@ -167,19 +167,19 @@ class _Pair:
         rng, t, fps = self.rng, self.t, self.fps
         middle = smoothed(np.interp(t, *np.transpose(self.middle)), fps, 0.5) + self.shake[1]
         apart = smoothed(np.interp(t, *np.transpose(self.distance)), fps, 0.35) + self.shake[0]
-        turn = np.cos(rng.uniform(0.0, 0.8))  # how much of them is seen from the side
+        turn = np.cos(rng.uniform(0.0, 0.8))  # cosine of the angle to the side view
         found = []
         for who, side in ((0, -1.0), (1, 1.0)):
             if self.alone and who == 1:
                 continue
             x = middle * 1.0 if self.alone else middle + side * apart / 2
             facing = np.full(len(t), -side * turn)
-            if self.alone:  # looks where it walks
+            if self.alone:  # faces its walking direction
                 step = np.gradient(x) * fps
                 moving = abs(step) > 0.06
                 facing = np.interp(t, t[moving], np.sign(step[moving])) if moving.any() else np.ones(len(t))
                 facing = turn * smoothed(np.where(facing >= 0, 1.0, -1.0), fps, 0.5)
-                for _, start_s, _, up_s, rise_s in self.falls:  # falls into the picture, and does not turn while down
+                for _, start_s, _, up_s, rise_s in self.falls:  # falls towards the middle, without turning while down
                     down = (t > start_s - 0.3) & (t < up_s + rise_s + 0.3)
                     at = int(np.argmax(down))
                     towards = -np.sign(x[at]) if abs(x[at]) > 0.15 else np.sign(facing[at] + 1e-9)
@@ -201,13 +201,13 @@ class _Pair:
 
 
 def passers_by(rng: np.random.Generator, t: Array, half_width: float) -> list[Actor]:
-    """People who have nothing to do with it: farther away, or passing near the camera's subject."""
+    """Uninvolved people: farther away, or passing near the actors."""
     found = []
     for _ in range(int(rng.choice(3, p=[0.4, 0.4, 0.2]))):
         size = float(rng.uniform(0.4, 0.65) if rng.random() < 0.75 else rng.uniform(0.85, 0.95))
         edge = half_width / size + 0.4
         speed = rng.uniform(0.8, 1.3) * motions.WALKING_SPEED * rng.choice([-1.0, 1.0])
-        if size < 0.7 and rng.random() < 0.35:  # stands about
+        if size < 0.7 and rng.random() < 0.35:  # standing
             x = rng.uniform(-0.8, 0.8) * half_width / size + 0.03 * wander(rng, t, 6.0)
         else:
             x = -np.sign(speed) * edge + speed * (t - rng.uniform(-3.0, 0.8 * t[-1]))
@@ -216,10 +216,8 @@ def passers_by(rng: np.random.Generator, t: Array, half_width: float) -> list[Ac
     return found
 
 
-def directed(
-    rng: np.random.Generator, t: Array, fps: float, instances: list[Instance], half_width: float
-) -> list[Actor]:
-    """The actors of a clip with these instances, the farthest first; `half_width` of the picture in statures."""
+def direct(rng: np.random.Generator, t: Array, fps: float, instances: list[Instance], half_width: float) -> list[Actor]:
+    """The actors of a clip with these instances, the farthest first. half_width: of the picture, in statures."""
     only_drops = all(instance.label == "drop" for instance in instances)
     pair = _Pair(rng, t, fps, half_width, alone=only_drops and rng.random() < 0.4)
     free_from_s = 0.0

@@ -1,10 +1,11 @@
-"""A synthetic data set like InfDet: drawn thermal clips of people who fall, fight and hug, as real video files.
+"""A synthetic data set like InfDet: drawn thermal clips of people who fall, fight and hug, as video files.
 
-It stands in where InfDet's videos cannot be had: the lengths of its instances follow InfDet's, one frame alone does
-not tell the class, and everything comes from a seed.
+For use where InfDet's videos are not available: instance lengths follow InfDet's, a single frame does not reveal the
+class, and everything follows from a seed.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
 from pathlib import Path
@@ -15,17 +16,47 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from infdet_deploy.detections import INFDET_CLASSES as CLASSES
 from infdet_deploy.errors import UsageError
 from infdet_deploy.files import whole_folder, write_json
 from infdet_deploy.processes import in_processes
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET
-from infdet_deploy.synthetic.choreography import CLASSES, directed, schedule
+from infdet_deploy.synthetic.choreography import direct, schedule
 from infdet_deploy.synthetic.figures import Figure, draw, joints
 from infdet_deploy.synthetic.scenery import Sensor, background
 
 VERSION = "infdet-synthetic 2"
 FPS = 25.0  # InfDet's: all times in its published annotations are multiples of 1/25 s
 _SCALE = 2  # figures are drawn at twice the size and averaged, for edges at fractions of a pixel
+
+
+@dataclass(frozen=True)
+class SynthesizeOptions:
+    """Raises UsageError for values out of range."""
+
+    clips: int = 60
+    seed: int = 0  # the same seed draws the same frames
+    size: tuple[int, int] = (120, 160)  # rows, columns; even, at least 32
+    fps: float = FPS
+    clip_s: tuple[float, float] = (14.0, 20.0)  # shortest and longest clip, at least 10 s
+    test_share: float = 0.25  # of each class's clips
+
+    def __post_init__(self) -> None:
+        (rows, columns), (shortest_s, longest_s) = self.size, self.clip_s
+        if self.clips < 1:
+            raise UsageError(f"clips is {self.clips}, expected 1 or more")
+        if self.seed < 0:
+            raise UsageError(f"seed is {self.seed}, expected 0 or more")
+        if min(rows, columns) < 32 or rows % 2 or columns % 2:
+            raise UsageError(f"size is {rows} rows × {columns} columns, expected even numbers of at least 32")
+        if not 1 <= self.fps <= 240:
+            raise UsageError(f"fps is {self.fps}, expected 1 to 240")
+        if not 10 <= shortest_s <= longest_s:
+            raise UsageError(
+                f"clip_s is {shortest_s} to {longest_s} s, expected at least 10 s and the shorter length first"
+            )
+        if not 0 <= self.test_share <= 1:
+            raise UsageError(f"test_share is {self.test_share}, expected 0 to 1")
 
 
 def render_clip(
@@ -37,8 +68,9 @@ def render_clip(
 ) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
     """Draw one clip whose instances are mostly of class `label` ("drop", "fight" or "hug").
 
-    `size` is rows, columns; the clip lasts a random time within `clip_s` seconds. Gives frames uint8 [T, rows, columns]
-    (0–255, warm is bright) and annotations `{"label": name, "segment": [start_s, end_s]}` in order of time.
+    size: rows, columns. clip_s: the shortest and longest length in seconds. Returns frames uint8 [T, rows, columns]
+    (0–255, warm is bright) and annotations `{"label": name, "segment": [start_s, end_s]}` in order of time. Raises
+    UsageError for an unknown label.
     """
     if label not in CLASSES:
         raise UsageError(f"label is {label!r}, expected one of {', '.join(CLASSES)}")
@@ -56,9 +88,9 @@ def render_clip(
     contrast = rng.uniform(95, 140)
 
     figures = []
-    for actor in directed(rng, t, fps, instances, columns / stature_px / 2):
+    for actor in direct(rng, t, fps, instances, columns / stature_px / 2):
         points = joints(actor.poses, actor.x, actor.facing) * (stature_px * actor.size)
-        nearness = min(actor.size, 1.0)  # feet farther away stand nearer to the horizon
+        nearness = min(actor.size, 1.0)  # distant feet are nearer to the horizon
         foot_px = horizon_px + (ground_px - horizon_px) * nearness
         sign = -1.0 if mirror else 1.0
         points = np.stack([columns / 2 + sign * points[:, :, 0], foot_px - points[:, :, 1]], axis=2)
@@ -83,10 +115,10 @@ def render_clip(
 
 
 def frames_of(duration_s: float, clip_s: tuple[float, float], fps: float) -> int:
-    """How many frames such a clip gets: the nearest multiple of 8 whose length lies within `clip_s`, if one does.
+    """The multiple of 8 nearest to the duration whose length lies within `clip_s`, if there is one.
 
-    The published rule shifts what it finds in other clips by up to 7 frames (docs/detection.md), and these clips are to
-    tell networks apart.
+    In clips of other lengths the published rule shifts detections by up to 7 frames (docs/detection.md), which would
+    blur comparisons of networks.
     """
     shortest, longest = (seconds * fps / FRAMES_PER_SNIPPET for seconds in clip_s)
     snippets = max(round(duration_s * fps / FRAMES_PER_SNIPPET), ceil(shortest))
@@ -106,67 +138,53 @@ def _write_video(path: Path, frames: NDArray[np.uint8], fps: float) -> None:
         container.mux(stream.encode())
 
 
-def _make(path: Path, index: int, seed: int, size: tuple[int, int], fps: float, clip_s: tuple[float, float]) -> Any:
-    """Draw and write clip number `index`; gives its annotations and its length in seconds."""
+def _make(path: Path, index: int, options: SynthesizeOptions) -> tuple[list[dict[str, Any]], float]:
+    """Draw and write clip number `index`; returns its annotations and its length in seconds."""
     cv2.setNumThreads(1)
-    rng = np.random.default_rng([seed, index])
-    frames, annotations = render_clip(rng, CLASSES[index % len(CLASSES)], size, fps, clip_s)
-    _write_video(path, frames, fps)
-    return annotations, round(len(frames) / fps, 3)
+    rng = np.random.default_rng([options.seed, index])
+    label = CLASSES[index % len(CLASSES)]
+    frames, annotations = render_clip(rng, label, options.size, options.fps, options.clip_s)
+    _write_video(path, frames, options.fps)
+    return annotations, round(len(frames) / options.fps, 3)
 
 
 def _subset(index: int, test_share: float) -> str:
-    """Clips of each class go to the test set evenly spread, `test_share` of them."""
+    """`testing` for `test_share` of each class's clips, evenly spread."""
     of_class = index // len(CLASSES)
     return "testing" if int((of_class + 1) * test_share + 0.5) > int(of_class * test_share + 0.5) else "training"
 
 
-def synthesise(
-    out: Path,
-    clips: int = 60,
-    seed: int = 0,
-    size: tuple[int, int] = (120, 160),
-    fps: float = FPS,
-    clip_s: tuple[float, float] = (14.0, 20.0),
-    test_share: float = 0.25,
-    progress: Callable[[int, int], None] | None = None,
+def synthesize(
+    out: Path | str,
+    options: SynthesizeOptions | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write a data set of `clips` videos to the folder `out`, whole or not at all, and return `out`.
+    """Write a synthetic data set to the new folder `out`, completely or not at all; returns `out`.
 
-    It holds `videos/NAME.mp4` (H.264, `size` rows × columns, `fps` frames/s, lasting `clip_s` seconds) and
-    `annotations.json` in ActivityNet's form; classes take turns, and `test_share` of each is for testing. `progress`
-    is called with the numbers of clips done and in all. Several processes draw; the same arguments draw the same
-    frames, but libx264 does not always encode them to the same bytes.
+    The folder contains `videos/NAME.mp4` (H.264) and `annotations.json` in ActivityNet's format; the classes take
+    turns. on_progress is called with the clips done and their total. Several processes draw; the same options draw the
+    same frames, but libx264 does not always encode them to the same bytes.
+
+    Raises UsageError if `out` exists.
     """
-    if clips < 1:
-        raise UsageError(f"clips is {clips}, expected 1 or more")
-    if seed < 0:
-        raise UsageError(f"seed is {seed}, expected 0 or more")
-    if min(size) < 32 or size[0] % 2 or size[1] % 2:
-        raise UsageError(f"size is {size[0]} rows × {size[1]} columns, expected even numbers of at least 32")
-    if not 1 <= fps <= 240:
-        raise UsageError(f"fps is {fps}, expected 1 to 240")
-    if not 10 <= clip_s[0] <= clip_s[1]:
-        raise UsageError(f"clip_s is {clip_s[0]} to {clip_s[1]} s, expected at least 10 s and the shorter length first")
-    if not 0 <= test_share <= 1:
-        raise UsageError(f"test_share is {test_share}, expected 0 to 1")
-
-    out = Path(out)
-    names = [f"{CLASSES[index % len(CLASSES)]}_{index // len(CLASSES):04d}" for index in range(clips)]
+    out, options = Path(out), options or SynthesizeOptions()
+    if out.exists():
+        raise UsageError(f"{out} exists; choose another folder or remove it")
+    names = [f"{CLASSES[index % len(CLASSES)]}_{index // len(CLASSES):04d}" for index in range(options.clips)]
     with whole_folder(out) as folder:
         videos = folder / "videos"
         videos.mkdir()
-        made: dict[int, Any] = {}
-        jobs = [(videos / f"{name}.mp4", index, seed, size, fps, clip_s) for index, name in enumerate(names)]
+        made: dict[int, tuple[list[dict[str, Any]], float]] = {}
+        jobs = [(videos / f"{name}.mp4", index, options) for index, name in enumerate(names)]
         for index, result in in_processes(_make, jobs):
             made[index] = result
-            if progress is not None:
-                progress(len(made), clips)
+            if on_progress is not None:
+                on_progress(len(made), options.clips)
         database = {
             name: {
-                "subset": _subset(index, test_share),
+                "subset": _subset(index, options.test_share),
                 "duration": made[index][1],
-                "fps": fps,
+                "fps": options.fps,
                 "annotations": made[index][0],
             }
             for index, name in enumerate(names)

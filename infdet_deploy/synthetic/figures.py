@@ -4,7 +4,7 @@ Lengths are in statures (the figure's standing height is 1). A pose is ten joint
 `ANGLES`, in the plane the figure faces: `lean` turns the torso forward from upright, `head` bends the head forward
 on it, `shoulder_*` lifts an arm forward from along the torso, `elbow_*` bends the forearm up, `hip_*` lifts a thigh
 forward from straight down and `knee_*` bends the shin back. A figure always rests on the ground with its lowest
-point, so that walking, kneeling and lying need nothing but angles.
+point, so walking, kneeling and lying need angles only.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""What a figure does: each motion is poses float64 [T, 10] over the clip's times, laid over one another by weights.
+"""Motions of figures: poses float64 [T, 10] over a clip's times, blended by weights.
 
-Times are in seconds, angles in radians, lengths in statures; `t` is always the clip's frame times float64 [T].
+Times are in seconds, angles in radians, lengths in statures; `t` are the clip's frame times float64 [T].
 """
 
 import numpy as np
@@ -38,7 +38,7 @@ GUARD = pose(
 EMBRACE = pose(lean=0.1, head=0.18, shoulder_a=0.75, elbow_a=1.3, shoulder_b=0.45, elbow_b=1.45, hip_b=-0.1)
 GREETING = pose(lean=0.05, shoulder_a=1.35, elbow_a=0.25, shoulder_b=1.2, elbow_b=0.3)  # arms open, before an embrace
 
-# What one blow adds to the guard, and how often it is chosen.
+# What one blow adds to the guard, and its relative frequency.
 _BLOWS = (
     (0.34, pose(lean=0.22, shoulder_a=0.85, elbow_a=-1.6, hip_b=-0.15)),  # punch
     (0.28, pose(lean=0.26, shoulder_b=1.05, elbow_b=-1.8, hip_a=0.15)),  # punch with the other hand
@@ -61,14 +61,15 @@ def envelope(t: Array, start_s: float, end_s: float, rise_s: float, fall_s: floa
 
 
 def wander(rng: np.random.Generator, t: Array, period_s: float) -> Array:
-    """Smooth aimless change of mean 0, seldom beyond ±1, with about the given period."""
+    """Smooth random oscillation float64 [T] of mean 0, seldom beyond ±1, with about the given period."""
     phases, stretch = rng.uniform(0, 2 * np.pi, 3), rng.uniform(0.85, 1.15, 3)
     rates = 2 * np.pi / period_s * np.array([0.6, 1.0, 1.7]) * stretch
-    return np.sin(t[:, None] * rates + phases) @ np.array([0.5, 0.45, 0.25])
+    sum_of_waves: Array = np.sin(t[:, None] * rates + phases) @ np.array([0.5, 0.45, 0.25])
+    return sum_of_waves
 
 
 def smoothed(values: Array, fps: float, width_s: float) -> Array:
-    """`values` float64 [T] averaged over about `width_s` (twice a box, ends held)."""
+    """`values` float64 [T] averaged over about `width_s` (two box filters, ends repeated)."""
     length = max(1, round(width_s * fps / 2))
     box = np.ones(length) / length
     for _ in range(2):
@@ -83,7 +84,7 @@ def overlaid(poses: Array, weight: Array, motion: Array) -> Array:
 
 
 def standing(rng: np.random.Generator, t: Array, liveliness: float = 1.0) -> Array:
-    """Standing about: weight shifts, and the hands move a little as in talk."""
+    """Standing: the weight shifts, and the hands move a little as in conversation."""
     poses = np.tile(
         pose(shoulder_a=0.1, elbow_a=0.25, shoulder_b=0.05, elbow_b=0.2, hip_a=0.06, hip_b=-0.06), (len(t), 1)
     )
@@ -97,7 +98,7 @@ def standing(rng: np.random.Generator, t: Array, liveliness: float = 1.0) -> Arr
 
 
 def walking(poses: Array, t: Array, x: Array, facing: Array) -> Array:
-    """`poses` with a gait that fits the figure's own movement `x` float64 [T] along the ground."""
+    """`poses` with a gait that fits the figure's movement `x` float64 [T] along the ground."""
     step = np.gradient(x)
     amount = np.clip(np.abs(step) / (t[1] - t[0]) / (0.6 * WALKING_SPEED), 0.0, 1.0)
     phase = np.cumsum(step * np.sign(facing + 1e-9)) * 2 * np.pi / STRIDE
@@ -112,14 +113,14 @@ def walking(poses: Array, t: Array, x: Array, facing: Array) -> Array:
 
 
 def waving(t: Array, rate_hz: float) -> Array:
-    """One arm up, its forearm going to and fro."""
+    """One arm up, its forearm moving to and fro."""
     poses = np.tile(pose(shoulder_a=2.3, elbow_a=0.5, elbow_b=0.2), (len(t), 1))
     poses[:, 3] += 0.55 * np.sin(2 * np.pi * rate_hz * t)
     return poses
 
 
 def fighting(rng: np.random.Generator, t: Array, start_s: float, end_s: float) -> Array:
-    """Blow after blow from a guard, the body rocking, with a moment of wrestling now and then."""
+    """Blow after blow from a guard, the body rocking."""
     poses = np.tile(GUARD, (len(t), 1))
     poses[:, 0] += 0.14 * wander(rng, t, 0.8)
     poses[:, 6] += 0.12 * wander(rng, t, 0.7)
@@ -147,11 +148,10 @@ def falling(
     rise_s: float,
     forward: bool,
 ) -> tuple[Array, Array]:
-    """`poses` with a collapse from `start_s` to `end_s`, then lying, and getting up in the `rise_s` from `up_s`.
+    """`poses` with a collapse from `start_s` to `end_s`, then lying, then getting up in the `rise_s` from `up_s`.
 
-    The figure falls `forward` on its face, or else on its back.
-
-    Gives the poses and the pelvis's way float64 [T] in statures, forward of where the figure stood.
+    The figure falls `forward` on its face, otherwise on its back. Returns the poses and the pelvis's forward
+    displacement float64 [T] in statures.
     """
     lying = (LYING_ON_FRONT if forward else LYING_ON_BACK) + rng.normal(0, 0.06, 10)
     descent_s = min(end_s - start_s, rng.uniform(0.7, 1.2))
@@ -171,7 +171,7 @@ def falling(
     kneel = after * smoothstep((up_s + 0.72 * rise_s - t) / (0.35 * rise_s))
     still_down = smoothstep((up_s + 0.42 * rise_s - t) / (0.42 * rise_s))
     sinking = smoothstep((t - begin_s) / (0.6 * descent_s)) * ~after
-    descent = np.clip((t - begin_s - 0.2 * descent_s) / (0.8 * descent_s), 0.0, 1.0) ** 1.8  # it gathers speed
+    descent = np.clip((t - begin_s - 0.2 * descent_s) / (0.8 * descent_s), 0.0, 1.0) ** 1.8  # accelerating
     poses = overlaid(poses, crouch, CROUCH)
     poses = overlaid(poses, kneel, HANDS_AND_KNEES)
     poses = overlaid(poses, sinking, buckled)

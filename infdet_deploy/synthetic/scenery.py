@@ -1,4 +1,4 @@
-"""What a thermal camera sees without people at night, and what its sensor adds to every frame."""
+"""Night scenes without people as a thermal camera sees them, and its sensor's noise."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ Image = NDArray[np.float32]
 
 
 def _cloud(rng: np.random.Generator, rows: int, columns: int, cells: int) -> Image:
-    """Low-frequency unevenness float32 [rows, columns], mean 0, deviation about 1."""
+    """Low-frequency noise float32 [rows, columns], mean 0, deviation about 1."""
     coarse = rng.standard_normal((cells, cells + cells // 3 + 1), dtype=np.float32)
     return np.asarray(cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
 
@@ -25,7 +25,7 @@ def background(rng: np.random.Generator, rows: int, columns: int, horizon: float
     sky = level - rng.uniform(8, 28) + 6 * row / rows
     ground = level + rng.uniform(-8, 8) * (depth - 0.5) + 3.5 * _cloud(rng, rows, columns, 9)
     scene = sky * (1 - below) + ground * below
-    for _ in range(rng.integers(0, 4)):  # buildings: walls that keep the day's warmth, some windows
+    for _ in range(rng.integers(0, 4)):  # buildings: walls that kept the day's warmth, with windows
         left, width = rng.uniform(-0.1, 0.9) * columns, rng.uniform(0.12, 0.4) * columns
         top = horizon - rng.uniform(0.1, 0.5) * rows
         foot = horizon + rng.uniform(0.0, 0.06) * rows
@@ -46,7 +46,7 @@ def background(rng: np.random.Generator, rows: int, columns: int, horizon: float
     if rng.random() < 0.5:
         y, slope = rng.uniform(horizon, rows), rng.uniform(-0.15, 0.15)
         scene += rng.uniform(-9, 9) * np.clip((row - y - slope * (column - columns / 2)) / 2 + 0.5, 0, 1) * below
-    for _ in range(rng.integers(0, 3)):  # lamps, and cars whose bonnets are still warm
+    for _ in range(rng.integers(0, 3)):  # lamps, and cars with warm bonnets
         x = rng.uniform(0, columns)
         if rng.random() < 0.5:
             y, wide, high, heat = horizon - rng.uniform(0.05, 0.3) * rows, 0.012, 0.014, rng.uniform(50, 110)
@@ -57,7 +57,7 @@ def background(rng: np.random.Generator, rows: int, columns: int, horizon: float
 
 
 class Sensor:
-    """A microbolometer's own marks: blur, drifting unevenness, gain drift, fixed pattern, and noise in each frame."""
+    """A microbolometer: blur, drifting unevenness, gain drift, fixed pattern, and noise in each frame."""
 
     def __init__(self, rng: np.random.Generator, t: Array, rows: int, columns: int) -> None:
         self._rng = rng
@@ -74,7 +74,7 @@ class Sensor:
         self._offset = (2.0 * wander(rng, t, 13.0)).astype(np.float32)
 
     def exposed(self, canvas: NDArray[np.uint8], frame: int) -> NDArray[np.uint8]:
-        """The frame uint8 [rows, columns] that the sensor gives of `canvas` (uint8, a whole multiple of its size)."""
+        """The frame uint8 [rows, columns] of a scene; `canvas` is uint8, its size a whole multiple of the sensor's."""
         rows, columns = self._shape
         picture = cv2.resize(canvas, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32)
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), self._sigma_px), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The paper's ablation study (Tables IV and V): each row a network of its own, trained and judged in the same way."""
+"""The paper's ablation study (Tables IV and V): each row is a network, trained and tested in the same way."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -6,30 +6,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infdet_deploy.config import read_json
+from infdet_deploy.config import from_dict, read_json
 from infdet_deploy.datasets import open_dataset
 from infdet_deploy.detections import DetectionRule, default_thresholds
-from infdet_deploy.errors import UsageError
-from infdet_deploy.files import write_json
+from infdet_deploy.errors import Interrupted, UsageError
+from infdet_deploy.files import whole_file, write_json
 from infdet_deploy.model.network import InfDetNet
-from infdet_deploy.model.presets import ModelConfig
+from infdet_deploy.model.presets import ModelConfig, preset
 from infdet_deploy.model.weights import load_network, with_config
-from infdet_deploy.training import checkpoint
+from infdet_deploy.training import run_folder
 from infdet_deploy.training.dataset import load_dataset
+from infdet_deploy.training.distributed import launched_world
 from infdet_deploy.training.evaluation import evaluate_network, still_flow_loss
-from infdet_deploy.training.loop import Progress, train
-from infdet_deploy.training.placement import arrange
+from infdet_deploy.training.initialization import fresh_network
+from infdet_deploy.training.layers import prepare_for_training
+from infdet_deploy.training.loop import OnProgress, Progress, TrainResult, run_training
+from infdet_deploy.training.options import AblateOptions
 from infdet_deploy.training.settings import TrainConfig
-from infdet_deploy.training.start import fresh_network
+from infdet_deploy.training.train import SYNTHETIC, make_synthetic
 
-ROW = "row.json"  # beside a finished run: what it reached on the test clips
+ROW = "row.json"  # in a finished row's run folder: its RowResult
 
 
 @dataclass(frozen=True)
 class Row:
-    """method: as the paper calls it, in Table IV (`method`) and V (`combination`), empty where it is not in it.
+    """method, combination: the row's name in the paper's Tables IV and V, empty if it is not in the table.
 
-    paper: its mAP at IoU 0.5 on InfDet, in percent.
+    paper: its published mAP at IoU 0.5 on InfDet, in percent.
     """
 
     name: str
@@ -58,10 +61,90 @@ ROWS = (
     Row("max-tvl1", "", "max", "both", "tvl1", "max", 34.60),
     Row("concat-tvl1", "", "concatenate", "both", "tvl1", "concat", 34.16),
 )
+_TABLE_V = ("baseline", "late fusion", "min", "max", "concatenate", "our SCA")
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """map: mAP by IoU threshold, ap: the same by class, on the test clips, 0–1.
+
+    flow_loss: of the FEN on the test clips before training, after it, and of predicting no motion; None without FEN.
+    seconds: of the training.
+    """
+
+    map: dict[str, float]
+    ap: dict[str, dict[str, float | None]]
+    flow_loss: tuple[float, float, float] | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class AblationResult:
+    """The rows that were trained, with the options that shaped them."""
+
+    data: Path
+    preset: str
+    steps: int
+    seed: int
+    rows: tuple[tuple[Row, RowResult], ...]
+
+    @property
+    def markdown(self) -> str:
+        """The paper's Tables IV and V with our figures next to the paper's."""
+        return markdown(self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; mAP in percent."""
+        rows = [
+            dataclasses.asdict(row)
+            | dataclasses.asdict(result)
+            | {"map": {iou: 100 * value for iou, value in result.map.items()}}
+            for row, result in self.rows
+        ]
+        return {
+            "data": str(self.data), "preset": self.preset, "steps": self.steps, "seed": self.seed, "rows": rows,
+            "markdown": self.markdown,
+        }  # fmt: skip
+
+
+def ablate(
+    data: Path | str | None = None, options: AblateOptions | None = None, on_progress: OnProgress | None = None
+) -> AblationResult:
+    """Train and test the rows of the paper's tables; without data on synthetic clips in `data/synthetic`.
+
+    Each row has a run folder in `options.out`; finished rows are not repeated. Writes `ablation.json` and `ablation.md`
+    there. Raises UsageError under torchrun and for an unknown row; errors of `run_rows`.
+    """
+    options, report = options or AblateOptions(), on_progress or (lambda progress: None)
+    if launched_world().size > 1:
+        raise UsageError("ablate runs in one process; divide the rows among machines with --only")
+    rows = choose(options.only)
+    config = TrainConfig.from_json(options.changes())
+    initial = None if options.weights is None else load_network(options.weights)[0]
+    base = preset(options.preset) if initial is None else initial.config
+    if data is None:
+        data = SYNTHETIC
+        make_synthetic(data, report)
+    base = dataclasses.replace(base, classes=open_dataset(data).classes)
+    found: list[tuple[Row, RowResult]] = []
+
+    def show(row: Row, progress: Progress) -> None:
+        where = f"row {len(found) + 1}/{len(rows)} {row.name}"
+        report(dataclasses.replace(progress, row=where))
+
+    for row, result in run_rows(Path(data), options.out, base, config, rows, initial, show):
+        found.append((row, result))
+        note = f"{row.name}: mAP@0.5 {100 * result.map['0.5']:.2f} (paper {row.paper:.2f}), {options.out / row.name}"
+        report(Progress("train", config.steps, config.steps, note=note))
+    ablation = AblationResult(Path(data), options.preset, config.steps, config.seed, tuple(found))
+    write_json(options.out / "ablation.json", ablation.to_dict())
+    with whole_file(options.out / "ablation.md") as temporary:
+        temporary.write_text(ablation.markdown, encoding="utf-8")
+    return ablation
 
 
 def choose(names: Sequence[str]) -> tuple[Row, ...]:
-    """The rows of these names, all where there is none; raises UsageError for an unknown one."""
+    """The rows of these names, or all rows; raises UsageError for an unknown name."""
     known = {row.name: row for row in ROWS}
     for name in names:
         if name not in known:
@@ -77,22 +160,22 @@ def run_rows(
     rows: Sequence[Row] = ROWS,
     initial: InfDetNet | None = None,
     on_progress: Callable[[Row, Progress], None] | None = None,
-) -> Iterator[tuple[Row, dict[str, Any]]]:
-    """Train and judge every row in a run folder `out`/NAME; rows finished there are not done again.
+) -> Iterator[tuple[Row, RowResult]]:
+    """Train and test every row in a run folder `out`/NAME; rows finished there are not repeated.
 
-    initial: a network whose weights every row starts from as far as they fit. Yields each row with
-    `{"map": {"0.1": …}, "ap": {class: {…}}, "flow_loss": [before, after, of no motion] or None, "seconds"}` on the
-    test clips.
-    Raises TrainingError where a folder holds a run of other settings or other data; errors of `train`.
+    initial: every row starts from this network's weights, as far as they fit. Yields rows and their results.
+
+    Raises UsageError without test instances, TrainingError if a folder contains a run with other settings or data;
+    errors of `run_training`.
     """
     if not any(clip.instances for clip in open_dataset(data).subset(config.test_subset)):
-        raise UsageError(f"{data}: no instance in subset '{config.test_subset}' to judge the rows by")
+        raise UsageError(f"{data}: no instance in subset '{config.test_subset}' to test the rows with")
     for row in rows:
         folder, model = out / row.name, row.model(base)
         described = {"model": model.to_json(), "training": config.to_json(), "data": str(data.resolve())}
-        begun = (folder / checkpoint.RUN).is_file()
-        if begun:
-            checkpoint.check_run(folder, described)
+        resume = (folder / run_folder.RUN).is_file()
+        if resume:
+            run_folder.check_run(folder, described)
         if not (folder / ROW).is_file():
             start = (
                 fresh_network(model, config.seed) if initial is None else with_config(initial, model, config.seed)[0]
@@ -102,65 +185,55 @@ def run_rows(
                 if on_progress is not None:
                     on_progress(row, progress)
 
-            result = train(data, folder, model, config, begun, report, start)
-            flow = None
-            if model.has_fen:
-                test = load_dataset(data, config.test_subset, model)
-                rule = DetectionRule(default_thresholds(model.classes), result.mean_duration_s)
-                networks = (arrange(start, config), arrange(load_network(result.best)[0], config))
-                flow = [evaluate_network(n, test, rule, config.device)["flow"] for n in networks]
-                flow.append(still_flow_loss(test))
-            assert result.test is not None
-            write_json(
-                folder / ROW,
-                {
-                    "map": result.test["map"],
-                    "ap": result.test["ap"],
-                    "flow_loss": flow,
-                    "seconds": sum(result.seconds.values()),
-                },
-            )
-        yield row, read_json(folder / ROW, "row")
+            try:
+                result = run_training(data, folder, model, config, resume=resume, on_progress=report, initial=start)
+            except Interrupted as error:
+                message = str(error).split(";")[0]
+                raise Interrupted(f"row {row.name}: {message}; run the same command again to continue") from None
+            write_json(folder / ROW, dataclasses.asdict(_tested(data, model, config, start, result)))
+        yield row, from_dict(RowResult, read_json(folder / ROW, "row"), str(folder / ROW))
 
 
-def report(found: Sequence[tuple[Row, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """JSON-ready rows: what they are, what they reached, and what the paper did, mAP in percent."""
-    return [
-        dataclasses.asdict(row)
-        | {"map": {iou: 100 * value for iou, value in result["map"].items()}}
-        | {key: result[key] for key in ("ap", "flow_loss", "seconds")}
-        for row, result in found
-    ]
+def _tested(data: Path, model: ModelConfig, config: TrainConfig, start: InfDetNet, result: TrainResult) -> RowResult:
+    flow = None
+    if model.has_fen:
+        test = load_dataset(data, config.test_subset, model)
+        rule = DetectionRule(default_thresholds(model.classes), result.mean_duration_s)
+        networks = (prepare_for_training(n, config) for n in (start, load_network(result.best)[0]))
+        before, after = (evaluate_network(n, test, rule, config.device)["flow"] for n in networks)
+        flow = before, after, still_flow_loss(test)
+    assert result.test is not None
+    return RowResult(result.test["map"], result.test["ap"], flow, sum(result.seconds.values()))
 
 
-def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """The paper's Tables IV and V with our figures beside the paper's, in percent; rows not run are left out."""
+def markdown(rows: Sequence[tuple[Row, RowResult]]) -> str:
+    """The paper's Tables IV and V in percent, with our figures next to the paper's; only rows that were run."""
     lines = [
         "| Table IV: method | flow | mAP@0.5 | paper, InfDet | mAP@0.1 |",
         "|---|---|---:|---:|---:|",
     ]
-    for row in rows:
-        if row["method"]:
-            flow = "-" if row["streams"] == "infrared" else {"fen": "FEN", "tvl1": "TV-L1"}[row["flow"]]
-            lines.append(
-                f"| {row['method']} | {flow} | {row['map']['0.5']:.2f} | {row['paper']:.2f} | {row['map']['0.1']:.2f} |"
-            )
-    combined = [row for row in rows if row["combination"]]
-    base = next((row for row in combined if row["combination"] == "baseline"), None)
-    if base is not None and len(combined) > 1:
-        order = ("baseline", "late fusion", "min", "max", "concatenate", "our SCA")
+    reached = {row.name: 100 * result.map["0.5"] for row, result in rows}
+    for row, result in rows:
+        if row.method:
+            flow = "-" if row.streams == "infrared" else {"fen": "FEN", "tvl1": "TV-L1"}[row.flow]
+            ours, low = reached[row.name], 100 * result.map["0.1"]
+            lines.append(f"| {row.method} | {flow} | {ours:.2f} | {row.paper:.2f} | {low:.2f} |")
+    combined = sorted((row for row, _ in rows if row.combination), key=lambda row: _TABLE_V.index(row.combination))
+    if len(combined) > 1 and combined[0].combination == "baseline":
+        base = combined[0]
         lines += ["", "| Table V: combination | mAP@0.5 | gain | paper, InfDet | gain |", "|---|---:|---:|---:|---:|"]
-        for row in sorted(combined, key=lambda row: order.index(row["combination"])):
-            gain, published = row["map"]["0.5"] - base["map"]["0.5"], row["paper"] - base["paper"]
-            gains = ("-", "-") if row is base else (f"{gain:+.2f}", f"{published:+.2f}")
-            name = row["combination"].replace("our SCA", "SCA")
-            lines.append(f"| {name} | {row['map']['0.5']:.2f} | {gains[0]} | {row['paper']:.2f} | {gains[1]} |")
-    for row in rows:
-        if row["flow_loss"]:
-            before, after, still = row["flow_loss"]
+        for row in combined:
+            ours = reached[row.name]
+            gains = f"{ours - reached[base.name]:+.2f}", f"{row.paper - base.paper:+.2f}"
+            gains = ("-", "-") if row is base else gains
+            name = row.combination.replace("our SCA", "SCA")
+            lines.append(f"| {name} | {ours:.2f} | {gains[0]} | {row.paper:.2f} | {gains[1]} |")
+    for _, result in rows:
+        if result.flow_loss:
+            before, after, still = result.flow_loss
             lines += [
                 "",
-                f"Flow loss of the FEN on the test clips: {before:.3f} untrained, {after:.3f} trained; an estimate "
-                f"that nothing moves has {still:.3f}.",
+                f"Flow loss of the FEN on the test clips: {before:.3f} untrained, {after:.3f} trained; predicting no "
+                f"motion has {still:.3f}.",
             ]
     return "\n".join(lines) + "\n"

@@ -1,7 +1,8 @@
-"""What preparing a clip costs, paid once: its frames resized, its TV-L1 flow computed, both in a cache on disk.
+"""Frames and TV-L1 flow of clips, computed once and cached on disk.
 
-A cache file's name follows from all that decides its content: the video (size and time of change), the network's size,
-flow channels and flow stride, and the version of the flow's settings.
+A cache file's name depends on everything that decides its content: the video (size and modification time), the
+network's size, flow channels and flow stride, and the version of the flow's settings. A network without flow tower
+needs no flow and has files with frames alone; it also reads complete ones.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,19 +27,25 @@ from infdet_deploy.video.images import picture_files
 from infdet_deploy.video.resize import Mode
 
 CACHE = ".cache"  # in the data set's folder
-FRAME_MODE: Mode = "resize"  # how frames are brought to the network's size
+FRAME_MODE: Mode = "resize"  # how frames get the network's size
 _VERSION = 3  # of the cache files
 
 
 class Prepared(NamedTuple):
-    """frames uint8 [T, S, S]; flow float16 [T−1, c, h, w]; duration_s: T frames at the video's rate.
+    """frames uint8 [T, S, S]; flow float16 [T−1, c, h, w], c = 0 for a network without flow tower; duration_s: of T
+    frames at the video's rate.
 
-    The arrays lie in the cache file and are read as they are touched, so a data set may be larger than the memory.
+    The arrays are mapped from the cache file, so a data set may be larger than the memory.
     """
 
     frames: NDArray[np.uint8]
     flow: NDArray[np.float16]
     duration_s: float
+
+
+def flow_channels(model: ModelConfig) -> int:
+    """Channels of the TV-L1 flow that training needs; 0 for a network without flow tower."""
+    return model.flow_channels if model.has_flow else 0
 
 
 def prepare_clips(
@@ -48,27 +55,23 @@ def prepare_clips(
     on_progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
 ) -> list[Prepared]:
-    """Frames and flow of clips, from the cache where they are ready.
+    """Frames and flow of clips, from the cache where possible.
 
-    on_progress is called with the numbers of clips done and in all. workers: processes, as many as there are CPUs by
-    default. Stopped at any moment, it goes on from there the next time. A cache that cannot be written is done
-    without; the arrays then lie in memory.
+    on_progress is called with the clips done and their total. workers: processes, by default one per CPU. An
+    interrupted call continues where it stopped. If the cache cannot be written, the arrays stay in memory.
 
     Raises VideoError for videos that cannot be read or have less than 16 frames.
     """
     caches = [cache_file(data, clip, model) for clip in clips]
-    found = [read_cache(cache) for cache in caches]
+    found = [read_cache(cache, model) for cache in caches]
     missing = [index for index, entry in enumerate(found) if entry is None]
     done = len(clips) - len(missing)
     if on_progress is not None:
         on_progress(done, len(clips))
-    jobs = [
-        (data.media[clips[index].name], caches[index], model.size, model.flow_channels, model.flow_stride)
-        for index in missing
-    ]
+    jobs = [(data.media[clips[index].name], caches[index], model) for index in missing]
     for job, result in in_processes(_make, jobs, workers):
         index = missing[job]
-        found[index] = result or read_cache(caches[index])
+        found[index] = result or read_cache(caches[index], model)
         done += 1
         if on_progress is not None:
             on_progress(done, len(clips))
@@ -76,39 +79,56 @@ def prepare_clips(
 
 
 def cache_file(data: DataSet, clip: Clip, model: ModelConfig) -> Path:
-    """The file that holds this clip prepared for this network; other frames have another name."""
+    """The cache file of a clip for a network. Changed frames have another name."""
+    complete = _path(data, clip, model)
+    if model.has_flow or complete.is_file():
+        return complete
+    return _path(data, clip, model, frames_only=True)
+
+
+def _path(data: DataSet, clip: Clip, model: ModelConfig, frames_only: bool = False) -> Path:
     video = data.media[clip.name]
     files = picture_files(video) if video.is_dir() else [video]
     state = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-    content = [clip.name, state, model.size, FRAME_MODE, model.flow_channels, model.flow_stride, tvl1.VERSION, _VERSION]
-    key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-    return data.root / CACHE / f"{re.sub(r'[^0-9A-Za-z_-]', '_', clip.name)[:80]}-{key}.safetensors"
+    flow = ["frames only"] if frames_only else [model.flow_channels, model.flow_stride, tvl1.VERSION]
+    key = hashlib.sha256(json.dumps([clip.name, state, model.size, FRAME_MODE, *flow, _VERSION]).encode())
+    name = re.sub(r"[^0-9A-Za-z_-]", "_", clip.name)[:80]
+    return data.root / CACHE / f"{name}-{key.hexdigest()[:16]}.safetensors"
 
 
-def read_cache(path: Path) -> Prepared | None:
-    """What a cache file holds; None where there is none, or a damaged one, which is then made anew."""
+def read_cache(path: Path, model: ModelConfig) -> Prepared | None:
+    """The content of a cache file; None if it is missing or damaged and must be made again."""
     from safetensors import SafetensorError, safe_open
 
     try:
         # PyTorch's tensors are views of the mapped file; NumPy's would be copies of it.
         with safe_open(path, "pt") as file:
             duration_s = float((file.metadata() or {})["duration_s"])
-            return Prepared(file.get_tensor("frames").numpy(), file.get_tensor("flow").numpy(), duration_s)
+            frames = file.get_tensor("frames").numpy()
+            flow = file.get_tensor("flow").numpy() if model.has_flow else _no_flow(len(frames), model)
+            return Prepared(frames, flow, duration_s)
     except (OSError, KeyError, ValueError, SafetensorError):
         return None
 
 
-def _make(video: Path, cache: Path, size: int, channels: int, stride: int) -> Prepared | None:
-    """Prepare one clip, in a process of its own; None when it lies in the cache, where the caller finds it."""
+def _no_flow(frames: int, model: ModelConfig) -> NDArray[np.float16]:
+    return np.empty((frames - 1, 0, model.flow_size, model.flow_size), np.float16)
+
+
+def _make(video: Path, cache: Path, model: ModelConfig) -> Prepared | None:
+    """Prepare one clip, in its own process. Returns None if the result is in the cache."""
     import cv2
     from safetensors.numpy import save
 
     cv2.setNumThreads(1)
-    read = read_video(video, size=size, mode=FRAME_MODE, min_frames=MIN_FRAMES)
-    flow = tvl1.tvl1_flow(read.frames, channels, stride)
+    read = read_video(video, size=model.size, mode=FRAME_MODE, min_frames=MIN_FRAMES)
+    arrays: dict[str, NDArray[Any]] = {"frames": read.frames}
+    flow = _no_flow(len(read.frames), model)
+    if model.has_flow:
+        arrays["flow"] = flow = tvl1.tvl1_flow(read.frames, model.flow_channels, model.flow_stride)
     try:
         with whole_file(cache) as temporary:
-            temporary.write_bytes(save({"frames": read.frames, "flow": flow}, {"duration_s": repr(read.duration_s)}))
+            temporary.write_bytes(save(arrays, {"duration_s": repr(read.duration_s)}))
     except OSError:  # a data set on a read-only disk
         return Prepared(read.frames, flow, read.duration_s)
     return None

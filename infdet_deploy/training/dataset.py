@@ -1,4 +1,4 @@
-"""A data set's clips as training sees them: frames, flow and labels; which clips validate."""
+"""Clips with frames, flow and labels, and their division into training, validation and test clips."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -22,8 +22,8 @@ from infdet_deploy.training.settings import TrainConfig
 class PreparedClip:
     """One clip.
 
-    frames: uint8 [T, S, S], 0–255. flow: float16 [T−1, c, h, w] in [−1, 1]. labels: float32 [T', C], 0 or 1.
-    duration_s: T frames at the video's rate. annotation: the clip's instances, in seconds.
+    frames: uint8 [T, S, S], 0–255. flow: float16 [T−1, c, h, w] in [−1, 1], c = 0 for a network without flow tower.
+    labels: float32 [T', C], 0 or 1. duration_s: of T frames at the video's rate. annotation: instances, in seconds.
     """
 
     name: str
@@ -35,7 +35,7 @@ class PreparedClip:
 
     @property
     def snippets_per_second(self) -> float:
-        """⌊T/8⌋ / duration, the scale between snippet numbers and seconds."""
+        """⌊T/8⌋ / duration."""
         return valid_length(len(self.frames)) / self.duration_s
 
 
@@ -46,18 +46,18 @@ def load_dataset(
     on_progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
 ) -> list[PreparedClip]:
-    """The clips of one subset, in the order of the annotations, prepared where they are not yet (see `prepare_clips`).
+    """The clips of one subset (None: all), in the annotations' order, prepared if necessary (see `prepare_clips`).
 
-    subset: None for all clips. Raises AnnotationError for broken annotations, a subset without clips and labels that
-    are not the network's; VideoError for clips without frames, and for videos that cannot be read or have less than 16;
-    TrainingError for clips without times where the network's task is detection.
+    Raises AnnotationError for broken annotations, a subset without clips and labels that are not the network's;
+    VideoError for clips without frames, and for videos that cannot be read or have less than 16; TrainingError for
+    clips without times if the network's task is detection.
     """
     data = data if isinstance(data, DataSet) else open_dataset(data)
-    return prepared_clips(data, fit_clips(data, subset, model), model, on_progress, workers)
+    return prepared_clips(data, checked_clips(data, subset, model), model, on_progress, workers)
 
 
-def fit_clips(data: DataSet, subset: str | None, model: ModelConfig) -> tuple[Clip, ...]:
-    """The clips of one subset, all fit for the network and its task; errors of `load_dataset` but of broken videos."""
+def checked_clips(data: DataSet, subset: str | None, model: ModelConfig) -> tuple[Clip, ...]:
+    """The clips of one subset, checked against the network and its task; errors of `load_dataset` except for videos."""
     clips = data.usable(subset, model.classes)
     if model.task == "recognition":
         return tuple(trimmed(clip) for clip in clips)
@@ -81,14 +81,14 @@ def prepared_clips(
     for clip, (frames, flow, duration_s) in zip(
         clips, prepare_clips(data, clips, model, on_progress, workers), strict=True
     ):
-        if data.media[clip.name].is_dir() and clip.duration_s is not None:  # pictures tell no time
+        if data.media[clip.name].is_dir() and clip.duration_s is not None:  # images carry no time
             duration_s = clip.duration_s
         prepared.append(labelled(clip, Prepared(frames, flow, duration_s), model))
     return prepared
 
 
 def labelled(clip: Clip, found: Prepared, model: ModelConfig) -> PreparedClip:
-    """A clip's frames and flow with the labels of all its features."""
+    """A clip with the labels of all its features."""
     frames, flow, duration_s = found
     labels = snippet_labels(clip, model.classes, len(frames), duration_s, feature_length(len(frames)))
     return PreparedClip(clip.name, frames, flow, labels, duration_s, clip)
@@ -96,10 +96,10 @@ def labelled(clip: Clip, found: Prepared, model: ModelConfig) -> PreparedClip:
 
 @dataclass(frozen=True)
 class Parts:
-    """Clips to learn from, to choose the checkpoint by, and to judge it at the end.
+    """Clips to train on, to select the checkpoint with, and to test it with.
 
-    mean_s: mean length of each class's instances outside the test clips, in seconds. fps: the median frame rate of the
-    training clips, in which 25 stands for those that tell none.
+    mean_s: mean length in seconds of each class's instances outside the test clips. fps: median frame rate of the
+    training clips, counting 25 for clips without one.
     """
 
     training: list[PreparedClip]
@@ -124,38 +124,38 @@ def load_parts(
 
 
 def divide(data: DataSet, model: ModelConfig, config: TrainConfig) -> tuple[list[Clip], list[Clip], list[Clip]]:
-    """The clips to train on, to validate with and to judge at the end, as annotated.
+    """The training, validation and test clips: the subsets that the configuration names.
 
-    They are the subsets that the configuration names; clips are held out of training where none are there to validate
-    with. Raises TrainingError for a class without an instance to learn from; errors of `fit_clips` and `hold_out`.
+    Without validation clips, training clips are held out. Raises TrainingError for a class without a training
+    instance; errors of `checked_clips` and `hold_out`.
     """
-    training, validation = list(fit_clips(data, config.train_subset, model)), []
+    training, validation = list(checked_clips(data, config.train_subset, model)), []
     shown = {label for clip in training for label in _labels(clip)}
     for label in model.classes:
         if label not in shown:
-            raise _nothing_of(label, len(training))
-    if _shows_something(data, config.validation_subset):
-        validation = list(fit_clips(data, config.validation_subset, model))
+            raise _no_instance(label, len(training))
+    if _has_labels(data, config.validation_subset):
+        validation = list(checked_clips(data, config.validation_subset, model))
     else:
         training, validation = hold_out(training, config.validation_share)
-    judged = fit_clips(data, config.test_subset, model) if _shows_something(data, config.test_subset) else ()
+    judged = checked_clips(data, config.test_subset, model) if _has_labels(data, config.test_subset) else ()
     return training, validation, list(judged)
 
 
-def _nothing_of(label: str, clips: int) -> TrainingError:
+def _no_instance(label: str, clips: int) -> TrainingError:
     return TrainingError(f"no instance of class '{label}' in {clips} training clips; leave the class out")
 
 
-def _shows_something(data: DataSet, subset: str) -> bool:
-    """Whether there is anything in a subset that a network can be judged by."""
+def _has_labels(data: DataSet, subset: str) -> bool:
+    """Whether a subset has any instance or label to evaluate a network with."""
     return any(clip.instances or clip.label for clip in data.subset(subset))
 
 
 def hold_out(clips: Sequence[Clip], share: float) -> tuple[list[Clip], list[Clip]]:
-    """Split into clips to train on and clips to validate with, of which each class has about the same share.
+    """Split into clips to train on and clips to validate with, about `share` of each class but at least one clip.
 
-    A clip counts for the class of its first instance, or its only one; one without any is never held out, nor the last
-    one that shows a class. At least one clip is held out. Raises TrainingError where that is not possible.
+    A clip counts for the class of its first instance. Clips without instances are never held out, nor the last clip of
+    a class. Raises TrainingError if no clip can be held out.
     """
     shown = Counter(label for clip in clips for label in _labels(clip))
     seen: Counter[str] = Counter()
@@ -177,8 +177,8 @@ def hold_out(clips: Sequence[Clip], share: float) -> tuple[list[Clip], list[Clip
             take(clip)
     if not held:
         raise TrainingError(
-            f"{len(clips)} training clips: none can be kept to validate with, or a class would have none to learn "
-            "from; add clips, or give some the subset 'validation'"
+            f"{len(clips)} training clips: none can be kept to validate with without leaving a class without "
+            "training clips; add clips, or give some the subset 'validation'"
         )
     names = {clip.name for clip in held}
     return [clip for clip in clips if clip.name not in names], held
@@ -191,8 +191,8 @@ def _labels(clip: Clip) -> set[str]:
 def snippet_labels(
     clip: Clip, classes: Sequence[str], frames: int, duration_s: float, snippets: int
 ) -> NDArray[np.float32]:
-    """Labels float32 [snippets, C]: 1 where the snippet's time lies strictly inside an instance of the class; for a
-    trimmed clip 1 throughout for its class."""
+    """Labels float32 [snippets, C]: 1 where the snippet's time is strictly inside an instance of the class; for a
+    trimmed clip, 1 for its class throughout."""
     time_s = np.arange(snippets) * duration_s / valid_length(frames)
     labels = np.zeros((snippets, len(classes)), np.float32)
     for instance in clip.instances:
@@ -204,14 +204,14 @@ def snippet_labels(
 
 
 def mean_durations_s(clips: Sequence[PreparedClip], classes: Sequence[str]) -> tuple[float, ...]:
-    """Mean length of each class's instances, in seconds; a trimmed clip is an instance from end to end. Raises
-    TrainingError for a class that has none."""
+    """Mean length of each class's instances, in seconds; a trimmed clip counts as one instance. Raises TrainingError
+    for a class without instances."""
     means = []
     for label in classes:
         whole = [clip.duration_s for clip in clips if clip.annotation.label == label]
         found = [i.end_s - i.start_s for clip in clips for i in clip.annotation.instances if i.label == label]
         found += whole
         if not found:
-            raise _nothing_of(label, len(clips))
+            raise _no_instance(label, len(clips))
         means.append(float(np.mean(found)))
     return tuple(means)

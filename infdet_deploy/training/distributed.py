@@ -1,8 +1,10 @@
-"""Data-parallel training under torchrun: every process a share of each batch, together the same as one process.
+"""Data-parallel training under torchrun: each process computes its share of every batch.
 
-Each process holds the whole network and works on its share of a step's samples; gradients are summed over all before
-the optimiser step, and batch norms take their statistics over the whole batch, so that losses do not depend on the
-number of processes but for rounding.
+Gradients are summed before the optimiser step, batch norms use the statistics of the whole batch, and dropout depends
+on the sample alone, so the losses do not depend on the number of processes except for rounding.
+
+PyTorch's DDP and SyncBatchNorm are not used: SyncBatchNorm refuses CPU tensors, and with whole clips a step makes many
+backward passes, which DDP would have to be told not to reduce. Summing the gradients once per step is less code.
 """
 
 import os
@@ -18,23 +20,23 @@ from torch import Tensor, nn
 
 from infdet_deploy.errors import TrainingError
 
-_WAIT = timedelta(hours=12)  # others wait while one process prepares data or validates
+_TIMEOUT = timedelta(hours=12)  # the others wait while one process prepares data or validates
 
 
 @dataclass(frozen=True)
 class World:
-    """rank: this process's number. size: how many there are."""
+    """The processes of a training. rank: this process's number. size: their count."""
 
     rank: int = 0
     size: int = 1
 
     @property
-    def leads(self) -> bool:
-        """Whether this process writes files, validates and talks."""
+    def is_main(self) -> bool:
+        """Whether this process writes files, validates and reports."""
         return self.rank == 0
 
     def share(self, batch: int) -> range:
-        """Which samples of a batch are this process's."""
+        """The samples of a batch that this process computes."""
         each = batch // self.size
         return range(self.rank * each, (self.rank + 1) * each)
 
@@ -44,21 +46,21 @@ class World:
             raise TrainingError(f"a batch of {batch} cannot be shared by {self.size} processes")
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes get here."""
         if self.size > 1:
             dist.barrier()
 
     @contextmanager
-    def leader_first(self) -> Iterator[None]:
-        """The first process goes through the block before the others do: it fills the cache that they then find."""
-        if not self.leads:
+    def main_first(self) -> Iterator[None]:
+        """The main process runs the block before the others: it fills the cache that they read."""
+        if not self.is_main:
             self.wait()
         yield
-        if self.leads:
+        if self.is_main:
             self.wait()
 
-    def agree(self, value: Any) -> Any:
-        """The first process's value, for all; any JSON-like object."""
+    def broadcast(self, value: Any) -> Any:
+        """The main process's value, for all processes; any object that can be pickled."""
         if self.size == 1:
             return value
         box = [value]
@@ -66,7 +68,7 @@ class World:
         return box[0]
 
     def gather(self, value: Any) -> list[Any]:
-        """Every process's value, in the order of their numbers; any JSON-like object."""
+        """The values of all processes, in the order of their ranks."""
         if self.size == 1:
             return [value]
         found: list[Any] = [None] * self.size
@@ -84,40 +86,56 @@ class World:
             tensor.copy_(part.view_as(tensor))
 
 
-def asked_world() -> World:
-    """The world that torchrun's environment describes; one process where there is none."""
+def launched_world() -> World:
+    """The world of torchrun's environment variables; one process without them."""
     return World(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
 
 @contextmanager
-def joined(device: str) -> Iterator[World]:
-    """Join the processes that torchrun started: over nccl on GPUs, gloo elsewhere.
+def process_group(device: str) -> Iterator[World]:
+    """Connect the processes that torchrun started: nccl on GPUs, gloo elsewhere.
 
-    Raises TrainingError for a GPU that is not there, one GPU for several processes, and where another process is gone.
+    Raises TrainingError for a missing GPU, one GPU for several processes, and when another process has ended.
     """
-    world = asked_world()
+    world = launched_world()
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise TrainingError(f"device is {device}, and PyTorch sees no GPU here; take device=cpu")
+        raise TrainingError(f"device is {device}, but PyTorch finds no GPU here; use device=cpu")
     if ":" in device and world.size > 1:
-        raise TrainingError(f"device is {device} for {world.size} processes; take device=cuda, each has its own")
+        raise TrainingError(f"device is {device} for {world.size} processes; use device=cuda, each gets its own")
     if world.size == 1 or dist.is_initialized():
         yield world
         return
     if device.startswith("cuda"):
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # `cuda` is then this process's own GPU
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=_WAIT)
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # `cuda` now means this process's own GPU
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=_TIMEOUT)
     try:
         yield world
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error).lower():
-            raise TrainingError("another process of this training has ended; its own message says why") from None
+            raise TrainingError("another process of this training has ended; see its own message") from None
         raise
     finally:
         dist.destroy_process_group()
 
 
-class BatchNorm(nn.BatchNorm3d):
-    """A batch norm whose statistics, while training, are those of the batches of all processes, of equal shapes."""
+def make_distributed(network: nn.Module, world: World) -> None:
+    """Make a sample's result independent of the process that computes it. Parameter names and values do not change."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.Dropout:
+                setattr(module, name, SampleDropout(child.p))
+            elif type(child) is nn.BatchNorm3d and world.size > 1:
+                setattr(module, name, GlobalBatchNorm(child))
+
+
+class GlobalBatchNorm(nn.BatchNorm3d):
+    """A batch norm with the training statistics of the batches of all processes, which must have equal shapes."""
+
+    def __init__(self, norm: nn.BatchNorm3d) -> None:
+        super().__init__(norm.num_features, norm.eps, norm.momentum)
+        self.weight, self.bias = norm.weight, norm.bias
+        self.running_mean, self.running_var = norm.running_mean, norm.running_var
+        self.num_batches_tracked = norm.num_batches_tracked
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -125,9 +143,9 @@ class BatchNorm(nn.BatchNorm3d):
         full = x.to(torch.promote_types(x.dtype, torch.float32))
         axes = (0, 2, 3, 4)
         count = full.numel() // full.shape[1] * dist.get_world_size()
-        mean = _Sum.apply(full.sum(axes)) / count
+        mean = _sum(full.sum(axes)) / count
         centred = full - mean[:, None, None, None]
-        variance = _Sum.apply((centred * centred).sum(axes)) / count
+        variance = _sum((centred * centred).sum(axes)) / count
         with torch.no_grad():
             assert self.running_mean is not None
             assert self.running_var is not None
@@ -141,7 +159,7 @@ class BatchNorm(nn.BatchNorm3d):
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over processes; every process's gradient counts for every process's input."""
+    """Sum over all processes; the gradient is summed in the same way."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -156,18 +174,13 @@ class _Sum(torch.autograd.Function):
         return gradient
 
 
-def spread(network: nn.Module, world: World) -> None:
-    """Make what a network computes of a sample independent of which process has it; names and values stay."""
-    for module in list(network.modules()):
-        for name, child in module.named_children():
-            if type(child) is nn.Dropout:
-                setattr(module, name, SampleDropout(child.p))
-            elif type(child) is nn.BatchNorm3d and world.size > 1:
-                child.__class__ = BatchNorm  # keeps parameters and buffers, and their names
+def _sum(x: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(x)  # type: ignore[no-untyped-call]
+    return total
 
 
 class SampleDropout(nn.Dropout):
-    """Dropout [B, d] with a mask of each sample's own, so that it does not depend on who the sample is computed with.
+    """Dropout [B, d] with a mask seeded by each sample, independent of the other samples of the batch.
 
     seeds: of the samples of the next call.
     """
@@ -183,7 +196,7 @@ class SampleDropout(nn.Dropout):
 
 
 def seed_dropout(network: nn.Module, seeds: tuple[int, ...]) -> None:
-    """Say which samples the network is given next."""
+    """Set the seeds of the samples that the network computes next."""
     for module in network.modules():
         if isinstance(module, SampleDropout):
             module.seeds = seeds

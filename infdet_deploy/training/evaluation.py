@@ -1,4 +1,4 @@
-"""Judging a network on whole clips."""
+"""Evaluate a network on whole clips: scores, losses, and the task's metrics."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,80 +6,56 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from infdet_deploy.detections import DetectionRule
+from infdet_deploy.detections import DetectionRule, clip_score, default_thresholds
+from infdet_deploy.errors import TrainingError
 from infdet_deploy.metrics.average_precision import mean_average_precision
-from infdet_deploy.metrics.thresholds import ScoredClip, detections
-from infdet_deploy.model.network import InfDetNet, Streams, append_zero_flow, to_grey
+from infdet_deploy.metrics.recognition import evaluate_recognition
+from infdet_deploy.metrics.thresholds import ScoredClip, detections, fit_thresholds
+from infdet_deploy.model.network import InfDetNet, to_grey
 from infdet_deploy.snippets import feature_length, valid_length
 from infdet_deploy.training.dataset import PreparedClip
 from infdet_deploy.training.losses import Losses, flow_loss, losses
-
-
-def forward(
-    network: InfDetNet,
-    grey: Tensor,
-    target: Tensor,
-    length: Tensor,
-    precision: torch.dtype,
-    teach: bool = False,
-) -> tuple[Tensor, Tensor | None]:
-    """Logits [B, T', C] and the FEN's flow [B, T, c, h, w], at least float32; FEN and towers in `precision`.
-
-    target: TV-L1 flow [B, T−1, c, h, w]. The flow tower sees it in a network without FEN, and in any with `teach`.
-    """
-    with torch.autocast(grey.device.type, precision, enabled=precision != torch.float32):
-        flow = None if network.fen is None else network.estimate_flow(grey)
-        seen = append_zero_flow(target) if flow is None or teach else flow
-        streams = network.streams(grey, seen)
-    streams = Streams(*(None if part is None else full(part) for part in streams))
-    return network.head(streams, length).logits, None if flow is None else full(flow)
-
-
-def full(x: Tensor) -> Tensor:
-    """At least float32."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+from infdet_deploy.training.precision import forward, precision
+from infdet_deploy.training.settings import TrainConfig
 
 
 class ClipScores(NamedTuple):
     """scores float32 [T', C], 0–1, and the clip's losses."""
 
-    scores: np.ndarray
+    scores: NDArray[np.float32]
     losses: Losses
 
 
 def clip_scores(
-    network: InfDetNet,
-    clips: Sequence[PreparedClip],
-    device: str = "cpu",
-    precision: torch.dtype = torch.float32,
+    network: InfDetNet, clips: Sequence[PreparedClip], device: str = "cpu", dtype: torch.dtype = torch.float32
 ) -> list[ClipScores]:
-    """Scores and losses of whole clips, float32, the network in eval mode, its convolutions in `precision`.
+    """Scores and losses of whole clips. The network is switched to eval mode; its convolutions compute in `dtype`.
 
-    Up to 3 frames at the end are dropped, as when running a bundle, so the scores are those that the bundle gives.
+    Up to 3 frames at a clip's end are dropped, as a bundle does, so the scores equal the bundle's.
     """
     network.eval()
     found = []
     with torch.inference_mode():
-        for clip in map(_as_run, clips):
+        for clip in map(_multiple_of_four, clips):
             grey = to_grey(torch.from_numpy(clip.frames)[None].to(device))
             length = torch.tensor([valid_length(len(clip.frames))], device=device)
             target = torch.from_numpy(clip.flow.astype(np.float32))[None].to(device)
-            logits, flow = forward(network, grey, target, length, precision)
+            logits, flow = forward(network, grey, target, length, dtype)
             labels = torch.from_numpy(clip.labels)[None].to(device)
             found.append(ClipScores(logits[0].sigmoid().cpu().numpy(), losses(logits, labels, flow, target, length)))
     return found
 
 
-def _as_run(clip: PreparedClip) -> PreparedClip:
+def _multiple_of_four(clip: PreparedClip) -> PreparedClip:
     total = len(clip.frames) // 4 * 4
     labels = clip.labels[: feature_length(total)]
     return dataclasses.replace(clip, frames=clip.frames[:total], flow=clip.flow[: total - 1], labels=labels)
 
 
 def scored_clips(found: Sequence[ClipScores], clips: Sequence[PreparedClip]) -> list[ScoredClip]:
-    """The scores with their clips, for detections and thresholds."""
+    """Scores together with their clips' annotations, as detection and threshold fitting need them."""
     return [
         ScoredClip(clip.annotation, one.scores, clip.snippets_per_second)
         for one, clip in zip(found, clips, strict=True)
@@ -93,9 +69,9 @@ def mean_losses(found: Sequence[ClipScores]) -> dict[str, float]:
 
 
 def still_flow_loss(clips: Sequence[PreparedClip]) -> float:
-    """The flow loss, mean over the clips, of an estimate that nothing moves: what an FEN must be below to be of use."""
+    """The mean flow loss of predicting no motion: a useful FEN has a lower one."""
     found = []
-    for clip in map(_as_run, clips):
+    for clip in map(_multiple_of_four, clips):
         target = torch.from_numpy(clip.flow.astype(np.float32))[None]
         length = torch.tensor([valid_length(len(clip.frames))])
         found.append(float(flow_loss(torch.zeros_like(target), target, length)))
@@ -105,12 +81,44 @@ def still_flow_loss(clips: Sequence[PreparedClip]) -> float:
 def evaluate_network(
     network: InfDetNet, clips: Sequence[PreparedClip], rule: DetectionRule, device: str = "cpu"
 ) -> dict[str, Any]:
-    """Losses and mAP (THUMOS'14) of a network on whole clips.
+    """Losses and metrics of a network on whole clips.
 
-    Returns `{"loss", "classification", "flow", "map": {"0.1": …, "0.5": …}, "ap": {class: {"0.1": …}}}`.
+    Detection (THUMOS'14): `{"loss", "classification", "flow", "map": {"0.1": …}, "ap": {class: {"0.1": …}}}`.
+    Recognition: the same losses with `accuracy`, `map`, `ap` and `confusion` (see `evaluate_recognition`).
+
+    Raises TrainingError for recognition scores that are not finite.
     """
     classes = network.config.classes
     found = clip_scores(network, clips, device)
+    if network.config.task == "recognition":
+        scores = [clip_score(one.scores) for one in found]
+        if not np.isfinite(scores).all():
+            raise TrainingError("the network's scores are not finite; lower the learning rate")
+        labels = [clip.annotation.label for clip in clips]
+        return {**mean_losses(found), **evaluate_recognition(scores, labels, classes).to_dict()}
     scored = detections(scored_clips(found, clips), classes, rule)
     result = mean_average_precision([clip.annotation for clip in clips], scored, "thumos14", classes)
     return {**mean_losses(found), "map": result.map, "ap": result.ap}
+
+
+def headline(metrics: dict[str, Any]) -> tuple[str, float]:
+    """Name and value of the metric that selects the best checkpoint."""
+    if "accuracy" in metrics:
+        return "accuracy", metrics["accuracy"]
+    return "mAP@0.5", metrics["map"]["0.5"]
+
+
+def rank(metrics: dict[str, Any]) -> list[float]:
+    """Sort key, greater is better: the headline metric, then the lower loss."""
+    return [headline(metrics)[1], -metrics["loss"]]
+
+
+def fitted_thresholds(
+    network: InfDetNet, clips: Sequence[PreparedClip], mean_s: Sequence[float], config: TrainConfig
+) -> tuple[float, ...]:
+    """Thresholds fitted on these clips; recognition uses none and gets the published ones."""
+    classes = network.config.classes
+    if network.config.task == "recognition":
+        return default_thresholds(classes)
+    scores = clip_scores(network, clips, config.device, precision(config))
+    return fit_thresholds(scored_clips(scores, clips), classes, mean_s)

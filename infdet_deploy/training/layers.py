@@ -1,60 +1,80 @@
-"""The towers' layers as they are trained on a processor: the published sums in another order, in less time.
+"""The network as training runs it: on its device, with layers that compute the published sums faster on a CPU.
 
-Half of a small tower's step went into its first layer: the gradient of a single grey channel's kernel is found at a
-tenth of the speed of other convolutions, and the flow is read enlarged. Weights and their names stay.
+Half of a small tower's step was spent in its first layer: the gradient of a kernel over one grey channel runs at a
+tenth of the speed of other convolutions, and the flow tower read an enlarged flow. Weights and their names do not
+change; results differ by rounding.
 """
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from infdet_deploy.model.enlargement import Span, small_kernel, spans
+from infdet_deploy.model.enlargement import small_kernel, spans
 from infdet_deploy.model.i3d import I3D, Mixed, Unit3d, pad_same, same_padding
 from infdet_deploy.model.network import InfDetNet
+from infdet_deploy.model.presets import ModelConfig
+from infdet_deploy.training.settings import TrainConfig
+
+STEM = "Conv3d_1a_7x7"
 
 
-def arrange_layers(network: InfDetNet) -> None:
-    """Let the network compute what it computes in this order, in place; results differ by rounding.
+def prepare_for_training(network: InfDetNet, config: TrainConfig) -> InfDetNet:
+    """Move the network to its device, use the faster layers on a CPU, and freeze the towers if configured.
 
-    A flow tower then takes the flow as it is and not enlarged, but for one whose flow has the frames' size anyway.
+    3D kernels are stored channels-last. The network is changed in place and returned.
+    """
+    network = network.to(config.device)
+    if config.device == "cpu":
+        use_cpu_layers(network)
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
+    for tower in network.towers():
+        tower.requires_grad_(not config.freeze_towers)
+    return network
+
+
+def use_cpu_layers(network: InfDetNet) -> None:
+    """Replace pools and first layers by faster equivalents, in place.
+
+    A flow tower then reads the flow at its own size, unless that is the frames' size anyway.
     """
     for module in network.modules():
         if isinstance(module, I3D | Mixed):
-            module.pool = max_pool_behind_relu
-    config = network.config
+            module.pool = max_pool_after_relu
     if network.infrared_tower is not None:
-        network.infrared_tower.Conv3d_1a_7x7.__class__ = GreyStem
-    if network.flow_tower is not None and config.flow_stride > 1:
-        stem = network.flow_tower.Conv3d_1a_7x7
-        stem.__class__ = FlowStem
-        assert isinstance(stem, FlowStem)
-        stem.spans = spans(config.flow_size, config.flow_stride)
-        network.__class__ = _UnenlargedFlow
+        network.infrared_tower.add_module(STEM, GreyStem(network.infrared_tower.Conv3d_1a_7x7))
+    if network.flow_tower is not None and network.config.flow_stride > 1:
+        network.flow_tower.add_module(STEM, FlowStem(network.flow_tower.Conv3d_1a_7x7, network.config))
+        network.enlarge = _keep_size
 
 
-class _UnenlargedFlow(InfDetNet):
-    """The network whose flow tower enlarges the flow itself."""
-
-    def flow_to_features(self, flow: Tensor) -> Tensor:
-        assert self.flow_tower is not None
-        return self.flow_tower(flow.transpose(1, 2))
+def _keep_size(flow: Tensor, stride: int) -> Tensor:
+    return flow
 
 
-def max_pool_behind_relu(x: Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> Tensor:
+def max_pool_after_relu(x: Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> Tensor:
     """`max_pool_same` of x ≥ 0, without a padded copy: zeros around it and the pool's own −∞ give the same maximum.
 
-    With the channels last, which a single clip's joined branches are not, it takes a tenth of the time.
+    Channels-last makes it ten times faster; the concatenated branches of a single clip are not in that layout.
     """
     x = x.contiguous(memory_format=torch.channels_last_3d)
     before = [same_padding(n, k, s)[0] for n, k, s in zip(x.shape[-3:], kernel, stride, strict=True)]
     return F.max_pool3d(x, kernel, stride, before, ceil_mode=True)
 
 
-class GreyStem(Unit3d):
-    """[B, 1, T, S, S] → [B, D, T/2, S/2, S/2]; S even. Columns 2i and 2i+1 become two channels of column i."""
+class GreyStem(nn.Module):
+    """The infrared tower's first layer: [B, 1, T, S, S] → [B, D, T/2, S/2, S/2], S even.
+
+    Columns 2i and 2i+1 become two channels of column i.
+    """
+
+    def __init__(self, unit: Unit3d) -> None:
+        super().__init__()
+        self.conv3d, self.bn = unit.conv3d, unit.bn
 
     def forward(self, x: Tensor) -> Tensor:
-        # A grey channel stands for its three copies; a column of zeros before the 7 makes 4 pairs of them.
+        # One grey channel replaces its three copies; a column of zeros before the 7 makes 4 pairs.
         weight = F.pad(self.conv3d.weight.sum(1), (1, 0))
         stride = self.conv3d.stride
         x = pad_same(x.squeeze(1), weight.shape[1:], stride)
@@ -63,16 +83,20 @@ class GreyStem(Unit3d):
 
 def _pairs(x: Tensor) -> Tensor:
     """[N, T, H, W] → [N, 2, T, H, W/2], channels last."""
-    return x.unflatten(-1, (-1, 2)).movedim(-1, 1).contiguous(memory_format=torch.channels_last_3d)
+    pairs: Tensor = x.unflatten(-1, (-1, 2))
+    return pairs.movedim(-1, 1).contiguous(memory_format=torch.channels_last_3d)
 
 
-class FlowStem(Unit3d):
-    """Flow [B, c, T, h, h], not enlarged → [B, D, T/2, S/2, S/2]. spans: of a line of the flow.
+class FlowStem(nn.Module):
+    """The flow tower's first layer: flow [B, c, T, h, h] at its own size → [B, D, T/2, S/2, S/2].
 
-    The frames that an output sees are its channels.
+    The frames under a kernel become channels of a 2D convolution (see `model.enlargement`).
     """
 
-    spans: list[Span]
+    def __init__(self, unit: Unit3d, config: ModelConfig) -> None:
+        super().__init__()
+        self.conv3d, self.bn = unit.conv3d, unit.bn
+        self.spans = spans(config.flow_size, config.flow_stride)
 
     def forward(self, x: Tensor) -> Tensor:
         batch, (kernel, *_), (stride, *_) = len(x), self.conv3d.kernel_size, self.conv3d.stride

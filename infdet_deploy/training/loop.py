@@ -1,4 +1,4 @@
-"""Training: windows of the clips through the network, whole clips to judge it by."""
+"""The training loop: steps, validations, checkpoints, and the final evaluation."""
 
 import time
 from collections.abc import Callable
@@ -11,32 +11,37 @@ import torch
 from infdet_deploy.config import read_json
 from infdet_deploy.datasets import open_dataset
 from infdet_deploy.detections import DetectionRule, default_thresholds
-from infdet_deploy.errors import TrainingError
+from infdet_deploy.errors import Interrupted, TrainingError
 from infdet_deploy.files import write_json
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network
-from infdet_deploy.training import checkpoint
+from infdet_deploy.training import checkpoint, run_folder
+from infdet_deploy.training.batch_norm import measure_norms
 from infdet_deploy.training.clip_cache import FRAME_MODE
-from infdet_deploy.training.dataset import Parts, load_parts
-from infdet_deploy.training.distributed import World, joined
-from infdet_deploy.training.features import are_fixed, infrared_features
-from infdet_deploy.training.placement import arrange
-from infdet_deploy.training.schedule import is_over, learning_rate, plateau
+from infdet_deploy.training.dataset import load_parts
+from infdet_deploy.training.distributed import World, process_group
+from infdet_deploy.training.evaluation import evaluate_network, fitted_thresholds, headline, rank
+from infdet_deploy.training.interrupts import deferred_interrupts
+from infdet_deploy.training.layers import prepare_for_training
+from infdet_deploy.training.schedule import is_over, learning_rate, reduce_on_plateau
 from infdet_deploy.training.settings import TrainConfig
-from infdet_deploy.training.stepping import first_state, take_step
-from infdet_deploy.training.tensorboard import Board
-from infdet_deploy.training.validation import judge, measure_norms, rank, thresholds
+from infdet_deploy.training.step import first_state, take_step
+from infdet_deploy.training.tensorboard import TensorBoard
 from infdet_deploy.training.windows import Windows
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: `prepare` counts clips, `train` counts steps; losses are None where none is known yet."""
+    """Where a training is. step, steps: clips in the phases `synthesize` and `prepare`, else steps.
 
-    phase: Literal["prepare", "train"]
-    step: int
-    steps: int
+    loss, classification, flow, learning_rate, gradient_norm: of this step. validation: metrics, after a validation.
+    note: a remark for the user. row: of an ablation, with its number.
+    """
+
+    phase: Literal["synthesize", "prepare", "measure", "train"]
+    step: int = 0
+    steps: int = 0
     loss: float | None = None
     classification: float | None = None
     flow: float | None = None
@@ -44,17 +49,24 @@ class Progress:
     gradient_norm: float | None = None
     validation: dict[str, Any] | None = None
     seconds_left: float | None = None
+    note: str = ""
+    row: str = ""
+
+
+OnProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """best, last: the networks' files. steps: done, fewer than asked for where it stopped early. metrics: of the best
-    on the validation clips, with the default thresholds.
+    """A finished training.
 
-    test: of the best on the test clips, which nothing was chosen by, with the fitted thresholds; None where the data
-    set has none. seconds: what each phase took in this call.
+    run: its folder. best, last: checkpoints there. steps: steps done, fewer than configured after an early stop.
+    metrics: of `best` on the validation clips, with the default thresholds. test: of `best` on the test clips, with the
+    fitted thresholds; None if the data set has none. mean_duration_s: of each class's instances. seconds: of each phase
+    in this call.
     """
 
+    run: Path
     best: Path
     last: Path
     steps: int
@@ -64,47 +76,69 @@ class TrainResult:
     mean_duration_s: tuple[float, ...]
     seconds: dict[str, float]
 
+    @property
+    def figure(self) -> str:
+        """The metric that selects the best checkpoint: `mAP@0.5` or `accuracy`."""
+        return headline(self.metrics)[0]
 
-def train(
-    data: Path | str,
-    out: Path | str,
+    @property
+    def validation_value(self) -> float:
+        return headline(self.metrics)[1]
+
+    @property
+    def test_value(self) -> float | None:
+        return None if self.test is None else headline(self.test)[1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `figure` names the metric of `validation` and `test`."""
+        return {
+            "run": str(self.run), "checkpoint": str(self.best), "steps": self.steps, "figure": self.figure,
+            "validation": self.validation_value, "test": self.test_value, "thresholds": list(self.thresholds),
+            "mean_duration_s": list(self.mean_duration_s), "seconds": self.seconds,
+        }  # fmt: skip
+
+
+def run_training(
+    data: Path,
+    out: Path,
     model: ModelConfig,
     config: TrainConfig | None = None,
+    *,
     resume: bool = False,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress | None = None,
     initial: InfDetNet | None = None,
     tensorboard: bool = False,
 ) -> TrainResult:
-    """Train on the data set folder `data`, into the run folder `out` (see `checkpoint`).
+    """Train on the data set folder `data` into the run folder `out` (see `run_folder`).
 
-    resume: go on from the state in `out`, which must be of the same configurations; the result is the same as without
-    the interruption. initial: the network to start from, a seeded random one by default; it is left unchanged.
-    tensorboard: write its event files into the run folder. Started by torchrun, each process calls this with the same
-    arguments (see `parallel`); the first one writes and reports.
+    resume: continue from the state in `out`, which must have the same configurations; the result equals that of an
+    uninterrupted run. initial: the network to start from, which is not changed; by default a seeded random one.
+    Started by torchrun, each process calls this with the same arguments (see `distributed`).
 
-    Raises TrainingError for a data set or run that does not fit, an `out` that already holds a run, and a loss that is
-    not finite (naming the clip); errors of `load_dataset`; InfdetError where TensorBoard is not installed.
+    Raises TrainingError if `out` contains a run already, for a run that does not fit, and for a loss that is not finite
+    (naming the clip); Interrupted after Ctrl-C or SIGTERM, with the state saved; errors of `load_parts`; InfdetError if
+    TensorBoard is not installed.
     """
-    data, out, config = Path(data), Path(out), config or TrainConfig()
+    config = config or TrainConfig()
     if initial is not None and initial.config != model:
         raise TrainingError("the initial network has another configuration than the one to train")
     described = {"format": 1, "model": model.to_json(), "training": config.to_json(), "data": str(data.resolve())}
-    with joined(config.device) as world, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with process_group(config.device) as world, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         world.check_batch(config.batch)
         if resume:
-            checkpoint.check_run(out, described)
-        elif (out / checkpoint.RUN).exists():
-            raise TrainingError(f"{out}: holds a training run already; resume it or choose another folder")
+            run_folder.check_run(out, described)
+        elif (out / run_folder.RUN).exists():
+            raise TrainingError(f"{out} contains a training run already; resume it or choose another folder")
         world.wait()
         torch.manual_seed(config.seed)
-        report = on_progress if on_progress is not None and world.leads else lambda progress: None
-        with Board(out, tensorboard and world.leads) as board:
+        report = on_progress if on_progress is not None and world.is_main else lambda progress: None
+        with TensorBoard(out, tensorboard and world.is_main) as board:
             run = _Run(data, out, model, config, described, report, world, board)
             return run.train(initial, resume)
 
 
 class _Run:
-    """One call of `train`: what its phases share."""
+    """One call of `run_training`: what its phases share."""
 
     def __init__(
         self,
@@ -113,108 +147,113 @@ class _Run:
         model: ModelConfig,
         config: TrainConfig,
         described: dict[str, Any],
-        report: Callable[[Progress], None],
+        report: OnProgress,
         world: World,
-        board: Board,
+        board: TensorBoard,
     ) -> None:
         self.out, self.model, self.config, self.described, self.report = out, model, config, described, report
         self.world, self.board = world, board
         self.seconds = {"prepare": 0.0, "train": 0.0, "validate": 0.0}
-        begun = time.monotonic()
-        self.data = open_dataset(data)
-        with world.leader_first():
-            self.parts: Parts = load_parts(self.data, model, config, self._prepared)
+        started = time.monotonic()
+        with world.main_first():
+            self.parts = load_parts(
+                open_dataset(data), model, config, lambda done, total: report(Progress("prepare", done, total))
+            )
         self.windows = Windows(self.parts.training, model, config, world)
-        self.seconds["prepare"] = time.monotonic() - begun
-
-    def _prepared(self, done: int, total: int) -> None:
-        self.report(Progress("prepare", done, total))
+        self.seconds["prepare"] = time.monotonic() - started
 
     def train(self, initial: InfDetNet | None, resume: bool) -> TrainResult:
         config = self.config
         state = first_state(self.model, config, initial, self.world)
         values = state.values
-        if self.world.leads:
-            checkpoint.clear_leftovers(self.out)
+        if self.world.is_main:
+            run_folder.clear_leftovers(self.out)
         if resume:
             checkpoint.load_state(self.out, state)
-        elif self.world.leads:
-            checkpoint.save_state(self.out, state)  # first: with run.json there, the run can be resumed
-            write_json(self.out / checkpoint.RUN, {**self.described, "history": []})
-        network = state.network
-        if are_fixed(self.model, config) and isinstance(network, InfDetNet) and network.infrared_tower is not None:
-            tower, clips = network.infrared_tower, self.parts.training
-            with self.world.leader_first():
-                self.windows.infrared = infrared_features(self.data, clips, self.model, tower, self._prepared)
+            note = f"{self.out}: resuming after step {values['step']} of {config.steps}"
+            self.report(Progress("train", values["step"], config.steps, note=note))
+        elif self.world.is_main:
+            checkpoint.save_state(self.out, state)  # before run.json, whose presence says that the run can be resumed
+            write_json(self.out / run_folder.RUN, {**self.described, "history": []})
         self.board.start(values["step"])
-        began, first = time.monotonic(), values["step"]
+        with deferred_interrupts() as interrupted:
+            self._steps(state, interrupted)
+        return self._finish(state)
+
+    def _steps(self, state: checkpoint.TrainingState, interrupted: Callable[[], bool]) -> None:
+        config, values = self.config, state.values
+        loop_started, first = time.monotonic(), values["step"]
         while not is_over(config, values):
-            step = values["step"]
-            begun = time.monotonic()
-            rate = learning_rate(config, step, len(self.parts.training), values["scale"])
-            found, norm = take_step(state, self.windows, config, step, rate, self.world)
-            values["step"] = step = step + 1
-            self.seconds["train"] += time.monotonic() - begun
-            self.board.step(step, found, rate, norm)
+            step_started = time.monotonic()
+            rate = learning_rate(config, values["step"], len(self.parts.training), values["scale"])
+            losses, norm = take_step(state, self.windows, config, values["step"], rate, self.world)
+            values["step"] = step = values["step"] + 1
+            self.seconds["train"] += time.monotonic() - step_started
+            self.board.step(step, losses, rate, norm)
             validation = None
             if step % config.validate_every == 0 or step == config.steps:
                 validation = self._validate(state)
-            if self.world.leads and (validation or step % config.save_every == 0):
+            stop = torch.tensor([float(interrupted())], device=config.device)
+            self.world.sum([stop])  # one process's signal stops all, at the same step
+            if self.world.is_main and (validation or stop or step % config.save_every == 0):
                 checkpoint.save_state(self.out, state)
-            left_s = (time.monotonic() - began) / (step - first) * (config.steps - step)
-            self.report(Progress("train", step, config.steps, *found, rate, norm, validation, left_s))
-        return self._finish(state)
+            left_s = (time.monotonic() - loop_started) / (step - first) * (config.steps - step)
+            self.report(Progress("train", step, config.steps, *losses, rate, norm, validation, left_s))
+            if stop and not is_over(config, values):
+                raise Interrupted(
+                    f"interrupted at step {step} of {config.steps}; resume with: infdet-deploy train --out {self.out} "
+                    "--resume"
+                )
 
     def _validate(self, state: checkpoint.TrainingState) -> dict[str, Any]:
-        """Judge the averaged network on the validation clips, keep it as last and perhaps as best."""
-        begun = time.monotonic()
+        """Evaluate the averaged network on the validation clips; save it as `last`, and as `best` if it is."""
+        started = time.monotonic()
         averaged, values = state.averaged, state.values
-        assert isinstance(averaged, InfDetNet)
-        if self.world.leads:
+        if self.world.is_main:
             if not self.config.freeze_towers and not self.config.chunk_snippets:
                 measure_norms(averaged, self.windows, self.config)
             rule = DetectionRule(default_thresholds(self.model.classes), self.parts.mean_s)
-            metrics = judge(averaged, self.parts.validation, rule, self.config.device)
+            metrics = evaluate_network(averaged, self.parts.validation, rule, self.config.device)
             values["history"].append({"step": values["step"], **metrics})
-            kept = (rule.thresholds, self.parts.mean_s, FRAME_MODE, self.parts.fps)
-            checkpoint.save_trained(self.out / checkpoint.LAST, averaged, self.model, *kept)
+            self._save(run_folder.LAST, averaged, rule.thresholds)
             values["worse"] += 1
             if values["best"] is None or rank(metrics) > values["best"]:
                 values["best"], values["worse"] = rank(metrics), 0
-                checkpoint.save_trained(self.out / checkpoint.BEST, averaged, self.model, *kept)
-            plateau(values, metrics["loss"], self.windows.steps_per_epoch)
-            write_json(self.out / checkpoint.RUN, {**self.described, "history": values["history"]})
+                self._save(run_folder.BEST, averaged, rule.thresholds)
+            reduce_on_plateau(values, metrics["loss"], self.windows.steps_per_epoch)
+            write_json(self.out / run_folder.RUN, {**self.described, "history": values["history"]})
             self.board.validation(values["step"], metrics)
-        values.update(self.world.agree(values))
-        self.seconds["validate"] += time.monotonic() - begun
-        return values["history"][-1]
+        values.update(self.world.broadcast(values))
+        self.seconds["validate"] += time.monotonic() - started
+        latest: dict[str, Any] = values["history"][-1]
+        return latest
+
+    def _save(self, name: str, network: InfDetNet, thresholds: tuple[float, ...]) -> None:
+        mean_s, fps = self.parts.mean_s, self.parts.fps
+        checkpoint.save_trained(self.out / name, network, self.model, thresholds, mean_s, FRAME_MODE, fps)
 
     def _finish(self, state: checkpoint.TrainingState) -> TrainResult:
-        """Fit the thresholds on all clips but the test's, write them into both networks' files, judge the best."""
-        begun, parts = time.monotonic(), self.parts
-        best, last = self.out / checkpoint.BEST, self.out / checkpoint.LAST
-        values = state.values
-        # A run that had ended keeps its result, and thresholds that were fitted anew since.
-        if self.world.leads and "result" not in read_json(self.out / checkpoint.RUN, "run"):
-            network, history = arrange(load_network(best)[0], self.config), values["history"]
-            fitted = thresholds(network, [*parts.training, *parts.validation], parts.mean_s, self.config)
-            for path, trained in ((best, network), (last, state.averaged)):
-                checkpoint.save_trained(path, trained, self.model, fitted, parts.mean_s, FRAME_MODE, parts.fps)
+        """Fit the thresholds on all clips but the test clips, store them in both checkpoints, and test the best."""
+        started, parts, values = time.monotonic(), self.parts, state.values
+        best, last, run = (self.out / name for name in (run_folder.BEST, run_folder.LAST, run_folder.RUN))
+        # A finished run keeps its result, and thresholds that were fitted again since.
+        if self.world.is_main and "result" not in read_json(run, "run"):
+            network, history = prepare_for_training(load_network(best)[0], self.config), values["history"]
+            fitted = fitted_thresholds(network, [*parts.training, *parts.validation], parts.mean_s, self.config)
+            self._save(run_folder.BEST, network, fitted)
+            self._save(run_folder.LAST, state.averaged, fitted)
             metrics = next(entry for entry in history if rank(entry) == values["best"])
-            test = (
-                judge(network, parts.test, DetectionRule(fitted, parts.mean_s), self.config.device)
-                if parts.test
-                else None
-            )
+            rule = DetectionRule(fitted, parts.mean_s)
+            test = evaluate_network(network, parts.test, rule, self.config.device) if parts.test else None
             result = {
                 "steps": values["step"], "metrics": metrics, "test": test, "thresholds": list(fitted),
                 "mean_duration_s": list(parts.mean_s),
             }  # fmt: skip
-            write_json(self.out / checkpoint.RUN, {**self.described, "history": history, "result": result})
+            write_json(run, {**self.described, "history": history, "result": result})
         self.world.wait()
-        found = read_json(self.out / checkpoint.RUN, "run")["result"]
-        self.seconds["validate"] += time.monotonic() - begun
+        found = read_json(run, "run")["result"]
+        self.seconds["validate"] += time.monotonic() - started
         return TrainResult(
-            best, last, found["steps"], found["metrics"], found["test"], tuple(found["thresholds"]),
+            self.out, best, last, found["steps"], found["metrics"], found["test"], tuple(found["thresholds"]),
             tuple(found["mean_duration_s"]), dict(self.seconds),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The two losses of the paper, for each sample of a batch."""
+"""The paper's losses: classification and flow, for each sample of a batch (paper III-D)."""
 
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ class Losses(NamedTuple):
 def classification_loss(logits: Tensor, labels: Tensor, length: Tensor) -> Tensor:
     """Binary cross-entropy summed over snippets and classes, divided by the valid length.
 
-    logits and labels [B, T', C]; length [B], the samples' valid snippets ⌊T/8⌋: snippets from there on count nothing.
+    logits and labels [B, T', C]; length [B], the samples' valid snippets ⌊T/8⌋: later snippets are ignored.
     Returns [B].
     """
     loss = F.binary_cross_entropy_with_logits(logits, labels, reduction="none").sum(dim=2)
@@ -31,8 +31,8 @@ def classification_loss(logits: Tensor, labels: Tensor, length: Tensor) -> Tenso
 def flow_loss(flow: Tensor, target: Tensor, length: Tensor, pairs: Tensor | None = None) -> Tensor:
     """L1 distance summed over all pairs and pixels, divided by (valid length · c · h · w).
 
-    flow [B, T, c, h, w], of which the last frame's, always zero, is left out, or [B, T−1, …]; target [B, T−1, c, h, w];
-    length [B]; pairs [B]: real frame pairs of samples padded in time, all by default. Returns [B].
+    flow [B, T or T−1, c, h, w], where frame T, always zero, is ignored; target [B, T−1, c, h, w]; length [B]; pairs
+    [B]: frame pairs before the padding in time, all by default. Returns [B].
     """
     loss = (flow[:, : target.shape[1]] - target).abs().flatten(2).mean(dim=2)
     if pairs is not None:
@@ -43,8 +43,7 @@ def flow_loss(flow: Tensor, target: Tensor, length: Tensor, pairs: Tensor | None
 def losses(
     logits: Tensor, labels: Tensor, flow: Tensor | None, target: Tensor, length: Tensor, pairs: Tensor | None = None
 ) -> Losses:
-    """Total = classification + 0.7 · flow, per sample; arguments as for the two. A network without FEN gives no flow:
-    its flow loss is 0."""
+    """Total = classification + 0.7 · flow, per sample; arguments as above. Without a FEN flow is None, its loss 0."""
     classification = classification_loss(logits, labels, length)
-    moved = torch.zeros_like(classification) if flow is None else flow_loss(flow, target, length, pairs)
-    return Losses(classification + FLOW_WEIGHT * moved, classification, moved)
+    flow_part = torch.zeros_like(classification) if flow is None else flow_loss(flow, target, length, pairs)
+    return Losses(classification + FLOW_WEIGHT * flow_part, classification, flow_part)

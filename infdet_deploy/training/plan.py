@@ -1,8 +1,14 @@
-"""What a training would do and cost, found out without writing anything."""
+"""What a training would do and cost, found out without writing anything.
 
+Time and memory are measured on two short steps of generated frames and extrapolated: both grow linearly with the
+number of frames, from a constant part (the optimiser, the weights). So a plan needs little of either itself.
+"""
+
+import dataclasses
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,112 +18,195 @@ from infdet_deploy.datasets import DataSet
 from infdet_deploy.datasets.annotations import Clip
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig
+from infdet_deploy.runtime.chunks import chunks
 from infdet_deploy.system import peak_memory_bytes
-from infdet_deploy.training.checkpoint import TrainingState
-from infdet_deploy.training.clip_cache import Prepared, cache_file, read_cache
+from infdet_deploy.training.clip_cache import Prepared, cache_file, flow_channels, read_cache
 from infdet_deploy.training.dataset import PreparedClip, divide, labelled
 from infdet_deploy.training.distributed import World
-from infdet_deploy.training.placement import precision
+from infdet_deploy.training.loop import OnProgress, Progress
+from infdet_deploy.training.precision import precision
 from infdet_deploy.training.settings import TrainConfig
-from infdet_deploy.training.stepping import first_state, take_step
+from infdet_deploy.training.step import first_state, take_step
 from infdet_deploy.training.windows import Windows, windows_in
 from infdet_deploy.video.sample import sample_frames
 
-_GENERATED_S, _GENERATED_FPS = 20.0, 25.0  # of a whole clip to measure on where none is prepared
+MEASURED_FRAMES = (32, 32, 64)  # of the steps; the first one pays for allocations and is not counted
+_UNKNOWN_FRAMES = 500  # assumed length of whole clips that are not prepared: 20 s at 25 frames/s
 
 
-def plan(
-    data: DataSet, model: ModelConfig, config: TrainConfig, initial: InfDetNet | None = None, world: World | None = None
-) -> dict[str, Any]:
-    """A JSON-ready report; two steps are made, and the second is timed, on the longest prepared clip or generated
-    frames.
+@dataclass(frozen=True)
+class SubsetPlan:
+    """minutes: None if a clip's length is only known once it is prepared. to_prepare: clips."""
 
-    `subsets`: for each `clips`, `minutes` (None where a clip's length is known only once it is prepared),
-    `instances` of each class, `to_prepare`. `parameters`: `trained` and `frozen`. `epochs` counts clips in whole-clip
-    mode, else windows; None where lengths are unknown. `seconds_per_step`, `hours` (of all steps, without validation)
-    and `peak_memory_mb` (of this process, with the libraries; on CUDA that of the device) are measured.
+    clips: int
+    minutes: float | None
+    instances: dict[str, int]
+    to_prepare: int
 
-    Clips held out to validate with count there. Raises what `train` would: errors of `divide`, and TrainingError for
-    a batch that the processes cannot share.
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What a training would do and cost.
+
+    subsets: by name; clips held out to validate with count there, validation_share of the training clips (0: the data
+    set has validation clips). epochs: over clips with whole_clips, else over windows; None if lengths are unknown.
+    seconds_per_step, hours (without preparing and validating) and peak_memory_mb (of one process with its libraries; on
+    CUDA of the device) are extrapolated from short steps.
     """
-    world = world or World()
+
+    data: str
+    classes: tuple[str, ...]
+    subsets: dict[str, SubsetPlan]
+    validation_share: float
+    trained_parameters: int
+    frozen_parameters: int
+    steps: int
+    epochs: float | None
+    batch: int
+    whole_clips: bool
+    precision: str
+    device: str
+    processes: int
+    seconds_per_step: float
+    hours: float
+    peak_memory_mb: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        values = dataclasses.asdict(self)
+        return values | {"classes": list(self.classes)}
+
+
+def measure_plan(
+    data: DataSet,
+    model: ModelConfig,
+    config: TrainConfig,
+    initial: InfDetNet | None,
+    world: World,
+    report: OnProgress,
+) -> TrainingPlan:
+    """Read the annotations, take short steps, extrapolate.
+
+    Raises what training would: errors of `divide`, and TrainingError for a batch that the processes cannot share.
+    """
     world.check_batch(config.batch)
     parts = divide(data, model, config)
-    training, subsets = parts[0], (config.train_subset, config.validation_subset, config.test_subset)
-    caches = {clip.name: read_cache(cache_file(data, clip, model)) for clips in parts for clip in clips}
+    training, names = parts[0], (config.train_subset, config.validation_subset, config.test_subset)
+    caches = {clip.name: read_cache(cache_file(data, clip, model), model) for clips in parts for clip in clips}
     lengths = [_frames(data, clip, caches[clip.name]) for clip in training]
+    known = [length for length in lengths if length is not None]
     epochs = None
     if config.chunk_snippets:
         epochs = config.steps * config.batch / len(training)
-    elif None not in lengths:
-        windows = sum(windows_in(frames, config) for frames in lengths if frames is not None)
-        epochs = config.steps * config.batch / windows
-    prepared = [clip for clip in training if caches[clip.name] is not None]
-    longest = max(prepared, key=lambda clip: len(caches[clip.name].frames), default=None)  # type: ignore[union-attr]
-    known = None if longest is None else caches[longest.name]
-    sample = _generated(model, config) if longest is None or known is None else labelled(longest, known, model)
-    state = first_state(model, config, initial, world)
-    measured_s = _measure(state, Windows([sample], model, config, world), config, world)
-    trained = sum(parameter.numel() for parameter in state.network.parameters() if parameter.requires_grad)
-    return {
-        "data": str(data.root),
-        "classes": list(model.classes),
-        "subsets": {name: _about(clips, caches, model.classes) for name, clips in zip(subsets, parts, strict=True)},
-        "validation_share": 0.0 if data.subset(config.validation_subset) else config.validation_share,
-        "parameters": {"trained": trained, "frozen": sum(p.numel() for p in state.network.parameters()) - trained},
-        "steps": config.steps,
-        "epochs": epochs,
-        "batch": config.batch,
-        "whole_clips": bool(config.chunk_snippets),
-        "precision": str(precision(config)).removeprefix("torch."),
-        "device": config.device,
-        "processes": world.size,
-        "measured_on": "generated frames" if longest is None else longest.name,
-        "seconds_per_step": measured_s,
-        "hours": measured_s * config.steps / 3600,
-        "peak_memory_mb": _peak_bytes(config.device) / 1e6,
-    }
+    elif len(known) == len(lengths):
+        epochs = config.steps * config.batch / sum(windows_in(frames, config) for frames in known)
+    step_frames, graph_frames = _frames_of_a_step(config, known or [_UNKNOWN_FRAMES], world)
+    measured = _measure(model, config, initial, report)
+    seconds = measured.seconds_at(step_frames)
+    return TrainingPlan(
+        data=str(data.root),
+        classes=model.classes,
+        subsets={name: _about(clips, caches, model.classes) for name, clips in zip(names, parts, strict=True)},
+        validation_share=0.0 if data.subset(config.validation_subset) else config.validation_share,
+        trained_parameters=measured.trained,
+        frozen_parameters=measured.parameters - measured.trained,
+        steps=config.steps,
+        epochs=epochs,
+        batch=config.batch,
+        whole_clips=bool(config.chunk_snippets),
+        precision=str(precision(config)).removeprefix("torch."),
+        device=config.device,
+        processes=world.size,
+        seconds_per_step=seconds,
+        hours=seconds * config.steps / 3600,
+        peak_memory_mb=measured.bytes_at(graph_frames) / 1e6,
+    )
 
 
-def _about(clips: Sequence[Clip], caches: dict[str, Prepared | None], classes: Sequence[str]) -> dict[str, Any]:
+def _about(clips: Sequence[Clip], caches: dict[str, Prepared | None], classes: Sequence[str]) -> SubsetPlan:
     lengths_s = []
     for clip in clips:
         cache = caches[clip.name]
         lengths_s.append(clip.duration_s if cache is None else cache.duration_s)
     shown = Counter(label for clip in clips for label in (clip.label, *(one.label for one in clip.instances)))
-    return {
-        "clips": len(clips),
-        "minutes": None if None in lengths_s else sum(s for s in lengths_s if s is not None) / 60,
-        "instances": {label: shown[label] for label in classes},
-        "to_prepare": sum(caches[clip.name] is None for clip in clips),
-    }
+    return SubsetPlan(
+        clips=len(clips),
+        minutes=None if None in lengths_s else sum(s for s in lengths_s if s is not None) / 60,
+        instances={label: shown[label] for label in classes},
+        to_prepare=sum(caches[clip.name] is None for clip in clips),
+    )
 
 
 def _frames(data: DataSet, clip: Clip, cache: Prepared | None) -> int | None:
-    """How many frames a clip has, as far as that is known without decoding it."""
+    """A clip's number of frames, if it is known without decoding."""
     if cache is not None:
         return len(cache.frames)
     rate = data.frame_rate(clip.name)
     return None if rate is None or clip.duration_s is None else round(rate * clip.duration_s)
 
 
-def _generated(model: ModelConfig, config: TrainConfig) -> PreparedClip:
-    """Frames like a recording's, in which nothing happens and nothing moves."""
-    frames = round(_GENERATED_S * _GENERATED_FPS) if config.chunk_snippets else config.window_frames
-    flow = np.zeros((frames - 1, model.flow_channels, model.flow_size, model.flow_size), np.float16)
-    duration_s = frames / _GENERATED_FPS
-    found = Prepared(sample_frames(frames, model.size), flow, duration_s)
-    return labelled(Clip("generated", duration_s, None, ()), found, model)
+def _frames_of_a_step(config: TrainConfig, lengths: Sequence[int], world: World) -> tuple[float, int]:
+    """Frames that one process computes in a step, and the most whose graph is in memory at once."""
+    samples = config.batch // world.size
+    if not config.chunk_snippets:
+        return samples * config.window_frames, samples * config.window_frames
+    cuts = [[stop - start for start, stop, _ in chunks(max(n // 4 * 4, 16), config.chunk_snippets)] for n in lengths]
+    return samples * float(np.mean([sum(parts) for parts in cuts])), max(max(parts) for parts in cuts)
 
 
-def _measure(state: TrainingState, windows: Windows, config: TrainConfig, world: World) -> float:
-    """Seconds of one step; the first one pays for what later ones find ready."""
-    seconds = 0.0
-    for step in range(2):
-        begun = time.monotonic()
-        take_step(state, windows, config, step, 1e-6, world)
-        seconds = time.monotonic() - begun
-    return seconds
+@dataclass(frozen=True)
+class _Measured:
+    """Seconds of steps and peak memory in bytes at the two sizes measured; counts of parameters."""
+
+    seconds: tuple[float, float]
+    peak_bytes: tuple[int, int]
+    trained: int
+    parameters: int
+
+    def seconds_at(self, frames: float) -> float:
+        return _extrapolate(self.seconds, frames)
+
+    def bytes_at(self, frames: float) -> float:
+        return max(_extrapolate(self.peak_bytes, frames), *self.peak_bytes)
+
+
+def _extrapolate(values: tuple[float, float], frames: float) -> float:
+    few, many = MEASURED_FRAMES[1:]
+    slope = max((values[1] - values[0]) / (many - few), 0.0)
+    return values[0] + slope * (frames - few)
+
+
+def _measure(model: ModelConfig, config: TrainConfig, initial: InfDetNet | None, report: OnProgress) -> _Measured:
+    count = len(MEASURED_FRAMES)
+    note = f"measuring {count} short steps on generated frames, without writing anything"
+    report(Progress("measure", 0, count, note=note))
+    alone = World()
+    state = first_state(model, config, initial, alone)
+    seconds, peaks = [], []
+    for index, frames in enumerate(MEASURED_FRAMES):
+        small = dataclasses.replace(config, batch=1, window_frames=frames)
+        windows = Windows([_generated(model, frames)], model, small, alone)
+        started = time.monotonic()
+        take_step(state, windows, small, index, 1e-6, alone)
+        seconds.append(time.monotonic() - started)
+        peaks.append(_peak_bytes(config.device))
+        report(Progress("measure", index + 1, count))
+    parameters = list(state.network.parameters())
+    return _Measured(
+        seconds=(seconds[1], seconds[2]),
+        peak_bytes=(peaks[1], peaks[2]),
+        trained=sum(p.numel() for p in parameters if p.requires_grad),
+        parameters=sum(p.numel() for p in parameters),
+    )
+
+
+def _generated(model: ModelConfig, frames: int) -> PreparedClip:
+    """Frames like a recording's, without actions or motion."""
+    flow = np.zeros((frames - 1, flow_channels(model), model.flow_size, model.flow_size), np.float16)
+    duration_s = frames / 25
+    return labelled(
+        Clip("generated", duration_s, None, ()), Prepared(sample_frames(frames, model.size), flow, duration_s), model
+    )
 
 
 def _peak_bytes(device: str) -> int:

@@ -1,4 +1,4 @@
-"""The learning rate's course, and when to stop."""
+"""Learning-rate schedules and early stopping."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ _PATIENCE_EPOCHS = 10  # of the paper's schedule
 
 
 def learning_rate(config: TrainConfig, step: int, clips: int, scale: float) -> float:
-    """The rate of a step. clips: training clips; scale: what `plateau` has made of the paper's rate."""
+    """The learning rate of a step. clips: number of training clips. scale: from `reduce_on_plateau`."""
     warm = min(1.0, (step + 1) / max(1.0, config.warmup * config.steps))
     if config.schedule == "paper":
         return warm * scale * 6 * 0.01 * config.batch / clips
@@ -18,16 +18,16 @@ def learning_rate(config: TrainConfig, step: int, clips: int, scale: float) -> f
 
 
 def parameter_groups(network: InfDetNet, config: TrainConfig) -> list[dict[str, Any]]:
-    """What is trained, the FEN apart, with how many `times` the learning rate each learns."""
+    """Optimiser groups of trainable parameters: the FEN, and the rest; `times` multiplies the learning rate."""
     fen = [] if network.fen is None else list(network.fen.parameters())
-    apart = {id(parameter) for parameter in fen}
-    others = [p for p in network.parameters() if p.requires_grad and id(p) not in apart]
+    fen_ids = {id(parameter) for parameter in fen}
+    others = [p for p in network.parameters() if p.requires_grad and id(p) not in fen_ids]
     groups = ({"params": fen, "times": config.fen_rate}, {"params": others, "times": 1.0})
     return [group for group in groups if group["params"]]
 
 
-def plateau(values: dict[str, Any], loss: float, steps_per_epoch: float) -> None:
-    """Divide the paper's rate by 10 after 10 epochs without a lower validation loss; `values` is the run's state."""
+def reduce_on_plateau(values: dict[str, Any], loss: float, steps_per_epoch: float) -> None:
+    """Divide `scale` of the paper's schedule by 10 after 10 epochs without a lower validation loss, in place."""
     if values["least"] is None or loss < values["least"][0]:
         values["least"] = [loss, values["step"]]
     elif values["step"] - values["least"][1] >= _PATIENCE_EPOCHS * steps_per_epoch:
@@ -36,5 +36,5 @@ def plateau(values: dict[str, Any], loss: float, steps_per_epoch: float) -> None
 
 
 def is_over(config: TrainConfig, values: dict[str, Any]) -> bool:
-    """Whether all steps are done, or `patience` validations in a row were no better than the best."""
-    return values["step"] >= config.steps or 0 < config.patience <= values["worse"]
+    """Whether all steps are done, or the last `patience` validations did not beat the best."""
+    return bool(values["step"] >= config.steps or 0 < config.patience <= values["worse"])

@@ -1,4 +1,4 @@
-"""How to train, as one frozen configuration."""
+"""The settings of a training. This module imports no torch."""
 
 import math
 import re
@@ -13,54 +13,40 @@ from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train.
+    """All settings of a training."""
 
-    steps, batch, window_frames: optimiser steps, windows a step, frames a window (a multiple of 8; shorter clips are
-    padded and masked). chunk_snippets: 0 trains on such windows; else on whole clips of any length in bounded memory,
-    so many features at once (see `chunked`), the batch norms' statistics left as they are. learning_rate: the peak,
-    after `warmup` (a share of the steps). schedule: `cosine` falls to 0 at
-    the last step; `paper` takes 6 · 0.01 · batch / training clips instead of learning_rate and divides it by 10 when
-    the validation loss has not improved for 10 epochs. fen_rate: the FEN learns so many times as
-    fast; its instance norms make the size of its weights irrelevant. clip_norm: gradients are scaled down to this norm
-    (0: never).
-    patience: stop after so many validations in a row that are not better than the best one (0: never). average:
-    decay of the moving average of the weights, which is what is judged and kept (0: the weights themselves). teacher:
-    the share of the steps, from the first, in which the flow tower sees TV-L1's flow, the FEN's being noise at first.
-    freeze_towers: both towers stay as they are, for towers trained elsewhere. mirror, jitter, shift: augmentation by
-    mirroring, brightness and contrast (0.1: up to 10 %) and moving the picture (share of its size). precision: of the
-    convolutions; `auto` is bfloat16 where the processor has it, `float16` is for CUDA, its loss scaled. batch is that
-    of all processes together. validate_every and save_every count steps; norm_windows: windows, in batches as in
-    training, from which the batch norms' statistics are taken before validation (0: the running ones). train_subset:
-    what to learn from. validation_subset: clips to choose the best checkpoint by; where the data set has none, it is
-    `validation_share` of the training clips. test_subset: judged once, when training is over, where the set has it.
-    """
-
-    steps: int = 360
-    batch: int = 4
-    window_frames: int = 128
+    steps: int = 360  # optimiser steps
+    batch: int = 4  # samples a step, of all processes together
+    window_frames: int = 128  # a multiple of 8; shorter clips are padded and masked
+    # 0: train on windows. Otherwise on whole clips of any length in bounded memory, this many snippets at once (see
+    # `whole_clips`); the batch norms keep their statistics.
     chunk_snippets: int = 0
-    learning_rate: float = 1e-3
-    fen_rate: float = 10.0
-    warmup: float = 0.08
+    learning_rate: float = 1e-3  # the peak, after `warmup`
+    fen_rate: float = 10.0  # the FEN's learning rate is this many times higher; its instance norms cancel weight sizes
+    warmup: float = 0.08  # share of the steps
+    # `cosine` falls to 0 at the last step. `paper`: 6 · 0.01 · batch / training clips instead of learning_rate, divided
+    # by 10 when the validation loss has not improved for 10 epochs.
     schedule: Literal["cosine", "paper"] = "cosine"
     weight_decay: float = 5e-4
-    clip_norm: float = 5.0
-    patience: int = 0
-    average: float = 0.97
-    teacher: float = 0.0
-    freeze_towers: bool = False
-    mirror: bool = True
-    jitter: float = 0.1
-    shift: float = 0.125
+    clip_norm: float = 5.0  # gradients are scaled down to this norm; 0: never
+    patience: int = 0  # stop after this many validations in a row that do not beat the best; 0: never
+    average: float = 0.97  # decay of the weights' moving average, which is validated and saved; 0: no average
+    teacher: float = 0.0  # first share of the steps in which the flow tower sees TV-L1's flow; the FEN's is noise then
+    freeze_towers: bool = False  # do not train the towers
+    mirror: bool = True  # augmentation
+    jitter: float = 0.1  # augmentation of brightness and contrast; 0.1: by up to 10 %
+    shift: float = 0.125  # augmentation by moving the frame, as a share of its size
+    # Of the convolutions. `auto`: bfloat16 if the processor has it. `float16`: for CUDA, with a scaled loss.
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    device: str = "cpu"
-    validate_every: int = 180
-    save_every: int = 90
+    device: str = "cpu"  # cpu, cuda or cuda:N
+    validate_every: int = 180  # steps
+    save_every: int = 90  # steps
+    # Training windows from which the batch norms' statistics are measured before a validation; 0: the running ones.
     norm_windows: int = 64
     train_subset: str = "training"
-    validation_subset: str = "validation"
-    validation_share: float = 0.1
-    test_subset: str = "testing"
+    validation_subset: str = "validation"  # selects the best checkpoint
+    validation_share: float = 0.1  # of the training clips, held out if the data set has no validation clips
+    test_subset: str = "testing"  # evaluated once, at the end
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -76,7 +62,7 @@ class TrainConfig:
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"training: {name} is {getattr(self, name)}, expected 0 or more, below 1")
         if len({canonical_subset(n) for n in (self.train_subset, self.validation_subset, self.test_subset)}) < 3:
-            raise ConfigError("training: train_subset, validation_subset and test_subset must be three different ones")
+            raise ConfigError("training: train_subset, validation_subset and test_subset must differ")
         for name in ("weight_decay", "clip_norm", "norm_windows", "seed", "chunk_snippets", "patience"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"training: {name} is {getattr(self, name)}, expected 0 or more")
@@ -85,10 +71,10 @@ class TrainConfig:
         if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
             raise ConfigError(f"training: device is '{self.device}', expected cpu, cuda or cuda:N")
         if self.precision == "float16" and not self.device.startswith("cuda"):
-            raise ConfigError(f"training: precision float16 is for CUDA, device is {self.device}; take bfloat16")
+            raise ConfigError(f"training: precision float16 is for CUDA, device is {self.device}; use bfloat16")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types; `from_json` gives an equal configuration back."""
+        """Plain JSON types; `from_json` reads them back."""
         return to_dict(self)
 
     @classmethod

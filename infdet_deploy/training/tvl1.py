@@ -1,7 +1,7 @@
-"""TV-L1 optical flow of a clip, the target that the flow estimation network learns.
+"""TV-L1 optical flow of a clip, the training target of the flow estimation network.
 
-The solver runs with fewer warps and iterations than OpenCV's defaults: about a tenth of the time, and on smooth
-motion the same flow within a few tenths of a pixel.
+The solver runs with fewer warps and iterations than OpenCV's defaults: in about a tenth of the time, and on smooth
+motion with the same flow within a few tenths of a pixel.
 """
 
 from typing import Any
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from infdet_deploy.errors import UsageError
 
-VERSION = 2  # of the settings below; goes into cache keys
-# Displacements are clipped to ± this, then divided by it: 20 px in frames of 224, the same share of smaller ones, so
-# that the same movement gives the same flow at every size.
+VERSION = 2  # of the settings below; part of cache keys
+# Displacements are clipped to ± this share of the frame's size and divided by it (20 px at 224), so that the same
+# movement has the same flow at every size.
 _LIMIT_SHARE = 20 / 224
 _SCALES, _SCALE_STEP = 3, 0.5
 _WARPS, _OUTER_ITERATIONS, _INNER_ITERATIONS = 2, 1, 6
@@ -32,17 +32,16 @@ def solver() -> Any:
 
 
 def limit_px(size: int) -> float:
-    """The displacement in pixels that a flow of 1 stands for in frames of `size` pixels: 20 at 224."""
+    """The displacement in pixels at a flow of 1 in frames of `size` pixels: 20 at 224."""
     return size * _LIMIT_SHARE
 
 
 def tvl1_flow(frames: NDArray[np.uint8], channels: int = 3, stride: int = 4) -> NDArray[np.float16]:
     """Flow from each frame to the next.
 
-    frames: uint8 [T, S, S], 0–255, T ≥ 2. channels: 2 for horizontal and vertical displacement, 3 for these and their
-    length, so that zero means no motion in each channel, as it does in the flow that the network appends and in the
-    towers' padding. Returns float16 [T−1, channels, ⌈S/stride⌉, ⌈S/stride⌉] in [−1, 1], every `stride`-th pixel of the
-    full flow; ±1 is `limit_px(S)`.
+    frames: uint8 [T, S, S], 0–255, T ≥ 2. channels: 2 for horizontal and vertical displacement; 3 adds their length, so
+    that zero means no motion in each channel, as in the zeros that the network and its padding append. Returns float16
+    [T−1, channels, ⌈S/stride⌉, ⌈S/stride⌉] in [−1, 1], every `stride`-th pixel of the full flow; ±1 is `limit_px(S)`.
     Raises UsageError for another shape, dtype or number of channels.
     """
     if channels not in (2, 3):
@@ -53,9 +52,9 @@ def tvl1_flow(frames: NDArray[np.uint8], channels: int = 3, stride: int = 4) -> 
     height, width = frames.shape[1:]
     flow = np.empty((len(frames) - 1, channels, -(-height // stride), -(-width // stride)), np.float16)
     for index in range(len(frames) - 1):
-        moved_px = estimate.calc(frames[index], frames[index + 1], None)[::stride, ::stride]
-        moved = moved_px / limit_px(height)
-        flow[index, :2] = np.clip(moved, -1, 1).transpose(2, 0, 1)
+        displacement_px = estimate.calc(frames[index], frames[index + 1], None)[::stride, ::stride]
+        displacement = displacement_px / limit_px(height)
+        flow[index, :2] = np.clip(displacement, -1, 1).transpose(2, 0, 1)
         if channels == 3:
-            flow[index, 2] = np.minimum(np.hypot(moved[..., 0], moved[..., 1]), 1)
+            flow[index, 2] = np.minimum(np.hypot(displacement[..., 0], displacement[..., 1]), 1)
     return flow

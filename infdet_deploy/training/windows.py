@@ -1,24 +1,25 @@
-"""Training windows: which part of which clip a step sees, and how it is augmented."""
+"""Training samples: which part of which clip a step sees, and its augmentation."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from infdet_deploy.model.network import to_grey
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, feature_length, valid_length
-from infdet_deploy.training.chunked import WholeClip
 from infdet_deploy.training.dataset import PreparedClip, snippet_labels
 from infdet_deploy.training.distributed import World
 from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.whole_clips import WholeClip
 
 
 class Batch(NamedTuple):
-    """names; seeds, a number for each sample of the whole training; grey [B, T, S, S] in [−1, 1]; target flow
-    [B, T−1, c, h, w]; labels [B, T', C]; length, pairs [B]."""
+    """names: of the clips. seeds: one per sample, unique in the training. grey [B, T, S, S] in [−1, 1]; target flow
+    [B, T−1, c, h, w]; labels [B, T', C]; length: valid snippets [B]; pairs: frame pairs before the padding [B]."""
 
     names: list[str]
     seeds: tuple[int, ...]
@@ -29,29 +30,42 @@ class Batch(NamedTuple):
     pairs: Tensor
 
 
+class Augmented(NamedTuple):
+    """frames uint8 [T, S, S] and flow [T−1, c, h, w], shifted and mirrored. Grey levels −1…1 become
+    gain · level + offset."""
+
+    frames: NDArray[np.uint8]
+    flow: NDArray[Any]
+    gain: float
+    offset: float
+
+
+class Sample(NamedTuple):
+    """One window: its clip, frames and flow padded to the window's length, labels [T', C]."""
+
+    name: str
+    augmented: Augmented
+    labels: NDArray[np.float32]
+    length: int
+    pairs: int
+
+
 def windows_in(frames: int, config: TrainConfig) -> int:
-    """How often an epoch draws a window of a clip of so many frames."""
+    """Windows that an epoch draws from a clip of `frames` frames."""
     return max(1, round(frames / config.window_frames))
 
 
 class Windows:
-    """The training windows, in an order that follows from the seed and the step alone.
+    """The training samples, in an order that depends on the seed and the step alone.
 
-    A clip of n windows' length is drawn n times an epoch, each time at another place, a whole number of snippets from
-    its start. Of several processes each gets its share of a step. infrared: the clips' features
-    where the infrared tower is frozen and clips are not augmented.
+    A clip as long as n windows is drawn n times an epoch, each time at another random place, a whole number of snippets
+    from its start. Each process of `world` gets its share of a step.
     """
 
     def __init__(
-        self,
-        clips: Sequence[PreparedClip],
-        model: ModelConfig,
-        config: TrainConfig,
-        world: World | None = None,
-        infrared: Sequence[Tensor] = (),
+        self, clips: Sequence[PreparedClip], model: ModelConfig, config: TrainConfig, world: World | None = None
     ) -> None:
         self.clips, self.model, self.config, self.world = clips, model, config, world or World()
-        self.infrared = infrared
         self.units = [index for index, clip in enumerate(clips) for _ in range(windows_in(len(clip.frames), config))]
 
     @property
@@ -65,23 +79,31 @@ class Windows:
         return self._stack(samples, [self._seed(draw) for draw, _, _ in draws])
 
     def whole(self, step: int) -> Iterator[tuple[str, int, WholeClip]]:
-        """The clips of a step, augmented, with name and seed; up to 3 frames at the end are dropped, as when run."""
+        """Name, seed and content of a step's whole clips, augmented; up to 3 frames at the end are dropped."""
         for draw, place, rng in self._draws(step, len(self.clips)):
-            yield self.clips[place].name, self._seed(draw), self._whole(place, rng)
+            clip = self.clips[place]
+            yield clip.name, self._seed(draw), self._whole(clip, rng)
+
+    def extra_batch(self, index: int) -> Batch:
+        """Batch number `index` of a series like the steps' but drawn separately, the same in every process."""
+        rng = np.random.default_rng([self.config.seed, 2, index])
+        count, batch = len(self.units), self.config.batch
+        places = rng.choice(count, batch, replace=batch > count)
+        samples = [self._window(self.clips[self.units[place]], rng) for place in places]
+        return self._stack(samples, range(batch))
 
     def _seed(self, draw: int) -> int:
         return (self.config.seed << 32) + draw
 
     def _draws(self, step: int, count: int) -> Iterator[tuple[int, int, np.random.Generator]]:
-        """What a step draws: the draw's number, a place of `count`, each once an epoch, a random generator."""
+        """This process's draws of a step: the draw's number, a place in `count` (each once an epoch), a generator."""
         for index in self.world.share(self.config.batch):
             draw = step * self.config.batch + index
             epoch, place = divmod(draw, count)
             order = np.random.default_rng([self.config.seed, 0, epoch]).permutation(count)
             yield draw, int(order[place]), np.random.default_rng([self.config.seed, 1, draw])
 
-    def _whole(self, place: int, rng: np.random.Generator) -> WholeClip:
-        clip = self.clips[place]
+    def _whole(self, clip: PreparedClip, rng: np.random.Generator) -> WholeClip:
         total = len(clip.frames) // 4 * 4
         frames, flow, gain, offset = self._augment(clip.frames[:total], clip.flow[: total - 1], rng)
 
@@ -90,35 +112,23 @@ class Windows:
             return (to_grey(part) * gain + offset).clamp(-1, 1)
 
         labels = torch.from_numpy(clip.labels[: feature_length(total)])
-        known = self.infrared[place] if self.infrared else None
-        return WholeClip(grey, torch.from_numpy(flow), labels, total, valid_length(total), known)
+        return WholeClip(grey, torch.from_numpy(flow), labels, total, valid_length(total))
 
-    def more(self, index: int) -> Batch:
-        """A whole batch like those of the steps but drawn apart, the same for every process; `index` tells which."""
-        rng = np.random.default_rng([self.config.seed, 2, index])
-        count, batch = len(self.units), self.config.batch
-        places = rng.choice(count, batch, replace=batch > count)
-        samples = [self._window(self.clips[self.units[place]], rng) for place in places]
-        return self._stack(samples, range(batch))
-
-    def _window(self, clip: PreparedClip, rng: np.random.Generator) -> tuple[Any, ...]:
-        wanted, total = self.config.window_frames, len(clip.frames)
-        first = int(rng.integers(max(0, total - wanted) // FRAMES_PER_SNIPPET + 1))
+    def _window(self, clip: PreparedClip, rng: np.random.Generator) -> Sample:
+        size, total = self.config.window_frames, len(clip.frames)
+        first = int(rng.integers(max(0, total - size) // FRAMES_PER_SNIPPET + 1))
         start = first * FRAMES_PER_SNIPPET
-        frames, flow = clip.frames[start : start + wanted], clip.flow[start : start + wanted - 1].astype(np.float32)
+        frames, flow = clip.frames[start : start + size], clip.flow[start : start + size - 1].astype(np.float32)
         length, pairs = valid_length(len(frames)), len(flow)
-        snippets = wanted // FRAMES_PER_SNIPPET - 1
+        snippets = size // FRAMES_PER_SNIPPET - 1
         labels = snippet_labels(clip.annotation, self.model.classes, total, clip.duration_s, first + snippets)[first:]
-        if len(frames) < wanted:
-            frames = np.pad(frames, ((0, wanted - len(frames)), (0, 0), (0, 0)), mode="edge")
-            flow = np.pad(flow, ((0, wanted - 1 - len(flow)), (0, 0), (0, 0), (0, 0)))
-        return clip.name, *self._augment(frames, flow, rng), labels, length, pairs
+        if len(frames) < size:
+            frames = np.pad(frames, ((0, size - len(frames)), (0, 0), (0, 0)), mode="edge")
+            flow = np.pad(flow, ((0, size - 1 - len(flow)), (0, 0), (0, 0), (0, 0)))
+        return Sample(clip.name, self._augment(frames, flow, rng), labels, length, pairs)
 
-    def _augment(
-        self, frames: np.ndarray, flow: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, float, float]:
-        """Shifted by a whole number of flow pixels, the rim repeated, and mirrored; with the gain and the offset that
-        the grey levels −1…1 are to have."""
+    def _augment(self, frames: NDArray[np.uint8], flow: NDArray[Any], rng: np.random.Generator) -> Augmented:
+        """Shift by a whole number of flow pixels, repeating the border; mirror; draw gain and offset."""
         gain, offset = (float(n) for n in self.config.jitter * rng.uniform(-1, 1, 2) + (1, 0))
         cells = flow.shape[-1]
         reach = int(cells * self.config.shift)
@@ -131,12 +141,13 @@ class Windows:
             frames = frames[:, rows[:, None], columns]
         if self.config.mirror and rng.random() < 0.5:
             frames, flow = frames[..., ::-1], flow[..., ::-1].copy()
-            flow[:, 0] *= -1
-        return frames, flow, gain, offset
+            flow[:, :1] *= -1
+        return Augmented(frames, flow, gain, offset)
 
-    def _stack(self, samples: list[tuple[Any, ...]], seeds: Sequence[int]) -> Batch:
-        names, frames, flow, gain, offset, labels, length, pairs = zip(*samples, strict=True)
+    def _stack(self, samples: Sequence[Sample], seeds: Sequence[int]) -> Batch:
         device = self.config.device
+        names, augmented, labels, length, pairs = zip(*samples, strict=True)
+        frames, flow, gain, offset = zip(*augmented, strict=True)
         grey = to_grey(torch.from_numpy(np.stack(frames)).to(device))
         scale, add = (torch.tensor(v, dtype=torch.float32, device=device)[:, None, None, None] for v in (gain, offset))
         return Batch(

@@ -77,9 +77,11 @@ def test_each_fault_is_named_with_file_and_line(tmp_path):
 
 
 def test_an_instance_after_the_last_frame(tmp_path):
-    from infdet_deploy.synthetic.dataset import synthesise
+    from infdet_deploy.synthetic.dataset import SynthesizeOptions, synthesize
 
-    data = synthesise(tmp_path / "data", clips=1, size=(64, 64), fps=8, clip_s=(10, 10), test_share=0)
+    data = synthesize(
+        tmp_path / "data", SynthesizeOptions(clips=1, size=(64, 64), fps=8, clip_s=(10, 10), test_share=0)
+    )
     file = data / "annotations.json"
     content = json.loads(file.read_text())
     content["database"]["drop_0000"] = {"annotations": [{"label": "drop", "segment": [9.0, 10.5]}]}

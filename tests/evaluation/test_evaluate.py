@@ -16,7 +16,7 @@ from infdet_deploy.evaluation.options import EvaluateOptions
 from infdet_deploy.evaluation.subjects import kind_of
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network, random_network, save_network
-from infdet_deploy.synthetic.dataset import synthesise
+from infdet_deploy.synthetic.dataset import SynthesizeOptions, synthesize
 
 EXTRA = {"thresholds": [0.45, 0.5, 0.55], "mean_duration_s": [0.2, 0.2, 0.2], "frame_mode": "resize", "source": "a"}
 
@@ -29,7 +29,7 @@ def judge(subject, data, **options):
 def data(tmp_path_factory):
     """Six clips of 41 frames, of which a bundle sees 40; one of each class for testing."""
     folder = tmp_path_factory.mktemp("evaluation") / "data"
-    return synthesise(folder, clips=6, size=(64, 64), fps=4, clip_s=(10.25, 10.25), test_share=1 / 2)
+    return synthesize(folder, SynthesizeOptions(clips=6, size=(64, 64), fps=4, clip_s=(10.25, 10.25), test_share=1 / 2))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from infdet_deploy.model.weights import from_upstream, import_upstream
+from infdet_deploy.model.foreign_weights import from_upstream, import_upstream
 from tests.paths import DATA
 from tests.reference import reference_clip, reference_features, reference_tensor
 

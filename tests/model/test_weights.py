@@ -12,11 +12,9 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file, save_file
 
 from infdet_deploy.errors import InfdetError, WeightsError
+from infdet_deploy.model.foreign_weights import from_upstream, import_upstream, load_kinetics
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import (
-    from_upstream,
-    import_upstream,
-    load_kinetics,
     load_network,
     random_network,
     read_state_dict,

@@ -30,7 +30,7 @@ def video(frames) -> Video:
 
 @pytest.mark.parametrize("snippets", [1, 2, 5, 8])
 @pytest.mark.parametrize("frames", [180, 197, 212, 240])
-def test_chunked_features_equal_whole_ones(small, tiny_clip, frames, snippets, monkeypatch):
+def test_whole_clips_features_equal_whole_ones(small, tiny_clip, frames, snippets, monkeypatch):
     clip = tiny_clip(frames)
     whole = small.features(clip)
     assert len(list(chunks(frames // 4 * 4, snippets))) > 1

@@ -13,7 +13,7 @@ pytest.importorskip("cv2")
 
 from infdet_deploy.errors import UsageError
 from infdet_deploy.synthetic.choreography import CLASSES, schedule
-from infdet_deploy.synthetic.dataset import FPS, frames_of, render_clip, synthesise
+from infdet_deploy.synthetic.dataset import FPS, SynthesizeOptions, frames_of, render_clip, synthesize
 from infdet_deploy.synthetic.figures import joints, pose
 
 INFDET = Path(__file__).parents[3] / "shared" / "data" / "infdet_annotations"
@@ -29,7 +29,9 @@ def rendered():
 def dataset(tmp_path_factory):
     calls = []
     out = tmp_path_factory.mktemp("synthetic") / "set"
-    returned = synthesise(out, clips=12, seed=3, clip_s=(14.0, 15.0), progress=lambda *call: calls.append(call))
+    returned = synthesize(
+        out, SynthesizeOptions(clips=12, seed=3, clip_s=(14.0, 15.0)), lambda *call: calls.append(call)
+    )
     assert returned == out
     return out, json.loads((out / "annotations.json").read_text()), calls
 
@@ -190,7 +192,7 @@ def test_the_files_hold_the_drawn_frames(dataset):
 )
 def test_a_request_that_makes_no_sense_is_refused(tmp_path, wrong, message):
     with pytest.raises(UsageError, match=message):
-        synthesise(tmp_path / "set", **wrong)
+        synthesize(tmp_path / "set", SynthesizeOptions(**wrong))
     assert not list(tmp_path.iterdir())
 
 
@@ -204,5 +206,5 @@ def test_a_failure_leaves_nothing(tmp_path):
         raise RuntimeError("stopped")
 
     with pytest.raises(RuntimeError, match="stopped"):
-        synthesise(tmp_path / "set", clips=2, clip_s=(10.0, 10.0), progress=stop)
+        synthesize(tmp_path / "set", SynthesizeOptions(clips=2, clip_s=(10.0, 10.0)), stop)
     assert not list(tmp_path.iterdir())

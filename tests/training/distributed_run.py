@@ -1,6 +1,6 @@
-"""Steps of training, started by `python` or by torchrun: what test_parallel compares.
+"""Steps of training, started by `python` or by torchrun: what test_distributed compares.
 
-Usage: parallel_run.py DATA OUT windows|whole. The first process prints the losses as JSON. Windows are trained in
+Usage: distributed_run.py DATA OUT windows|whole. The first process prints the losses as JSON. Windows are trained in
 float64 and for three steps only: Adam divides by gradients that are almost zero, so that rounding grows a
 thousandfold a step.
 """
@@ -14,7 +14,7 @@ import torch
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.training import loop
-from infdet_deploy.training.distributed import asked_world
+from infdet_deploy.training.distributed import launched_world
 from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.windows import Batch, Windows
 
@@ -52,8 +52,8 @@ def main(data: str, out: str, mode: str) -> None:
     )  # fmt: skip
     loop.is_over = lambda config, values: values["step"] >= STEPS[mode]
     loop._Run._finish = lambda run, state: None
-    loop.train(Path(data), Path(out), MODEL, config, on_progress=seen, initial=initial)
-    if asked_world().leads:
+    loop.run_training(Path(data), Path(out), MODEL, config, on_progress=seen, initial=initial)
+    if launched_world().is_main:
         print(json.dumps(losses))
 
 

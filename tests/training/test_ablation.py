@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from infdet_deploy.errors import TrainingError, UsageError
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network
-from infdet_deploy.training import ablation
-from infdet_deploy.training.ablation import ROWS, choose, markdown, report, run_rows
+from infdet_deploy.training import ablation, checkpoint
+from infdet_deploy.training.ablation import ROWS, AblationResult, RowResult, choose, markdown, run_rows
 from infdet_deploy.training.dataset import load_dataset
 from infdet_deploy.training.settings import TrainConfig
 
@@ -42,36 +43,37 @@ def test_rows_are_trained_once(data, tmp_path, monkeypatch):
     found = list(run_rows(data, tmp_path, MODEL, CONFIG, rows))
     assert load_network(tmp_path / "flow-tvl1" / "best.safetensors")[0].config == rows[0].model(MODEL)
     results = dict(zip((row.name for row, _ in found), (result for _, result in found), strict=True))
-    assert results["flow-tvl1"]["flow_loss"] is None
-    before, after, still = results["sca-fen"]["flow_loss"]
+    assert results["flow-tvl1"].flow_loss is None
+    before, after, still = results["sca-fen"].flow_loss
     assert before > after > 0
     flows = [clip.flow[: len(clip.frames) // 4 * 4 - 1] for clip in load_dataset(data, "testing", MODEL)]
     sums = [np.abs(flow.astype(np.float64)).mean(axis=(1, 2, 3)).sum() for flow in flows]
     assert still == pytest.approx(np.mean([total / 10 for total in sums]), rel=1e-5)  # 80 frames are 10 snippets
-    assert set(results["sca-fen"]["map"]) == {"0.1", "0.2", "0.3", "0.4", "0.5"}
+    assert set(results["sca-fen"].map) == {"0.1", "0.2", "0.3", "0.4", "0.5"}
 
     (tmp_path / "sca-fen" / ablation.ROW).unlink()  # as if stopped before the row was written
-    monkeypatch.setattr(ablation.checkpoint, "save_state", None)  # nothing is trained again
+    monkeypatch.setattr(checkpoint, "save_state", None)  # nothing is trained again
     again = list(run_rows(data, tmp_path, MODEL, CONFIG, rows))
     for (row, old), (other, new) in zip(found, again, strict=True):
         assert row == other
-        assert {**old, "seconds": 0} == {**new, "seconds": 0}
+        assert dataclasses.replace(old, seconds=0.0) == dataclasses.replace(new, seconds=0.0)
 
     with pytest.raises(TrainingError, match="another training configuration"):
         list(run_rows(data, tmp_path, MODEL, dataclasses.replace(CONFIG, steps=3), rows))
 
 
 def test_the_tables():
-    found = [
-        (row, {"map": {"0.1": 0.9, "0.5": 0.5 + index / 100}, "ap": {}, "flow_loss": None, "seconds": 1.0})
-        for index, row in enumerate(ROWS)
-    ]
-    found[6][1]["flow_loss"] = [1.25, 0.25, 0.375]
-    text = markdown(report(found))
+    found = [(row, RowResult({"0.1": 0.9, "0.5": 0.5 + index / 100}, {}, None, 1.0)) for index, row in enumerate(ROWS)]
+    found[6] = (ROWS[6], dataclasses.replace(found[6][1], flow_loss=(1.25, 0.25, 0.375)))
+    text = markdown(found)
     assert "| infrared only | - | 50.00 | 33.77 | 90.00 |" in text
     assert "| two-stream+SCA | FEN | 56.00 | 37.83 | 90.00 |" in text
     assert "| late fusion | 52.00 | +2.00 | 34.05 | +0.28 |" in text
     assert "| SCA | 55.00 | +5.00 | 36.99 | +3.22 |" in text
     assert text.index("| min |") < text.index("| max |") < text.index("| concatenate |") < text.index("| SCA |")
-    assert "1.250 untrained, 0.250 trained; an estimate that nothing moves has 0.375" in text
-    assert "Table V" not in markdown(report(found[:1]))
+    assert "1.250 untrained, 0.250 trained; predicting no motion has 0.375" in text
+    assert "Table V" not in markdown(found[:1])
+    report = AblationResult(Path("data"), "tiny", 2, 0, tuple(found)).to_dict()
+    assert report["rows"][2]["map"]["0.5"] == pytest.approx(52)
+    assert report["rows"][6]["flow_loss"] == (1.25, 0.25, 0.375)
+    assert report["markdown"] == text

@@ -13,7 +13,7 @@ from infdet_deploy.datasets.annotations import Clip, Instance, write_annotations
 from infdet_deploy.errors import AnnotationError, TrainingError, VideoError
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import feature_length
-from infdet_deploy.synthetic.dataset import synthesise
+from infdet_deploy.synthetic.dataset import SynthesizeOptions, synthesize
 from infdet_deploy.training import dataset
 from infdet_deploy.training.tvl1 import tvl1_flow
 
@@ -24,7 +24,7 @@ MODEL = ModelConfig(size=64, channel_divisor=8)
 def data(tmp_path_factory):
     """Two clips, both for training, of 10 s at 8 frames/s."""
     folder = tmp_path_factory.mktemp("dataset") / "data"
-    return synthesise(folder, clips=2, size=(64, 64), fps=8, clip_s=(10, 10), test_share=0)
+    return synthesize(folder, SynthesizeOptions(clips=2, size=(64, 64), fps=8, clip_s=(10, 10), test_share=0))
 
 
 def test_clips(data):

@@ -12,9 +12,9 @@ from torch import nn
 
 from infdet_deploy.errors import TrainingError
 from infdet_deploy.model.presets import ModelConfig
-from infdet_deploy.synthetic.dataset import synthesise
+from infdet_deploy.synthetic.dataset import SynthesizeOptions, synthesize
 from infdet_deploy.training import loop
-from infdet_deploy.training.distributed import SampleDropout, World, asked_world, seed_dropout, spread
+from infdet_deploy.training.distributed import SampleDropout, World, launched_world, make_distributed, seed_dropout
 from infdet_deploy.training.settings import TrainConfig
 
 SCRIPT = Path(__file__).with_name("distributed_run.py")
@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("parallel") / "data"
-    return synthesise(folder, clips=6, size=(64, 64), fps=5, clip_s=(10, 10), test_share=0)
+    folder = tmp_path_factory.mktemp("distributed") / "data"
+    return synthesize(folder, SynthesizeOptions(clips=6, size=(64, 64), fps=5, clip_s=(10, 10), test_share=0))
 
 
 def run(processes: int, *arguments: str) -> list[list[float]]:
@@ -49,16 +49,16 @@ def test_two_processes_give_the_losses_of_one(data, tmp_path, mode, steps, allow
 
 def test_a_batch_is_shared_out(monkeypatch):
     assert [list(World(rank, 2).share(6)) for rank in (0, 1)] == [[0, 1, 2], [3, 4, 5]]
-    assert World(0, 2).leads
-    assert not World(1, 2).leads
+    assert World(0, 2).is_main
+    assert not World(1, 2).is_main
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert asked_world() == World(3, 4)
+    assert launched_world() == World(3, 4)
 
 
 def test_dropout_depends_on_the_sample_alone():
     network = nn.Sequential(nn.Dropout(0.7))
-    spread(network, World())
+    make_distributed(network, World())
     assert isinstance(network[0], SampleDropout)
     x = torch.ones(4, 1000)
     seed_dropout(network, (11, 12, 13, 14))
@@ -79,7 +79,7 @@ def test_a_batch_that_cannot_be_shared(data, tmp_path, monkeypatch):
         def __exit__(self, *_):
             return None
 
-    monkeypatch.setattr(loop, "joined", lambda device: Two())
+    monkeypatch.setattr(loop, "process_group", lambda device: Two())
     with pytest.raises(TrainingError, match="a batch of 3 cannot be shared by 2 processes"):
-        loop.train(data, tmp_path / "run", ModelConfig(size=64, channel_divisor=8), TrainConfig(batch=3))
+        loop.run_training(data, tmp_path / "run", ModelConfig(size=64, channel_divisor=8), TrainConfig(batch=3))
     assert not (tmp_path / "run").exists()

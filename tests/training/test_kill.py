@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from infdet_deploy.errors import TrainingError
 from infdet_deploy.model.presets import ModelConfig
-from infdet_deploy.synthetic.dataset import synthesise
-from infdet_deploy.training import checkpoint, loop
+from infdet_deploy.synthetic.dataset import SynthesizeOptions, synthesize
+from infdet_deploy.training import loop, run_folder
 from infdet_deploy.training.settings import TrainConfig
 
 MODEL = ModelConfig(size=64, channel_divisor=8, streams="infrared", fusion="none")
@@ -33,7 +33,7 @@ def serve(data: Path, requests: "multiprocessing.connection.Connection") -> None
         child = os.fork()
         if child == 0:
             try:
-                loop.train(data, out, MODEL, CONFIG, resume=(out / checkpoint.RUN).is_file())
+                loop.run_training(data, out, MODEL, CONFIG, resume=(out / run_folder.RUN).is_file())
             except TrainingError as error:
                 (out / "failed").write_text(str(error))
             os._exit(0)
@@ -46,14 +46,16 @@ def check(out: Path) -> int:
     assert not (out / "failed").exists(), (out / "failed").read_text()
     for path in out.glob("[!.]*.safetensors"):
         load_file(path)
-    if (out / checkpoint.RUN).is_file():
-        json.loads((out / checkpoint.RUN).read_text())
+    if (out / run_folder.RUN).is_file():
+        json.loads((out / run_folder.RUN).read_text())
     return len(list(out.glob(".*")))
 
 
 @pytest.mark.slow
 def test_fifty_kills_change_nothing(tmp_path):
-    data = synthesise(tmp_path / "data", clips=9, size=(64, 64), fps=8, clip_s=(10, 10), test_share=1 / 3)
+    data = synthesize(
+        tmp_path / "data", SynthesizeOptions(clips=9, size=(64, 64), fps=8, clip_s=(10, 10), test_share=1 / 3)
+    )
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(data, theirs))
     server.start()
@@ -86,7 +88,7 @@ def test_fifty_kills_change_nothing(tmp_path):
             for path in out.iterdir():
                 path.unlink()
         steps += 1
-    while not (out / checkpoint.RUN).is_file() or "result" not in json.loads((out / checkpoint.RUN).read_text()):
+    while not (out / run_folder.RUN).is_file() or "result" not in json.loads((out / run_folder.RUN).read_text()):
         start(out)
         assert ours.recv() == 0
     ours.send(None)
@@ -98,8 +100,8 @@ def test_fifty_kills_change_nothing(tmp_path):
 
 def assert_same(straight: Path, out: Path) -> None:
     """Weights, state and history of two runs, to the bit."""
-    for name in (checkpoint.BEST, checkpoint.LAST, checkpoint.STATE):
+    for name in (run_folder.BEST, run_folder.LAST, run_folder.STATE):
         wanted, found = load_file(straight / name), load_file(out / name)
         assert wanted.keys() == found.keys()
         assert not [key for key in wanted if not torch.equal(wanted[key], found[key])], name
-    assert (straight / checkpoint.RUN).read_text() == (out / checkpoint.RUN).read_text()
+    assert (straight / run_folder.RUN).read_text() == (out / run_folder.RUN).read_text()

@@ -8,11 +8,10 @@ import torch
 
 from infdet_deploy.model.i3d import POOLS, max_pool_same
 from infdet_deploy.model.presets import preset
-from infdet_deploy.training.evaluation import forward
-from infdet_deploy.training.layers import FlowStem, GreyStem, max_pool_behind_relu
-from infdet_deploy.training.placement import arrange
+from infdet_deploy.training.initialization import fresh_network
+from infdet_deploy.training.layers import FlowStem, GreyStem, max_pool_after_relu, prepare_for_training
+from infdet_deploy.training.precision import forward
 from infdet_deploy.training.settings import TrainConfig
-from infdet_deploy.training.start import fresh_network
 
 FRAMES = (16, 17, 44)
 
@@ -26,7 +25,7 @@ def networks(**variant):
         if isinstance(module, torch.nn.BatchNorm3d):
             torch.nn.init.uniform_(module.weight, 0.5, 2, generator=generator)
             torch.nn.init.normal_(module.bias, generator=generator)
-    return plain, arrange(copy.deepcopy(plain), TrainConfig())
+    return plain, prepare_for_training(copy.deepcopy(plain), TrainConfig())
 
 
 def relative(ours, reference):
@@ -81,7 +80,7 @@ def test_pools_of_every_length(kernel_and_stride):
     for frames in range(1, 10):
         for side in range(1, 10):
             x = torch.rand(1, 2, frames, side, side + 1).sub(0.5).relu()
-            assert torch.equal(max_pool_behind_relu(x, *kernel_and_stride), max_pool_same(x, *kernel_and_stride))
+            assert torch.equal(max_pool_after_relu(x, *kernel_and_stride), max_pool_same(x, *kernel_and_stride))
 
 
 def test_weights_keep_their_names_and_values():

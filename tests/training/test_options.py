@@ -11,11 +11,10 @@ from infdet_deploy.model.weights import random_network
 from infdet_deploy.training import checkpoint, loop
 from infdet_deploy.training import tensorboard as board
 from infdet_deploy.training.distributed import World
-from infdet_deploy.training.evaluation import forward
-from infdet_deploy.training.schedule import is_over, learning_rate, parameter_groups, plateau
+from infdet_deploy.training.evaluation import forward, headline, rank
+from infdet_deploy.training.schedule import is_over, learning_rate, parameter_groups, reduce_on_plateau
 from infdet_deploy.training.settings import TrainConfig
-from infdet_deploy.training.stepping import first_state
-from infdet_deploy.training.validation import headline, rank
+from infdet_deploy.training.step import first_state
 from tests.training.test_loop import CONFIG, MODEL, data  # noqa: F401
 
 
@@ -23,7 +22,7 @@ def test_curves_for_tensorboard(data, tmp_path):  # noqa: F811
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     seen = []
     config = dataclasses.replace(CONFIG, steps=2, validate_every=2)
-    loop.train(data, tmp_path / "run", MODEL, config, on_progress=seen.append, tensorboard=True)
+    loop.run_training(data, tmp_path / "run", MODEL, config, on_progress=seen.append, tensorboard=True)
     events = accumulator.EventAccumulator(str(tmp_path / "run" / board.FOLDER))
     events.Reload()
     steps = [progress for progress in seen if progress.phase == "train"]
@@ -34,7 +33,7 @@ def test_curves_for_tensorboard(data, tmp_path):  # noqa: F811
     validation = steps[-1].validation
     assert events.Scalars("validation/loss")[0].value == pytest.approx(validation["loss"], rel=1e-6)
     assert events.Scalars("validation/mAP@0.5")[0].value == pytest.approx(validation["map"]["0.5"], rel=1e-6)
-    with board.Board(tmp_path / "run", True) as again:  # a run killed after step 2 goes on from step 1
+    with board.TensorBoard(tmp_path / "run", True) as again:  # a run killed after step 2 goes on from step 1
         again.start(1)
         again.step(2, (9.0, 9.0, 9.0), 0.1, 1.0)
     events = accumulator.EventAccumulator(str(tmp_path / "run" / board.FOLDER))
@@ -45,15 +44,15 @@ def test_curves_for_tensorboard(data, tmp_path):  # noqa: F811
 def test_tensorboard_that_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
     with pytest.raises(InfdetError, match="tensorboard"):
-        board.Board(tmp_path, True)
-    board.Board(tmp_path, False)
+        board.TensorBoard(tmp_path, True)
+    board.TensorBoard(tmp_path, False)
 
 
 def test_stopping_early(data, tmp_path, monkeypatch):  # noqa: F811
     """The first validation is made the best that can be: with patience 2, the third is the last."""
     monkeypatch.setattr(loop, "rank", lambda metrics: [0.5, -1.0])
     config = dataclasses.replace(CONFIG, steps=6, validate_every=1, save_every=10, patience=2)
-    result = loop.train(data, tmp_path / "run", MODEL, config)
+    result = loop.run_training(data, tmp_path / "run", MODEL, config)
     assert result.steps == 3
     assert is_over(config, {"step": 3, "worse": 2})
     assert not is_over(config, {"step": 3, "worse": 1})
@@ -71,7 +70,7 @@ def test_the_rate_over_a_run():
     values = {"least": None, "scale": 1.0, "step": 0}
     for step, loss in ((0, 1.0), (10, 2.0), (29, 1.5), (30, 1.5), (31, 0.5)):
         values["step"] = step
-        plateau(values, loss, steps_per_epoch=3)
+        reduce_on_plateau(values, loss, steps_per_epoch=3)
     assert values["scale"] == pytest.approx(0.1)
     assert values["least"] == [0.5, 31]
 

@@ -1,4 +1,4 @@
-"""What training starts from where no weights are given."""
+"""The initial weights of a training without checkpoint."""
 
 import cv2
 import torch
@@ -9,13 +9,13 @@ from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import random_network
 
-_SIGMA = (1.0, 1.5, 1.5)  # of the first kernels' smoothing: frames, pixels, pixels
+_SIGMA = (1.0, 1.5, 1.5)  # of the Gaussian over a first kernel: frames, pixels, pixels
 
 
 def fresh_network(model: ModelConfig, seed: int) -> InfDetNet:
-    """A network with seeded random weights, the infrared tower's first kernels smooth (`smooth_stem`).
+    """A network with seeded random weights, and smooth first kernels in the infrared tower (`smooth_stem`).
 
-    The flow tower's stay as they are drawn: its input is enlarged from every 4th pixel and smooth itself.
+    The flow tower needs none: its input is enlarged from every 4th pixel and smooth already.
     """
     network = random_network(model, seed)
     if network.infrared_tower is not None:
@@ -26,9 +26,9 @@ def fresh_network(model: ModelConfig, seed: int) -> InfDetNet:
 def smooth_stem(conv: nn.Conv3d) -> None:
     """Make random kernels [outputs, 3, 7, 7, 7] a better start for thermal video (docs/experiments.md).
 
-    They become smooth over space and time, where white noise would answer to the sensor's noise above all; equal for
-    the three copies of the grey channel; and those of the first half sum to zero over time, so that they see what
-    changes and not what stands still. Each gets the deviation that all weights had.
+    They become smooth over space and time, since white noise responds to sensor noise above all, and equal for the
+    three copies of the grey channel. The first half sums to zero over time and so responds to change only. Each
+    kernel gets the standard deviation that all weights had.
     """
     with torch.no_grad():
         weight = conv.weight
@@ -41,7 +41,7 @@ def smooth_stem(conv: nn.Conv3d) -> None:
 
 
 def _blurred(kernels: Tensor) -> Tensor:
-    """Kernels [N, 1, time, rows, columns] under a Gaussian as large as they are, zeros around them."""
+    """Kernels [N, 1, time, rows, columns] convolved with a Gaussian of their size, zero-padded."""
     shape = kernels.shape[2:]
     curves = [torch.from_numpy(cv2.getGaussianKernel(n, s, cv2.CV_32F)) for n, s in zip(shape, _SIGMA, strict=True)]
     gaussian = torch.einsum("ti,yi,xi->tyx", *curves)

@@ -13,10 +13,10 @@ from infdet_deploy.model.network import append_zero_flow, to_grey
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.snippets import feature_length, valid_length
-from infdet_deploy.training.chunked import WholeClip, accumulate_gradients
+from infdet_deploy.training.layers import prepare_for_training
 from infdet_deploy.training.losses import Losses, losses
-from infdet_deploy.training.placement import arrange
 from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.whole_clips import WholeClip, accumulate_gradients
 from infdet_deploy.video.sample import sample_frames
 
 
@@ -44,7 +44,7 @@ def network():
 
 def arranged(network):
     """A copy whose layers are computed as training does."""
-    return arrange(copy.deepcopy(network), TrainConfig())
+    return prepare_for_training(copy.deepcopy(network), TrainConfig())
 
 
 def gradients(network) -> dict[str, torch.Tensor]:
@@ -150,10 +150,10 @@ def test_frozen_towers_take_no_gradient(network):
 PEAK = """
 import resource, sys
 import torch
-from tests.training.test_chunked import arranged, clip_of
+from tests.training.test_whole_clips import arranged, clip_of
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
-from infdet_deploy.training.chunked import accumulate_gradients
+from infdet_deploy.training.whole_clips import accumulate_gradients
 
 accumulate_gradients(arranged(random_network(preset("tiny"))), clip_of(int(sys.argv[1])), 8)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

@@ -9,12 +9,12 @@ from torch import nn
 
 from infdet_deploy.datasets.annotations import Clip
 from infdet_deploy.model.presets import ModelConfig
+from infdet_deploy.training.batch_norm import measure_norms
 from infdet_deploy.training.dataset import PreparedClip
 from infdet_deploy.training.distributed import World
-from infdet_deploy.training.evaluation import forward
+from infdet_deploy.training.initialization import fresh_network
+from infdet_deploy.training.precision import forward
 from infdet_deploy.training.settings import TrainConfig
-from infdet_deploy.training.start import fresh_network
-from infdet_deploy.training.validation import measure_norms
 from infdet_deploy.training.windows import Windows
 
 MODEL = ModelConfig(size=64, channel_divisor=8)
@@ -46,10 +46,10 @@ def logits_of(network, batch):
 def test_judged_as_trained(windows):
     network = fresh_network(MODEL, 3)
     measure_norms(network, windows, CONFIG)  # one batch
-    judged = logits_of(network, windows.more(0))
+    judged = logits_of(network, windows.extra_batch(0))
     for norm in norms_of(network):
         norm.train()
-    trained = logits_of(network, windows.more(0))
+    trained = logits_of(network, windows.extra_batch(0))
     # A batch norm divides by the variance over n values while training and keeps that over n - 1.
     assert float((judged - trained).abs().max()) < 0.1 * float(trained.std())
 
@@ -74,7 +74,7 @@ def test_whole_batches_are_counted(windows):
 
 
 def test_more_batches(windows):
-    one, same, other = windows.more(0), windows.more(0), windows.more(1)
+    one, same, other = windows.extra_batch(0), windows.extra_batch(0), windows.extra_batch(1)
     assert one.grey.shape == (4, 128, 64, 64)
     assert torch.equal(one.grey, same.grey)
     assert not torch.equal(one.grey, other.grey)
@@ -82,4 +82,4 @@ def test_more_batches(windows):
     assert len(set(one.names)) == 4  # no clip twice while there are others
     shared = Windows(windows.clips, MODEL, CONFIG, World(1, 2))
     assert shared.batch(0).grey.shape[0] == 2
-    assert torch.equal(shared.more(0).grey, one.grey)  # whole, whoever asks
+    assert torch.equal(shared.extra_batch(0).grey, one.grey)  # whole, whoever asks

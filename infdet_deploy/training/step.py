@@ -11,23 +11,23 @@ from infdet_deploy.errors import TrainingError
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.training.checkpoint import TrainingState
-from infdet_deploy.training.chunked import accumulate_gradients
-from infdet_deploy.training.distributed import World, seed_dropout, spread
-from infdet_deploy.training.evaluation import forward
+from infdet_deploy.training.distributed import World, make_distributed, seed_dropout
+from infdet_deploy.training.initialization import fresh_network
+from infdet_deploy.training.layers import prepare_for_training
 from infdet_deploy.training.losses import Losses, losses
-from infdet_deploy.training.placement import arrange, precision
+from infdet_deploy.training.precision import forward, precision
 from infdet_deploy.training.schedule import parameter_groups
 from infdet_deploy.training.settings import TrainConfig
-from infdet_deploy.training.start import fresh_network
+from infdet_deploy.training.whole_clips import accumulate_gradients
 from infdet_deploy.training.windows import Windows
 
 
 def first_state(model: ModelConfig, config: TrainConfig, initial: InfDetNet | None, world: World) -> TrainingState:
-    """The state before the first step; `initial`, where given, is left unchanged."""
+    """The state before the first step. `initial` is copied, not changed."""
     network = fresh_network(model, config.seed) if initial is None else copy.deepcopy(initial)
-    network = arrange(network, config)
+    network = prepare_for_training(network, config)
     averaged = copy.deepcopy(network).requires_grad_(False)
-    spread(network, world)
+    make_distributed(network, world)
     groups = parameter_groups(network, config)
     optimizer = torch.optim.Adam(groups, config.learning_rate, weight_decay=config.weight_decay, fused=True)
     values: dict[str, Any] = {"step": 0, "history": [], "best": None, "scale": 1.0, "least": None, "worse": 0}
@@ -38,13 +38,12 @@ def first_state(model: ModelConfig, config: TrainConfig, initial: InfDetNet | No
 def take_step(
     state: TrainingState, windows: Windows, config: TrainConfig, step: int, rate: float, world: World
 ) -> tuple[tuple[float, float, float], float]:
-    """Learn from the samples of a step at a learning rate; the whole batch's mean losses (total, classification, flow)
-    and the gradients' norm.
+    """Train on the samples of step number `step` with learning rate `rate`.
 
-    Raises TrainingError naming the clip where a loss is not finite.
+    Returns the mean losses of the whole batch (total, classification, flow) and the norm of the gradients. Raises
+    TrainingError naming the clip if a loss is not finite.
     """
     network = state.network
-    assert isinstance(network, InfDetNet)
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["times"]
     network.train()
@@ -58,15 +57,15 @@ def take_step(
     norm = float(nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm or float("inf")))
     state.scaler.step(state.optimizer)
     state.scaler.update()
-    _average(state, config, step)
+    _update_average(state, config, step)
     sums = torch.stack([part.detach().sum() for part in found])
     world.sum([sums])
-    total, classification, moved = (float(part) / config.batch for part in sums)
-    return (total, classification, moved), norm
+    total, classification, flow = (float(part) / config.batch for part in sums)
+    return (total, classification, flow), norm
 
 
-def _average(state: TrainingState, config: TrainConfig, step: int) -> None:
-    decay = min(config.average, (step + 1) / (step + 10))  # short while there is little to average
+def _update_average(state: TrainingState, config: TrainConfig, step: int) -> None:
+    decay = min(config.average, (step + 1) / (step + 10))  # short at first
     with torch.no_grad():
         means: list[Tensor] = list(state.averaged.parameters())
         weights: list[Tensor] = list(state.network.parameters())
@@ -77,12 +76,11 @@ def _average(state: TrainingState, config: TrainConfig, step: int) -> None:
 
 
 def _windows(state: TrainingState, windows: Windows, config: TrainConfig, step: int, world: World) -> Losses:
-    """The gradients of a batch of windows."""
-    network, batch = state.network, windows.batch(step)
-    assert isinstance(network, InfDetNet)
-    seed_dropout(network, batch.seeds)
-    kind, teach = precision(config), _teaches(config, step)
-    logits, flow = forward(network, batch.grey, batch.target, batch.length, kind, teach)
+    """Compute the gradients of a batch of windows."""
+    batch = windows.batch(step)
+    seed_dropout(state.network, batch.seeds)
+    dtype, teach = precision(config), _teaches(config, step)
+    logits, flow = forward(state.network, batch.grey, batch.target, batch.length, dtype, teach)
     found = losses(logits, batch.labels, flow, batch.target, batch.length, batch.pairs)
     _check_finite(found, batch.names, step, world)
     state.scaler.scale(found.total.sum() / config.batch).backward()
@@ -90,18 +88,16 @@ def _windows(state: TrainingState, windows: Windows, config: TrainConfig, step: 
 
 
 def _whole_clips(state: TrainingState, windows: Windows, config: TrainConfig, step: int, world: World) -> Losses:
-    """The gradients of a batch of whole clips, one after the other."""
-    network = state.network
-    assert isinstance(network, InfDetNet)
-    for module in network.modules():
+    """Compute the gradients of a batch of whole clips, one after the other."""
+    for module in state.network.modules():
         if isinstance(module, nn.BatchNorm3d):
             module.eval()
     share = state.scaler.scale(torch.ones((), device=config.device)).item() / config.batch
     parts = []
     for name, seed, clip in windows.whole(step):
-        seed_dropout(network, (seed,))
+        seed_dropout(state.network, (seed,))
         part = accumulate_gradients(
-            network, clip, config.chunk_snippets, precision(config), share, _teaches(config, step)
+            state.network, clip, config.chunk_snippets, precision(config), share, _teaches(config, step)
         )
         _check_finite(part, [name], step, world)
         parts.append(part)
@@ -113,7 +109,7 @@ def _teaches(config: TrainConfig, step: int) -> bool:
 
 
 def _check_finite(found: Losses, names: Sequence[str], step: int, world: World) -> None:
-    """All processes raise where one has a bad sample, lest the others wait for it."""
+    """Raise in all processes if one has a bad sample; otherwise the others would wait for it."""
     finite = torch.isfinite(found.total)
     bad = (~finite).sum().float()
     world.sum([bad])

@@ -4,7 +4,7 @@ import torch
 
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
-from infdet_deploy.training.start import fresh_network
+from infdet_deploy.training.initialization import fresh_network
 
 
 def test_only_the_infrared_towers_first_kernels_differ_from_random_ones():

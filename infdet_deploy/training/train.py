@@ -1,0 +1,126 @@
+"""`train`: from options to a finished run, and on synthetic clips if there is no data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infdet_deploy.config import read_json
+from infdet_deploy.datasets import open_dataset
+from infdet_deploy.errors import UsageError
+from infdet_deploy.model.network import InfDetNet
+from infdet_deploy.model.presets import ModelConfig, preset
+from infdet_deploy.model.weights import load_network, with_config
+from infdet_deploy.synthetic.dataset import FPS, VERSION, SynthesizeOptions, synthesize
+from infdet_deploy.training.distributed import process_group
+from infdet_deploy.training.interrupts import sigterm_as_interrupt
+from infdet_deploy.training.loop import OnProgress, Progress, TrainResult, run_training
+from infdet_deploy.training.options import TrainOptions
+from infdet_deploy.training.plan import TrainingPlan, measure_plan
+from infdet_deploy.training.run_folder import RUN, newest_run, next_run, read_run
+from infdet_deploy.training.settings import TrainConfig
+
+SYNTHETIC = Path("data/synthetic")
+SYNTHETIC_CLIPS = 120
+
+
+def train(
+    data: Path | str | None = None, options: TrainOptions | None = None, on_progress: OnProgress | None = None
+) -> TrainResult:
+    """Train on the data set `data`; without one on synthetic clips in `data/synthetic`, made if necessary.
+
+    The result equals that of an uninterrupted run if the training is interrupted and resumed. Under torchrun every
+    process calls this with the same arguments; the main process writes and reports.
+
+    Raises UsageError for `resume` without a run there, Interrupted (with the state saved) after Ctrl-C or SIGTERM
+    during training, and errors of `run_training`.
+    """
+    options = options or TrainOptions()
+    out = newest_run() if options.resume and options.out is None else options.out
+    run = read_run(out) if options.resume and out is not None else {}
+    config = TrainConfig.from_json(run.get("training", {}) | options.changes())
+    with sigterm_as_interrupt(), process_group(config.device) as world:
+        report = on_progress if on_progress is not None and world.is_main else lambda progress: None
+        out = Path(world.broadcast(str(out or next_run(options.preset))))
+        data = run["data"] if data is None and "data" in run else data
+        if data is None:
+            data = SYNTHETIC
+            with world.main_first():
+                if world.is_main:
+                    make_synthetic(data, report)
+        start = _starting_point(Path(data), options, config, run, out)
+        begin = f"preset {options.preset}" if options.weights is None else f"from {options.weights}"
+        if options.resume:
+            begin = "a resumed run"
+        what = f"{config.steps} steps, classes {', '.join(start.model.classes)}"
+        report(Progress("prepare", note=f"training {begin} on {data} into {out}: {what}"))
+        for note in start.notes:
+            report(Progress("prepare", note=note))
+        return run_training(
+            Path(data), out, start.model, config, resume=options.resume, on_progress=report, initial=start.network,
+            tensorboard=options.tensorboard,
+        )  # fmt: skip
+
+
+def plan_training(
+    data: Path | str | None = None, options: TrainOptions | None = None, on_progress: OnProgress | None = None
+) -> TrainingPlan:
+    """What `train` would do and cost, without writing anything; see `TrainingPlan`.
+
+    Raises UsageError without data and without synthetic clips from an earlier training; errors of `train`.
+    """
+    options = options or TrainOptions()
+    if options.resume:
+        raise UsageError("--dry-run and --resume exclude each other: a resumed run continues as it began")
+    if data is None and not SYNTHETIC.is_dir():
+        raise UsageError(
+            f"--dry-run makes no data and {SYNTHETIC} does not exist; run `infdet-deploy dataset synth {SYNTHETIC}` "
+            "first, or name your own data with --data"
+        )
+    config = TrainConfig.from_json(options.changes())
+    with process_group(config.device) as world:
+        start = _starting_point(Path(data or SYNTHETIC), options, config, {}, Path())
+        report = on_progress if on_progress is not None and world.is_main else lambda progress: None
+        return measure_plan(open_dataset(data or SYNTHETIC), start.model, config, start.network, world, report)
+
+
+@dataclass(frozen=True)
+class _StartingPoint:
+    """The network to train: its configuration, and its weights if they are not random."""
+
+    model: ModelConfig
+    network: InfDetNet | None
+    notes: tuple[str, ...]
+
+
+def _starting_point(
+    data: Path, options: TrainOptions, config: TrainConfig, run: dict[str, Any], out: Path
+) -> _StartingPoint:
+    network = None if options.weights is None else load_network(options.weights)[0]
+    model = preset(options.preset) if network is None else network.config
+    if run:
+        model = ModelConfig.from_json(run["model"], f"{out / RUN}: model")
+    classes = list(open_dataset(data).classes)
+    model = options.change_model(ModelConfig.from_json(model.to_json() | {"classes": classes}))
+    notes = []
+    if network is not None and network.config != model:
+        network, random = with_config(network, model, config.seed)
+        parts = sorted({".".join(name.split(".")[:2]) for name in random})
+        notes.append(f"{options.weights} is another network; {', '.join(parts) or 'nothing'} starts from random values")
+    if options.weights is None and config.freeze_towers and not run:
+        notes.append("the towers are random and stay so; --freeze-towers is for towers from --weights")
+    return _StartingPoint(model, network, tuple(notes))
+
+
+def make_synthetic(data: Path, on_progress: OnProgress) -> None:
+    """Make the default synthetic data set, or check the existing one. Raises UsageError for another version's."""
+    if not data.is_dir():
+        on_progress(Progress("synthesize", note=f"data: making {SYNTHETIC_CLIPS} synthetic clips in {data}"))
+        options = SynthesizeOptions(clips=SYNTHETIC_CLIPS)
+        synthesize(data, options, lambda done, total: on_progress(Progress("synthesize", done, total)))
+        return
+    file = data / "annotations.json"
+    content = read_json(file, "annotations") if file.is_file() else {}
+    rates = {entry.get("fps") for entry in content.get("database", {}).values()}
+    if content.get("version") != VERSION or rates != {FPS}:
+        raise UsageError(f"{data} was made by another version; remove it, or name your own data with --data")
+    on_progress(Progress("synthesize", note=f"data: {data}, made earlier"))

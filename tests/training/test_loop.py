@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network, random_network
 from infdet_deploy.training import evaluation, loop, run_folder
 from infdet_deploy.training.dataset import PreparedClip, hold_out, load_dataset, load_parts, snippet_labels
+from infdet_deploy.training.interrupts import deferred_interrupts
 from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.windows import Windows
 
@@ -86,7 +88,7 @@ def test_resumed_run_equals_a_straight_one(data, straight, tmp_path):
         loop.run_training(data, tmp_path / "run", MODEL, CONFIG, on_progress=stop)
     seen = []
     loop.run_training(data, tmp_path / "run", MODEL, CONFIG, resume=True, on_progress=seen.append)
-    assert [p.step for p in seen if p.phase == "train"] == [4, 5, 6]
+    assert [p.step for p in seen if p.loss is not None] == [4, 5, 6]
     for name in ("last.safetensors", "best.safetensors", "state.safetensors"):
         wanted, found = load_file(straight[0] / name), load_file(tmp_path / "run" / name)
         assert wanted.keys() == found.keys()
@@ -272,3 +274,33 @@ def test_short_clips_are_padded():
     assert batch.labels.shape == (1, 3, 3)
     assert (batch.length.tolist(), batch.pairs.tolist()) == ([2], [19])
     assert torch.equal(batch.grey[:, 20:], batch.grey[:, 19:20].expand(-1, 12, -1, -1))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_saves_its_step_and_says_how_to_resume(data, straight, tmp_path, number):
+    def interrupt(progress):
+        if progress.phase == "train" and progress.step == 1:
+            signal.raise_signal(number)
+
+    out = tmp_path / "run"
+    message = rf"interrupted at step 2 of 6; resume with: infdet-deploy train --out {out} --resume"
+    with pytest.raises(Interrupted, match=message) as stopped:
+        loop.run_training(data, out, MODEL, CONFIG, on_progress=interrupt)
+    assert stopped.value.exit_status == 130
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if number == signal.SIGINT:
+        seen = []
+        loop.run_training(data, out, MODEL, CONFIG, resume=True, on_progress=seen.append)
+        assert f"{out}: resuming after step 2 of 6" in [progress.note for progress in seen]
+        assert [p.step for p in seen if p.phase == "train" and p.loss is not None] == [3, 4, 5, 6]
+        expected, found = (load_file(path / "state.safetensors") for path in (straight[0], out))
+        assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+def test_a_second_interrupt_stops_at_once():
+    with deferred_interrupts() as interrupted:
+        assert not interrupted()
+        signal.raise_signal(signal.SIGINT)
+        assert interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)

@@ -26,8 +26,8 @@ _PUBLIC = {
     "datasets.instances": ("Clip", "Instance"),
     "detections": ("Detection", "DetectionRule"),
     "errors": (
-        "AnnotationError", "BackendError", "BundleError", "ConfigError", "InfdetError", "ParityError", "TrainingError",
-        "UsageError", "VideoError", "WeightsError",
+        "AnnotationError", "BackendError", "BundleError", "ConfigError", "InfdetError", "Interrupted", "ParityError",
+        "TrainingError", "UsageError", "VideoError", "WeightsError",
     ),
     "evaluation.evaluate": ("evaluate",),
     "evaluation.options": ("EvaluateOptions",),
@@ -47,6 +47,14 @@ _PUBLIC = {
     "verification.stages": ("StageParity",),
     "verification.verify": ("VerifyOptions", "verify"),
     "video": ("Video", "read_video"),
+    "model.foreign_weights": ("ImportReport", "import_weights"),
+    "synthetic.dataset": ("SynthesizeOptions", "synthesize"),
+    "training.ablation": ("AblationResult", "ablate"),
+    "training.loop": ("Progress", "TrainResult"),
+    "training.options": ("AblateOptions", "TrainOptions"),
+    "training.plan": ("TrainingPlan",),
+    "training.prepare": ("PrepareOptions", "PrepareResult", "prepare_dataset"),
+    "training.train": ("plan_training", "train"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = ["__version__", *_MODULE_OF]
@@ -75,6 +83,7 @@ if TYPE_CHECKING:
         BundleError as BundleError,
         ConfigError as ConfigError,
         InfdetError as InfdetError,
+        Interrupted as Interrupted,
         ParityError as ParityError,
         TrainingError as TrainingError,
         UsageError as UsageError,
@@ -117,6 +126,18 @@ if TYPE_CHECKING:
     from infdet_deploy.verification.stages import StageParity as StageParity
     from infdet_deploy.verification.verify import VerifyOptions as VerifyOptions, verify as verify
     from infdet_deploy.video import Video as Video, read_video as read_video
+    from infdet_deploy.model.foreign_weights import ImportReport as ImportReport, import_weights as import_weights
+    from infdet_deploy.synthetic.dataset import SynthesizeOptions as SynthesizeOptions, synthesize as synthesize
+    from infdet_deploy.training.ablation import AblationResult as AblationResult, ablate as ablate
+    from infdet_deploy.training.loop import Progress as Progress, TrainResult as TrainResult
+    from infdet_deploy.training.options import AblateOptions as AblateOptions, TrainOptions as TrainOptions
+    from infdet_deploy.training.plan import TrainingPlan as TrainingPlan
+    from infdet_deploy.training.prepare import (
+        PrepareOptions as PrepareOptions,
+        PrepareResult as PrepareResult,
+        prepare_dataset as prepare_dataset,
+    )
+    from infdet_deploy.training.train import plan_training as plan_training, train as train
 else:
 
     def __getattr__(name):

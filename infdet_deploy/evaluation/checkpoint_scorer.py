@@ -12,10 +12,11 @@ from infdet_deploy.detections import DetectionRule
 from infdet_deploy.metrics.thresholds import ScoredClip
 from infdet_deploy.model.network import to_grey
 from infdet_deploy.model.weights import load_network
-from infdet_deploy.training.checkpoint import checkpoint_file, saved_rule, store_thresholds
+from infdet_deploy.training.checkpoint import saved_rule, store_thresholds
 from infdet_deploy.training.clip_cache import FRAME_MODE
 from infdet_deploy.training.dataset import PreparedClip, load_dataset
 from infdet_deploy.training.evaluation import clip_scores, mean_losses, scored_clips
+from infdet_deploy.training.run_folder import checkpoint_file
 from infdet_deploy.training.tvl1 import limit_px
 
 

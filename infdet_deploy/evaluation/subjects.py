@@ -17,7 +17,7 @@ def kind_of(subject: Path) -> Kind:
     if subject.is_dir():
         if subject.suffix == ".infdet" or (subject / MANIFEST).is_file():
             return "bundle"
-        from infdet_deploy.training.checkpoint import BEST
+        from infdet_deploy.training.run_folder import BEST
 
         if (subject / BEST).is_file():
             return "checkpoint"

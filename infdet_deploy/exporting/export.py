@@ -70,7 +70,8 @@ def export(
         raise missing_package("onnxruntime", "onnxruntime", "int8")
     from infdet_deploy.exporting.bundle import check_int8, export_bundle
     from infdet_deploy.model.weights import load_network
-    from infdet_deploy.training.checkpoint import checkpoint_file, newest_run, saved_rule
+    from infdet_deploy.training.checkpoint import saved_rule
+    from infdet_deploy.training.run_folder import checkpoint_file, newest_run
 
     if options.int8:
         check_int8()  # before the recordings are read

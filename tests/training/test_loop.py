@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from infdet_deploy.datasets.annotations import Clip, Instance
 from infdet_deploy.detections import DetectionRule, default_thresholds
-from infdet_deploy.errors import ConfigError, TrainingError, UsageError
+from infdet_deploy.errors import ConfigError, Interrupted, TrainingError, UsageError
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network, random_network
 from infdet_deploy.training import evaluation, loop, run_folder

@@ -189,12 +189,14 @@ def tiny_clip() -> Callable[[int], NDArray[np.uint8]]:
 def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """`command("detect", …)`: run the command line in an empty folder, with a cache of its own."""
 
-    def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: object, cwd: Path | None = None, timeout_s: float | None = 500
+    ) -> subprocess.CompletedProcess[str]:
         work = cwd or tmp_path / "work"
         work.mkdir(exist_ok=True)
         paths = os.pathsep.join(filter(None, (str(Path.cwd()), os.environ.get("PYTHONPATH"))))
         environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": paths}
         line = [*COMMAND, *map(str, arguments)]
-        return subprocess.run(line, cwd=work, env=environment, capture_output=True, text=True, timeout=500)
+        return subprocess.run(line, cwd=work, env=environment, capture_output=True, text=True, timeout=timeout_s)
 
     return run

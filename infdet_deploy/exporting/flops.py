@@ -55,7 +55,7 @@ def _node(node: Any) -> int:
     shapes = [port.get_partial_shape() for port in (*node.inputs(), *node.outputs())]
     if any(shape.is_dynamic for shape in shapes):
         raise ValueError(f"{node.get_friendly_name()}: its shape is unknown")
-    first, second, out = (tuple(shape.to_shape()) for shape in (*shapes[:2], shapes[-1]))
+    first, second, out = (tuple(map(int, shape.to_shape())) for shape in (*shapes[:2], shapes[-1]))
     if kind == "Convolution":
         return prod(out) * prod(second[1:])
     if kind == "ConvolutionBackpropData":

@@ -37,7 +37,8 @@ class HeadStage(nn.Module):
         query, value = attention.query(auxiliary.to(dtype)), attention.value(auxiliary.to(dtype))
         energy = query.float().transpose(1, 2) @ attention.key(main.to(dtype)).float()
         attended = torch.softmax(energy, dim=2).to(dtype) @ value.transpose(1, 2)
-        return attention.gamma.float() * attended.float() + main.transpose(1, 2)
+        fused: Tensor = attention.gamma.float() * attended.float() + main.transpose(1, 2)
+        return fused
 
     def fuse(self, features: tuple[Tensor, ...]) -> Tensor:
         """Each [T', d] float32 → [1, T', d or 2d] float32."""
@@ -96,4 +97,5 @@ class _Classifier(nn.Module):
         sub = series.amax(dim=1).T
         whole = self.super_event(fused, length.float()).to(self.dtype).expand(sub.shape[0], -1)
         joined = F.relu(torch.cat((fused[0].to(self.dtype), sub, whole), dim=1))
-        return self.output(F.relu(self.hidden(joined))).float()
+        logits: Tensor = self.output(F.relu(self.hidden(joined)))
+        return logits.float()

@@ -181,7 +181,8 @@ class IncrementalInfraredTower(IncrementalTower):
     """frames uint8 [N, S, S], inside, states → features float32 [N/8, d], states."""
 
     def step(self, x: Tensor, context: StepContext) -> Tensor:
-        return self.tower(x.float()[:, None], context)
+        features: Tensor = self.tower(x.float()[:, None], context)
+        return features
 
 
 class IncrementalFlowTower(IncrementalTower):
@@ -195,7 +196,8 @@ class IncrementalFlowTower(IncrementalTower):
 
     def step(self, x: Tensor, context: StepContext) -> Tensor:
         # The clip's last frame has zero flow: flow is inside the clip where its second frame is.
-        return self.tower(x * context.mask(1, 0), context)
+        features: Tensor = self.tower(x * context.mask(1, 0), context)
+        return features
 
 
 def build_incremental_tower(

@@ -52,7 +52,7 @@ class FenStage(nn.Module):
     def __init__(self, fen: FlowEstimationNetwork, stride: int, dtype: torch.dtype) -> None:
         super().__init__()
         fen = copy.deepcopy(fen)
-        weight = fen.conv1.weight.unflatten(1, (2, 3)).sum(2)
+        weight = fen.conv1.weight.unflatten(1, (2, 3)).sum(2)  # type: ignore[no-untyped-call, unused-ignore]
         self.conv1 = nn.Conv2d(2, len(weight), 7, stride=2)
         self.conv1.weight = nn.Parameter(weight / GREY)
         # The instance norm removes it again; without it, values before the norm would be large, and float16 coarse.
@@ -88,7 +88,8 @@ class InfraredTowerStage(nn.Module):
         self.tower = Tower2d(folded) if conv2d else folded
 
     def forward(self, frames: Tensor) -> Tensor:
-        return self.tower(frames.float()[:, None])
+        features: Tensor = self.tower(frames.float()[:, None])
+        return features
 
 
 class FlowTowerStage(nn.Module):
@@ -104,7 +105,8 @@ class FlowTowerStage(nn.Module):
         self.tower = Tower2d(folded) if conv2d else folded
 
     def forward(self, flow: Tensor) -> Tensor:
-        return self.tower(flow)
+        features: Tensor = self.tower(flow)
+        return features
 
 
 class NetworkStage(nn.Module):
@@ -122,7 +124,8 @@ class NetworkStage(nn.Module):
             flow = append_zero_flow(stages["fen"](frames)[None])[0]
             features.append(stages["flow_tower"](flow))
         length = torch.full((1,), valid_length(frames.shape[0]), dtype=torch.int64)
-        return stages["head"](*features, length)
+        scores: Tensor = stages["head"](*features, length)
+        return scores
 
 
 # Where a tower's float16 may start. A network whose activations hardly vary, such as one trained for a few steps,

@@ -1,7 +1,11 @@
 """Every program in examples/ runs, on small synthetic data."""
 
 import importlib.util
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -22,6 +26,12 @@ def load(name: str) -> ModuleType:
     return module
 
 
+def notebook_code(path: Path) -> list[str]:
+    """The code cells of a notebook."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
 def test_every_example_is_listed_and_tested():
     listed = set(re.findall(r"^\| \[([\w./]+)\]", (EXAMPLES / "README.md").read_text(), re.MULTILINE))
     there = {f"{path.name}/" if path.is_dir() else path.name for path in EXAMPLES.iterdir() if path.name[0] not in "_."}
@@ -34,6 +44,19 @@ def test_detect_file(stream_bundle, clip_file, capsys):
     load("detect_file.py").main(str(stream_bundle), str(clip_file))
     for line in capsys.readouterr().out.splitlines():
         assert re.fullmatch(r"\w+: \d+\.\d\d to \d+\.\d\d s, score [01]\.\d{3}", line)
+
+
+@pytest.mark.slow
+def test_train_own_data_then_export_and_verify(nine_clips, tmp_path, capsys):
+    run, bundle = tmp_path / "run", tmp_path / "own.infdet"
+    load("train_own_data.py").main(str(nine_clips), str(run), "2")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("9 clips, ")
+    assert "'0.5': " in lines[-1]
+    load("export_and_verify.py").main(str(run), str(bundle))
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split(":")[0] for line in lines} >= {"fen float32", "head float16"}
+    assert lines[-1] == "passed"
 
 
 def test_live_loop(stream_bundle, clip_file, capsys):
@@ -65,3 +88,24 @@ def test_custom_backend(custom_backend, stream_bundle, tiny_clip):
     with Detector(stream_bundle, "single-thread") as ours, Detector(stream_bundle, "onnxruntime") as reference:
         frames = tiny_clip(32)
         np.testing.assert_allclose(ours.scores(frames), reference.scores(frames), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_quickstart_notebook(tmp_path):
+    """quickstart.ipynb with fewer clips and steps, cell by cell in one process; no outputs are stored in it."""
+    notebook = EXAMPLES / "quickstart.ipynb"
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells if "outputs" in cell)
+    code = "\n\n".join(notebook_code(notebook))
+    small = code.replace("CLIPS, STEPS = 60, 360", "CLIPS, STEPS = 6, 2")
+    assert small != code
+    script = tmp_path / "quickstart.py"
+    script.write_text(
+        f"def main():\n    {small.replace(chr(10), chr(10) + '    ')}\n\nif __name__ == '__main__':\n    main()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    line = [sys.executable, str(script)]
+    result = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "head float32 relative L2" in result.stdout
+    assert (tmp_path / "quickstart" / "quickstart.infdet" / "manifest.json").is_file()

@@ -17,7 +17,7 @@ lint: .venv/ready
 	$(BIN)/mypy
 
 bench: .venv/ready
-	$(BIN)/infdet-deploy bench --preset infdet --frames 100 --runs 10 --backends all
+	$(BIN)/infdet-deploy bench --preset infdet --frames 100 --runs 10 --backend all
 
 # The C++ library, its programs and its native tests; `make test` also drives it from Python.
 cpp: .venv/ready

@@ -1,207 +1,148 @@
-"""`bench`: what to measure when arguments are left out, and the calls behind it."""
+"""`bench`: measure how fast a bundle finds detections on this machine."""
 
 import importlib.util
-import multiprocessing
-import shutil
-import sys
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Literal, get_args
 
-from infdet_deploy.bundle.newest import newest_bundle
-from infdet_deploy.console import progress, say
-from infdet_deploy.errors import InfdetError, UsageError, missing_package, one_line
-from infdet_deploy.files import user_cache
+from infdet_deploy.benchmarks.comparison import compare_reports, read_baseline
+from infdet_deploy.benchmarks.contenders import EAGER, contenders, cuda_kind
+from infdet_deploy.benchmarks.measure import clip_jobs, measure
+from infdet_deploy.benchmarks.page import write_report
+from infdet_deploy.benchmarks.preparation import measure_preparation
+from infdet_deploy.benchmarks.random_bundle import random_bundle
+from infdet_deploy.benchmarks.report import BenchReport, build_report
+from infdet_deploy.benchmarks.roofline import measure_peaks, stage_work
+from infdet_deploy.benchmarks.steps import in_steps, measure_steps
+from infdet_deploy.bundle.loading import WEIGHTS, Bundle, load_bundle
+from infdet_deploy.console import OnProgress, say
+from infdet_deploy.errors import BundleError, InfdetError, UsageError, missing_package, one_line
+from infdet_deploy.plots.page import check_page_packages
+from infdet_deploy.runtime.backends.base import Performance
+from infdet_deploy.runtime.backends.contender import Contender
+from infdet_deploy.snippets import MIN_FRAMES
 
-if TYPE_CHECKING:
-    from infdet_deploy.benchmarks.latency import Contender
-    from infdet_deploy.bundle.loading import Bundle
-    from infdet_deploy.runtime.backends.base import Performance
+DEFAULT_PRESET = "infdet"  # the paper's network
 
-RANDOM_PRECISIONS = ("float32", "bfloat16", "float16", "int8")
-ALL_RANDOM = ("float32", "bfloat16", "int8")  # what `all` means for a preset; float16 is for GPUs
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """Settings of `bench`.
+
+    Attributes:
+        preset: with no bundle, the preset to measure with seeded random weights; `infdet` if None.
+        frames: length of the clip.
+        runs: timed runs of every contender.
+        backend: comma-separated backends, `cuda` for the network in PyTorch and ONNX Runtime on a GPU, or `all`.
+        precision: comma-separated precisions, or `all`.
+        against: `eager` also measures the original network in PyTorch.
+        performance: `latency`, one clip on all CPUs; `throughput`, several concurrent clips, each on few CPUs.
+        compare: an earlier report.json to compare with.
+        out: folder to write report.json, report.md and report.html into.
+    """
+
+    preset: str | None = None
+    frames: int = 100
+    runs: int = 100
+    backend: str = "openvino"
+    precision: str = "all"
+    against: Literal["eager"] | None = None
+    performance: Performance = "latency"
+    compare: Path | None = None
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.frames < MIN_FRAMES:
+            raise UsageError(f"--frames is {self.frames}; a clip needs at least {MIN_FRAMES}")
+        if self.runs < 1:
+            raise UsageError(f"--runs is {self.runs}; at least 1 is needed")
+        if self.against not in (None, EAGER):
+            raise UsageError(f"--against {self.against}: expected eager, the original network in eager PyTorch")
+        if self.performance not in get_args(Performance):
+            raise UsageError(f"no performance '{self.performance}'; expected latency or throughput")
+        if self.out is not None and self.out.exists() and not self.out.is_dir():
+            raise UsageError(f"--out {self.out} is a file; give a folder for report.json, report.md and report.html")
 
 
 def bench(
-    bundle: Path | None,
-    preset_name: str | None,
-    frames: int,
-    runs: int,
-    backends: str,
-    precisions: str,
-    against: str | None = None,
-    compare: Path | None = None,
-    out: Path | None = None,
-    rewrites: bool = False,
-    performance: "Performance" = "latency",
-) -> dict[str, Any]:
-    """Measure a bundle: the one named, a preset's with random weights, the newest here, or the paper-size network.
+    bundle: Bundle | Path | str | None = None,
+    options: BenchOptions | None = None,
+    on_progress: OnProgress | None = None,
+) -> BenchReport:
+    """Measure whole clips from frames to detections, contenders in alternation, each in its own process.
 
-    against: `eager` for the original network as one more contender; compare: an earlier report; out: a folder for the
-    report's files; rewrites: measure those of export as well. Gives the report, JSON-ready. Raises UsageError for a
-    request that is wrong.
+    bundle: None measures `options.preset`. A contender that fails is named in the report; the others continue. Raises
+    UsageError for a wrong request and BundleError for a damaged bundle.
     """
-    from infdet_deploy.benchmarks.comparison import compare_reports, read_report
-    from infdet_deploy.benchmarks.latency import EAGER, Contender, contenders, measure
-    from infdet_deploy.benchmarks.preparation import measure_preparation
-    from infdet_deploy.benchmarks.report import build_report
-    from infdet_deploy.benchmarks.roofline import better, measure_peaks, stage_work
-    from infdet_deploy.benchmarks.steps import in_steps, measure_steps
-    from infdet_deploy.benchmarks.workers import cuda_kind
-    from infdet_deploy.bundle.loading import WEIGHTS, load_bundle
-    from infdet_deploy.runtime.backends.base import PERFORMANCE
-    from infdet_deploy.snippets import MIN_FRAMES
-
-    if bundle is not None and preset_name is not None:
+    options = options or BenchOptions()
+    if bundle is not None and options.preset is not None:
         raise UsageError("give either a bundle or --preset, not both")
-    if frames < MIN_FRAMES:
-        raise UsageError(f"--frames is {frames}; a clip needs at least {MIN_FRAMES}")
-    if runs < 1:
-        raise UsageError(f"--runs is {runs}; at least 1 is needed")
-    if against not in (None, EAGER):
-        raise UsageError(f"--against {against}: expected eager, the original network in eager PyTorch")
-    if performance not in PERFORMANCE:
-        raise UsageError(f"no performance '{performance}'; expected {' or '.join(PERFORMANCE)}")
-    if out is not None and out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file; give a folder for report.json, report.md and report.html")
-    old = read_report(compare) if compare is not None else None
-    if bundle is None and preset_name is None:
-        bundle = newest_bundle()
-        say(f"measuring {bundle}, the newest bundle here" if bundle else "no bundle here")
-    if bundle is None:
-        preset_name = preset_name or "infdet"
-        loaded = random_bundle(preset_name, precisions, backends)
-    else:
-        loaded = load_bundle(bundle)
-    for asked, option in ((against, "--against eager"), (rewrites, "--rewrites")):
-        if asked:
-            _check_network(loaded, bundle is None, option)
-    entries = contenders(loaded, backends, precisions, performance)
-    if any(cuda_kind(entry.backend) for entry in entries):
-        try:
-            _check_network(loaded, bundle is None, "--backends cuda")
-        except InfdetError as error:
-            if backends != "all":
-                raise
-            say(f"without cuda's contenders: {one_line(error)}")
-            entries = [entry for entry in entries if not cuda_kind(entry.backend)]
-    rewritten = _rewritten(entries) if rewrites else []
-    if against:
-        entries.append(Contender(EAGER, "float32"))
-    preparation = measure_preparation(frames, loaded.size, loaded.frame_mode)
-    rated = stage_work(loaded, frames) is not None
-    peaks = measure_peaks() if rated else None
-    with progress("bench") as update:
-        found = measure(loaded, entries, frames, runs, update, preset_name, performance=performance)
-    steppers = in_steps(loaded, [one.contender for one in found if not one.error])
-    steps = []
-    for entry in steppers:
-        try:
-            steps.append(measure_steps(loaded, entry, runs))
-        except InfdetError as error:
-            say(f"{entry.name}, in steps: {one_line(error)}")
-    changed = None
-    if rewritten:
-        from infdet_deploy.benchmarks.rewrites import measure_rewrites
-
-        weights = None if bundle is None else bundle / WEIGHTS
-        with progress("bench") as update:
-            changed = measure_rewrites(weights, preset_name, rewritten, frames, runs, update)
-    if peaks is not None:
-        peaks = better(peaks, measure_peaks())  # before and after: others may use the machine meanwhile
-    report = build_report(loaded, found, frames, runs, preparation, peaks, performance)
-    report |= {"steps": steps, "rewrites": changed}
-    if old is not None:
-        report["comparison"] = compare_reports(old, report)
-    if out is not None:
-        from infdet_deploy.benchmarks.page import write_report
-
-        write_report(out, report)
+    baseline = read_baseline(options.compare) if options.compare else None
+    if options.out is not None:
+        check_page_packages()
+    choice = _choose(bundle, options)
+    report = _measure(choice, options, on_progress)
+    if baseline is not None:
+        report = replace(report, comparison=compare_reports(baseline, report.baseline))
+    if options.out is not None:
+        write_report(options.out, report)
     return report
 
 
-def _check_network(bundle: "Bundle", seeded: bool, option: str) -> None:
-    """Fail where the network in PyTorch, which `option` is about, cannot be had. seeded: its weights need no file."""
-    from infdet_deploy.bundle.loading import WEIGHTS
-    from infdet_deploy.errors import BundleError
+@dataclass(frozen=True)
+class _Choice:
+    """preset: None for a bundle that the user named."""
 
-    if not seeded and not (bundle.path / WEIGHTS).is_file():
+    bundle: Bundle
+    preset: str | None
+    contenders: list[Contender]
+
+
+def _choose(bundle: Bundle | Path | str | None, options: BenchOptions) -> _Choice:
+    preset = None
+    if bundle is None:
+        preset = options.preset or DEFAULT_PRESET
+        bundle = random_bundle(preset, options.precision, options.backend)
+    elif not isinstance(bundle, Bundle):
+        bundle = load_bundle(bundle)
+    entries = contenders(bundle, options.backend, options.precision, options.performance)
+    if any(cuda_kind(entry.backend) for entry in entries):
+        try:
+            _check_network(bundle, preset, "--backend cuda")
+        except InfdetError as error:
+            if options.backend != "all":
+                raise
+            say(f"without cuda's contenders: {one_line(error)}")
+            entries = [entry for entry in entries if not cuda_kind(entry.backend)]
+    if options.against:
+        _check_network(bundle, preset, f"--against {options.against}")
+        entries.append(Contender(EAGER, "float32"))
+    return _Choice(bundle, preset, entries)
+
+
+def _check_network(bundle: Bundle, preset: str | None, option: str) -> None:
+    """Raise InfdetError where the network in PyTorch, which `option` needs, cannot be built."""
+    if preset is None and not (bundle.path / WEIGHTS).is_file():
         raise BundleError(
-            f"{bundle.path} holds no {WEIGHTS}, which {option} builds the network from; export it with weights, or "
-            f"leave {option} out"
+            f"{bundle.path} has no {WEIGHTS}, which {option} builds the network from; export it with weights, or leave "
+            f"{option} out"
         )
     if importlib.util.find_spec("torch") is None:
         raise missing_package("torch", "export", option)
 
 
-def _rewritten(entries: "Sequence[Contender]") -> list[str]:
-    """The precisions that rewrites are measured in: those of OpenVINO's contenders that stages are exported in."""
-    from infdet_deploy.benchmarks.rewrites import BACKEND, PRECISIONS
-
-    found = [entry.precision for entry in entries if entry.backend == BACKEND and entry.precision in PRECISIONS]
-    if not found:
-        raise UsageError(f"--rewrites measures {BACKEND} in {' and '.join(PRECISIONS)}, of which none is asked for")
-    return found
-
-
-def random_bundle(preset_name: str, precisions: str = "float32", backends: str = "openvino") -> "Bundle":
-    """A preset's network with seeded random weights as a bundle in the user's cache; precisions (comma-separated, or
-    `all`) that are not there yet are exported into it. int8 needs onnxruntime; `all` leaves it out without, and
-    where none of the backends computes it."""
-    from infdet_deploy.bundle.loading import load_bundle
-    from infdet_deploy.model.presets import preset
-    from infdet_deploy.runtime.backends.registry import backend_names, get_backend, is_available
-
-    preset(preset_name)
-    asked = backend_names() if backends == "all" else tuple(filter(backend_names().__contains__, backends.split(",")))
-    int8 = is_available("onnxruntime") and any(get_backend(backend).supports("int8") for backend in asked)
-    wanted = tuple(p for p in ALL_RANDOM if p != "int8" or int8)
-    if precisions != "all":
-        wanted = tuple(precisions.split(","))
-        for precision in wanted:
-            if precision not in RANDOM_PRECISIONS:
-                raise UsageError(f"no precision '{precision}'; precisions are {', '.join(RANDOM_PRECISIONS)}, or all")
-        if "int8" in wanted and not is_available("onnxruntime"):
-            raise missing_package("onnxruntime", "onnxruntime", "int8 of a preset")
-        if "int8" in wanted and backends != "all" and "openvino" in asked:
-            get_backend("openvino").check_supports("int8")  # before minutes of export
-    path = user_cache() / f"{preset_name}-random-3.infdet"
-    if path.is_dir():
+def _measure(choice: _Choice, options: BenchOptions, on_progress: OnProgress | None) -> BenchReport:
+    bundle, frames = choice.bundle, options.frames
+    preparation = measure_preparation(frames, bundle.size, bundle.frame_mode)
+    peaks = measure_peaks() if stage_work(bundle, frames) is not None else None
+    with clip_jobs(bundle, choice.contenders, frames, choice.preset, options.performance) as jobs:
+        timed = measure(jobs, options.runs, on_progress)
+    steps = []
+    for entry in in_steps(bundle, [one.contender for one in timed if not one.error]):
         try:
-            bundle = load_bundle(path)
+            steps.append(measure_steps(bundle, entry, options.runs))
         except InfdetError as error:
-            say(f"exporting again: {error}")
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            if set(wanted) <= set(bundle.precisions):
-                say(f"measuring the network of preset {preset_name} with seeded random weights, from {path}")
-                return bundle
-    say(f"exporting the network of preset {preset_name} with seeded random weights ({', '.join(wanted)}) into {path}")
-    # In a process of its own, whose memory and threads end with it.
-    worker = multiprocessing.get_context("spawn").Process(target=_export_random, args=(preset_name, path, wanted))
-    worker.start()
-    try:
-        worker.join()
-    except KeyboardInterrupt:  # which a Ctrl-C is to the worker too: it removes what it began
-        worker.join(10)
-        worker.terminate()
-        raise
-    if worker.exitcode:
-        raise InfdetError(f"could not export preset {preset_name} into {path}; the lines above say why")
-    return load_bundle(path)
-
-
-def _export_random(preset_name: str, path: Path, precisions: tuple[str, ...]) -> None:
-    try:
-        from infdet_deploy.exporting.random_bundle import export_random
-
-        with progress("export") as update:
-            export_random(preset_name, path, precisions, update)
-    except KeyboardInterrupt:
-        sys.exit(1)
-    except Exception as error:
-        line = one_line(error)
-        if line is None:
-            raise
-        say(f"infdet-deploy: {line}")
-        sys.exit(1)
+            say(f"{entry.name}, in steps: {one_line(error)}")
+    if peaks is not None:
+        peaks = peaks.max(measure_peaks())  # before and after, since other programs may use the machine
+    return build_report(bundle, timed, frames, options.runs, options.performance, preparation, peaks, steps)

@@ -1,18 +1,56 @@
-"""A report of `bench` beside an earlier one: what became faster or slower, and what is only noise."""
+"""A report compared with an earlier one: what became faster or slower, and what is only noise."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infdet_deploy.benchmarks.report import SCHEMA, VERSION
-from infdet_deploy.benchmarks.statistics import change
+from infdet_deploy.benchmarks.statistics import Change, Summary, change
 from infdet_deploy.errors import UsageError
 
-RULE = "more than noise: the 95 % intervals of the two medians have nothing in common"
+SCHEMA, VERSION = "infdet-deploy bench", 1
+RULE = "more than noise: the 95 % intervals of the two medians do not overlap"
 
 
-def read_report(path: Path) -> dict[str, Any]:
-    """An earlier report.json (or the output of --json); raises UsageError when it is none, or of another version."""
+@dataclass(frozen=True)
+class Baseline:
+    """The part of a report that comparing needs. latency_ms: by contender, of those without error."""
+
+    made: str
+    bundle: str
+    device: str
+    cores: int
+    frames: int
+    latency_ms: dict[str, Summary]
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """Medians of one contender in both reports."""
+
+    contender: str
+    old_ms: float
+    new_ms: float
+    change: Change
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """made: when the old report was made; warnings: other differences, a line each; only_old, only_new: contenders."""
+
+    made: str
+    warnings: list[str]
+    rows: list[ComparedRow]
+    only_old: list[str]
+    only_new: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        rows = [{"contender": r.contender, "old_ms": r.old_ms, "new_ms": r.new_ms, **vars(r.change)} for r in self.rows]
+        return {**vars(self), "rule": RULE, "rows": rows}
+
+
+def read_baseline(path: Path) -> Baseline:
+    """Read a report.json, or what `--json` printed; raises UsageError for another file or version."""
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -26,43 +64,37 @@ def read_report(path: Path) -> dict[str, Any]:
             f"{VERSION}; measure again with one version"
         )
     try:
-        for row in report["contenders"]:
-            str(row["contender"])
-            if not row["error"]:
-                change(row["latency_ms"], row["latency_ms"])
-        for key in ("bundle", "device", "cores", "frames"):
-            report[key]
+        latency_ms = {r["contender"]: Summary(**r["latency_ms"]) for r in report["contenders"] if not r["error"]}
+        for one in latency_ms.values():
+            change(one, one)  # refuses what cannot be compared
+        return Baseline(
+            str(report.get("made")), report["bundle"], report["device"], report["cores"], report["frames"], latency_ms
+        )
     except (KeyError, TypeError, ZeroDivisionError):
         raise UsageError(f"--compare {path}: the report is damaged; measure again with --out") from None
-    return report
 
 
-def compare_reports(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """`rows`: for every contender of both `old_ms`, `new_ms` (medians) and the entries of `statistics.change`;
-    `only_old`, `only_new`: names; `warnings`: what differs otherwise, a line each; `made`: when the old one was."""
-    before = {row["contender"]: row for row in old["contenders"] if not row["error"]}
-    after = {row["contender"]: row for row in new["contenders"] if not row["error"]}
-    return {
-        "made": old.get("made"),
-        "rule": RULE,
-        "warnings": [
-            f"{what} was {old[key]}, now it is {new[key]}: the medians are not of the same thing"
-            for key, what in (
-                ("bundle", "the bundle"), ("device", "the device"), ("cores", "the number of cores"),
-                ("frames", "the number of frames"),
-            )
-            if old[key] != new[key]
+def compare_reports(old: Baseline, new: Baseline) -> Comparison:
+    """Compare the contenders that both reports have."""
+    settings = {
+        "the bundle": (old.bundle, new.bundle),
+        "the device": (old.device, new.device),
+        "the number of cores": (old.cores, new.cores),
+        "the number of frames": (old.frames, new.frames),
+    }
+    rows = [
+        ComparedRow(name, old.latency_ms[name].median, ms.median, change(old.latency_ms[name], ms))
+        for name, ms in new.latency_ms.items()
+        if name in old.latency_ms
+    ]
+    return Comparison(
+        old.made,
+        [
+            f"{name} was {before}, now it is {now}: the medians measure different things"
+            for name, (before, now) in settings.items()
+            if before != now
         ],
-        "rows": [
-            {
-                "contender": name,
-                "old_ms": before[name]["latency_ms"]["median"],
-                "new_ms": row["latency_ms"]["median"],
-                **change(before[name]["latency_ms"], row["latency_ms"]),
-            }
-            for name, row in after.items()
-            if name in before
-        ],
-        "only_old": [name for name in before if name not in after],
-        "only_new": [name for name in after if name not in before],
-    }  # fmt: skip
+        rows,
+        only_old=[name for name in old.latency_ms if name not in new.latency_ms],
+        only_new=[name for name in new.latency_ms if name not in old.latency_ms],
+    )

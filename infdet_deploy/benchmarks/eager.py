@@ -1,11 +1,11 @@
 """The original network as its authors run it: eager PyTorch, float32, three equal grey channels, nothing folded."""
 
-from pathlib import Path
-
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from infdet_deploy.bundle.loading import WEIGHTS, Bundle
 from infdet_deploy.model.fen import neighbour_pairs
 from infdet_deploy.model.network import InfDetNet, append_zero_flow, to_grey
 from infdet_deploy.model.presets import preset
@@ -13,10 +13,13 @@ from infdet_deploy.model.weights import load_network, random_network
 from infdet_deploy.runtime.detector import Timings, clock
 from infdet_deploy.snippets import valid_length
 
+Floats = npt.NDArray[np.float32]
 
-def reference_network(weights: Path | None, preset_name: str | None) -> InfDetNet:
-    """A bundle's own network, from its weights, or the preset's with the seeded random weights that its bundle has."""
-    if weights is not None:
+
+def reference_network(bundle: Bundle, preset_name: str | None) -> InfDetNet:
+    """A bundle's network from its weights; without weights, the preset's with seeded random weights."""
+    weights = bundle.path / WEIGHTS
+    if weights.is_file():
         return load_network(weights)[0]
     assert preset_name is not None
     return random_network(preset(preset_name))
@@ -33,12 +36,11 @@ def three_channel_pairs(grey: Tensor, stride: int) -> Tensor:
 
 
 def run(
-    network: InfDetNet, frames: np.ndarray, timings: Timings | None = None
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """frames uint8 [T, S, S] → the towers' features {`infrared_features`, `flow_features`} float32 [T', d], and scores
-    float32 [T', C].
+    network: InfDetNet, frames: npt.NDArray[np.uint8], timings: Timings | None = None
+) -> tuple[dict[str, Floats], Floats]:
+    """frames uint8 [T, S, S] → features {`infrared_features`, `flow_features`} float32 [T', d], scores float32 [T', C].
 
-    The same numbers as the network gives for one grey channel, at the cost of three. `timings` gains seconds a stage.
+    The same numbers as with one grey channel, at the cost of three. `timings` gains the seconds of each stage.
     """
     features: dict[str, Tensor] = {}
     with torch.inference_mode():
@@ -54,5 +56,5 @@ def run(
         with clock(timings, "head"):
             fused = network.fusion(*features.values()).fused
             logits = network.classifier(fused, torch.tensor([valid_length(len(frames))]))
-            scores = torch.sigmoid(logits[0]).numpy()
+            scores: Floats = torch.sigmoid(logits[0]).numpy()
     return {name: tensor[0].numpy() for name, tensor in features.items()}, scores

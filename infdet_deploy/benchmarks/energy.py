@@ -1,94 +1,51 @@
-"""Joules, where the machine counts them: Linux powercap (RAPL) for the processor, NVML for an NVIDIA GPU."""
+"""Energy counters: Linux powercap (RAPL) for the processor, NVML for the first NVIDIA GPU."""
 
-import contextlib
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 POWERCAP = Path("/sys/class/powercap")
-NOT_TOLD = "this machine does not tell"
+UNAVAILABLE = "not available on this machine"
 
 
 class ProcessorEnergy:
-    """The counters of all processor packages, and of their memory where it is counted apart.
-
-    What they count is the whole package: idle power and other programs' share are in it.
-    """
+    """The counters of all processor packages and of their memory; idle power and other programs are included."""
 
     def __init__(self, root: Path = POWERCAP) -> None:
-        packages = [zone for zone in sorted(root.glob("intel-rapl:*")) if _name(zone).startswith("package")]
-        memory = [
-            zone for package in packages for zone in sorted(package.glob("intel-rapl:*")) if _name(zone) == "dram"
-        ]
-        self._zones = [zone for zone in (*packages, *memory) if _number(zone / "energy_uj") is not None]
-
-    @property
-    def available(self) -> bool:
-        return bool(self._zones)
+        zones = [zone for zone in sorted(root.glob("intel-rapl:*")) if _text(zone / "name").startswith("package")]
+        zones += [zone for package in zones for zone in sorted(package.glob("*")) if _text(zone / "name") == "dram"]
+        # on many systems only the administrator may read the counters
+        self._zones = [zone for zone in zones if _text(zone / "energy_uj")]
 
     def read(self) -> tuple[int, ...]:
-        """The counters in microjoules, as they stand; empty where there are none."""
-        return tuple(_number(zone / "energy_uj") or 0 for zone in self._zones)
+        """The counters in microjoules; empty where there are none."""
+        return tuple(int(_text(zone / "energy_uj") or 0) for zone in self._zones)
 
-    def joules(self, before: tuple[int, ...], after: tuple[int, ...]) -> float:
-        """What was used between two readings, of which a counter may have begun anew once."""
+    def joules(self, before: tuple[int, ...], after: tuple[int, ...]) -> float | None:
+        """Energy between two readings, in which a counter may have restarted once; None without counters."""
         total = 0
         for zone, first, last in zip(self._zones, before, after, strict=True):
-            total += last - first if last >= first else last - first + (_number(zone / "max_energy_range_uj") or 0)
-        return total / 1e6
+            total += last - first + (int(_text(zone / "max_energy_range_uj") or 0) if last < first else 0)
+        return total / 1e6 if self._zones else None
 
 
-class Gpu:
-    """What NVML tells of the first NVIDIA GPU. Make it with `open_gpu`."""
-
-    def __init__(self, nvml: Any, device: Any) -> None:
-        self._nvml, self._device = nvml, device
-
-    def joules(self) -> float:
-        """What it has used since its driver was loaded; 0 where it does not count."""
-        try:
-            return self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._device) / 1000
-        except self._nvml.NVMLError:
-            return 0.0
-
-    def state(self) -> dict[str, float]:
-        """`sm_mhz`, `memory_mhz`, `watts`, `celsius` at this moment, those that it tells."""
-        nvml, found = self._nvml, {}
-        readings: dict[str, Callable[[], float]] = {
-            "sm_mhz": lambda: nvml.nvmlDeviceGetClockInfo(self._device, nvml.NVML_CLOCK_SM),
-            "memory_mhz": lambda: nvml.nvmlDeviceGetClockInfo(self._device, nvml.NVML_CLOCK_MEM),
-            "watts": lambda: nvml.nvmlDeviceGetPowerUsage(self._device) / 1000,
-            "celsius": lambda: nvml.nvmlDeviceGetTemperature(self._device, nvml.NVML_TEMPERATURE_GPU),
-        }
-        for name, read in readings.items():
-            with contextlib.suppress(nvml.NVMLError):
-                found[name] = float(read())
-        return found
-
-
-def open_gpu() -> Gpu | None:
-    """The first NVIDIA GPU; None without one, without its driver or without nvidia-ml-py."""
+def gpu_counter() -> Callable[[], float] | None:
+    """Joules of the first NVIDIA GPU since its driver was loaded, as a function; None where nothing counts them."""
     if importlib.util.find_spec("pynvml") is None:
         return None
     import pynvml
 
     try:
         pynvml.nvmlInit()
-        return Gpu(pynvml, pynvml.nvmlDeviceGetHandleByIndex(0))
+        device = pynvml.nvmlDeviceGetHandleByIndex(0)
+        pynvml.nvmlDeviceGetTotalEnergyConsumption(device)
     except pynvml.NVMLError:
         return None
+    return lambda: float(pynvml.nvmlDeviceGetTotalEnergyConsumption(device) / 1000)
 
 
-def _name(zone: Path) -> str:
+def _text(file: Path) -> str:
     try:
-        return (zone / "name").read_text().strip()
+        return file.read_text().strip()
     except OSError:
         return ""
-
-
-def _number(file: Path) -> int | None:
-    try:
-        return int(file.read_text())
-    except (OSError, ValueError):  # only the administrator may read the counters on many systems
-        return None

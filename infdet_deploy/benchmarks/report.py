@@ -1,189 +1,319 @@
-"""The report of `bench`: what was measured, put into figures. docs/bench.md describes every entry."""
+"""The report of `bench`: the measurements as figures. docs/bench.md describes every entry."""
 
 import datetime
 import importlib.metadata
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from math import nan
 from typing import Any
 
 import numpy as np
 
 from infdet_deploy import __version__
-from infdet_deploy.benchmarks import roofline
-from infdet_deploy.benchmarks.energy import NOT_TOLD
-from infdet_deploy.benchmarks.latency import EAGER, PAPER_FRAMES_PER_S, REAL_TIME_FPS, WARM_UP_RUNS, Timed
-from infdet_deploy.benchmarks.statistics import summary
+from infdet_deploy.benchmarks.comparison import SCHEMA, VERSION, Baseline, Comparison
+from infdet_deploy.benchmarks.contenders import EAGER
+from infdet_deploy.benchmarks.energy import UNAVAILABLE
+from infdet_deploy.benchmarks.measure import WARM_UP_RUNS, Timed
+from infdet_deploy.benchmarks.preparation import Preparation
+from infdet_deploy.benchmarks.roofline import Peaks, StageFloor, Work, stage_floors, stage_work
+from infdet_deploy.benchmarks.statistics import Summary, summary
+from infdet_deploy.benchmarks.steps import StepTimes
 from infdet_deploy.benchmarks.workers import Answer, Ready
 from infdet_deploy.bundle.loading import TOWERS, Bundle
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.detections import compare_detections
+from infdet_deploy.runtime.backends.base import Performance
 from infdet_deploy.system import cpu_count, processor_name
+from infdet_deploy.video.timing import DEFAULT_FPS
 
-DEVICE_STEPS = ("upload", "network", "download")  # of a contender on a GPU, timed by its own events
-SCHEMA, VERSION = "infdet-deploy bench", 1
+REAL_TIME_FPS = DEFAULT_FPS
+# The paper, IV-C: a 100-frame dummy video, mean of 100 runs.
+PAPER_FRAMES_PER_S, PAPER_DEVICE = 290.0, "4 x V100, Xeon E5 2.2 GHz"
+_PAPER_NETWORK = {"size": 224, "channel_divisor": 1, "streams": "both", "flow": "fen"}  # also the manifest's defaults
 _PACKAGES = ("numpy", "openvino", "onnxruntime", "torch", "tensorrt", "av")
+_NO_COUNT = "no roofline: this bundle's manifest has no multiply_adds; export it again with this version"
+_COUNT = "fractions use the exported graph's own multiply-adds, not the original network's, which are more"
+
+
+@dataclass(frozen=True)
+class Start:
+    """Seconds from the bundle on disk to compiled stages, and to the first result."""
+
+    load_s: float
+    first_result_s: float
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Compared with the report's reference. features_relative_l2: the largest of both towers; None without features.
+    matched, missed, extra: detections."""
+
+    features_relative_l2: float | None
+    score_max_abs: float
+    reference_detections: int
+    matched: int
+    missed: int
+    extra: int
+
+
+@dataclass(frozen=True)
+class Floor:
+    """precision: that the processor computes in; fraction, towers_fraction: floor ÷ measured median."""
+
+    precision: str
+    stages: list[StageFloor]
+    floor_ms: float
+    fraction: float
+    towers_floor_ms: float
+    towers_fraction: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The measurements of a contender.
+
+    runs_ms: every timed run, in order. clips_at_once: concurrent clips of a run. real_time_factor: frames/s ÷ 25;
+    cameras: its whole part. against_eager: the original network's median ÷ this one's. device: `paper_frames_per_s` of
+    a cuda contender. second_start: with cached stages, None for a backend that caches none. peak_memory_mb: MiB.
+    roofline: None without a count or a peak.
+    """
+
+    latency_ms: Summary
+    runs_ms: list[float]
+    frames_per_s: dict[str, float]
+    clips_at_once: int
+    real_time_factor: float
+    cameras: int
+    against_eager: float | None
+    stages_ms: dict[str, float]
+    device: dict[str, float] | None
+    start: Start
+    second_start: Start | None
+    peak_memory_mb: float
+    accuracy: Accuracy | None
+    roofline: Floor | None
+    joules_per_frame: float | None
+
+
+@dataclass(frozen=True)
+class ContenderReport:
+    """error: why the contender did not finish, in one line; figures is None then."""
+
+    contender: str
+    backend: str
+    precision: str
+    error: str | None
+    figures: Figures | None
+
+    def to_dict(self) -> dict[str, Any]:
+        names = {"contender": self.contender, "backend": self.backend, "precision": self.precision, "error": self.error}
+        return names | (asdict(self.figures) if self.figures else {})
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """The result of `bench`.
+
+    made: ISO 8601, UTC. network: the bundle's model configuration. reference: the contender that accuracy is compared
+    with. peaks: None where not measured; work: by stage, None where the bundle has no counts. steps: incremental input,
+    for contenders that support it. comparison: with an earlier report, where one was given.
+    """
+
+    made: str
+    bundle: str
+    source: str
+    network: dict[str, Any]
+    frames: int
+    runs: int
+    performance: Performance
+    device: str
+    cores: int
+    versions: dict[str, str]
+    reference: str | None
+    preparation: Preparation | None
+    peaks: Peaks | None
+    work: dict[str, Work] | None
+    contenders: list[ContenderReport]
+    steps: list[StepTimes]
+    comparison: Comparison | None = None
+
+    @property
+    def measured(self) -> list[tuple[ContenderReport, Figures]]:
+        """The contenders that finished."""
+        return [(row, row.figures) for row in self.contenders if row.figures]
+
+    @property
+    def failures(self) -> list[str]:
+        """Why contenders did not finish, a line each."""
+        return [row.error for row in self.contenders if row.error]
+
+    @property
+    def paper_frames_per_s(self) -> float | None:
+        """The paper's speed, which is that of its network: None for a network of another size."""
+        same = all(self.network.get(key, value) == value for key, value in _PAPER_NETWORK.items())
+        return PAPER_FRAMES_PER_S if same else None
+
+    @property
+    def energy_note(self) -> str | None:
+        """Why there is no energy; None where it was measured."""
+        return None if any(figures.joules_per_frame is not None for _, figures in self.measured) else UNAVAILABLE
+
+    @property
+    def roofline_note(self) -> str:
+        return _NO_COUNT if self.work is None else _COUNT
+
+    @property
+    def baseline(self) -> Baseline:
+        """What a later report is compared with."""
+        latency_ms = {row.contender: figures.latency_ms for row, figures in self.measured}
+        return Baseline(self.made, self.bundle, self.device, self.cores, self.frames, latency_ms)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of report.json; NaN and infinity are left to the writer."""
+        paper = {"frames_per_s": self.paper_frames_per_s, "device": PAPER_DEVICE} if self.paper_frames_per_s else None
+        roofline = asdict(self.peaks or Peaks()) | {"work": None, "note": self.roofline_note}
+        if self.work is not None:
+            roofline["work"] = {stage: asdict(work) for stage, work in self.work.items()}
+            for key in ("multiply_adds", "multiply_adds_original"):
+                roofline[key] = sum(getattr(work, key) for work in self.work.values())
+        head = ("made", "bundle", "source", "network", "frames", "runs", "performance", "device", "cores", "versions")
+        return {
+            "schema": SCHEMA,
+            "version": VERSION,
+            **{name: getattr(self, name) for name in head},
+            "warm_up_runs": WARM_UP_RUNS,
+            "paper": paper,
+            "reference": self.reference,
+            "preparation": None if self.preparation is None else asdict(self.preparation),
+            "roofline": roofline,
+            "energy_note": self.energy_note,
+            "contenders": [row.to_dict() for row in self.contenders],
+            "steps": [asdict(row) for row in self.steps],
+            **({"comparison": self.comparison.to_dict()} if self.comparison else {}),
+        }
 
 
 def build_report(
     bundle: Bundle,
-    found: Sequence[Timed],
+    timed: Sequence[Timed],
     frames: int,
     runs: int,
-    preparation: Mapping[str, Any] | None,
-    peaks: Mapping[str, Any] | None,
-    performance: str = "latency",
-) -> dict[str, Any]:
-    """Everything that `bench` tells, JSON-ready: docs/bench.md has the schema.
-
-    preparation: of `preparation.measure_preparation`; peaks: of `roofline.measure_peaks`; None where not measured.
-    """
-    reference = _reference(found)
-    eager = next((one for one in found if one.contender.backend == EAGER and not one.error), None)
-    rows = [_row(bundle, one, frames, reference, eager, peaks) for one in found]
-    return {
-        "schema": SCHEMA,
-        "version": VERSION,
-        "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "bundle": bundle.name,
-        "source": bundle.manifest.get("source", ""),
-        "network": bundle.manifest["model"],
-        "frames": frames,
-        "runs": runs,
-        "performance": performance,
-        "warm_up_runs": WARM_UP_RUNS,
-        "device": processor_name(),
-        "cores": cpu_count(),
-        "versions": _versions(),
-        "paper": {"frames_per_s": PAPER_FRAMES_PER_S, "device": "4 x V100, Xeon E5 2.2 GHz"},
-        "reference": reference.contender.name if reference else None,
-        "preparation": None if preparation is None else dict(preparation),
-        "roofline": _roofline(bundle, frames, peaks),
-        "energy_note": None if any(one.joules for one in found) else NOT_TOLD,
-        "contenders": rows,
-    }
+    performance: Performance = "latency",
+    preparation: Preparation | None = None,
+    peaks: Peaks | None = None,
+    steps: Sequence[StepTimes] = (),
+) -> BenchReport:
+    """Turn measurements into a report."""
+    reference = _reference(timed)
+    eager = next((one for one in timed if one.contender.backend == EAGER and not one.error and one.runs), None)
+    return BenchReport(
+        made=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        bundle=bundle.name,
+        source=bundle.manifest.get("source", ""),
+        network=bundle.manifest["model"],
+        frames=frames,
+        runs=runs,
+        performance=performance,
+        device=processor_name(),
+        cores=cpu_count(),
+        versions=_versions(),
+        reference=reference.contender.name if reference else None,
+        preparation=preparation,
+        peaks=peaks,
+        work=stage_work(bundle, frames),
+        contenders=[_contender(bundle, one, frames, reference, eager, peaks) for one in timed],
+        steps=list(steps),
+    )
 
 
-def failures(report: Mapping[str, Any]) -> list[str]:
-    """Why contenders did not finish, a line each."""
-    return [row["error"] for row in report["contenders"] if row["error"]]
+def _reference(timed: Sequence[Timed]) -> Timed | None:
+    """What accuracy is compared with: the original network where it ran, else float32 on OpenVINO, else any float32."""
+    exact = [one for one in timed if one.ready and one.contender.precision == "float32"]
+    order = (EAGER, "openvino")
+    return min(exact, key=lambda one: (*order, one.contender.backend).index(one.contender.backend), default=None)
 
 
-def _reference(found: Sequence[Timed]) -> Timed | None:
-    """What accuracy is judged by: the original network where it ran, else float32 on OpenVINO, else any float32."""
-    for wanted in (EAGER, "openvino", None):
-        for one in found:
-            if one.ready and one.contender.precision == "float32" and wanted in (None, one.contender.backend):
-                return one
-    return None
+def _contender(
+    bundle: Bundle, one: Timed, frames: int, reference: Timed | None, eager: Timed | None, peaks: Peaks | None
+) -> ContenderReport:
+    entry, figures = one.contender, None
+    if not one.error and one.ready is not None and one.runs:
+        figures = _figures(bundle, one, one.ready, frames, reference, eager, peaks)
+    return ContenderReport(entry.name, entry.backend, entry.precision, one.error or None, figures)
 
 
-def _row(
+def _figures(
     bundle: Bundle,
     one: Timed,
+    ready: Ready,
     frames: int,
     reference: Timed | None,
     eager: Timed | None,
-    peaks: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    entry = one.contender
-    row: dict[str, Any] = {
-        "contender": entry.name, "backend": entry.backend, "precision": entry.precision, "error": one.error or None,
-    }  # fmt: skip
-    if one.error or one.ready is None or not one.runs:
-        return row
-    times = [run.latency_s for run in one.runs]
-    ms = summary([1000 * seconds for seconds in times])
-    rate = {"median": "median", "low": "high", "high": "low", "min": "max", "max": "min"}
-    in_a_run = frames * one.ready.clips
-    factor = 1000 * in_a_run / ms["median"] / REAL_TIME_FPS
-    joules = sum(one.joules.values()) if one.joules else None
-    return row | {
-        "latency_ms": ms,
-        "runs_ms": [1000 * seconds for seconds in times],
-        "frames_per_s": {name: 1000 * in_a_run / ms[of] for name, of in rate.items()},
-        "clips_at_once": one.ready.clips,
-        "real_time_factor": factor,
-        "cameras": int(factor),
-        "against_eager": None if eager is None else one.ready.clips * _median_ms(eager) / ms["median"],
-        "stages_ms": {
+    peaks: Peaks | None,
+) -> Figures:
+    runs_ms = [1000 * run.latency_s for run in one.runs]
+    ms = summary(runs_ms)
+    run_frames = frames * ready.clips
+    rates = {"median": ms.median, "low": ms.high, "high": ms.low, "min": ms.max, "max": ms.min}
+    factor = 1000 * run_frames / ms.median / REAL_TIME_FPS
+    return Figures(
+        latency_ms=ms,
+        runs_ms=runs_ms,
+        frames_per_s={name: 1000 * run_frames / value for name, value in rates.items()},
+        clips_at_once=ready.clips,
+        real_time_factor=factor,
+        cameras=int(factor),
+        against_eager=None if eager is None else ready.clips * _median_ms(eager) / ms.median,
+        stages_ms={
             name: float(np.median([run.stages_s.get(name, nan) for run in one.runs]) * 1000)
             for name in (*bundle.stages, "detections")
         },
-        "device": _device(one, frames),
-        "start": _start(one.first_start or one.ready),
-        "second_start": _start(one.ready) if one.first_start else None,
-        "peak_memory_mb": one.peak_memory_bytes / 2**20,
-        "accuracy": None if reference is None or not reference.ready else _accuracy(one.ready.answer, reference),
-        "roofline": None if peaks is None else _fraction(bundle, one, frames, peaks),
-        "joules_per_frame": None if joules is None else joules / (in_a_run * len(times)),
-    }
+        device={"paper_frames_per_s": frames / one.paper_s} if one.paper_s else None,
+        start=_start(one.first_start or ready),
+        second_start=_start(ready) if one.first_start else None,
+        peak_memory_mb=one.peak_memory_bytes / 2**20,
+        accuracy=_accuracy(ready.answer, reference.ready.answer) if reference and reference.ready else None,
+        roofline=_floor(bundle, one, ready, frames, peaks) if peaks else None,
+        joules_per_frame=sum(one.joules.values()) / (run_frames * len(runs_ms)) if one.joules else None,
+    )
 
 
-def _device(one: Timed, frames: int) -> dict[str, float] | None:
-    """What a GPU did by its own clock, in medians, and what NVML told; None for a contender that is not on it."""
-    times = {name: [run.stages_s[name] for run in one.runs if name in run.stages_s] for name in DEVICE_STEPS}
-    found = {f"{name}_ms": float(np.median(seconds) * 1000) for name, seconds in times.items() if seconds}
-    if one.paper_s:
-        found["paper_frames_per_s"] = frames / one.paper_s
-    for name in {name for state in one.gpu for name in state}:
-        found[name] = float(np.median([state[name] for state in one.gpu if name in state]))
-    return found or None
-
-
-def _start(ready: Ready) -> dict[str, float]:
-    return {"load_s": ready.load_s, "first_result_s": ready.load_s + ready.first_s}
+def _start(ready: Ready) -> Start:
+    return Start(ready.load_s, ready.load_s + ready.first_s)
 
 
 def _median_ms(one: Timed) -> float:
     return float(np.median([run.latency_s for run in one.runs]) * 1000)
 
 
-def _accuracy(ours: Answer, reference: Timed) -> dict[str, Any]:
-    assert reference.ready is not None
-    theirs = reference.ready.answer
+def _accuracy(ours: Answer, theirs: Answer) -> Accuracy:
     changes = compare_detections(theirs.detections, ours.detections)
-    both = [name for name in theirs.features if name in ours.features]
-    features = [compare(ours.features[name], theirs.features[name]).relative_l2 for name in both]
-    return {
-        "features_relative_l2": max(features) if features else None,
-        "score_max_abs": compare(ours.scores, theirs.scores).max_abs,
-        "reference_detections": len(theirs.detections),
-        "matched": changes.matched,
-        "missed": changes.missed,
-        "extra": changes.extra,
-    }
+    common = [name for name in theirs.features if name in ours.features]
+    errors = [compare(ours.features[name], theirs.features[name]).relative_l2 for name in common]
+    score_error = compare(ours.scores, theirs.scores).max_abs
+    return Accuracy(
+        max(errors, default=None), score_error, len(theirs.detections), changes.matched, changes.missed, changes.extra
+    )
 
 
-def _fraction(bundle: Bundle, one: Timed, frames: int, peaks: Mapping[str, Any]) -> dict[str, Any] | None:
-    """How near a contender comes to its floor: in all, and in the towers. Clips at once share the machine."""
-    found = roofline.floors(bundle, one.contender.backend, one.contender.precision, frames, peaks)
+def _floor(bundle: Bundle, one: Timed, ready: Ready, frames: int, peaks: Peaks) -> Floor | None:
+    """How close a contender comes to its floor, in all and in the towers. Concurrent clips share the machine."""
+    found = stage_floors(bundle, one.contender, frames, peaks)
     if found is None:
         return None
-    floor_s = sum(row["floor_s"] for row in found["stages"])
-    towers_floor_s = sum(row["floor_s"] for row in found["stages"] if row["stage"] in TOWERS)
+    precision, floors = found
+    floor_s = sum(floor.floor_s for floor in floors)
+    towers_floor_s = sum(floor.floor_s for floor in floors if floor.stage in TOWERS)
     towers_s = float(np.median([sum(run.stages_s.get(name, 0.0) for name in TOWERS) for run in one.runs]))
-    clips = one.ready.clips if one.ready else 1
-    return found | {
-        "floor_ms": 1000 * floor_s,
-        "fraction": clips * 1000 * floor_s / _median_ms(one),
-        "towers_floor_ms": 1000 * towers_floor_s,
-        "towers_fraction": clips * towers_floor_s / towers_s,
-    }
-
-
-def _roofline(bundle: Bundle, frames: int, peaks: Mapping[str, Any] | None) -> dict[str, Any]:
-    work = roofline.stage_work(bundle, frames)
-    report: dict[str, Any] = {"multiply_adds_per_s": None, "bytes_per_s": None, **(peaks or {}), "work": work}
-    report["note"] = (
-        roofline.NO_COUNT
-        if work is None
-        else "fractions use the exported graph's own multiply-adds, not the original network's, which are more"
+    return Floor(
+        precision,
+        floors,
+        floor_ms=1000 * floor_s,
+        fraction=ready.clips * 1000 * floor_s / _median_ms(one),
+        towers_floor_ms=1000 * towers_floor_s,
+        towers_fraction=ready.clips * towers_floor_s / towers_s,
     )
-    if work is not None:
-        for key in ("multiply_adds", "multiply_adds_original"):
-            report[key] = sum(stage[key] for stage in work.values())
-    return report
 
 
 def _versions() -> dict[str, str]:

@@ -1,73 +1,76 @@
-"""What the machine could do at best, measured: products a second in each precision, bytes a second; and the floor that
-this sets for the network."""
+"""The machine's limits, measured: products per second in each precision and bytes per second; and the network's floor,
+the least time that they allow."""
 
 import multiprocessing
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from math import prod
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 
-from infdet_deploy.benchmarks.workers import runs_on_gpu
+from infdet_deploy.benchmarks.contenders import EAGER, runs_on_gpu
 from infdet_deploy.bundle.loading import Bundle
+from infdet_deploy.bundle.manifest import COUNTED_FRAMES
 from infdet_deploy.processes import start_deaf
+from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.snippets import feature_length
 from infdet_deploy.system import cpu_count
 
 SIDE = 2048  # of the square matrices
-BEST_OF = 5
-COPIED_BYTES = 512 * 2**20  # far beyond every cache
-COUNTED_FRAMES = 100  # of the clip that a manifest's `multiply_adds` are for
-# What a CPU computes a precision in; OpenVINO's name of the type.
+REPEATS = 5  # of which the fastest counts
+COPIED_BYTES = 512 * 2**20  # far larger than every cache
+# The types, in OpenVINO's names, that count as computing in a precision.
 _TYPES = {"float32": ("f32",), "bfloat16": ("bf16",), "int8": ("i8", "u8")}
 _PRODUCTS = ("FullyConnected", "MatMul")
 
-NO_COUNT = "no roofline: this bundle's manifest holds no multiply_adds; export it again with this version"
+
+@dataclass(frozen=True)
+class Peaks:
+    """multiply_adds_per_s: by precision, None where the processor does not compute in it; bytes_per_s: of a copy, what
+    it reads and what it writes."""
+
+    multiply_adds_per_s: dict[str, float | None] = field(default_factory=lambda: dict.fromkeys(_TYPES))
+    bytes_per_s: float | None = None
+
+    def max(self, other: "Peaks") -> "Peaks":
+        """The higher of two measurements, figure by figure."""
+        rates = {p: _max(r, other.multiply_adds_per_s[p]) for p, r in self.multiply_adds_per_s.items()}
+        return Peaks(rates, _max(self.bytes_per_s, other.bytes_per_s))
 
 
-def measure_peaks(side: int = SIDE, copied_bytes: int = COPIED_BYTES) -> dict[str, Any]:
-    """`multiply_adds_per_s` by precision, None where the processor does not compute in it, and `bytes_per_s`.
+def _max(*values: float | None) -> float | None:
+    return max(filter(None, values), default=None)
 
-    In a process of its own, which leaves neither memory nor threads behind. bytes_per_s counts what a copy reads and
-    what it writes.
-    """
+
+def measure_peaks(side: int = SIDE, copied_bytes: int = COPIED_BYTES) -> Peaks:
+    """Measure in a separate process, so that its memory and threads end with it; no figures where it dies."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(theirs, side, copied_bytes), daemon=True)
     try:
         start_deaf(child)
         theirs.close()
-        found = ours.recv()
-    except EOFError:  # not what the user asked for: without peaks there is no roofline, and the rest stands
-        found = {"multiply_adds_per_s": dict.fromkeys(_TYPES), "bytes_per_s": None}
+        peaks: Peaks = ours.recv()
+    except EOFError:  # without peaks there is no roofline; the rest of the report stands
+        return Peaks()
     finally:
         child.join(1)
         child.kill()
-    return found
-
-
-def better(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """The higher of two measurements of `measure_peaks`, figure by figure."""
-    rates = {
-        precision: max((rate for rate in (one, second["multiply_adds_per_s"][precision]) if rate), default=None)
-        for precision, one in first["multiply_adds_per_s"].items()
-    }
-    bandwidth = max((rate for rate in (first["bytes_per_s"], second["bytes_per_s"]) if rate), default=None)
-    return {"multiply_adds_per_s": rates, "bytes_per_s": bandwidth}
+    return peaks
 
 
 def _child(pipe: Connection, side: int, copied_bytes: int) -> None:
     rates = {precision: product_rate(precision, side) for precision in _TYPES}
-    pipe.send({"multiply_adds_per_s": rates, "bytes_per_s": copy_rate(copied_bytes)})
+    pipe.send(Peaks(rates, copy_rate(copied_bytes)))
 
 
 def product_rate(precision: str, side: int = SIDE) -> float | None:
-    """Multiply-adds a second of a square matrix product, the best of several; None where the executed graph says that
-    it computes in another type."""
+    """Multiply-adds per second of a square matrix product, the fastest of several; None where the executed graph says
+    that it computes in another type."""
     import openvino
 
     from infdet_deploy.runtime.backends.openvino import properties
@@ -86,11 +89,11 @@ def product_rate(precision: str, side: int = SIDE) -> float | None:
     tensor.data[...] = 1
     request.set_input_tensor(tensor)
     seconds = []
-    for _ in range(BEST_OF):
+    for _ in range(REPEATS):
         request.infer()
-        # the product's own time: int8 has a step before it that makes the integers
-        seconds.append(max(one.real_time.total_seconds() for one in request.profiling_info))
-    return side**3 / min(seconds)
+        # the product's own time: in int8 a step before it quantizes the input
+        seconds.append(max(node.real_time.total_seconds() for node in request.profiling_info))
+    return float(side**3 / min(seconds))
 
 
 def _product(precision: str, side: int) -> Any:
@@ -99,80 +102,94 @@ def _product(precision: str, side: int) -> Any:
     from openvino import opset13 as ops
 
     values = np.random.default_rng(0).normal(size=(side, side)).astype(np.float32)
-    kind = openvino.Type.bf16 if precision == "bfloat16" else openvino.Type.f32
-    given = ops.parameter([side, side], kind)
-    left, right = given, ops.constant(values)
+    dtype = openvino.Type.bf16 if precision == "bfloat16" else openvino.Type.f32
+    parameter = ops.parameter([side, side], dtype)
+    left, right = parameter, ops.constant(values)
     if precision == "bfloat16":
-        right = ops.convert(right, kind)
+        right = ops.convert(right, dtype)
     elif precision == "int8":
 
         def scalar(value: float) -> Any:
             return ops.constant(np.float32(value))
 
-        left = ops.fake_quantize(given, scalar(0), scalar(2.55), scalar(0), scalar(2.55), 256)
+        left = ops.fake_quantize(parameter, scalar(0), scalar(2.55), scalar(0), scalar(2.55), 256)
         right = ops.fake_quantize(right, scalar(-5), scalar(5), scalar(-5), scalar(5), 255)
-    return openvino.Model([ops.matmul(left, right, False, True)], [given])
+    return openvino.Model([ops.matmul(left, right, False, True)], [parameter])
 
 
 def copy_rate(copied_bytes: int = COPIED_BYTES) -> float:
-    """Bytes a second, read and written, of copying arrays on all CPUs at once, the best of several."""
+    """Bytes per second, read and written, of copying arrays on all CPUs at once, the fastest of several."""
     workers = cpu_count()
     source = np.ones((workers, copied_bytes // workers // 8))
     target = np.zeros_like(source)
     seconds = []
     with ThreadPoolExecutor(workers) as pool:
-        for _ in range(BEST_OF):
+        for _ in range(REPEATS):
             start = time.perf_counter()
             list(pool.map(np.copyto, target, source))
             seconds.append(time.perf_counter() - start)
     return 2 * source.nbytes / min(seconds)
 
 
-def stage_work(bundle: Bundle, frames: int) -> dict[str, dict[str, Any]] | None:
-    """For each stage `multiply_adds`, of the exported graph, and `multiply_adds_original`, of the network as published,
-    for a clip of `frames` frames; None where the manifest does not hold them.
+@dataclass(frozen=True)
+class Work:
+    """Multiply-adds of a stage: of the exported graph, and of the network as published."""
 
-    Work grows with the clip; only the attention's grows faster, which is less than a thousandth of all.
+    multiply_adds: float
+    multiply_adds_original: float
+
+
+def stage_work(bundle: Bundle, frames: int) -> dict[str, Work] | None:
+    """The work of each stage for a clip of `frames` frames; None where the manifest has no counts.
+
+    Work is proportional to the clip's length, except for the attention's, which is less than a thousandth of all.
     """
     work = {}
     for stage in bundle.stages:
-        entry = bundle.manifest["stages"][stage]
-        if not all(type(entry.get(key)) is int for key in ("multiply_adds", "multiply_adds_original")):
+        exported, original = map(bundle.entry(stage).get, ("multiply_adds", "multiply_adds_original"))
+        if not isinstance(exported, int) or not isinstance(original, int):
             return None
-        work[stage] = {key: entry[key] * frames / COUNTED_FRAMES for key in ("multiply_adds", "multiply_adds_original")}
+        work[stage] = Work(exported * frames / COUNTED_FRAMES, original * frames / COUNTED_FRAMES)
     return work
 
 
-def stage_bytes(bundle: Bundle, stage: str, precision: str, backend: str, frames: int) -> int:
-    """What a stage reads and writes at the least: its file, which is nearly all weights, its inputs and its outputs."""
-    spec = bundle.manifest["stages"][stage]
-    form = bundle.form_for(stage, precision, backend, get_backend(backend).capabilities.format)
+@dataclass(frozen=True)
+class StageFloor:
+    """bytes: the stage's file, which is nearly all weights, its inputs and its outputs."""
+
+    stage: str
+    multiply_adds: float
+    bytes: int
+    floor_s: float
+
+
+def stage_floors(
+    bundle: Bundle, contender: Contender, frames: int, peaks: Peaks
+) -> tuple[str, list[StageFloor]] | None:
+    """The precision that the processor computes in, and the least time of each stage on this machine.
+
+    A floor is the longer of work ÷ peak and bytes ÷ bandwidth. None without a count or a peak, and on a GPU.
+    """
+    work = stage_work(bundle, frames)
+    # a CPU has no float16 products
+    precision = "float32" if contender.precision == "float16" else contender.precision
+    peak, bandwidth = peaks.multiply_adds_per_s.get(precision), peaks.bytes_per_s
+    if work is None or not peak or not bandwidth or runs_on_gpu(contender.backend):
+        return None
+    floors = []
+    for stage in bundle.stages:
+        size = _stage_bytes(bundle, stage, contender, frames)
+        multiply_adds = work[stage].multiply_adds
+        floors.append(StageFloor(stage, multiply_adds, size, max(multiply_adds / peak, size / bandwidth)))
+    return precision, floors
+
+
+def _stage_bytes(bundle: Bundle, stage: str, contender: Contender, frames: int) -> int:
+    backend = "openvino" if contender.backend == EAGER else contender.backend
+    file_format = bundle.form_for(stage, contender.precision, backend, get_backend(backend).capabilities.format)
+    total: int = bundle.stage_file(stage, contender.precision, file_format).stat().st_size
     sizes = {"T": frames, "T+1": frames + 1, "T'": feature_length(frames)}
-    total = bundle.manifest["files"][bundle.stage_file(stage, precision, form).name]["bytes"]
-    for tensor in (*spec["inputs"], *spec["outputs"]):
+    for tensor in (*bundle.entry(stage)["inputs"], *bundle.entry(stage)["outputs"]):
         shape = [size if isinstance(size, int) else sizes.get(size, frames) for size in tensor["shape"]]
         total += prod(shape) * np.dtype(tensor["dtype"]).itemsize
     return total
-
-
-def floors(
-    bundle: Bundle, backend: str, precision: str, frames: int, peaks: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """The least seconds that each stage can take on this machine in a precision: `stages`, a list of `stage`,
-    `multiply_adds`, `bytes`, `floor_s`; and `precision`, the one that the processor computes in.
-
-    The longer of work ÷ peak and bytes ÷ bandwidth. None without a count, a peak, or for what runs elsewhere than on
-    the processor.
-    """
-    work = stage_work(bundle, frames)
-    computed = {"float16": "float32"}.get(precision, precision)  # a CPU has no float16 products
-    peak, bandwidth = peaks["multiply_adds_per_s"].get(computed), peaks["bytes_per_s"]
-    if work is None or not peak or not bandwidth or runs_on_gpu(backend):
-        return None
-    rows = []
-    for stage in bundle.stages:
-        multiply_adds = work[stage]["multiply_adds"]
-        size = stage_bytes(bundle, stage, precision, "openvino" if backend == "eager" else backend, frames)
-        floor_s = max(multiply_adds / peak, size / bandwidth)
-        rows.append({"stage": stage, "multiply_adds": multiply_adds, "bytes": size, "floor_s": floor_s})
-    return {"precision": computed, "stages": rows}

@@ -1,24 +1,25 @@
-"""What a list of measured times says: its median, how sure that is, and whether two medians really differ."""
+"""Statistics of measured times: the median, its confidence interval, and whether two medians differ."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import comb
-from typing import Any
 
 import numpy as np
 
 CONFIDENCE = 0.95
-BLOCK, FEWEST_BLOCKS, MOST_BLOCKS = 5, 3, 8  # runs in a row that a block holds at least; blocks of a series
+MIN_BLOCK_RUNS, MIN_BLOCKS, MAX_BLOCKS = 5, 3, 8  # consecutive runs of a block; blocks of a series
 # Student's t, 97.5 %, by number of blocks.
 _T = {3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}
 _NORMAL = 1.96
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """The interval between two of the values that covers the median with 95 % probability or more: low, high, coverage.
+    """The interval between two of the values that covers the median with at least 95 % probability: low, high,
+    coverage.
 
-    From order statistics alone: of n independent values the number below the median follows the binomial distribution
-    of n fair coins, whatever the values' own distribution is. Fewer than 6 values cannot reach 95 %; for them the
-    interval is from the smallest to the largest, and the coverage says how little that is.
+    It uses order statistics only: of n independent values, the number below the median is binomial (n, 1/2), whatever
+    the values' distribution is. Fewer than 6 values cannot reach 95 %; their interval is the whole range, and the
+    coverage says how likely it contains the median.
     """
     ordered = sorted(values)
     n = len(ordered)
@@ -38,18 +39,17 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def drift_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """The interval of the median of values that were measured in this order, wider where they drift: low, high,
-    coverage.
+    """The interval of the median of values in the order of measurement, wider where they drift: low, high, coverage.
 
-    What slows a machine for a while slows many values in a row, so they are not independent, and `median_interval` is
-    too narrow. Cut into up to 8 blocks in a row, such a series has block medians that differ by more than independent
-    values' would; that excess, as a variance, is added to the squares of the interval's two arms, with Student's t for
-    so few blocks. Drift slower than the whole series is in none of its blocks, and in no interval. Fewer than 15 values
-    are too few for blocks: their interval is `median_interval`.
+    A machine that slows down for a while slows many consecutive values, so they are not independent, and
+    `median_interval` is too narrow. The medians of up to 8 consecutive blocks then differ by more than those of
+    independent values. That excess variance, with Student's t for so few blocks, is added to the square of each arm of
+    the interval. Drift slower than the whole series is not detected. Fewer than 15 values are too few for blocks: their
+    interval is `median_interval`.
     """
     low, high, coverage = median_interval(values)
-    blocks = min(len(values) // BLOCK, MOST_BLOCKS)
-    if blocks < FEWEST_BLOCKS:
+    blocks = min(len(values) // MIN_BLOCK_RUNS, MAX_BLOCKS)
+    if blocks < MIN_BLOCKS:
         return low, high, coverage
     medians = [np.median(block) for block in np.array_split(np.asarray(values), blocks)]
     independent = blocks * ((high - low) / 2 / _NORMAL) ** 2  # the variance of a block's median, if they were
@@ -58,29 +58,48 @@ def drift_interval(values: Sequence[float]) -> tuple[float, float, float]:
     return median - float(np.hypot(median - low, arm)), median + float(np.hypot(high - median, arm)), coverage
 
 
-def summary(values: Sequence[float]) -> dict[str, float]:
-    """median (p50), low and high (its `drift_interval`), coverage, spread, p10, p90, p99, min and max of the values,
-    which are in the order in which they were measured.
+@dataclass(frozen=True)
+class Summary:
+    """Figures of a list of times. low, high: `drift_interval` of the median; coverage: its probability without drift.
+    spread: half the interquartile range, divided by the median."""
 
-    spread: half the distance between the quartiles, divided by the median.
-    """
+    min: float
+    p10: float
+    median: float
+    p90: float
+    p99: float
+    max: float
+    low: float
+    high: float
+    coverage: float
+    spread: float
+
+
+def summary(values: Sequence[float]) -> Summary:
+    """The summary of values in the order of measurement."""
+    points = (0, 10, 25, 50, 75, 90, 99, 100)
+    least, p10, quarter, median, three_quarters, p90, p99, most = map(float, np.percentile(values, points))
     low, high, coverage = drift_interval(values)
-    points = {"min": 0, "p10": 10, "median": 50, "p90": 90, "p99": 99, "max": 100}
-    found = {name: float(np.percentile(values, point)) for name, point in points.items()}
-    quarter, three_quarters = np.percentile(values, (25, 75))
-    spread = float((three_quarters - quarter) / 2 / found["median"])
-    return found | {"low": low, "high": high, "coverage": coverage, "spread": spread}
+    spread = (three_quarters - quarter) / 2 / median
+    return Summary(least, p10, median, p90, p99, most, low, high, coverage, spread)
 
 
-def change(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """How much longer or shorter the median became, from two summaries of times.
+@dataclass(frozen=True)
+class Change:
+    """change: new median ÷ old − 1; low, high: the same between the nearest and farthest ends of both intervals.
+    more_than_noise: the two intervals do not overlap."""
 
-    change: new ÷ old − 1; low and high: the same between the ends of both intervals that are nearest and farthest;
-    more_than_noise: the two intervals have nothing in common.
-    """
-    return {
-        "change": new["median"] / old["median"] - 1,
-        "low": new["low"] / old["high"] - 1,
-        "high": new["high"] / old["low"] - 1,
-        "more_than_noise": new["low"] > old["high"] or new["high"] < old["low"],
-    }
+    change: float
+    low: float
+    high: float
+    more_than_noise: bool
+
+
+def change(old: Summary, new: Summary) -> Change:
+    """How much longer or shorter the median became."""
+    return Change(
+        new.median / old.median - 1,
+        new.low / old.high - 1,
+        new.high / old.low - 1,
+        new.low > old.high or new.high < old.low,
+    )

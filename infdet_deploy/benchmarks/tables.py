@@ -1,219 +1,197 @@
-"""The report of `bench` as rows of text, which the terminal, report.md and report.html share."""
+"""The report of `bench` as tables of text, for the terminal, report.md and report.html."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from math import isfinite, nan
-from typing import Any
+from collections.abc import Callable
+from math import isfinite
+from typing import TypeVar
 
-from infdet_deploy.benchmarks import steps
+from infdet_deploy.benchmarks.comparison import RULE, Comparison
+from infdet_deploy.benchmarks.report import PAPER_DEVICE, BenchReport, ContenderReport, Figures
+from infdet_deploy.benchmarks.steps import StepTimes
+from infdet_deploy.plots.page import Section, Table
 
 STAGE_LABELS = {
     "fen": "fen", "infrared_tower": "infrared", "flow_tower": "flow", "head": "head", "detections": "detections",
 }  # fmt: skip
 NONE = "–"
+Measured = list[tuple[ContenderReport, Figures]]
+_T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class Table:
-    """title above, note below; a cell without a figure is –."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
-    note: str = ""
-
-
-def tables(report: Mapping[str, Any]) -> list[Table]:
-    """All tables of a report, each at most 120 characters wide."""
-    good = [row for row in report["contenders"] if not row["error"]]
-    found = []
-    if good:
-        found = [_speed(report, good), _stages(report, good), _cost(report, good)]
-    if report.get("steps"):
-        found.append(Table("In steps", steps.COLUMNS, [steps.row(one) for one in report["steps"]], steps.NOTE))
-    if any(row.get("device") for row in good):
-        found.append(_devices([row for row in good if row["device"]], report["runs"]))
-    if report.get("rewrites"):
-        found.append(_rewrites(report["rewrites"]))
-    if report.get("comparison"):
-        found.append(_comparison(report["comparison"]))
-    return found
+def tables(report: BenchReport) -> list[Section]:
+    """All tables of a report, each at most 120 characters wide, with their notes."""
+    measured, sections = report.measured, []
+    if measured:
+        sections += [_speed(report, measured), _stages(report, measured), _cost(report, measured)]
+    if report.steps:
+        sections.append(_steps(report.steps))
+    if report.comparison:
+        sections.append(_comparison(report.comparison))
+    return sections
 
 
-def headline(report: Mapping[str, Any]) -> str:
-    """What was measured, on what."""
-    return (
-        f"{report['bundle']}: {report['frames']} frames, {report['runs']} runs, {report['device']}, "
-        f"{report['cores']} cores"
-    )
+def headline(report: BenchReport) -> str:
+    """What was measured, and where."""
+    return f"{report.bundle}: {report.frames} frames, {report.runs} runs, {report.device}, {report.cores} cores"
 
 
-def remarks(report: Mapping[str, Any]) -> list[str]:
+def remarks(report: BenchReport) -> list[str]:
     """What the figures mean, a line each."""
-    paper, roof = report["paper"], report["roofline"]
-    lines = [f"The paper's figure: {paper['frames_per_s']:.0f} frames/s on {paper['device']}. Real time: 25 frames/s."]
-    rates = roof["multiply_adds_per_s"]
-    if rates and roof["bytes_per_s"]:
-        peaks = ", ".join(f"{name} {_giga(rate)}" for name, rate in rates.items())
-        lines.append(f"This machine's peaks, multiply-adds: {peaks}; copying {roof['bytes_per_s'] / 1e9:.1f} GB/s.")
-    if roof["work"] is not None:
+    lines = ["Real time: 25 frames/s."]
+    if report.paper_frames_per_s:
+        lines[0] = f"The paper's figure: {report.paper_frames_per_s:.0f} frames/s on {PAPER_DEVICE}. {lines[0]}"
+    if report.peaks and report.peaks.bytes_per_s:
+        rates = [
+            f"{precision} {f'{rate / 1e9:.0f} G/s' if rate else 'not measured'}"
+            for precision, rate in report.peaks.multiply_adds_per_s.items()
+        ]
+        bandwidth = report.peaks.bytes_per_s / 1e9
+        lines.append(f"This machine's peaks, multiply-adds: {', '.join(rates)}; copying {bandwidth:.1f} GB/s.")
+    if report.work is not None:
+        exported = sum(work.multiply_adds for work in report.work.values()) / 1e9
+        original = sum(work.multiply_adds_original for work in report.work.values()) / 1e9
         lines.append(
-            f"Floor: from {roof['multiply_adds'] / 1e9:.4g} G multiply-adds of the exported graph (the original "
-            f"network: {roof['multiply_adds_original'] / 1e9:.4g} G)."
+            f"Floor: from {exported:.4g} G multiply-adds of the exported graph (original network: {original:.4g} G)."
         )
     else:
-        lines.append(f"{roof['note'][0].upper()}{roof['note'][1:]}.")
-    if report["energy_note"]:
-        lines.append(f"Energy: {report['energy_note']}.")
+        lines.append(_sentence(report.roofline_note))
+    if report.energy_note:
+        lines.append(f"Energy: {report.energy_note}.")
     return lines
 
 
-def _giga(rate: float | None) -> str:
-    return f"{rate / 1e9:.0f} G/s" if rate else "not measured"
+def versions(report: BenchReport) -> str:
+    return ", ".join(f"{package} {version}" for package, version in report.versions.items())
 
 
-def _speed(report: Mapping[str, Any], rows: list[dict[str, Any]]) -> Table:
-    columns = [
-        "contender",
-        "frames/s",
-        "median",
-        "95 % interval",
-        "spread",
-        "p90",
-        "p99",
-        "real time",
-        "cameras",
+def markdown(report: BenchReport) -> str:
+    """The report as Markdown."""
+    parts = [f"# {headline(report)}", f"Measured {report.made} with {versions(report)}.", "\n".join(remarks(report))]
+    for section in tables(report):
+        assert section.table is not None
+        columns = section.table.columns
+        head = ["| " + " | ".join(columns) + " |", "|---" + "|---:" * (len(columns) - 1) + "|"]
+        lines = ["| " + " | ".join(row) + " |" for row in section.table.rows]
+        parts += [f"## {section.heading}", "\n".join(head + lines), section.note]
+    return "\n\n".join([*parts, *(f"- {error}" for error in report.failures)]) + "\n"
+
+
+def _speed(report: BenchReport, measured: Measured) -> Section:
+    columns = ["contender", "frames/s", "median", "95 % interval", "spread", "p90", "p99", "real time", "cameras"]
+    compared = any(figures.against_eager for _, figures in measured)
+    paper = any(figures.device for _, figures in measured)
+    columns += ["× eager"] * compared + ["paper's way"] * paper
+    rows = []
+    for row, figures in measured:
+        ms, times = figures.latency_ms, _or_none(figures.against_eager, lambda v: f"{v:.2f}×")
+        rate = _or_none(figures.device, lambda device: _short(device["paper_frames_per_s"]))
+        rows.append(
+            [
+                row.contender, _short(figures.frames_per_s["median"]), _short(ms.median),
+                f"{_short(ms.low)}–{_short(ms.high)}", f"{100 * ms.spread:.1f} %", _short(ms.p90), _short(ms.p99),
+                f"{figures.real_time_factor:.1f}×", str(figures.cameras), *[times] * compared, *[rate] * paper,
+            ]
+        )  # fmt: skip
+    note = [
+        "Milliseconds from uint8 frames in memory to detections.",
+        "Spread: half the interquartile range, divided by the median.",
     ]
-    compared = any(row["against_eager"] for row in rows)
-    body = []
-    for row in rows:
-        ms = row["latency_ms"]
-        cells = [
-            row["contender"], _short(row["frames_per_s"]["median"]), _short(ms["median"]),
-            f"{_short(ms['low'])}–{_short(ms['high'])}", f"{100 * ms['spread']:.1f} %",
-            *(_short(ms[key]) for key in ("p90", "p99")), f"{row['real_time_factor']:.1f}×", str(row["cameras"]),
-        ]  # fmt: skip
-        body.append([*cells, *([_or_none(row["against_eager"], lambda v: f"{v:.2f}×")] if compared else [])])
-    note = (
-        "Milliseconds from uint8 frames in memory to detections.\n"
-        "Spread: half the quartiles' distance, over the median."
-    )
-    if any(row["clips_at_once"] > 1 for row in rows):
-        note += "\nClips at once, which the milliseconds are of: " + ", ".join(
-            f"{row['contender']} {row['clips_at_once']}" for row in rows
-        )
-    coverage = min(row["latency_ms"]["coverage"] for row in rows)
+    if paper:
+        note.append("Paper's way: frames/s of consecutive runs of a clip on the GPU, scores not fetched.")
+    if any(figures.clips_at_once > 1 for _, figures in measured):
+        clips = ", ".join(f"{row.contender} {figures.clips_at_once}" for row, figures in measured)
+        note.append(f"Concurrent clips, which the milliseconds are for: {clips}.")
+    coverage = min(figures.latency_ms.coverage for _, figures in measured)
     if coverage < 0.95:
-        note += f"\n{report['runs']} runs are few: the interval covers the median with {100 * coverage:.0f} % only."
-    return Table(headline(report), [*columns, *(["× eager"] if compared else [])], body, note)
+        note.append(f"With only {report.runs} runs the interval covers the median with {100 * coverage:.0f} %.")
+    return Section(headline(report), table=Table(columns, rows), note="\n".join(note))
 
 
-def _stages(report: Mapping[str, Any], rows: list[dict[str, Any]]) -> Table:
-    names = [name for name in STAGE_LABELS if name in rows[0]["stages_ms"]]
-    before = report["preparation"]
-    ahead = [_short(before[key]) for key in ("decode_ms", "preprocess_ms")] if before else [NONE, NONE]
-    body = [[row["contender"], *ahead, *(_short(row["stages_ms"][name]) for name in names)] for row in rows]
-    note = "Medians, ms."
+def _stages(report: BenchReport, measured: Measured) -> Section:
+    names = [name for name in STAGE_LABELS if name in measured[0][1].stages_ms]
+    before, note, ahead = report.preparation, "Medians, ms.", [NONE, NONE]
     if before:
+        ahead = [_short(before.decode_ms), _short(before.preprocess_ms)]
         note += (
-            f" Decode ({before['width']}×{before['height']}, {before['codec']}) and preprocess come before the clip is "
-            "in memory:\nthey are not in frames/s."
+            f" Decode ({before.width}×{before.height}, {before.codec}) and preprocess happen before the clip is in "
+            "memory;\nframes/s does not include them."
         )
+    rows = [[row.contender, *ahead, *(_short(figures.stages_ms[name]) for name in names)] for row, figures in measured]
     columns = ["contender", "decode", "preprocess", *(STAGE_LABELS[name] for name in names)]
-    return Table("Stage by stage", columns, body, note)
+    return Section("Stages", table=Table(columns, rows), note=note)
 
 
-def _cost(report: Mapping[str, Any], rows: list[dict[str, Any]]) -> Table:
+def _cost(report: BenchReport, measured: Measured) -> Section:
     columns = [
         "contender", "features", "scores", "detections", "start s", "again s", "peak MB", "of floor", "towers",
         "J/frame",
     ]  # fmt: skip
-    body = []
-    for row in rows:
-        exact, roof = row["accuracy"], row["roofline"]
-        itself = row["contender"] == report["reference"]
-        body.append(
+    rows = []
+    for row, figures in measured:
+        exact, floor = figures.accuracy, figures.roofline
+        compared = [NONE] * 3
+        if exact and row.contender != report.reference:
+            compared = [
+                _or_none(exact.features_relative_l2, _error),
+                _error(exact.score_max_abs),
+                f"{exact.matched}/{exact.missed}/{exact.extra}",
+            ]
+        rows.append(
             [
-                row["contender"],
-                NONE if itself or not exact else _or_none(exact["features_relative_l2"], _error),
-                NONE if itself or not exact else _error(exact["score_max_abs"]),
-                NONE if itself or not exact else f"{exact['matched']}/{exact['missed']}/{exact['extra']}",
-                f"{row['start']['first_result_s']:.2f}",
-                _or_none(row["second_start"], lambda start: f"{start['first_result_s']:.2f}"),
-                f"{row['peak_memory_mb']:.0f}",
-                _or_none(roof, lambda r: f"{100 * r['fraction']:.0f} %"),
-                _or_none(roof, lambda r: f"{100 * r['towers_fraction']:.0f} %"),
-                _or_none(row["joules_per_frame"], lambda j: f"{j:.3g}"),
+                row.contender,
+                *compared,
+                f"{figures.start.first_result_s:.2f}",
+                _or_none(figures.second_start, lambda start: f"{start.first_result_s:.2f}"),
+                f"{figures.peak_memory_mb:.0f}",
+                _or_none(floor, lambda f: f"{100 * f.fraction:.0f} %"),
+                _or_none(floor, lambda f: f"{100 * f.towers_fraction:.0f} %"),
+                _or_none(figures.joules_per_frame, lambda j: f"{j:.3g}"),
             ]
         )
     note = (
-        "Features (relative L2), scores (largest difference), detections (matched/missed/extra): against "
-        f"{report['reference']}.\n"
-        "Start: from the bundle on disk to the first result; again: with the stages that the first start compiled.\n"
+        "Features (relative L2), scores (largest difference), detections (matched/missed/extra): compared with "
+        f"{report.reference}.\n"
+        "Start: from the bundle on disk to the first result; again: with the compiled stages in the cache.\n"
         "Of floor: the least time for work and bytes at this machine's peaks ÷ median."
     )
-    return Table("Accuracy, start, memory, floor, energy", columns, body, note)
+    return Section("Accuracy, start, memory, floor, energy", table=Table(columns, rows), note=note)
 
 
-def _devices(rows: list[dict[str, Any]], runs: int) -> Table:
-    keys = ("upload_ms", "network_ms", "download_ms", "paper_frames_per_s", "sm_mhz", "memory_mhz", "watts", "celsius")
-    body = [[row["contender"], *(_short(row["device"].get(key, nan)) for key in keys)] for row in rows]
-    note = (
-        "Medians by the GPU's own events, the transfer of frames and scores apart; clocks, power, temperature at\n"
-        f"the end of a run (NVML). Paper's way: frames/s of {runs} runs in a row, the clip on the GPU, nothing fetched."
-    )
-    columns = [
-        "contender", "upload ms", "network ms", "download ms", "paper's way", "SM MHz", "memory MHz", "W", "°C",
-    ]  # fmt: skip
-    return Table("On the GPU", columns, body, note)
-
-
-def _rewrites(rows: list[dict[str, Any]]) -> Table:
-    columns = [
-        "rewrite", "stage", "precision", "exported ms", "undone ms", "ratio", "interval", "CPU", "multiply-adds", "L2",
-    ]  # fmt: skip
-    body = [
+def _steps(steps: list[StepTimes]) -> Section:
+    columns = ["contender", "frames", "step", "p99", "a frame", "offline", "cost", "CPU", "state MB", "delay"]
+    rows = [
         [
-            row["rewrite"], STAGE_LABELS[row["stage"]], row["precision"], _short(row["exported_ms"]),
-            _short(row["undone_ms"]), f"{row['ratio']:.3f}", f"{row['low']:.3f}–{row['high']:.3f}",
-            f"{row['cpu_ratio']:.3f}", f"{row['multiply_adds_undone'] / row['multiply_adds']:.3f}",
-            _error(row["relative_l2"]),
+            one.contender, str(one.step_frames), f"{one.step_ms.median:.1f}", f"{one.step_ms.p99:.1f}",
+            f"{one.frame_ms.median:.2f}", f"{one.offline_frame_ms.median:.2f}", f"{one.cost:.2f}",
+            f"{one.processor_cost:.2f}", f"{one.state_mb:.1f}", str(one.delay_frames),
         ]
-        for row in rows
+        for one in steps
     ]  # fmt: skip
-    coverage = min(row["coverage"] for row in rows)
     note = (
-        "Each stage as it is exported and with one rewrite undone, on OpenVINO, in turn in every round.\n"
-        f"Ratio: undone ÷ exported, the median over the rounds, with its {100 * coverage:.0f} % interval; CPU: the\n"
-        "same of CPU seconds, which other programs change little; multiply-adds: of the graphs.\n"
-        "L2: how far the two outputs differ, relative."
+        "Milliseconds from uint8 frames to features. Cost: a frame in steps ÷ a frame of the whole clip, medians.\n"
+        "CPU: the same of processor time, which other programs change less; meaningless where a GPU computes.\n"
+        "Delay: frames between a feature's last frame and the feature; a step more at most."
     )
-    return Table("Rewrites", columns, body, note)
+    return Section("In steps", table=Table(columns, rows), note=note)
 
 
-def _comparison(found: Mapping[str, Any]) -> Table:
-    body = [
-        [
-            row["contender"],
-            _short(row["old_ms"]),
-            _short(row["new_ms"]),
-            f"{100 * row['change']:+.1f} %",
-            f"{100 * row['low']:+.1f} … {100 * row['high']:+.1f} %",
-            ("slower" if row["change"] > 0 else "faster") if row["more_than_noise"] else "noise",
-        ]
-        for row in found["rows"]
-    ]
-    notes = [f"{found['rule'][0].upper()}{found['rule'][1:]}."]
-    notes += [f"Warning: {warning}." for warning in found["warnings"]]
-    for key, when in (("only_old", "then"), ("only_new", "now")):
-        if found[key]:
-            notes.append(f"Only {when}: {', '.join(found[key])}.")
+def _comparison(found: Comparison) -> Section:
+    rows = []
+    for row in found.rows:
+        change = row.change
+        verdict = ("slower" if change.change > 0 else "faster") if change.more_than_noise else "noise"
+        interval = f"{100 * change.low:+.1f} … {100 * change.high:+.1f} %"
+        rows.append(
+            [row.contender, _short(row.old_ms), _short(row.new_ms), f"{100 * change.change:+.1f} %", interval, verdict]
+        )
+    notes = [_sentence(RULE), *(f"Warning: {warning}." for warning in found.warnings)]
+    notes += [f"Only then: {', '.join(found.only_old)}."] if found.only_old else []
+    notes += [f"Only now: {', '.join(found.only_new)}."] if found.only_new else []
     columns = ["contender", "then ms", "now ms", "change", "interval", "result"]
-    return Table(f"Beside the report of {found['made']}", columns, body, "\n".join(notes))
+    return Section(f"Compared with the report of {found.made}", table=Table(columns, rows), note="\n".join(notes))
 
 
 def _short(value: float) -> str:
-    """A figure with at least three digits that count."""
+    """A figure with at least three significant digits."""
     if not isfinite(value):
         return NONE
     return f"{value:.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
@@ -223,24 +201,9 @@ def _error(value: float) -> str:
     return f"{value:.1e}" if isfinite(value) else "not finite"
 
 
-def _or_none(value: Any, text: Callable[[Any], str]) -> str:
+def _or_none(value: _T | None, text: Callable[[_T], str]) -> str:
     return NONE if value is None else text(value)
 
 
-def markdown(report: Mapping[str, Any]) -> str:
-    """The report as Markdown."""
-    parts = [
-        f"# {headline(report)}",
-        f"Measured {report['made']} with " + _versions(report) + ".",
-        "\n".join(remarks(report)),
-    ]
-    for table in tables(report):
-        head = ["| " + " | ".join(table.columns) + " |", "|---" + "|---:" * (len(table.columns) - 1) + "|"]
-        lines = ["| " + " | ".join(row) + " |" for row in table.rows]
-        parts += [f"## {table.title}", "\n".join(head + lines), table.note]
-    parts += [f"- {row['error']}" for row in report["contenders"] if row["error"]]
-    return "\n\n".join(parts) + "\n"
-
-
-def _versions(report: Mapping[str, Any]) -> str:
-    return ", ".join(f"{package} {version}" for package, version in report["versions"].items())
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

@@ -18,6 +18,7 @@ from infdet_deploy.files import whole_file
 FORMAT = 2
 MANIFEST = "manifest.json"
 MAX_BYTES = 16_000_000
+COUNTED_FRAMES = 100  # length of the clip that `multiply_adds` are for, the paper's
 # What an entry of the wrong kind can raise where it is used. OverflowError is an ArithmeticError.
 WRONG_ENTRY = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
 _SEAL = re.compile(rb'\{\s*"sha256": "([0-9a-f]{64})"')

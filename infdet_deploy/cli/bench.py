@@ -6,53 +6,59 @@ from typing import Annotated, Literal
 
 import typer
 
-from infdet_deploy.cli.app import JsonFlag, app
-from infdet_deploy.console import print_json, table
+from infdet_deploy.cli.app import BackendsOption, JsonFlag, PrecisionsOption, app, renamed
+from infdet_deploy.console import print_json, progress, table
 
 
-@app.command()
+@app.command(cls=renamed({"--backends": "--backend"}))
 def bench(
     bundle: Annotated[
-        Path | None, typer.Argument(help="A bundle [default: newest here, else the paper's network].")
+        Path | None,
+        typer.Argument(metavar="BUNDLE", help="Folder NAME.infdet [default: newest here, else the paper's network]."),
     ] = None,
     preset: Annotated[str | None, typer.Option(help="Measure a preset with seeded random weights instead.")] = None,
     frames: Annotated[int, typer.Option(help="Frames of the clip.")] = 100,
     runs: Annotated[int, typer.Option(help="Timed runs of every contender.")] = 100,
-    backends: Annotated[str, typer.Option(help="Comma-separated backends, cuda, or all.")] = "openvino",
-    precision: Annotated[str, typer.Option(help="Comma-separated precisions, or all.")] = "all",
+    backend: BackendsOption = "openvino",
+    precision: PrecisionsOption = "all",
     against: Annotated[
-        str | None, typer.Option(help="eager: also measure the original network in PyTorch, and the factor to it.")
+        Literal["eager"] | None, typer.Option(help="Also measure the original network in PyTorch.")
     ] = None,
     performance: Annotated[
         Literal["latency", "throughput"],
-        typer.Option(help="latency: one clip on all CPUs; throughput: several at once, each on few."),
+        typer.Option(help="One clip on all CPUs, or several concurrent clips on few CPUs each."),
     ] = "latency",
-    rewrites: Annotated[
-        bool, typer.Option("--rewrites", help="Also measure what each of export's exact rewrites gives.")
-    ] = False,
-    compare: Annotated[Path | None, typer.Option(help="An earlier report.json to put beside.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for report.json, report.md and report.html.")] = None,
+    compare: Annotated[Path | None, typer.Option(metavar="FILE", help="Earlier report.json to compare with.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write report.json, report.md and report.html here.")
+    ] = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Measure speed: whole clips from frames to detections, each contender in its own process, in alternation, nothing
-    dropped; exit 1 when one of them fails."""
-    from infdet_deploy.benchmarks import bench as command
-    from infdet_deploy.benchmarks import report as speed
-    from infdet_deploy.benchmarks import tables as speed_tables
+    """Measure speed on whole clips, from frames to detections.
 
-    report = command.bench(
-        bundle, preset, frames, runs, backends, precision, against, compare, out, rewrites, performance
-    )
+    Contenders run in alternation, each in its own process, and no run is dropped. `--backend cuda` measures the network
+    in PyTorch and ONNX Runtime on an NVIDIA GPU. Exit status 1 when a contender fails.
+    """
+    from infdet_deploy.benchmarks.bench import BenchOptions
+    from infdet_deploy.benchmarks.bench import bench as measure
+    from infdet_deploy.benchmarks.tables import remarks, tables
+    from infdet_deploy.cli.subjects import bundle_path
+
+    options = BenchOptions(preset, frames, runs, backend, precision, against, performance, compare, out)
+    if bundle is not None or (preset is None and any(Path().glob("*.infdet"))):
+        bundle = bundle_path(bundle)
+    with progress("bench") as update:
+        report = measure(bundle, options, update)
     if json_output:
-        print_json(report)
+        print_json(report.to_dict())
     else:
-        for one in speed_tables.tables(report):
-            table(one.title, one.columns, one.rows, f"{one.note}\n")
-        print("\n".join(speed_tables.remarks(report)))
+        for section in tables(report):
+            assert section.table is not None
+            table(section.heading, section.table.columns, section.table.rows, f"{section.note}\n")
+        print("\n".join(remarks(report)))
         if out is not None:
             print(f"page: {out / 'report.html'}")
-    failed = speed.failures(report)
-    for error in failed:
+    for error in report.failures:
         print(f"infdet-deploy: {error}", file=sys.stderr)
-    if failed:
+    if report.failures:
         raise typer.Exit(1)

@@ -3,8 +3,8 @@
 import time
 from pathlib import Path
 
-from infdet_deploy.benchmarks import bench
-from infdet_deploy.cli.train import show_progress
+from infdet_deploy.benchmarks.bench import BenchOptions, bench
+from infdet_deploy.benchmarks.random_bundle import random_bundle
 from infdet_deploy.config import read_json
 from infdet_deploy.console import finite, say
 from infdet_deploy.datasets.annotations import Clip, read_annotations
@@ -18,12 +18,11 @@ from infdet_deploy.metrics.thresholds import scored_instances
 from infdet_deploy.model.weights import load_network, random_network
 from infdet_deploy.plots.clip import draw_clip
 from infdet_deploy.runtime.detector import Detector
+from infdet_deploy.training import running as training
+from infdet_deploy.training.checkpoint import BEST, RUN
 from infdet_deploy.training.dataset import load_dataset
 from infdet_deploy.training.evaluation import evaluate_network
-from infdet_deploy.training.options import TrainOptions
-from infdet_deploy.training.run_folder import BEST, RUN
 from infdet_deploy.training.settings import TrainConfig
-from infdet_deploy.training.train import make_synthetic, train
 from infdet_deploy.verification.references import load_reference, sample_references
 from infdet_deploy.verification.stages import stage_parity
 
@@ -37,15 +36,13 @@ def run(out: Path, sample: Path | None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     data, run_folder, bundle_path = out / "data", out / "run", out / "demo.infdet"
     _step(1, "synthetic thermal data", begun)
-    with show_progress() as show:
-        make_synthetic(data, show)
+    training.make_synthetic(data)
     _step(2, "training the tiny network", begun)
     run = read_json(run_folder / RUN, "run") if (run_folder / RUN).is_file() else {}
     if run and run.get("training") != TrainConfig(seed=0).to_json():
         raise InfdetError(f"{run_folder} was made by another version; remove it and run again")
     if "result" not in run:
-        with show_progress() as show:
-            train(data, TrainOptions(out=run_folder, resume=bool(run)), show)
+        training.train(data, "tiny", run_folder, bool(run), None, {}, {})
 
     _step(3, "evaluating the network before training", begun)
     network, _ = load_network(run_folder / BEST)
@@ -66,8 +63,8 @@ def run(out: Path, sample: Path | None) -> None:
         with Detector(bundle, backend, precision) as detector:
             found[f"{backend} {precision}"] = {name: detector.detect(data / "videos" / f"{name}.mp4") for name in clips}
     _step(5, "measuring speed", begun)
-    report = bench.bench(bundle_path, None, 100, 20, backends="openvino,onnxruntime", precisions="all")
-    write_json(out / "bench.json", finite(report))
+    report = bench(bundle_path, BenchOptions(runs=20, backend="openvino,onnxruntime"))
+    write_json(out / "bench.json", finite(report.to_dict()))
 
     _step(6, "detecting and drawing", begun)
     pictures = []
@@ -78,7 +75,7 @@ def run(out: Path, sample: Path | None) -> None:
         if sample is not None:
             pictures.append(_draw(detector, sample, out, None, "demo network"))
     if sample is not None:
-        with Detector(bench.random_bundle("infdet")) as detector:
+        with Detector(random_bundle("infdet")) as detector:
             pictures.append(_draw(detector, sample, out, None, "paper-size network, random weights"))
 
     print(f"\nmAP@0.5 on {len(clips)} test clips, which training has not seen (THUMOS'14)")
@@ -94,9 +91,9 @@ def run(out: Path, sample: Path | None) -> None:
             f"boundaries within {max(c.boundary_shift_s for c in changes):.2f} s)"
         )
     print(f"largest relative L2 of a stage: float32 {worst['float32']:.1e}, float16 {worst['float16']:.1e}")
-    for row in (row for row in report["contenders"] if not row["error"]):
-        speed, factor = row["frames_per_s"]["median"], row["real_time_factor"]
-        print(f"{row['backend']} {row['precision']}: {speed:.0f} frames/s, {factor:.1f} times real time")
+    for row, figures in report.measured:
+        speed, factor = figures.frames_per_s["median"], figures.real_time_factor
+        print(f"{row.contender}: {speed:.0f} frames/s, {factor:.1f} times real time")
     for picture in pictures:
         print(f"picture: {picture}")
     print(f"bundle: {bundle_path}   took {time.monotonic() - begun:.0f} s")

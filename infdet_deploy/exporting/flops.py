@@ -7,13 +7,12 @@ from typing import Any
 import openvino
 
 from infdet_deploy.bundle.loading import NETWORK
+from infdet_deploy.bundle.manifest import COUNTED_FRAMES
 from infdet_deploy.exporting.draft import Draft
 from infdet_deploy.exporting.specs import StageSpec
 from infdet_deploy.model.complexity import count
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import feature_length
-
-COUNTED_FRAMES = 100  # the length of the paper's clip
 
 
 def multiply_adds(path: Path, spec: StageSpec, frames: int = COUNTED_FRAMES) -> int:

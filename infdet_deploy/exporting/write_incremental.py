@@ -15,15 +15,13 @@ from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.exporting.checking import check_2d, check_precision, worst_error
 from infdet_deploy.exporting.draft import Draft
 from infdet_deploy.exporting.incremental import IncrementalTower, build_incremental_tower, incremental_spec, zeros
-from infdet_deploy.exporting.onnx import export_onnx
+from infdet_deploy.exporting.onnx import EXAMPLE_FRAMES, export_onnx
 from infdet_deploy.exporting.specs import StageSpec
 from infdet_deploy.exporting.stages import float32_operators
 from infdet_deploy.model.i3d import ENDPOINTS
 from infdet_deploy.runtime.backends.registry import open_stage
 from infdet_deploy.runtime.incremental import TowerSteps
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET
-
-EXAMPLE_FRAMES = 32
 
 
 def write_incremental(draft: Draft) -> None:

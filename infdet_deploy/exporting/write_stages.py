@@ -13,7 +13,7 @@ from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.checking import check_2d, check_precision, worst_error
 from infdet_deploy.exporting.draft import Draft
-from infdet_deploy.exporting.onnx import export_onnx
+from infdet_deploy.exporting.onnx import EXAMPLE_FRAMES, export_onnx
 from infdet_deploy.exporting.ranges import float16_starts, measure
 from infdet_deploy.exporting.reference import eager_tensors
 from infdet_deploy.exporting.stages import build_stage, float32_operators
@@ -23,7 +23,6 @@ from infdet_deploy.model.i3d import ENDPOINTS
 from infdet_deploy.runtime.backends.registry import open_stage
 from infdet_deploy.video.sample import sample_frames
 
-EXAMPLE_FRAMES = 32
 SUFFIX = {"onnx": "onnx", "torchscript": "pt"}
 
 

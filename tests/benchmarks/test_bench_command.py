@@ -26,9 +26,9 @@ def group(leader: int) -> set[int]:
 
 
 WITHOUT_PEAKS = """
-from infdet_deploy.benchmarks import roofline
+from infdet_deploy.benchmarks import bench
 from infdet_deploy.cli import main
-roofline.stage_work = lambda *_: None  # nothing to put beside the peaks, so they are not measured
+bench.stage_work = lambda *_: None  # without counts no peaks are measured
 main()
 """
 

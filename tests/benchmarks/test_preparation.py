@@ -12,13 +12,13 @@ def test_measured_on_as_many_frames_as_asked(monkeypatch):
     resized = []
     monkeypatch.setattr(preparation, "resize", lambda *given: resized.append(given))
     found = preparation.measure_preparation(20, 64, "crop")
-    assert len(resized) == found["runs"] == preparation.RUNS
+    assert len(resized) == found.runs == preparation.RUNS
     for frames, size, mode in resized:
         assert (frames.shape, frames.dtype, size, mode) == ((20, 120, 160), np.uint8, 64, "crop")
         assert frames.std() > 10  # a picture, not black
-    assert found["decode_ms"] > 0
-    assert 0 <= found["preprocess_ms"] < found["decode_ms"]  # nothing was resized
-    assert (found["codec"], found["width"], found["height"]) == ("libx264", 160, 120)
+    assert found.decode_ms > 0
+    assert 0 <= found.preprocess_ms < found.decode_ms  # nothing was resized
+    assert (found.codec, found.width, found.height) == ("libx264", 160, 120)
 
 
 @pytest.mark.parametrize("have", [("libx264", "mpeg4", "ffv1"), ("mpeg4", "ffv1"), ("ffv1",)])

@@ -66,15 +66,15 @@ def test_interval_of_two_levels():
 
 def test_summary():
     found = summary([1.0, 2.0, 3.0, 4.0, 5.0])
-    assert (found["min"], found["median"], found["max"]) == (1, 3, 5)
-    assert found["spread"] == pytest.approx(1 / 3)  # quartiles 2 and 4
-    assert found["p90"] == pytest.approx(4.6)
+    assert (found.min, found.median, found.max) == (1, 3, 5)
+    assert found.spread == pytest.approx(1 / 3)  # quartiles 2 and 4
+    assert found.p90 == pytest.approx(4.6)
 
 
 @pytest.mark.parametrize(("factor", "more"), [(1.0, False), (1.02, False), (1.5, True), (0.5, True)])
 def test_change_both_ways(factor, more):
     old = [100.0 + i for i in range(20)]
     found = change(summary(old), summary([factor * value for value in old]))
-    assert found["change"] == pytest.approx(factor - 1)
-    assert found["low"] <= found["change"] <= found["high"]
-    assert found["more_than_noise"] is more
+    assert found.change == pytest.approx(factor - 1)
+    assert found.low <= found.change <= found.high
+    assert found.more_than_noise is more

@@ -1,11 +1,12 @@
-"""Steps beside the whole clip, and the table that `bench` makes of them."""
+"""Incremental input compared with the whole clip, and the table that `bench` makes of them."""
 
 import pytest
 
 from infdet_deploy.benchmarks import steps
-from infdet_deploy.benchmarks.latency import Contender, contenders
-from infdet_deploy.benchmarks.tables import tables
+from infdet_deploy.benchmarks.contenders import contenders
+from infdet_deploy.benchmarks.tables import _steps as step_table
 from infdet_deploy.bundle.loading import load_bundle
+from infdet_deploy.runtime.backends.contender import Contender
 
 
 @pytest.fixture(scope="module")
@@ -14,16 +15,16 @@ def bundle(stream_bundle):
 
 
 def test_both_ways_are_measured_in_turn(bundle, monkeypatch):
-    monkeypatch.setattr(steps, "LEAST_RUNS", 2)
+    monkeypatch.setattr(steps, "MIN_RUNS", 2)
     found = steps.measure_steps(bundle, Contender("openvino", "float32"), runs=1, step_frames=16)
-    assert (found["contender"], found["step_frames"], found["delay_frames"]) == ("openvino float32", 16, 48)
-    assert found["cost"] == pytest.approx(found["frame_ms"]["median"] / found["offline_frame_ms"]["median"])
+    assert (found.contender, found.step_frames, found.delay_frames) == ("openvino float32", 16, 48)
+    assert found.cost == pytest.approx(found.frame_ms.median / found.offline_frame_ms.median)
     # a step's 16 frames cost 16 times a frame, in the mean and about so in the median
-    assert found["step_ms"]["min"] <= 16 * found["frame_ms"]["median"] <= found["step_ms"]["max"]
-    assert found["processor_cost"] > 0
+    assert found.step_ms.min <= 16 * found.frame_ms.median <= found.step_ms.max
+    assert found.processor_cost > 0
     stages = bundle.stream["state_bytes"].values()
-    assert found["state_mb"] == pytest.approx((sum(stages) + 17 * bundle.size**2) / 1e6)
-    (table,) = tables({"contenders": [], "steps": [found]})
+    assert found.state_mb == pytest.approx((sum(stages) + 17 * bundle.size**2) / 1e6)
+    table = step_table([found]).table
     assert len(table.rows[0]) == len(table.columns)
     assert table.rows[0][-1] == "48"
 

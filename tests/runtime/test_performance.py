@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from infdet_deploy.benchmarks.latency import contenders
-from infdet_deploy.benchmarks.workers import _timed
+from infdet_deploy.benchmarks.contenders import contenders
+from infdet_deploy.benchmarks.workers import timed_run
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.errors import UsageError
 from infdet_deploy.runtime.backends.registry import available_backends
@@ -62,7 +62,7 @@ def test_a_run_is_of_several_clips_at_once(bundle, tiny_clip):
         return {}, np.zeros((1, 3), np.float32)
 
     with ThreadPoolExecutor(2) as threads:
-        run = _timed(bundle, score, tiny_clip(16), 2, threads)
+        run = timed_run(bundle, score, tiny_clip(16), 2, threads)
     assert set(run.stages_s) == {"fen", "detections"}
     assert run.stages_s["detections"] <= run.latency_s
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from infdet_deploy import system as machine
-from infdet_deploy.benchmarks.bench import random_bundle
-from infdet_deploy.benchmarks.latency import contenders
+from infdet_deploy.benchmarks.contenders import contenders
+from infdet_deploy.benchmarks.random_bundle import random_bundle
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.tolerances import Tolerances
 from infdet_deploy.errors import BackendError, UsageError

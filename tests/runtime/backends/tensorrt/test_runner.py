@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from infdet_deploy.benchmarks.latency import contenders
+from infdet_deploy.benchmarks.contenders import contenders
 from infdet_deploy.bundle.loading import STAGES, load_bundle
 from infdet_deploy.errors import BackendError, InfdetError, UsageError
 from infdet_deploy.files import sha256

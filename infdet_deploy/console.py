@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
 from typing import Any, Protocol
@@ -114,7 +114,7 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{second:02d}" if minutes >= 60 else f"{minutes}:{second:02d}"
 
 
-def table(title: str, columns: list[str], rows: list[list[str]], notes: str = "") -> None:
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], notes: str = "") -> None:
     """Print a table on stdout: title above, numbers aligned right, notes below."""
     from rich import box
     from rich.console import Console

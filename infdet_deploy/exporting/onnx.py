@@ -16,7 +16,6 @@ from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.specs import StageSpec, TensorSpec
 
 EXAMPLE_FRAMES = 32  # length of the clips that graphs are traced with
-
 OPSET = 20  # supported by OpenVINO, ONNX Runtime and TensorRT 10 and 11
 
 

@@ -11,6 +11,7 @@ from infdet_deploy.bundle.tolerances import Tolerances
 from infdet_deploy.console import OnProgress, say
 from infdet_deploy.datasets import open_dataset
 from infdet_deploy.errors import InfdetError, UsageError
+from infdet_deploy.plots.page import check_page_packages
 from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.verification.bisect import Bisection, bisect, runs_onnx
 from infdet_deploy.verification.end_to_end import ReferenceClip, dataset_clips, end_to_end, sample_clips
@@ -63,6 +64,8 @@ def verify(
     and VideoError for the data set.
     """
     options, report = options or VerifyOptions(), on_progress or (lambda done, total, text="", /: None)
+    if options.html is not None:
+        check_page_packages()
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     network = None if options.self_test else load_reference(bundle)
     references = golden_references(bundle) if network is None else sample_references(network)

@@ -187,7 +187,7 @@ def test_out_must_be_a_folder_and_eager_needs_weights(stream_bundle, tmp_path):
 def test_eager_does_three_channels_work_and_gives_the_same(tiny_network, tiny_clip):
     from torch.utils.flop_counter import FlopCounterMode
 
-    from infdet_deploy.exporting.bundle import eager_tensors
+    from infdet_deploy.exporting.reference import eager_tensors
     from infdet_deploy.model.complexity import count
 
     clip = tiny_clip(16)

@@ -39,7 +39,7 @@ main()
 )
 def test_ctrl_c_ends_all_and_says_one_line(tiny_bundle, tmp_path, start, begun):
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(Path.cwd())}
-    line = [*start, "bench", str(tiny_bundle), "--precision", "float32", "--runs", "100000"]
+    line = [*start, "bench", str(tiny_bundle), "--precision", "float32", "--runs", "100000", "--quiet"]
     bench = subprocess.Popen(
         line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests may run in the background, without it

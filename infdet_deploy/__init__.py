@@ -17,6 +17,8 @@ __version__ = "0.2.0.dev0"
 _PUBLIC = {
     "archive.detect": ("DetectOptions", "detect"),
     "archive.results": ("RecordingResult",),
+    "benchmarks.bench": ("BenchOptions", "bench"),
+    "benchmarks.report": ("BenchReport",),
     "bundle.loading": ("Bundle", "load_bundle", "store_thresholds"),
     "bundle.tolerances": ("Tolerances",),
     "datasets.annotations": ("read_annotations",),
@@ -62,6 +64,8 @@ __all__ = ["__version__", *_MODULE_OF]
 if TYPE_CHECKING:
     from infdet_deploy.archive.detect import DetectOptions as DetectOptions, detect as detect
     from infdet_deploy.archive.results import RecordingResult as RecordingResult
+    from infdet_deploy.benchmarks.bench import BenchOptions as BenchOptions, bench as bench
+    from infdet_deploy.benchmarks.report import BenchReport as BenchReport
     from infdet_deploy.bundle.loading import (
         Bundle as Bundle,
         load_bundle as load_bundle,

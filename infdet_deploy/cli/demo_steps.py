@@ -9,6 +9,7 @@ from infdet_deploy.benchmarks.bench import BenchOptions, bench
 from infdet_deploy.benchmarks.random_bundle import random_bundle
 from infdet_deploy.benchmarks.report import BenchReport
 from infdet_deploy.bundle.loading import Bundle
+from infdet_deploy.cli.train import show_progress
 from infdet_deploy.config import read_json
 from infdet_deploy.console import finite, say
 from infdet_deploy.datasets.annotations import Clip, read_annotations
@@ -23,11 +24,12 @@ from infdet_deploy.model.weights import load_network, random_network
 from infdet_deploy.plots.clip import draw_clip
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.detector import Detector
-from infdet_deploy.training.checkpoint import BEST, RUN
 from infdet_deploy.training.dataset import load_dataset
 from infdet_deploy.training.evaluation import evaluate_network
-from infdet_deploy.training.running import make_synthetic, train
+from infdet_deploy.training.options import TrainOptions
+from infdet_deploy.training.run_folder import BEST, RUN
 from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.train import make_synthetic, train
 from infdet_deploy.verification.verify import verify
 
 CONTENDERS = (
@@ -51,7 +53,8 @@ def run(out: Path, sample: Path | None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     data, run_folder, bundle_path = out / "data", out / "run", out / "demo.infdet"
     step(1, "synthetic thermal data")
-    make_synthetic(data)
+    with show_progress() as show:
+        make_synthetic(data, show)
     clips = read_annotations(data / "annotations.json", "testing")
     step(2, "training the tiny network")
     _train(data, run_folder)
@@ -85,7 +88,8 @@ def _train(data: Path, run_folder: Path) -> None:
     if state and state.get("training") != TrainConfig(seed=0).to_json():
         raise InfdetError(f"{run_folder} was made by another version; remove it and run again")
     if "result" not in state:
-        train(data, "tiny", run_folder, bool(state), None, {}, {})
+        with show_progress() as show:
+            train(data, TrainOptions(out=run_folder, resume=bool(state)), show)
 
 
 def _untrained_map(data: Path, run_folder: Path) -> float:

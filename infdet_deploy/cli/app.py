@@ -66,7 +66,7 @@ app = typer.Typer(
     name="infdet-deploy",
     cls=LazyGroup,
     help="Infrared temporal action detection: find actions in thermal video, with class, start and end.\n\n"
-    "Without data: `infdet-deploy train`, then `infdet-deploy export`, then `infdet-deploy bench`. "
+    "Without data: `infdet-deploy train`, then `infdet-deploy export --fp16`, then `infdet-deploy bench`. "
     "With a bundle: `infdet-deploy detect NAME.infdet VIDEO`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -103,7 +103,7 @@ def root(
 def renamed(spellings: Mapping[str, str]) -> type[TyperCommand]:
     """A command class that accepts old spellings of options for one release, with a note on stderr.
 
-    spellings: old option → what replaces it, for example {"--backends": "--backend", "--fp16": "--precision float16"}.
+    spellings: old option → what replaces it, for example {"--backends": "--backend"}.
     Use it as `@app.command(cls=renamed({...}))`.
     """
 

@@ -15,15 +15,8 @@ if TYPE_CHECKING:
 
     from infdet_deploy.exporting.export import ExportedStage
 
-_OLD_SPELLINGS = {
-    "--fp16": "--precision float16",
-    "--bf16": "--precision bfloat16",
-    "--int8": "--precision int8",
-    "--stream": "--incremental",
-}
 
-
-@app.command(cls=renamed(_OLD_SPELLINGS))
+@app.command(cls=renamed({"--stream": "--incremental"}))
 def export(
     run: Annotated[
         Path | None, typer.Argument(help="A run folder or a .safetensors checkpoint [default: newest run].")
@@ -36,6 +29,9 @@ def export(
             help="Comma-separated precisions to write in addition to float32; int8 needs --calibrate.",
         ),
     ] = None,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Short for --precision float16.")] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Short for --precision bfloat16.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Short for --precision int8.")] = False,
     incremental: Annotated[
         bool,
         typer.Option(
@@ -71,8 +67,9 @@ def export(
 
     if run is not None:
         expect(run, "run", "checkpoint")
+    short = [name for name, wanted in (("float16", fp16), ("bfloat16", bf16), ("int8", int8)) if wanted]
     options = ExportOptions(
-        parse_precisions(["float32", *(precision or ())]) or PRECISIONS,
+        parse_precisions(["float32", *(precision or ()), *short]) or PRECISIONS,
         incremental=incremental,
         whole_network=network,
         conv2d=conv2d,

@@ -328,8 +328,7 @@ def test_the_command_refuses_int8_without_clips(command):
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith("infdet-deploy: int8 needs --calibrate DIR: a data set, or a folder of recordings")
-    note, line = command("export", "--int8").stderr.strip().splitlines()
-    assert note.startswith("note: --int8 is now --precision int8")
+    (line,) = command("export", "--int8").stderr.strip().splitlines()
     assert line.startswith("infdet-deploy: int8 needs --calibrate DIR")
     result = command("export", "no-such-run")
     assert result.returncode == 2

@@ -210,8 +210,8 @@ def build_report(
     return BenchReport(
         made=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         bundle=bundle.name,
-        source=bundle.manifest.get("source", ""),
-        network=bundle.manifest["model"],
+        source=bundle.manifest.source,
+        network=dict(bundle.manifest.model),
         frames=frames,
         runs=runs,
         performance=performance,

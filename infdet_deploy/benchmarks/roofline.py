@@ -146,8 +146,8 @@ def stage_work(bundle: Bundle, frames: int) -> dict[str, Work] | None:
     """
     work = {}
     for stage in bundle.stages:
-        exported, original = map(bundle.entry(stage).get, ("multiply_adds", "multiply_adds_original"))
-        if not isinstance(exported, int) or not isinstance(original, int):
+        exported, original = bundle.entry(stage).multiply_adds, bundle.entry(stage).multiply_adds_original
+        if exported is None or original is None:
             return None
         work[stage] = Work(exported * frames / COUNTED_FRAMES, original * frames / COUNTED_FRAMES)
     return work
@@ -189,7 +189,7 @@ def _stage_bytes(bundle: Bundle, stage: str, contender: Contender, frames: int) 
     file_format = bundle.form_for(stage, contender.precision, backend, get_backend(backend).capabilities.format)
     total: int = bundle.stage_file(stage, contender.precision, file_format).stat().st_size
     sizes = {"T": frames, "T+1": frames + 1, "T'": feature_length(frames)}
-    for tensor in (*bundle.entry(stage)["inputs"], *bundle.entry(stage)["outputs"]):
-        shape = [size if isinstance(size, int) else sizes.get(size, frames) for size in tensor["shape"]]
-        total += prod(shape) * np.dtype(tensor["dtype"]).itemsize
+    for tensor in (*bundle.entry(stage).inputs, *bundle.entry(stage).outputs):
+        shape = [size if isinstance(size, int) else sizes.get(size, frames) for size in tensor.shape]
+        total += prod(shape) * np.dtype(tensor.dtype).itemsize
     return total

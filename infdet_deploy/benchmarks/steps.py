@@ -43,14 +43,14 @@ class StepTimes:
 
 def in_steps(bundle: Bundle, contenders: Iterable[Contender]) -> list[Contender]:
     """The contenders that support incremental input; none for a bundle without it."""
-    if bundle.stream is None:
+    if bundle.incremental is None:
         return []
     towers = [stream_stage(stage) for stage in bundle.stages if stage in TOWERS]
 
     def supports(entry: Contender) -> bool:
         backend = get_backend(entry.backend)
         return backend.capabilities.format == "onnx" and all(
-            entry.precision in bundle.entry(tower)["files"].get("onnx", {})
+            entry.precision in bundle.entry(tower).files.get("onnx", {})
             and backend.is_ready(bundle.stage_file(tower, entry.precision), entry.precision)
             for tower in towers
         )

@@ -9,10 +9,12 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from infdet_deploy.bundle.loading import Bundle
+from infdet_deploy.bundle.loading import Bundle, load_bundle
 from infdet_deploy.bundle.manifest import short
 from infdet_deploy.errors import BundleError, UsageError, missing_package
 from infdet_deploy.files import whole_file
@@ -24,12 +26,48 @@ def signature_file(bundle: Path | str) -> Path:
     return path.with_name(f"{path.name}.sig")
 
 
-def sign(bundle: Bundle, private_key: Path) -> Path:
-    """Write the signature of a checked bundle and give its path back; one that is there is replaced.
+@dataclass(frozen=True)
+class CheckResult:
+    """A bundle that is complete and unchanged. files, bytes: listed in its manifest; signed_with: the public key that
+    its signature was checked with, None where it was not checked."""
+
+    bundle: Path
+    files: int
+    bytes: int
+    signed_with: Path | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        signed_with = None if self.signed_with is None else str(self.signed_with)
+        return {
+            "bundle": str(self.bundle),
+            "passed": True,
+            "files": self.files,
+            "bytes": self.bytes,
+            "signed_with": signed_with,
+        }
+
+
+def check(bundle: Path | str, public_key: Path | str | None = None) -> CheckResult:
+    """Check that a bundle is complete and unchanged and, with a public key (PEM), that it is signed.
+
+    Raises BundleError where it is not, and the errors of `check_signature`.
+    """
+    loaded, key = load_bundle(bundle), None if public_key is None else Path(public_key)
+    if key is not None:
+        check_signature(loaded, key)
+    sizes = [entry.bytes for entry in loaded.manifest.files.values()]
+    return CheckResult(Path(bundle), len(sizes), sum(sizes), key)
+
+
+def sign(bundle: Bundle | Path | str, private_key: Path | str) -> Path:
+    """Check a bundle and write its signature, replacing an earlier one; returns the path of the signature.
 
     private_key: PEM, not encrypted, of curve P-256, P-384 or P-521. Raises UsageError for a key that will not do, and
     InfdetError where model-signing is not installed.
     """
+    bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    private_key = Path(private_key)
     config = _package("signing").Config()
     with _good_key(private_key, "private"):
         config.use_elliptic_key_signer(private_key=private_key)

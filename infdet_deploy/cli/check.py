@@ -18,19 +18,12 @@ def check(
     json_output: JsonFlag = False,
 ) -> None:
     """Check that a bundle is whole and unchanged, and signed by whom you trust; exit 1 when it is not."""
-    from infdet_deploy.bundle.loading import load_bundle
-    from infdet_deploy.bundle.signing import check_signature
+    from infdet_deploy.bundle.signing import check as check_bundle
 
-    loaded = load_bundle(bundle)
-    if public_key is not None:
-        check_signature(loaded, public_key)
-    files = loaded.manifest["files"]
-    size = sum(entry["bytes"] for entry in files.values())
+    assert bundle is not None  # the newest where none is named
+    result = check_bundle(bundle, public_key)
     if json_output:
-        signed_with = None if public_key is None else str(public_key)
-        print_json(
-            {"bundle": str(bundle), "passed": True, "files": len(files), "bytes": size, "signed_with": signed_with}
-        )
+        print_json(result.to_dict())
         return
     signature = "signature not checked" if public_key is None else f"signed with the key of {public_key}"
-    print(f"{bundle}: whole and unchanged, {len(files)} files, {size / 1e6:.1f} MB; {signature}")
+    print(f"{bundle}: whole and unchanged, {result.files} files, {result.bytes / 1e6:.1f} MB; {signature}")

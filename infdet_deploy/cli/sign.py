@@ -14,7 +14,7 @@ def sign(
     key: Annotated[Path, typer.Option(help="Private elliptic-curve key (PEM, not encrypted).")],
 ) -> None:
     """Sign a bundle: write NAME.infdet.sig beside it, which `check --public-key` checks."""
-    from infdet_deploy.bundle.loading import load_bundle
     from infdet_deploy.bundle.signing import sign as write_signature
 
-    print(f"signed: {write_signature(load_bundle(bundle), key)}")
+    assert bundle is not None  # the newest where none is named
+    print(f"signed: {write_signature(bundle, key)}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from infdet_deploy.bundle.loading import Bundle, load_bundle
+from infdet_deploy.bundle.manifest import read_manifest
 from infdet_deploy.console import say
 from infdet_deploy.errors import UsageError, missing_package
 from infdet_deploy.exporting.accuracy import AccuracyCheck
@@ -46,7 +47,7 @@ class ExportResult:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: the path, and the manifest's entries about the export."""
-        manifest, keys = self.bundle.manifest, ("operators", "parity", "int8", "files")
+        manifest, keys = read_manifest(self.path), ("operators", "parity", "int8", "files")
         return {"bundle": str(self.path), **{key: manifest[key] for key in keys if key in manifest}}
 
 
@@ -96,7 +97,7 @@ def export(
 
 
 def _result(bundle: Bundle) -> ExportResult:
-    manifest = bundle.manifest
+    manifest = read_manifest(bundle.path)
     stages = []
     for precision, entries in manifest["parity"].items():
         for stage, entry in entries.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 
 from infdet_deploy.bundle.loading import TOWERS, load_bundle
-from infdet_deploy.bundle.manifest import MANIFEST
+from infdet_deploy.bundle.manifest import MANIFEST, read_manifest
 from infdet_deploy.exporting.bundle import export_bundle
 from infdet_deploy.exporting.calibration import stage_tensors
 from infdet_deploy.exporting.checking import check_precision
@@ -59,7 +59,7 @@ def _add_int8(path: Path, preset_name: str, on_progress: Callable[[int, int, str
     feeds = stage_tensors(runners, [sample_frames(CLIP_FRAMES, bundle.size, seed=s) for s in range(CLIPS)])
     for runner in runners.values():
         runner.close()
-    manifest = {key: value for key, value in bundle.manifest.items() if key != "sha256"}
+    manifest = read_manifest(path)
     towers: dict[str, Int8Stage] = {}
     with whole_folder(path) as folder:
         for file in path.iterdir():
@@ -82,7 +82,7 @@ def _add_int8(path: Path, preset_name: str, on_progress: Callable[[int, int, str
             if name in TOWERS:
                 towers[name] = Int8Stage(graph, (), feeds[name], {kind.format: [] for kind in INT8_FILES})
         draft = Draft(folder, network, ExportOptions(weights=False), specs, [], manifest)
-        if bundle.stream is not None:
+        if bundle.incremental is not None:
             manifest["parity"]["int8"] = {}
             write_int8_incremental(draft, towers)
         manifest["int8"] = {

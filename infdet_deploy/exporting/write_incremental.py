@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from infdet_deploy.bundle.loading import stream_stage
+from infdet_deploy.bundle.schema import Incremental, StageEntry
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.exporting.checking import check_2d, check_precision, worst_error
 from infdet_deploy.exporting.draft import Draft
@@ -87,9 +88,9 @@ def incremental_errors(
     entry, stream: the manifest's entries for this tower in steps, and for all. clips: the tower's input and its
     `features` for each whole clip.
     """
-    inputs, outputs = (tuple(tensor["name"] for tensor in entry[end]) for end in ("inputs", "outputs"))
-    runner = open_stage(backend, path, precision, inputs, outputs)
+    spec, steps = StageEntry.from_json(entry), Incremental.from_json(stream)
+    runner = open_stage(backend, path, precision, spec.input_names, spec.output_names)
     for tensors in clips:
-        ours = TowerSteps(runner, entry, stream).whole(tensors[inputs[0]])
+        ours = TowerSteps(runner, spec, steps).whole(tensors[spec.input_names[0]])
         yield compare(ours, tensors["features"]).relative_l2
     runner.close()

@@ -5,6 +5,7 @@ from typing import Any
 import onnx
 
 from infdet_deploy.bundle.loading import NETWORK, Bundle
+from infdet_deploy.bundle.schema import Manifest
 from infdet_deploy.bundle.tolerances import tolerance
 from infdet_deploy.errors import ParityError, UsageError
 from infdet_deploy.exporting.accuracy import (
@@ -128,7 +129,9 @@ def _join(draft: Draft, stages: dict[str, Int8Stage], file: Int8File) -> None:
 
 
 def _detect(draft: Draft, calibration: Calibration, backend: str, precision: str) -> Results:
-    with Detector(Bundle(draft.folder, draft.manifest), backend, precision) as detector:
+    with Detector(
+        Bundle(draft.folder, Manifest.from_json(draft.folder, draft.manifest)), backend, precision
+    ) as detector:
         return run_recordings(detector, calibration.recordings)
 
 

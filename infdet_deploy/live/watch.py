@@ -104,7 +104,7 @@ def watch(
     loaded = load_bundle(bundle)
     if loaded.task != "detection":
         raise UsageError(f"{bundle} recognises whole clips and has no events; run `infdet-deploy detect` on each clip")
-    if loaded.stream is None:
+    if loaded.incremental is None:
         raise UsageError(
             f"{bundle} contains no incremental towers, which `watch` needs; write them with: "
             "infdet-deploy export RUN --stream"

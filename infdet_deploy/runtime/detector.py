@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from infdet_deploy.bundle.loading import Bundle, load_bundle
+from infdet_deploy.bundle.loading import Bundle, BundleCheck
 from infdet_deploy.detections import Detection, clip_score, detect
-from infdet_deploy.errors import InfdetError, VideoError
+from infdet_deploy.errors import InfdetError, UsageError, VideoError
 from infdet_deploy.runtime.backends.base import CompiledStage, Performance
 from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS, GROUP_CHUNKS, Chunk, clip_chunks, groups, stream_chunks
@@ -71,7 +71,9 @@ class Detector(CompiledStages):
             if isinstance(bundle, Bundle):
                 self.bundle = bundle
             else:
-                self.bundle = load_bundle(bundle, lambda unchecked: self._open_cached(unchecked, performance))
+                with BundleCheck(bundle) as check:  # files are hashed while cached stages are loaded
+                    self._open_cached(check.unchecked, performance)
+                    self.bundle = check.result()
             for stage in self.bundle.stages:
                 if stage not in self._stages:
                     opened = open_bundle_stage(self.bundle, stage, backend, precision, performance=performance)
@@ -82,9 +84,12 @@ class Detector(CompiledStages):
         self.concurrency = min(stage.concurrency for stage in self._stages.values())
 
     def _open_cached(self, unchecked: Bundle, performance: Performance) -> None:
-        """Open what an earlier start compiled, from the user's cache, while the bundle's files are being checked."""
+        """Open the stages that an earlier process compiled and cached, which reads none of the bundle's files."""
         for stage in unchecked.stages:
-            source = stage_source(unchecked, stage, self.backend, self.precision, performance=performance)
+            try:
+                source = stage_source(unchecked, stage, self.backend, self.precision, performance=performance)
+            except UsageError:  # reported when the stages are opened, after the check
+                return
             cached = get_backend(self.backend).open_cached(source)
             if cached is not None:
                 self._stages[stage] = cached
@@ -168,7 +173,7 @@ class Detector(CompiledStages):
 
     def _head_in_parts(self) -> Path | None:
         """The head's ONNX file that OpenVINO can run parts of; None for a bundle without."""
-        files = self.bundle.entry("head")["files"]
+        files = self.bundle.entry("head").files
         precision = self.precision if get_backend("openvino").supports(self.precision) else "float32"
         form = self.bundle.form_for("head", precision, self.backend, "onnx")
         return self.bundle.stage_file("head", precision, form) if precision in files.get(form, {}) else None

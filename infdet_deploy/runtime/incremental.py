@@ -8,11 +8,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from infdet_deploy.bundle.loading import Bundle, load_bundle, stream_stage
+from infdet_deploy.bundle.loading import Bundle, load_bundle
+from infdet_deploy.bundle.schema import Incremental, StageEntry, stream_stage
 from infdet_deploy.errors import BundleError, InfdetError, UsageError
 from infdet_deploy.runtime.backends.base import CompiledStage
 from infdet_deploy.runtime.backends.registry import get_backend
@@ -26,15 +26,15 @@ CHECK_STEPS = (8, 24)  # frames of the steps, in turn, in which `whole` feeds a 
 class TowerSteps:
     """One tower along one clip: what it is fed, and the state between its steps."""
 
-    def __init__(self, stage: CompiledStage, spec: dict[str, Any], stream: dict[str, Any]) -> None:
+    def __init__(self, stage: CompiledStage, spec: StageEntry, stream: Incremental) -> None:
         """stage: a tower's steps, compiled; spec: its tensors, stream: the manifest's entries for it and for all."""
         self._stage = stage
-        frames, inside, *states = spec["inputs"]
-        self._frames, self._inside, self._shape = frames["name"], inside["name"], frames["shape"][1:]
-        self._states = {state["name"]: np.zeros(state["shape"], np.float32) for state in states}
-        self.width = spec["outputs"][0]["shape"][1]  # channels of a feature
+        frames, inside, *states = spec.inputs
+        self._frames, self._inside, self._shape = frames.name, inside.name, _sizes(frames.shape[1:])
+        self._states = {state.name: np.zeros(_sizes(state.shape), np.float32) for state in states}
+        self.width = _sizes(spec.outputs[0].shape[1:])[0]  # channels of a feature
         self._behind = int(self._frames == "flow")  # frames that its input is behind those that have come
-        self._history, self._lag = stream["history_frames"], stream["features_lag"]
+        self._history, self._lag = stream.history_frames, stream.features_lag
         self._came = 0
 
     @property
@@ -99,14 +99,14 @@ class StreamModel(CompiledStages):
         super().__init__()
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         self.backend, self.precision, self.step_frames = backend, precision, step_frames
-        stream = self.bundle.stream
+        stream = self.bundle.incremental
         if stream is None:
             raise BundleError(
                 f"{self.bundle.path} holds no towers that take a clip in steps; export it again with "
                 "infdet-deploy export --stream"
             )
-        if step_frames < 1 or step_frames % stream["step_frames"]:
-            raise UsageError(f"step_frames is {step_frames}, expected a multiple of {stream['step_frames']}")
+        if step_frames < 1 or step_frames % stream.step_frames:
+            raise UsageError(f"step_frames is {step_frames}, expected a multiple of {stream.step_frames}")
         if get_backend(backend).capabilities.format != "onnx":
             raise UsageError(
                 f"{backend} does not run the towers as steps, which are ONNX; take openvino or onnxruntime"
@@ -115,22 +115,22 @@ class StreamModel(CompiledStages):
         for stage in self.bundle.stages:
             if stage != "head":
                 name = stage if stage == "fen" else stream_stage(stage)
-                shapes = self._shapes(name, stream["history_frames"])
+                shapes = self._shapes(name, stream.history_frames)
                 self._stages[stage] = open_bundle_stage(self.bundle, name, backend, precision, shapes)
 
     def _shapes(self, stage: str, history: int) -> dict[str, tuple[int, ...]]:
         """The shapes of a stage's inputs when all steps are of `step_frames`."""
         sizes = {"T+1": self.step_frames + 1, "8n": self.step_frames, f"8n+{history}": self.step_frames + history}
         return {
-            tensor["name"]: tuple(sizes[size] if isinstance(size, str) else size for size in tensor["shape"])
-            for tensor in self.bundle.entry(stage)["inputs"]
+            tensor.name: tuple(sizes[size] if isinstance(size, str) else size for size in tensor.shape)
+            for tensor in self.bundle.entry(stage).inputs
         }
 
     @property
     def delay_frames(self) -> int:
         """Features of frames 8j … 8j+15 come when frame 8j+15+delay_frames has; later by what a step waits to fill."""
-        assert self.bundle.stream is not None
-        return self.bundle.stream["delay_frames"]
+        assert self.bundle.incremental is not None
+        return self.bundle.incremental.delay_frames
 
     def stream(self) -> "FeatureStream":
         """A stream at the beginning of its clip."""
@@ -144,7 +144,7 @@ class FeatureStream:
     """
 
     def __init__(self, model: StreamModel) -> None:
-        stream = model.bundle.stream
+        stream = model.bundle.incremental
         assert stream is not None
         self._model = model
         size, step = model.bundle.size, model.step_frames
@@ -222,6 +222,11 @@ class FeatureStream:
     def _collect(self, steps: Iterator[Features]) -> Features:
         parts = [{_features(s): np.zeros((0, tower.width), np.float32) for s, tower in self._towers.items()}, *steps]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _sizes(shape: Sequence[int | str]) -> tuple[int, ...]:
+    """A shape without dimensions that vary."""
+    return tuple(int(size) for size in shape)
 
 
 def _features(tower: str) -> str:

@@ -21,8 +21,9 @@ def stage_source(
     spec = bundle.entry(stage)
     format = bundle.form_for(stage, precision, backend, get_backend(backend).capabilities.format)
     path = bundle.stage_file(stage, precision, format)
-    inputs, outputs = (tuple(tensor["name"] for tensor in spec[end]) for end in ("inputs", "outputs"))
-    return StageSource(path, precision, inputs, outputs, bundle.digest(path.name), shapes, performance)
+    return StageSource(
+        path, precision, spec.input_names, spec.output_names, bundle.digest(path.name), shapes, performance
+    )
 
 
 def open_bundle_stage(

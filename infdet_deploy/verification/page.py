@@ -38,7 +38,7 @@ def page(found: Verification) -> Page:
     names = dict.fromkeys((row.backend, row.precision) for row in found.rows)
     colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
     versions = f"infdet-deploy {__version__}, Python {platform.python_version()}"
-    made_by = ", ".join(f"{package} {version}" for package, version in found.bundle.manifest.get("made_by", {}).items())
+    made_by = ", ".join(f"{package} {version}" for package, version in found.bundle.manifest.made_by.items())
     sections = [
         Section("Stages", _stage_chart(found, colours), _judged(STAGE_COLUMNS, stage_rows(found.stages)), STAGE_NOTE),
         Section(

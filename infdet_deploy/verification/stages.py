@@ -60,8 +60,8 @@ def stage_parity(
         form = backend.capabilities.format
         allowed = tolerances.stage(form, entry.precision)
         steps = _steps(bundle)
-        for stage in (*bundle.manifest["stages"], *steps):
-            if entry.precision not in bundle.entry(stage)["files"].get(form, {}):
+        for stage in (*bundle.manifest.stages, *steps):
+            if entry.precision not in bundle.entry(stage).files.get(form, {}):
                 continue
             if stage in steps and not backend.is_ready(bundle.stage_file(stage, entry.precision), entry.precision):
                 continue
@@ -81,7 +81,7 @@ def stage_parity(
 def _steps(bundle: Bundle) -> dict[str, str]:
     """The bundle's towers as steps: their names → the stages that compute the same features."""
     towers = (stage for stage in bundle.stages if stage in TOWERS)
-    return {} if bundle.stream is None else {stream_stage(tower): tower for tower in towers}
+    return {} if bundle.incremental is None else {stream_stage(tower): tower for tower in towers}
 
 
 def _run(
@@ -96,11 +96,11 @@ def _run(
     output = runner.outputs[0]
     for tensors in clips:
         try:
-            if stage in bundle.manifest["stages"]:
+            if stage in bundle.manifest.stages:
                 found = runner.run({name: tensors[name] for name in runner.inputs})[output]
             else:
-                assert bundle.stream is not None
-                found = TowerSteps(runner, bundle.entry(stage), bundle.stream).whole(tensors[runner.inputs[0]])
+                assert bundle.incremental is not None
+                found = TowerSteps(runner, bundle.entry(stage), bundle.incremental).whole(tensors[runner.inputs[0]])
         except Exception as error:  # the exceptions of a failing graph differ by backend
             yield NOT_COMPARED, why(entry, error)
             continue

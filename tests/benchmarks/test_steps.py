@@ -22,7 +22,7 @@ def test_both_ways_are_measured_in_turn(bundle, monkeypatch):
     # a step's 16 frames cost 16 times a frame, in the mean and about so in the median
     assert found.step_ms.min <= 16 * found.frame_ms.median <= found.step_ms.max
     assert found.processor_cost > 0
-    stages = bundle.stream["state_bytes"].values()
+    stages = bundle.incremental.state_bytes.values()
     assert found.state_mb == pytest.approx((sum(stages) + 17 * bundle.size**2) / 1e6)
     table = step_table([found]).table
     assert len(table.rows[0]) == len(table.columns)

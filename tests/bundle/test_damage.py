@@ -59,7 +59,7 @@ def assert_refused(bundle, *names):
 @pytest.mark.slow
 def test_a_hundred_flips_of_every_file(bundle):
     """By the check of one file, the one that load_bundle makes of each, since a whole bundle is 160 MB."""
-    listed = load_bundle(bundle).manifest["files"]
+    listed = load_bundle(bundle).manifest.files
     rng = random.Random(0)
     for name in names_of(bundle):
         size = (bundle / name).stat().st_size

@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 
 from infdet_deploy.bundle.loading import load_bundle, stream_stage
-from infdet_deploy.bundle.manifest import MANIFEST
+from infdet_deploy.bundle.manifest import MANIFEST, read_manifest
 from infdet_deploy.exporting.calibration import stage_tensors
 from infdet_deploy.exporting.draft import seal
 from infdet_deploy.exporting.quantization import INT8_FILES, CalibratedGraph, calibrate, quantize, transfer_scales
@@ -22,7 +22,7 @@ def add_int8(path: Path, network: InfDetNet) -> None:
     seen = stage_tensors(runners, [sample_frames(24, bundle.size, seed=s) for s in (0, 1)])
     for runner in runners.values():
         runner.close()
-    manifest = {key: value for key, value in bundle.manifest.items() if key != "sha256"}
+    manifest = read_manifest(path)
 
     _, openvino = INT8_FILES
 

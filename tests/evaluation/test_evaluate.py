@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from infdet_deploy.bundle.loading import load_bundle
+from infdet_deploy.bundle.manifest import read_manifest
 from infdet_deploy.datasets import open_dataset
 from infdet_deploy.errors import AnnotationError, UsageError, VideoError
 from infdet_deploy.evaluation.evaluate import evaluate
@@ -120,10 +121,10 @@ def test_fitted_thresholds_are_stored_in_the_best_checkpoint(data, run, tmp_path
 
 @pytest.mark.slow
 def test_fitted_thresholds_are_stored_in_the_manifest(data, run, tmp_path, bundle_copy):
-    before = load_bundle(bundle_copy).manifest
+    before = read_manifest(bundle_copy)
     report = judge(bundle_copy, data, fit_thresholds=True, backend="onnxruntime")
     rule = {**before["rule"], "thresholds": list(report["thresholds"].values())}
-    assert load_bundle(bundle_copy).manifest == {**before, "rule": rule}
+    assert read_manifest(bundle_copy) == {**before, "rule": rule}
     assert load_bundle(bundle_copy).rule.thresholds == tuple(report["thresholds"].values())
     copy = tmp_path / "run"
     shutil.copytree(run, copy)

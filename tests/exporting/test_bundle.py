@@ -37,8 +37,8 @@ def test_stage_equals_the_network_at_every_length(tiny_bundle, references, stage
     if not is_available(backend):
         pytest.skip(f"{backend} is not installed")
     bundle = load_bundle(tiny_bundle)
-    spec = bundle.manifest["stages"][stage]
-    inputs, (output,) = (tuple(t["name"] for t in spec[end]) for end in ("inputs", "outputs"))
+    spec = bundle.entry(stage)
+    inputs, (output,) = spec.input_names, spec.output_names
     runner = open_stage(
         backend,
         bundle.stage_file(stage, precision, get_backend(backend).capabilities.format),

@@ -85,7 +85,7 @@ def test_forty_kills_leave_the_old_bundle_or_the_new_one(tmp_path):
                     os.kill(child, signal.SIGKILL)
         answer = ours.recv()
         status = ours.recv() if answer == "last step" else answer
-        found = load_bundle(out).manifest["source"]
+        found = load_bundle(out).manifest.source
         assert found in (current, source)
         if status == signal.SIGKILL:
             killed += 1
@@ -101,6 +101,6 @@ def test_forty_kills_leave_the_old_bundle_or_the_new_one(tmp_path):
     ours.send(None)
     server.join()
     print(f"{killed} kills in {starts} starts: {outcomes}, up to {left} leftovers; {until_last_s:.2f} + {last_s:.2f} s")
-    assert load_bundle(out).manifest["source"] == "end"
+    assert load_bundle(out).manifest.source == "end"
     assert left > 0
     assert [path.name for path in out.parent.iterdir()] == ["a.infdet"]

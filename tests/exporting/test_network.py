@@ -72,14 +72,14 @@ def test_names_carry_stage_and_module(bundle):
 
 
 def test_the_joined_graph_is_no_part_of_the_pipeline(bundle):
-    assert NETWORK in bundle.manifest["stages"]
+    assert NETWORK in bundle.manifest.stages
     assert NETWORK not in bundle.stages
     with Detector(bundle) as detector:
         assert NETWORK not in detector.stages
 
 
 def test_bfloat16_graphs_compute_in_it_but_for_their_islands(bundle, network):
-    for stage in bundle.manifest["stages"]:
+    for stage in bundle.manifest.stages:
         counts = count_precisions(bundle.stage_file(stage, "bfloat16"))
         assert counts.get("float32", 0) == float32_operators(stage, network)
         assert counts["bfloat16"] > 10
@@ -105,9 +105,9 @@ def test_bfloat16_runs_where_it_is_taken(bundle, network):
 def test_tensorrt_rtx_builds_each(bundle, stage, precision):
     if (stage in ("fen", NETWORK)) and precision == "bfloat16":
         with pytest.raises(BackendError, match=r"fen/deconvs/0/ConvTranspose"):  # it has none in bfloat16
-            built_for_rtx(bundle.stage_file(stage, precision), bundle.manifest["stages"][stage]["inputs"])
+            built_for_rtx(bundle.stage_file(stage, precision), bundle.entry(stage).inputs)
         return
-    built = built_for_rtx(bundle.stage_file(stage, precision), bundle.manifest["stages"][stage]["inputs"])
+    built = built_for_rtx(bundle.stage_file(stage, precision), bundle.entry(stage).inputs)
     assert built.convolutions == {
         precision: {"fen": 16, "head": 8, "flow_tower": 56 + 25, NETWORK: 137 + 25}.get(stage, 57)
     }

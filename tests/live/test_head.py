@@ -18,8 +18,8 @@ def bundle(tiny_bundle):
 @pytest.fixture(scope="module")
 def features(bundle):
     rng = np.random.default_rng(0)
-    entries = [tensor for tensor in bundle.entry("head")["inputs"] if tensor["name"] != "length"]
-    return {one["name"]: 3 * rng.random((60, one["shape"][1]), np.float32) for one in entries}
+    entries = [tensor for tensor in bundle.entry("head").inputs if tensor.name != "length"]
+    return {one.name: 3 * rng.random((60, one.shape[1]), np.float32) for one in entries}
 
 
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", 1e-6), ("float16", 1e-6)])

@@ -158,7 +158,7 @@ def test_two_cameras_give_what_each_gives_alone(bundle, clips, every):
         for name in clips:
             assert together[name] == through([name])[0][name]
             assert len(together[name]) > 1
-        stages = loaded.stream["state_bytes"].values()
+        stages = loaded.incremental.state_bytes.values()
         assert [one.state_bytes for one in cameras] == [sum(stages) + 17 * 64 * 64] * 2
     head.close()
 

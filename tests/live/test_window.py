@@ -1,5 +1,7 @@
 """The window: offline's detections over a whole stretch, bounded memory when it slides, times of the frames."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -89,7 +91,7 @@ def test_all_at_once_equals_offline(offline, live, tiny_clip, frames):
     scores = offline.scores_of(features, frames)
     middle = tuple(float(s) for s in np.median(scores, axis=0))
     rule = DetectionRule(middle, (0.3,) * 3)
-    bundle.manifest["rule"] = {"thresholds": list(middle), "mean_duration_s": [0.3] * 3, "split_long": False}
+    offline.bundle = replace(bundle, manifest=replace(bundle.manifest, rule=rule))
     expected = offline.detections(scores, frames, 25.0)
     assert expected
     for head, every in zip(live, (0, 1000), strict=True):

@@ -163,5 +163,5 @@ def test_a_wrong_step_is_not_exported(bundle, stream_network, tmp_path, monkeypa
 @pytest.mark.parametrize("tower", ["infrared_tower", "flow_tower"])
 def test_tensorrt_rtx_builds_the_steps(bundle, tower):
     stage = f"{tower}_stream"
-    built = built_for_rtx(bundle.stage_file(stage, "float32"), bundle.entry(stage)["inputs"])
+    built = built_for_rtx(bundle.stage_file(stage, "float32"), bundle.entry(stage).inputs)
     assert built.convolutions["float32"] >= 57

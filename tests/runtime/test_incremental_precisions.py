@@ -1,6 +1,5 @@
 """Steps in bfloat16, float16 and int8: features of a clip that arrives bit by bit against the network's."""
 
-import copy
 import dataclasses
 import shutil
 
@@ -13,6 +12,7 @@ pytest.importorskip("onnxruntime")
 
 
 from infdet_deploy.bundle.loading import Bundle, load_bundle
+from infdet_deploy.bundle.manifest import read_manifest
 from infdet_deploy.bundle.tolerances import compare, tolerance
 from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.checking import operators_3d
@@ -90,7 +90,7 @@ def test_features_of_the_whole_clip(request, halves, clips, backend, precision):
 
 def test_int8_steps_are_the_int8_tower(int8):
     assert set(int8.precisions) == {"float32", "int8"}
-    entry = int8.manifest["parity"]["int8"][STEPS]
+    entry = read_manifest(int8.path)["parity"]["int8"][STEPS]
     assert (entry["operators"], entry["operators_openvino"]) == ({"int8": 56, "float32": 1}, {"int8": 57})
     assert entry["float32_layers"] == {"onnx": [INT8_KEPT.replace(TOWER, STEPS)], "openvino": []}
     assert max(entry["onnx"], entry["openvino"]) <= 5e-2
@@ -125,7 +125,7 @@ def written_again(int8, folder, clips, calibrated, **changes):
     for name in (f"{STEPS}.float32.onnx", f"{TOWER}.int8.onnx", f"{TOWER}.int8.openvino.onnx"):
         shutil.copy(int8.path / name, folder)
     stage = Int8Stage(calibrated, (), [check[TOWER] for check in checks], {"onnx": [], "openvino": []})
-    manifest = copy.deepcopy(int8.manifest) | changes
+    manifest = read_manifest(int8.path) | changes
     write_int8_incremental(draft_of(network, folder, manifest), {TOWER: stage})
 
 
@@ -142,5 +142,5 @@ def test_int8_steps_that_are_wrong_are_refused(int8, tmp_path, clips):
 
 
 def test_tensorrt_rtx_builds_the_signed_steps(int8):
-    built = built_for_rtx(int8.stage_file(STEPS, "int8"), int8.entry(STEPS)["inputs"])
+    built = built_for_rtx(int8.stage_file(STEPS, "int8"), int8.entry(STEPS).inputs)
     assert built.convolutions == {"int8": 56, "float32": 1}

@@ -73,7 +73,7 @@ def test_it_is_refused_before_anything_is_compiled_or_exported(processor, tiny_b
 
 def test_other_backends_heads_of_long_recordings_are_float32_then(processor, tiny_bundle):
     with Detector(tiny_bundle, "onnxruntime") as detector:
-        detector.bundle.entry("head")["files"]["onnx"]["int8"] = "head.int8.onnx"
+        detector.bundle.entry("head").files["onnx"]["int8"] = "head.int8.onnx"
         detector.precision = "int8"
         for features, name in ((NO_VNNI, "head.float32.onnx"), (NO_VNNI | {"avx_vnni"}, "head.int8.onnx")):
             processor(features)
@@ -82,8 +82,8 @@ def test_other_backends_heads_of_long_recordings_are_float32_then(processor, tin
 
 def test_reports_leave_it_out_and_say_why(processor, tiny_bundle):
     bundle = load_bundle(tiny_bundle)
-    for stage in bundle.manifest["stages"].values():
-        stage["files"]["onnx"]["int8"] = "none.onnx"
+    for stage in bundle.manifest.stages.values():
+        stage.files["onnx"]["int8"] = "none.onnx"
     int8 = Contender("openvino", "int8")
     processor(NO_VNNI | {"avx_vnni"})
     assert int8 in contenders(bundle)

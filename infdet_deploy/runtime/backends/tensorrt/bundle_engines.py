@@ -52,8 +52,8 @@ def build(
     bundle = load_bundle(path)
     wanted = bundle.precisions if precision == "all" else tuple(precision.split(","))
     # `network` and towers as steps too, in the precisions that they have
-    held = bundle.manifest["stages"] | (bundle.stream or {"stages": {}})["stages"]
-    stages = [(s, p) for p in wanted for s in held if s in bundle.stages or p in held[s]["files"].get("onnx", {})]
+    held = {**bundle.manifest.stages, **(bundle.incremental.stages if bundle.incremental else {})}
+    stages = [(s, p) for p in wanted for s in held if s in bundle.stages or p in held[s].files.get("onnx", {})]
     for stage, p in stages:
         bundle.stage_file(stage, p)  # refused before the first build
     builder = _builder(target, bundle.path.name, architectures)
@@ -111,7 +111,7 @@ def _build(bundle: "Bundle", stage: str, precision: str, builder: _Builder, opti
     if record is None:
         gpu = "".join(c if c.isalnum() else "-" for c in builder.gpu)
         timing = None if options.arch else folder / f"timing.{builder.version}.{gpu}.cache"
-        shapes = profile(bundle.entry(stage)["inputs"], options)
+        shapes = profile(bundle.entry(stage).inputs, options)
         allowed = _float32_allowed(bundle, stage, precision)
         try:
             built = build_apart(TARGETS[builder.target], onnx, shapes, options, timing)
@@ -135,10 +135,10 @@ def _float32_allowed(bundle: "Bundle", stage: str, precision: str) -> int:
     A float16 tower may keep its first layers so, an int8 stage any; what else the head keeps are products. `network`
     keeps what its stages do.
     """
-    parity = bundle.manifest.get("parity", {}).get(precision, {})
-    parts = [parity.get(part, {}) for part in (bundle.stages if stage == NETWORK else (stage,))]
-    keep = (part for part in parts if precision == "int8" or "float32_before" in part)
-    return sum(part.get("operators", {}).get("float32", 0) for part in keep)
+    parity = bundle.manifest.parity.get(precision, {})
+    parts = [parity[part] for part in (bundle.stages if stage == NETWORK else (stage,)) if part in parity]
+    keep = (part for part in parts if precision == "int8" or part.float32_before is not None)
+    return sum(part.operators.get("float32", 0) for part in keep)
 
 
 def _frames(text: str) -> tuple[int, int, int]:

@@ -1,8 +1,9 @@
 """How engines are built, and the shapes that they take."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from infdet_deploy.bundle.schema import TensorSpec
 from infdet_deploy.errors import UsageError
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, STEP_FRAMES, feature_length
 
@@ -47,7 +48,7 @@ class BuildOptions:
             raise UsageError(f"--dla takes one fixed length: give --frames {usual},{usual},{usual}, for example")
 
 
-def profile(inputs: list[dict[str, Any]], options: BuildOptions) -> dict[str, tuple[Shape, Shape, Shape]]:
+def profile(inputs: Sequence[TensorSpec], options: BuildOptions) -> dict[str, tuple[Shape, Shape, Shape]]:
     """Shortest, usual and longest shape of every input that varies.
 
     inputs: a stage's entries in the manifest, whose shapes name the dimensions that vary: `T`, `T+1`, `T'`; of towers
@@ -73,8 +74,8 @@ def profile(inputs: list[dict[str, Any]], options: BuildOptions) -> dict[str, tu
 
     shapes = {}
     for tensor in inputs:
-        varying = [d for d in tensor["shape"] if isinstance(d, str)]
+        varying = [d for d in tensor.shape if isinstance(d, str)]
         if varying:
-            low_shape, usual_shape, high_shape = (tuple(size(d, i) for d in tensor["shape"]) for i in range(3))
-            shapes[tensor["name"]] = (low_shape, usual_shape, high_shape)
+            low_shape, usual_shape, high_shape = (tuple(size(d, i) for d in tensor.shape) for i in range(3))
+            shapes[tensor.name] = (low_shape, usual_shape, high_shape)
     return shapes

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from infdet_deploy.bundle.loading import STAGES, load_bundle
+from infdet_deploy.bundle.schema import TensorSpec
 from infdet_deploy.errors import BackendError, InfdetError, UsageError
 from infdet_deploy.runtime.backends.tensorrt import cache
 from infdet_deploy.runtime.backends.tensorrt.build import build_engine
@@ -103,14 +104,14 @@ def test_dla_takes_what_has_no_3d_operators(nvidia, tiny_bundle):
     trt = nvidia(VERSIONS[0])
     bundle = load_bundle(tiny_bundle)
     options = BuildOptions(frames=(64, 64, 64), dla=1)
-    inputs = bundle.manifest["stages"]["fen"]["inputs"]
+    inputs = bundle.entry("fen").inputs
     shapes = profile(inputs, options)
     assert shapes == {"frames": ((65, 64, 64),) * 3}
     told = json.loads(build_engine(trt, bundle.stage_file("fen", "float16"), shapes, options).engine)
     assert (told["dla"], told["flags"]) == (1, ["GPU_FALLBACK"])
     tower = bundle.stage_file("infrared_tower", "float16")
     with pytest.raises(UsageError, match=r"infrared_tower\.float16\.onnx has 55 3D convolutions.*without --dla"):
-        build_engine(trt, tower, profile(bundle.manifest["stages"]["infrared_tower"]["inputs"], options), options)
+        build_engine(trt, tower, profile(bundle.entry("infrared_tower").inputs, options), options)
     with pytest.raises(UsageError, match=r"--dla is 2; TensorRT 10\.9\.0 finds 2 DLA cores"):
         build_engine(trt, bundle.stage_file("fen", "float16"), shapes, BuildOptions((64, 64, 64), dla=2))
 
@@ -170,9 +171,9 @@ def test_profiles_hold_what_the_pipeline_asks_for():
     options = BuildOptions()
     longest = max(stop - start for t in range(16, 1200, 4) for start, stop, _ in chunks(t, CHUNK_SNIPPETS))
     assert longest <= options.frames[2]
-    frames = [{"name": "frames", "shape": ["T+1", 64, 64]}]
+    frames = [TensorSpec("frames", "uint8", ("T+1", 64, 64))]
     assert profile(frames, options) == {"frames": ((2, 64, 64), (129, 64, 64), (385, 64, 64))}
-    head = [{"name": "flow_features", "shape": ["T'", 256]}, {"name": "length", "shape": [1]}]
+    head = [TensorSpec("flow_features", "float32", ("T'", 256)), TensorSpec("length", "int64", (1,))]
     assert profile(head, options) == {"flow_features": ((1, 256), (15, 256), (4095, 256))}
 
 

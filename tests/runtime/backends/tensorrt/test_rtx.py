@@ -28,7 +28,7 @@ REFUSED_ON_SM75 = {
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_parses_and_builds(tiny_bundle, stage, precision, arch):
     bundle, options = load_bundle(tiny_bundle), BuildOptions(arch=(arch,))
-    shapes = profile(bundle.manifest["stages"][stage]["inputs"], options)
+    shapes = profile(bundle.entry(stage).inputs, options)
     onnx = bundle.stage_file(stage, precision)
     if arch == "sm75" and (stage, precision) in REFUSED_ON_SM75:
         with pytest.raises(BackendError, match=REFUSED_ON_SM75[stage, precision]):

@@ -1,0 +1,220 @@
+"""A bundle's manifest as typed objects, every entry that is used checked as it is read.
+
+`manifest.py` reads the text; docs/bundle.md describes the format.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infdet_deploy.bundle.manifest import WRONG_ENTRY, damaged, short
+from infdet_deploy.config import from_dict
+from infdet_deploy.detections import DetectionRule
+from infdet_deploy.errors import BundleError, ConfigError
+
+STAGES = ("fen", "infrared_tower", "flow_tower", "head")
+TOWERS = ("infrared_tower", "flow_tower")
+# The stages of a network with these streams, in the order in which data passes them.
+STAGES_OF = {"both": STAGES, "infrared": ("infrared_tower", "head"), "flow": ("fen", "flow_tower", "head")}
+
+
+def stream_stage(tower: str) -> str:
+    """The name of a tower as steps: `infrared_tower_stream`."""
+    return f"{tower}_stream"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A stage's input or output. shape: sizes, or names of dimensions that vary, such as `T`, `T+1`, `T'`, `8n`."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class StageEntry:
+    """A stage. files: format → precision → file name. multiply_adds: of 100 frames, in the exported graph and in the
+    network as published; None in bundles without a count."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    files: Mapping[str, Mapping[str, str]]
+    multiply_adds: int | None = None
+    multiply_adds_original: int | None = None
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> "StageEntry":
+        inputs, outputs = (
+            tuple(TensorSpec(t["name"], t["dtype"], tuple(t["shape"])) for t in entry[end])
+            for end in ("inputs", "outputs")
+        )
+        counts = (entry.get(key) for key in ("multiply_adds", "multiply_adds_original"))
+        return cls(inputs, outputs, {form: dict(files) for form, files in entry["files"].items()}, *map(_whole, counts))
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return tuple(tensor.name for tensor in self.inputs)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return tuple(tensor.name for tensor in self.outputs)
+
+
+@dataclass(frozen=True)
+class Incremental:
+    """The towers as steps (manifest key `stream`): steps are multiples of `step_frames`; features come `features_lag`
+    snippets, or `delay_frames` frames, late; a step's mask reaches `history_frames` back. state_bytes: by tower."""
+
+    step_frames: int
+    delay_frames: int
+    features_lag: int
+    history_frames: int
+    stages: Mapping[str, StageEntry]
+    state_bytes: Mapping[str, int]
+
+    @classmethod
+    def from_json(cls, stream: Mapping[str, Any]) -> "Incremental":
+        numbers = {name: stream[name] for name in ("step_frames", "delay_frames", "features_lag", "history_frames")}
+        if not all(type(number) is int and 0 < number < 1000 for number in numbers.values()):
+            raise ValueError(f"the numbers of frames in stream are {list(numbers.values())}")
+        stages = {name: StageEntry.from_json(entry) for name, entry in stream["stages"].items()}
+        return cls(**numbers, stages=stages, state_bytes=dict(stream.get("state_bytes", {})))
+
+
+@dataclass(frozen=True)
+class Parity:
+    """An exported stage compared with the network. operators: how many compute in each type. float32_before: the layer
+    before which a float16 tower computes in float32; None for none."""
+
+    operators: Mapping[str, int]
+    float32_before: str | None
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A listed file's size and SHA-256."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a recording's pictures become frames of size×size pixels: mode `resize` or `crop`; fps: of the training
+    clips, None where it is not known."""
+
+    size: int
+    mode: str
+    fps: float | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle's manifest.json says. model: the network's configuration as `ModelConfig` writes it, which only
+    `model/` interprets. parity: precision → stage."""
+
+    name: str
+    source: str
+    made_by: Mapping[str, str]
+    operators: str
+    model: Mapping[str, Any]
+    task: str
+    streams: str
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    rule: DetectionRule
+    stages: Mapping[str, StageEntry]
+    incremental: Incremental | None
+    parity: Mapping[str, Mapping[str, Parity]]
+    files: Mapping[str, FileEntry]
+
+    @classmethod
+    def from_json(cls, folder: Path, data: Mapping[str, Any]) -> "Manifest":
+        """Check a manifest as `read_manifest` gives it. folder: the bundle, named in errors.
+
+        `files` may be missing while a bundle is being written. Raises BundleError.
+        """
+        try:
+            manifest = cls._parse(folder, data)
+            _check(folder, manifest, complete="files" in data)
+        except WRONG_ENTRY as error:
+            why = f"an entry is missing or of the wrong kind ({type(error).__name__}: {error})"
+            raise damaged(folder, why) from None
+        return manifest
+
+    @classmethod
+    def _parse(cls, folder: Path, data: Mapping[str, Any]) -> "Manifest":
+        pictures, model = data["preprocessing"], data["model"]
+        try:
+            rule = from_dict(DetectionRule, data["rule"], "rule")
+        except ConfigError as error:
+            raise damaged(folder, error) from None
+        if not isinstance(data["classes"], list):
+            raise damaged(folder, f"classes are {data['classes']}")
+        return cls(
+            name=data["name"],
+            source=str(data.get("source", "")),
+            made_by={package: str(version) for package, version in data.get("made_by", {}).items()},
+            operators=str(data.get("operators", "3d")),
+            model=dict(model),
+            task=model.get("task", "detection"),
+            streams=model.get("streams", "both"),
+            preprocessing=Preprocessing(pictures["size"], pictures["mode"], pictures.get("fps")),
+            classes=tuple(data["classes"]),
+            rule=rule,
+            stages={name: StageEntry.from_json(entry) for name, entry in data["stages"].items()},
+            incremental=Incremental.from_json(data["stream"]) if data.get("stream") is not None else None,
+            parity={
+                precision: {
+                    stage: Parity(dict(entry.get("operators", {})), entry.get("float32_before"))
+                    for stage, entry in stages.items()
+                }
+                for precision, stages in data.get("parity", {}).items()
+            },
+            files={name: FileEntry(entry["bytes"], entry["sha256"]) for name, entry in data.get("files", {}).items()},
+        )
+
+
+def _whole(count: object) -> int | None:
+    return count if isinstance(count, int) else None
+
+
+def _check(folder: Path, manifest: Manifest, complete: bool) -> None:
+    """Whether the entries fit each other. complete: the manifest lists its files."""
+    size, mode, fps = manifest.preprocessing.size, manifest.preprocessing.mode, manifest.preprocessing.fps
+    if type(size) is not int or not 32 <= size <= 4096 or mode not in ("resize", "crop"):
+        raise damaged(folder, f"preprocessing is {manifest.preprocessing}")
+    if fps is not None and not (type(fps) in (int, float) and fps > 0):
+        raise damaged(folder, f"preprocessing has fps {fps}, expected a number above 0")
+    if not isinstance(manifest.name, str) or manifest.task not in ("detection", "recognition"):
+        raise damaged(folder, f"name is {manifest.name}, task is {manifest.task}")
+    classes = manifest.classes
+    if not classes or len(set(classes)) != len(classes) or not all(isinstance(c, str) and c for c in classes):
+        raise damaged(folder, f"classes are {list(classes)}, expected at least one, none twice")
+    for stage in STAGES_OF[manifest.streams]:
+        if stage not in manifest.stages:
+            raise BundleError(f"{folder}: stage '{stage}' is missing from the manifest; export again")
+    incremental = manifest.incremental
+    for stage, entry in (*manifest.stages.items(), *(incremental.stages.items() if incremental else ())):
+        _check_stage(folder, stage, entry, manifest.files if complete else None)
+    if incremental is not None:
+        for tower in (stage for stage in STAGES_OF[manifest.streams] if stage in TOWERS):
+            for tensor in incremental.stages[stream_stage(tower)].inputs[2:]:
+                if tensor.dtype != "float32" or not all(type(n) is int and n > 0 for n in tensor.shape):
+                    raise damaged(folder, f"state {tensor.name} of {stream_stage(tower)} is {tensor}")
+    if len(manifest.rule.thresholds) != len(classes):
+        raise BundleError(f"{folder}: {len(classes)} classes but {len(manifest.rule.thresholds)} thresholds")
+
+
+def _check_stage(folder: Path, stage: str, entry: StageEntry, listed: Mapping[str, FileEntry] | None) -> None:
+    if not all(isinstance(name, str) for name in (*entry.input_names, *entry.output_names)):
+        raise damaged(folder, f"inputs or outputs of {stage} have no names")
+    for format, files in entry.files.items():
+        for precision, name in files.items():
+            what = short(f"{stage} {precision} {format} is '{name}'")
+            if listed is not None and name not in listed:
+                raise BundleError(f"{folder}: {what}, which the manifest does not list")
+            if format == "onnx" and not name.endswith(".onnx"):  # other names are not searched for external data
+                raise BundleError(f"{folder}: {what}, expected a name that ends in .onnx")

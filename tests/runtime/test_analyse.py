@@ -12,7 +12,7 @@ from infdet_deploy.errors import VideoError
 from infdet_deploy.runtime import detector as pipeline
 from infdet_deploy.runtime.detector import Detector
 from tests.video.recordings import write_video
-from tests.video.test_blocks import recording
+from tests.video.test_block_reader import recording
 
 
 @pytest.fixture(scope="module")

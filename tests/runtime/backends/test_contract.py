@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from infdet_deploy.benchmarks.contenders import contenders
-from infdet_deploy.benchmarks.workers import runs_on_gpu
+from infdet_deploy.benchmarks.contenders import contenders, runs_on_gpu
 from infdet_deploy.bundle.golden import load_golden, stage_tensors
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.tolerances import PRECISIONS, compare, tolerance

@@ -1,13 +1,14 @@
 """`--threshold`: what a person may ask for, and what it changes."""
 
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
 from infdet_deploy.archive.detect import DetectOptions, detect
-from infdet_deploy.bundle.loading import Bundle, load_bundle
+from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.thresholds import thresholds, with_thresholds
 from infdet_deploy.errors import UsageError
+from tests.bundle.small_bundle import write_small_bundle
 from tests.video.recordings import write_video
 
 CLASSES = ("drop", "fight", "hug")
@@ -50,8 +51,9 @@ def test_only_the_classes_named_change(tiny_bundle):
     assert changed.mean_duration_s == bundle.rule.mean_duration_s
 
 
-def test_a_network_for_whole_clips_takes_none():
-    bundle = Bundle(Path("clips.infdet"), {"model": {"task": "recognition"}, "classes": list(CLASSES)})
+def test_a_network_for_whole_clips_takes_none(tmp_path):
+    bundle = load_bundle(write_small_bundle(tmp_path / "clips.infdet"))
+    bundle = replace(bundle, manifest=replace(bundle.manifest, task="recognition"))
     with pytest.raises(UsageError, match="recognises whole clips, without thresholds"):
         with_thresholds(bundle, ["0.5"])
 

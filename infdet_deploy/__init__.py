@@ -42,6 +42,8 @@ _PUBLIC = {
     "live.watch": ("CameraSummary", "WatchResult", "watch"),
     "model.complexity": ("Complexity", "StageComplexity", "complexity"),
     "runtime.backends.base": ("Backend", "Capabilities", "CompiledStage", "StageSource"),
+    "runtime.backends.tensorrt.build": ("BuildResult", "StageBuild", "build"),
+    "runtime.backends.tensorrt.options": ("BuildOptions",),
     "runtime.detector": ("Detector",),
     "runtime.doctor": ("examine",),
     "runtime.incremental": ("StreamModel",),
@@ -123,6 +125,12 @@ if TYPE_CHECKING:
         CompiledStage as CompiledStage,
         StageSource as StageSource,
     )
+    from infdet_deploy.runtime.backends.tensorrt.build import (
+        BuildResult as BuildResult,
+        StageBuild as StageBuild,
+        build as build,
+    )
+    from infdet_deploy.runtime.backends.tensorrt.options import BuildOptions as BuildOptions
     from infdet_deploy.runtime.detector import Detector as Detector
     from infdet_deploy.runtime.doctor import examine as examine
     from infdet_deploy.runtime.incremental import StreamModel as StreamModel

@@ -1,4 +1,4 @@
-"""The same work on many things, in several processes."""
+"""Run a function on many inputs in several processes, and start processes that ignore Ctrl-C."""
 
 import multiprocessing
 import signal
@@ -18,11 +18,11 @@ def in_processes(
     first: Callable[..., None] | None = None,
     arguments: tuple[Any, ...] = (),
 ) -> Iterator[tuple[int, Any]]:
-    """`function(*job)` for every job; yields each job's index and result, in the order in which they finish.
+    """Call `function(*job)` for every job. Yields each job's index and result, in the order they finish.
 
-    workers: processes, as many as there are CPUs by default; each calls first(*arguments) when it starts. function must
-    be a module's own, arguments and results such as can be pickled. An error in one job is raised here, and ends the
-    others.
+    function: defined at the top level of a module; its arguments and results must be picklable.
+    workers: number of processes; by default one for each CPU. Each calls `first(*arguments)` when it starts.
+    An error in one job is raised here and cancels the others.
     """
     if not jobs:
         return
@@ -37,19 +37,19 @@ def in_processes(
             raise
 
 
-def start_deaf(process: BaseProcess) -> None:
-    """Start a process that Ctrl-C does not reach, from its first instruction on; its parent hears it, and ends it.
+def start_ignoring_sigint(process: BaseProcess) -> None:
+    """Start a child that ignores SIGINT; the parent must stop it.
 
-    Only the main thread may call this. Raises KeyboardInterrupt, after the start, for a Ctrl-C during it.
+    Call it in the main thread. Raises KeyboardInterrupt after the start if Ctrl-C was pressed during the start.
     """
-    resource_tracker.ensure_running()  # it lets Ctrl-C through again once it has started its own process
-    heard: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))  # half a start could not be undone
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the child inherits
+    resource_tracker.ensure_running()  # its own start would unblock SIGINT
+    received: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: received.append(number))  # an interrupted start leaks
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the child inherits the mask
     try:
         process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGINT, handler)
-    if heard:
+    if received:
         raise KeyboardInterrupt

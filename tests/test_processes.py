@@ -1,4 +1,4 @@
-"""Work in several processes: all results, and the first error."""
+"""`in_processes`: all results, and the first error."""
 
 import math
 
@@ -12,6 +12,6 @@ def test_every_job_once():
     assert list(in_processes(math.gcd, [])) == []
 
 
-def test_an_error_ends_the_work():
+def test_an_error_cancels_the_other_jobs():
     with pytest.raises(ValueError, match="nonnegative"):
         list(in_processes(math.isqrt, [(4,), (-1,), (9,)], workers=1))

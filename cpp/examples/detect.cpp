@@ -1,5 +1,7 @@
-// infdet-detect night.infdet night.mp4: any video that FFmpeg's libraries read. Pictures become grey as in Python where
-// they are grey or YUV of 8 bits, as almost all videos are; others go through libswscale.
+// infdet-detect night.infdet night.mp4
+//
+// Reads any video that FFmpeg supports. Grey and 8-bit YUV pictures, which means nearly all videos, become grey exactly
+// as in Python; other formats are converted by libswscale.
 #include <algorithm>
 #include <cmath>
 #include <iostream>
@@ -33,12 +35,12 @@ int done(int status, const std::string &what) {
   return status;
 }
 
-// Luma of video range, 16 to 235, stretched to 0 to 255.
+// Luma from video range (16 to 235) to 0 to 255.
 uint8_t stretched(uint8_t luma) {
   return static_cast<uint8_t>(std::clamp(std::floor((luma - 16) * (255.0 / 219) + 0.5), 0.0, 255.0));
 }
 
-// The brightness of a picture, uint8 [height, width].
+// Convert a picture to grey, uint8 [height, width].
 void grey(const AVFrame &picture, Owned<SwsContext> &scaler, std::vector<uint8_t> &pixels) {
   const size_t width = static_cast<size_t>(picture.width), height = static_cast<size_t>(picture.height);
   pixels.resize(width * height);
@@ -59,7 +61,7 @@ void grey(const AVFrame &picture, Owned<SwsContext> &scaler, std::vector<uint8_t
   if (!scaler)
     scaler.reset(sws_getContext(picture.width, picture.height, format, picture.width, picture.height, AV_PIX_FMT_GRAY8,
                                 SWS_BILINEAR, nullptr, nullptr, nullptr));
-  if (!scaler) throw std::runtime_error(std::string("no way from ") + kind.name + " to grey");
+  if (!scaler) throw std::runtime_error(std::string("cannot convert ") + kind.name + " to grey");
   uint8_t *planes[] = {pixels.data()};
   const int strides[] = {picture.width};
   sws_scale(scaler.get(), picture.data, picture.linesize, 0, picture.height, planes, strides);
@@ -89,7 +91,7 @@ void detect(const char *bundle, const std::string &path) {
   while (more) {
     more = av_read_frame(file.get(), packet.get()) >= 0;
     if (!more || packet->stream_index == index)
-      done(avcodec_send_packet(decoder.get(), more ? packet.get() : nullptr), path); // null: no more will come
+      done(avcodec_send_packet(decoder.get(), more ? packet.get() : nullptr), path); // null ends the stream
     av_packet_unref(packet.get());
     while (avcodec_receive_frame(decoder.get(), picture.get()) >= 0) {
       grey(*picture, scaler, pixels);

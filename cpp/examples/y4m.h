@@ -1,5 +1,5 @@
-// The header of a YUV4MPEG2 stream, which ffmpeg writes with `-pix_fmt gray -f yuv4mpegpipe -`:
-// "YUV4MPEG2 W640 H480 F25:1 Cmono". Each frame is "FRAME", a new line, and its bytes.
+// Reads YUV4MPEG2, as written by `ffmpeg -pix_fmt gray -f yuv4mpegpipe -`. The header is a line such as
+// "YUV4MPEG2 W640 H480 F25:1 Cmono". Each frame is the line "FRAME" and its bytes.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ struct Y4mHeader {
   double fps = 0;
 };
 
-// The first line, without its end; nothing where it is no header of grey 8-bit frames.
+// Parse the first line, without its line end. Returns nothing unless it is a header of grey 8-bit frames.
 inline std::optional<Y4mHeader> parse_y4m_header(const std::string &line) {
   std::istringstream words(line);
   std::string word, colours;
@@ -38,16 +38,16 @@ inline std::optional<Y4mHeader> parse_y4m_header(const std::string &line) {
   return header;
 }
 
-// The same from a stream. Throws std::runtime_error where it is none.
+// Read the header of a stream. Throws std::runtime_error if it is not one.
 inline Y4mHeader read_y4m_header(std::istream &input) {
   std::string line;
   std::getline(input, line);
   if (auto header = parse_y4m_header(line)) return *header;
   throw std::runtime_error(
-      "standard input is no grey YUV4MPEG2 stream; make one with: ffmpeg -i FILE -pix_fmt gray -f yuv4mpegpipe -");
+      "standard input is not a grey YUV4MPEG2 stream; make one with: ffmpeg -i FILE -pix_fmt gray -f yuv4mpegpipe -");
 }
 
-// The next frame, uint8 [height, width]; false at the end, where an incomplete one is left out.
+// Read the next frame, uint8 [height, width]. Returns false at the end; an incomplete frame is dropped.
 inline bool read_y4m_frame(std::istream &input, const Y4mHeader &header, std::vector<uint8_t> &frame) {
   std::string line; // "FRAME"
   frame.resize(static_cast<size_t>(header.width) * header.height);

@@ -1,4 +1,4 @@
-/* infdet: timed actions in infrared recordings, from a bundle that infdet-deploy exported. No Python, no PyTorch.
+/* infdet: detects actions in infrared recordings with a bundle exported by infdet-deploy. Needs no Python or PyTorch.
 
      infdet_model *model = NULL;
      infdet_options options = infdet_default_options();
@@ -15,19 +15,18 @@
      infdet_free_detections(found);
      infdet_close(model);
 
-   Frames are grey, uint8, 0 to 255, row after row without gaps, of any height and width; the library brings them to the
-   size that the network takes. At least 16 are needed.
+   Frames are grey, uint8, 0 to 255, row by row without padding, of any height and width. The library resizes them to
+   the network's input size. A clip needs at least 16 frames.
 
-   Status: every function that can fail returns one; infdet_last_error() says in one line what came, what was expected
-   and what to do. No C++ exception leaves the library and nothing in it ends the process. What a failed call was to
-   write stays as it was.
+   Status: every function that can fail returns a status. infdet_last_error() then gives one line: what was received,
+   what was expected and what to do. No C++ exception leaves the library, and it never ends the process. A failed call
+   does not change its output arguments.
 
-   Handles: a model or a stream is a number in the shape of a pointer, never given twice. A closed one, or any other
-   pointer, is refused with INFDET_ERROR_HANDLE. A stream keeps its model in memory, so either may be closed first.
+   Handles: a model or a stream is a unique number in a pointer type and is never reused. A closed handle or any other
+   pointer is refused with INFDET_ERROR_HANDLE. A stream keeps its model in memory, so either may be closed first.
 
-   Threads: any function may be called from any thread. One model serves many threads at once, each with its own
-   stream or infdet_detect; calls on one stream wait for one another. Closing waits for no one: calls that are under way
-   finish. */
+   Threads: any function may be called from any thread. Many threads may use one model at once, each with its own stream
+   or infdet_detect. Calls on one stream wait for each other. Closing a handle does not wait: running calls finish. */
 #ifndef INFDET_H
 #define INFDET_H
 
@@ -44,7 +43,7 @@
 extern "C" {
 #endif
 
-/* Raised when a program compiled with an older header could not go on working; it is the library's SOVERSION too. */
+/* Increased when programs compiled with an older header stop working. Also the library's SOVERSION. */
 #define INFDET_ABI_VERSION 1
 
 typedef struct infdet_model infdet_model;
@@ -54,28 +53,28 @@ typedef enum infdet_status {
   INFDET_OK = 0,
   INFDET_NOTHING = 1,        /* infdet_poll: no detection is waiting */
   INFDET_ERROR_ARGUMENT = 2, /* a null pointer, a value out of range, an unknown option */
-  INFDET_ERROR_HANDLE = 3,   /* a model or stream that is closed, or never was open */
-  INFDET_ERROR_BUNDLE = 4,   /* missing, changed, incomplete, or written by a newer version */
-  INFDET_ERROR_BACKEND = 5,  /* not in this build, refuses a stage, or failed while computing */
-  INFDET_ERROR_FRAMES = 6,   /* too few frames, or of another size than those before */
-  INFDET_ERROR_STATE = 7,    /* a push or flush after the flush, or after a failure */
-  INFDET_ERROR_MEMORY = 8,   /* no memory left */
-  INFDET_ERROR_INTERNAL = 9  /* a fault of the library; please report it */
+  INFDET_ERROR_HANDLE = 3,   /* a model or stream that is closed or was never opened */
+  INFDET_ERROR_BUNDLE = 4,   /* missing, changed, incomplete, or made by a newer version */
+  INFDET_ERROR_BACKEND = 5,  /* not in this build, refuses a stage, or failed to compute */
+  INFDET_ERROR_FRAMES = 6,   /* too few frames, or a frame of another size than before */
+  INFDET_ERROR_STATE = 7,    /* a push or flush after a flush or a failure */
+  INFDET_ERROR_MEMORY = 8,   /* out of memory */
+  INFDET_ERROR_INTERNAL = 9  /* a bug in the library; please report it */
 } infdet_status;
 
-/* How a bundle is opened. Fill it with infdet_default_options(), then change what is to be different. */
+/* How to open a bundle. Start from infdet_default_options(), then change fields. */
 typedef struct infdet_options {
-  size_t struct_size;     /* set by infdet_default_options; says which fields the program knows */
-  const char *backend;    /* "openvino" (default) or "tensorrt", where the library was built with it */
-  const char *precision;  /* "float32" (default), "bfloat16", "float16" or "int8", as the bundle holds; on x86
-                             OpenVINO's int8 needs VNNI */
-  int32_t chunk_snippets; /* snippets of 8 frames computed at once, 1 to 4096; 32 by default. Fewer take less memory */
-  int32_t threads;        /* processor threads that a backend may use; 0, the default, leaves it to the backend */
-  int32_t live;           /* 1: for infdet_open_live alone; the bundle was exported with --stream. 0, the default: for
+  size_t struct_size;     /* set by infdet_default_options: the size known to the program */
+  const char *backend;    /* "openvino" (default), or "tensorrt" if the library was built with it */
+  const char *precision;  /* "float32" (default), "bfloat16", "float16" or "int8"; the bundle must contain it. On
+                             x86, OpenVINO's int8 needs VNNI */
+  int32_t chunk_snippets; /* snippets of 8 frames per chunk, 1 to 4096, default 32; fewer need less memory */
+  int32_t threads;        /* CPU threads of a backend; 0 (default): the backend decides */
+  int32_t live;           /* 1: only for infdet_open_live; export the bundle with --stream. 0 (default): for
                              infdet_detect and infdet_open_stream */
 } infdet_options;
 
-/* One action: times in seconds from the first frame; score 0 to 1. */
+/* One action: times in seconds since the first frame, score 0 to 1. */
 typedef struct infdet_detection {
   double start_s;
   double end_s;
@@ -84,25 +83,25 @@ typedef struct infdet_detection {
   int32_t reserved; /* 0 */
 } infdet_detection;
 
-/* What the bundle says of its network. Set struct_size to sizeof(infdet_info) before the call. */
+/* Properties of a bundle's network. Set struct_size to sizeof(infdet_info) before the call. */
 typedef struct infdet_info {
   size_t struct_size;
-  int32_t size;        /* height and width in pixels of the frames that the network takes */
-  int32_t class_count; /* classes are numbered from 0 */
-  int32_t min_frames;  /* the shortest clip */
-  int32_t recognition; /* 1 where the network names the one action of a trimmed clip, 0 where it finds timed ones */
+  int32_t size;        /* height and width of the network's input frames, pixels */
+  int32_t class_count; /* classes have indices from 0 */
+  int32_t min_frames;  /* length of the shortest clip */
+  int32_t recognition; /* 1: names the action of a trimmed clip; 0: detects actions with start and end */
 } infdet_info;
 
-/* INFDET_ABI_VERSION of the library that is loaded. */
+/* INFDET_ABI_VERSION of the loaded library. */
 INFDET_API uint32_t infdet_abi_version(void);
 
 /* Version of the library, such as "0.1.0". */
 INFDET_API const char *infdet_version(void);
 
-/* What went wrong in this thread's last call that failed; "" where none did. Valid until this thread's next call. */
+/* Message of this thread's last failed call, or "". Valid until this thread's next call. */
 INFDET_API const char *infdet_last_error(void);
 
-/* Fill as much of the options as a program knows: `struct_size` bytes. infdet_default_options() calls it. */
+/* Fill the first `struct_size` bytes of the options with defaults. infdet_default_options() calls it. */
 INFDET_API infdet_status infdet_init_options(infdet_options *options, size_t struct_size);
 
 static inline infdet_options infdet_default_options(void) {
@@ -111,60 +110,61 @@ static inline infdet_options infdet_default_options(void) {
   return options;
 }
 
-/* Check a bundle whole and compile its stages. `options` may be null. The caller closes the model. */
+/* Check every file of a bundle and compile its stages. `options` may be null. Close the model with infdet_close. */
 INFDET_API infdet_status infdet_open(const char *bundle, const infdet_options *options, infdet_model **model);
 
-/* Give the model back. Null is allowed and does nothing. */
+/* Close a model. Null does nothing. */
 INFDET_API infdet_status infdet_close(infdet_model *model);
 
+/* Fill `info`. */
 INFDET_API infdet_status infdet_describe(const infdet_model *model, infdet_info *info);
 
-/* Name of a class, UTF-8. The text belongs to the model and lives as long; null, with an error, for no such class. */
+/* Name of a class, UTF-8, valid as long as the model. Null, with an error, if there is no such class. */
 INFDET_API const char *infdet_class_name(const infdet_model *model, int32_t class_index);
 
-/* Detections of a whole clip, by class, then time.
-   frames: uint8 [count, height, width]; fps: frames a second.
-   *found: an array of *found_count, which the caller gives to infdet_free_detections. */
+/* Detections of a whole clip, sorted by class, then time.
+   frames: uint8 [count, height, width]. fps: frames per second.
+   *found: array of *found_count detections; free it with infdet_free_detections. Null if there are none. */
 INFDET_API infdet_status infdet_detect(const infdet_model *model, const uint8_t *frames, size_t count, size_t height,
                                        size_t width, double fps, infdet_detection **found, size_t *found_count);
 
-/* Give an array of infdet_detect back. Null is allowed; one given back before is refused. */
+/* Free an array from infdet_detect. Null does nothing. Freeing an array twice is an error. */
 INFDET_API infdet_status infdet_free_detections(infdet_detection *found);
 
-/* Start a stream of frames that ends, such as a recording; fps: frames a second. The caller closes it. Its detections
-   are those of infdet_detect. */
+/* Open a stream of frames that ends, such as a recording, at `fps` frames per second. It gives the same detections as
+   infdet_detect. Close it with infdet_close_stream. */
 INFDET_API infdet_status infdet_open_stream(const infdet_model *model, double fps, infdet_stream **stream);
 
 #define INFDET_WINDOW_S 120.0
 #define INFDET_EVERY_SNIPPETS 4
 
-/* Start a stream of frames that need not end, such as a camera's, of a model opened with options.live. Detections are
-   those of `infdet-deploy watch`: each comes once, as soon as it is certain, and is never revised.
-   fps: frames a second; a detection's time times fps is the number of its frame.
-   window_s: seconds that the network looks back over, such as INFDET_WINDOW_S; the memory of a stream grows with it.
-   every_snippets: how often it looks, in snippets of 8 frames, such as INFDET_EVERY_SNIPPETS. */
+/* Open an endless stream of frames, such as a camera's, on a model opened with options.live. It gives the detections of
+   `infdet-deploy watch`: each is reported once, as soon as it is final.
+   fps: frames per second; a detection's time multiplied by fps is a frame number.
+   window_s: seconds of history that the network sees, such as INFDET_WINDOW_S; more needs more memory.
+   every_snippets: how often the network runs, in snippets of 8 frames, such as INFDET_EVERY_SNIPPETS. */
 INFDET_API infdet_status infdet_open_live(const infdet_model *model, double fps, double window_s,
                                           int32_t every_snippets, infdet_stream **stream);
 
-/* Append frames uint8 [count, height, width], which are copied. All frames of a stream have one size. Every
-   chunk_snippets * 8 frames, of a live stream every 32, the call computes and takes as long as that takes; other calls
-   only copy. How frames are divided among calls makes no difference. */
+/* Append frames, uint8 [count, height, width]; they are copied. All frames of a stream must have the same size. After
+   every chunk_snippets * 8 frames (live: 32) the call computes, which takes time; other calls only copy. Results do not
+   depend on how many frames a call passes. */
 INFDET_API infdet_status infdet_push(infdet_stream *stream, const uint8_t *frames, size_t count, size_t height,
                                      size_t width);
 
-/* End the stream: compute what is left, and the detections that are still to come. Then poll them. */
+/* End the stream and compute the remaining detections. Then poll them. */
 INFDET_API infdet_status infdet_flush(infdet_stream *stream);
 
-/* The next detection, or INFDET_NOTHING. They come after infdet_flush, by class, then time; of a live stream after any
-   infdet_push. */
+/* The next detection, or INFDET_NOTHING. A stream has detections after infdet_flush, sorted by class, then time; a live
+   stream may have some after any infdet_push. */
 INFDET_API infdet_status infdet_poll(infdet_stream *stream, infdet_detection *detection);
 
-/* Give the stream back, flushed or not. Null is allowed and does nothing. */
+/* Close a stream, flushed or not. Null does nothing. */
 INFDET_API infdet_status infdet_close_stream(infdet_stream *stream);
 
-/* The library's own preparation of frames, as a bundle does it.
-   frames: uint8 [count, height, width]; mode: "resize" (whole picture) or "crop" (its centre);
-   resized: the caller's uint8 [count, size, size]. */
+/* Resize frames as the library does before the network.
+   frames: uint8 [count, height, width]. mode: "resize" (whole picture) or "crop" (centre).
+   resized: the caller's buffer, uint8 [count, size, size]. */
 INFDET_API infdet_status infdet_resize(const uint8_t *frames, size_t count, size_t height, size_t width, size_t size,
                                        const char *mode, uint8_t *resized);
 

@@ -1,4 +1,4 @@
-// C++ on top of infdet.h: objects that close themselves, and infdet::Error where C has a status.
+// C++ interface over infdet.h: objects close themselves, and a failed call throws infdet::Error.
 //
 //   infdet::Model model("tiny-1.infdet");
 //   for (const infdet::Detection &found : model.detect(frames.data(), 500, 480, 640, 25.0))
@@ -16,7 +16,7 @@
 
 namespace infdet {
 
-// A call that failed; what() is the library's line.
+// A failed call. what() is the message of infdet_last_error().
 class Error : public std::runtime_error {
 public:
   Error(infdet_status status, const std::string &text) : std::runtime_error(text), status_(status) {}
@@ -30,7 +30,7 @@ inline void check(infdet_status status) {
   if (status != INFDET_OK) throw Error(status, infdet_last_error());
 }
 
-// One action: times in seconds from the first frame; score 0 to 1.
+// One action: times in seconds since the first frame, score 0 to 1.
 struct Detection {
   std::string label;
   double start_s, end_s, score;
@@ -38,7 +38,7 @@ struct Detection {
 
 class Stream;
 
-// A bundle ready to run. Many threads may use one at once.
+// A bundle ready to run. Many threads may use one model at once.
 class Model {
 public:
   explicit Model(const std::string &bundle, const infdet_options &options = infdet_default_options()) {
@@ -64,7 +64,8 @@ public:
     return name;
   }
 
-  // frames: uint8 [count, height, width]; fps: frames a second. By class, then time.
+  // Detections of a whole clip, sorted by class, then time.
+  // frames: uint8 [count, height, width]. fps: frames per second.
   std::vector<Detection> detect(const uint8_t *frames, size_t count, size_t height, size_t width, double fps) const {
     infdet_detection *found = nullptr;
     size_t found_count = 0;
@@ -88,13 +89,14 @@ private:
   infdet_model *handle_ = nullptr;
 };
 
-// Frames as they come. The model must outlive the stream.
+// Incremental input. A stream reads class names from its Model object: keep that object alive, and do not move it, until
+// the last poll(). (In the C interface a stream keeps its model by itself.)
 class Stream {
 public:
-  // Of a recording: detections come after the flush.
+  // For a recording: poll() returns detections after flush().
   Stream(const Model &model, double fps) : model_(&model) { check(infdet_open_stream(model.handle(), fps, &handle_)); }
 
-  // Of a camera: detections come as soon as they are certain. The model was opened with options.live.
+  // For a camera: poll() returns a detection as soon as it is final. Open the model with options.live = 1.
   static Stream live(const Model &model, double fps, double window_s = INFDET_WINDOW_S,
                      int32_t every_snippets = INFDET_EVERY_SNIPPETS) {
     Stream stream(&model);
@@ -110,14 +112,14 @@ public:
   }
   ~Stream() { infdet_close_stream(handle_); }
 
-  // frames: uint8 [count, height, width], of one size in the whole stream.
+  // frames: uint8 [count, height, width]; the same size in the whole stream.
   void push(const uint8_t *frames, size_t count, size_t height, size_t width) {
     check(infdet_push(handle_, frames, count, height, width));
   }
 
   void flush() { check(infdet_flush(handle_)); }
 
-  // The next detection, where one waits.
+  // The next detection, if there is one.
   std::optional<Detection> poll() {
     infdet_detection found;
     infdet_status status = infdet_poll(handle_, &found);

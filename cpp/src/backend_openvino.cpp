@@ -19,7 +19,7 @@ public:
       : core_(std::move(core)), compiled_(std::move(compiled)), outputs_(std::move(outputs)) {}
 
   std::vector<Output> run(const std::vector<Feed> &feeds) override {
-    ov::InferRequest request = take();
+    ov::InferRequest request = acquire();
     for (const Feed &feed : feeds)
       request.set_tensor(feed.name, ov::Tensor(type_of(feed.type), ov::Shape(feed.shape), const_cast<void *>(feed.data)));
     request.infer();
@@ -29,12 +29,12 @@ public:
       const float *values = tensor.data<const float>();
       results.push_back({tensor.get_shape(), {values, values + tensor.get_size()}});
     }
-    give_back(std::move(request)); // one that failed is not used again
+    release(std::move(request)); // a request that failed is not reused
     return results;
   }
 
 private:
-  ov::InferRequest take() {
+  ov::InferRequest acquire() {
     std::lock_guard<std::mutex> lock(mutex_);
     if (free_.empty()) return compiled_.create_infer_request();
     ov::InferRequest request = std::move(free_.back());
@@ -42,19 +42,19 @@ private:
     return request;
   }
 
-  void give_back(ov::InferRequest request) {
+  void release(ov::InferRequest request) {
     std::lock_guard<std::mutex> lock(mutex_);
     free_.push_back(std::move(request));
   }
 
-  std::shared_ptr<ov::Core> core_; // holds the plugin that the rest is code of, so it goes last
+  std::shared_ptr<ov::Core> core_; // owns the plugin code that the other members run, so it is destroyed last
   ov::CompiledModel compiled_;
   const std::vector<std::string> outputs_;
   std::mutex mutex_;
-  std::vector<ov::InferRequest> free_; // as many as threads ever ran at once
+  std::vector<ov::InferRequest> free_; // as many as the most threads that ran at once
 };
 
-// One for all stages that are open, since each reads the list of plugins and loads them.
+// All open stages share a core, because each core loads the plugins again.
 std::shared_ptr<ov::Core> shared_core() {
   static std::mutex &mutex = *new std::mutex;
   static std::weak_ptr<ov::Core> &held = *new std::weak_ptr<ov::Core>;
@@ -64,8 +64,8 @@ std::shared_ptr<ov::Core> shared_core() {
   return core;
 }
 
-// Whether sums of int8 products are not cut off: on x86 instructions of their own add them up.
-bool adds_bytes_exactly() {
+// Whether int8 products are summed without saturation. On x86 that needs VNNI.
+bool has_exact_int8() {
 #if defined(__GNUC__) && defined(__x86_64__)
   return __builtin_cpu_supports("avx512vnni") || __builtin_cpu_supports("avxvnni");
 #else
@@ -76,18 +76,18 @@ bool adds_bytes_exactly() {
 } // namespace
 
 std::unique_ptr<Stage> open_openvino(const StageRequest &request) {
-  if (request.precision == "int8" && !adds_bytes_exactly())
+  if (request.precision == "int8" && !has_exact_int8())
     throw Error(INFDET_ERROR_BACKEND,
-                "this processor has no VNNI, without which openvino cuts off sums of int8 products; take float32");
+                "this processor has no VNNI, without which sums of int8 products overflow in openvino; use float32");
   std::shared_ptr<ov::Core> core = shared_core();
-  // Left to itself OpenVINO computes all of a graph in bfloat16 where the CPU has it. Each operator is to compute in
-  // the type that the graph gives it.
+  // By default OpenVINO computes the whole graph in bfloat16 on CPUs that have it. f32 makes each operator compute in
+  // the type that the graph says.
   ov::AnyMap properties{ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
                         ov::hint::inference_precision(ov::element::f32)};
   if (request.threads) properties.insert(ov::inference_num_threads(request.threads));
   auto open = [&] {
     if (request.shapes.empty()) return core->compile_model(request.file, "CPU", properties);
-    // Without shape arithmetic before every node: a third of the time of small networks with short inputs.
+    // Fixed shapes save the shape inference of every node: a third of the time of small networks with short inputs.
     std::shared_ptr<ov::Model> model = core->read_model(request.file);
     std::map<std::string, ov::PartialShape> shapes;
     for (const auto &[name, shape] : request.shapes) shapes[name] = ov::Shape(shape);

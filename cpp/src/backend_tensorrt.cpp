@@ -1,7 +1,7 @@
-// TensorRT engines on an NVIDIA GPU, as `infdet-deploy build` keeps them beside the bundle; TensorRT 10.3 or later.
-// A lane is what one call at a time runs in: a CUDA stream, a device buffer and a pinned buffer for every tensor, as long
-// as the engine's longest clip, and for every shape that came a CUDA graph. A stage has as many as threads ever ran at
-// once.
+// TensorRT engines from the engine cache of `infdet-deploy build`, on an NVIDIA GPU; TensorRT 10.3 or later.
+// A call runs in a lane: a CUDA stream, a device buffer and a pinned buffer for every tensor (sized for the engine's
+// longest clip), and a CUDA graph for each combination of input shapes. A stage has as many lanes as the most threads
+// that ran at once.
 #include <algorithm>
 #include <cstring>
 #include <list>
@@ -18,13 +18,13 @@
 namespace infdet::detail {
 namespace {
 
-constexpr size_t kGraphs = 8; // shapes whose graphs a lane keeps; the one unused for longest goes first
+constexpr size_t kGraphs = 8; // graphs kept by a lane; the least recently used is dropped first
 
 void done(cudaError_t status) {
   if (status != cudaSuccess) throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorName(status));
 }
 
-// What TensorRT reports, the last error for a message.
+// Keeps the last error that TensorRT reported, for messages.
 class Logger : public nvinfer1::ILogger {
 public:
   void log(Severity severity, const char *text) noexcept override {
@@ -88,7 +88,7 @@ size_t count_of(const Shape &shape) {
   return count;
 }
 
-// An input or output of an engine, with the shapes that its profile allows.
+// An input or output of an engine; shortest and longest shape in its profile.
 struct Port {
   std::string name;
   bool input, varies;
@@ -113,7 +113,7 @@ std::vector<Port> ports_of(const nvinfer1::ICudaEngine &engine) {
   return ports;
 }
 
-// Memory on the GPU, or pinned where a copy to and from the GPU need not wait.
+// GPU memory, or pinned host memory, which can be copied asynchronously.
 struct Freed {
   bool pinned;
   void operator()(void *memory) const { pinned ? cudaFreeHost(memory) : cudaFree(memory); }
@@ -135,13 +135,13 @@ public:
     cudaStream_t stream = nullptr;
     done(cudaStreamCreate(&stream));
     stream_.reset(stream);
-    scratch_bytes_ = engine.getDeviceMemorySizeV2(); // contexts of one lane never run at once and share it
+    scratch_bytes_ = engine.getDeviceMemorySizeV2(); // shared: contexts of a lane never run at the same time
     scratch_ = allocate(static_cast<size_t>(scratch_bytes_), false);
     Context longest = context();
     for (const Port &port : ports_)
       if (port.varies && port.input && !longest->setInputShape(port.name.c_str(), dims_of(port.longest)))
         failed("TensorRT refuses " + port.name);
-    if (longest->inferShapes(0, nullptr)) failed("TensorRT cannot tell the shapes of the outputs");
+    if (longest->inferShapes(0, nullptr)) failed("TensorRT does not know the shapes of the outputs");
     for (const Port &port : ports_) {
       const size_t bytes = count_of(shape_of(longest->getTensorShape(port.name.c_str()))) * item_bytes(port.type);
       buffers_.push_back({allocate(bytes, false), allocate(bytes, true)});
@@ -150,7 +150,7 @@ public:
 
   ~Lane() { cudaStreamSynchronize(stream_.get()); }
 
-  // Compute; outputs stay in the device buffers.
+  // Compute. Outputs stay in the device buffers.
   void run(const std::vector<Feed> &feeds) {
     std::vector<Shape> shapes;
     for (size_t i = 0; i < ports_.size(); ++i)
@@ -179,7 +179,7 @@ public:
     return output;
   }
 
-  // Of an output of the last run, which lies at `device`.
+  // Shape and address of an output of the last run.
   Shape shape(const std::string &name) const {
     return shape_of(recorded_.front().context->getTensorShape(name.c_str()));
   }
@@ -204,7 +204,7 @@ private:
   struct Recorded {
     std::vector<Shape> shapes;
     Context context;
-    Owned<cudaGraphExec_t> graph; // null for an engine that cannot be recorded, which then runs as it is
+    Owned<cudaGraphExec_t> graph; // null if the engine cannot be recorded; then it is enqueued
   };
 
   size_t index_of(const std::string &name) const {
@@ -215,12 +215,12 @@ private:
 
   Context context() const {
     Context made(engine_.createExecutionContext(nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED));
-    if (!made) failed("TensorRT gives no execution context");
+    if (!made) failed("TensorRT creates no execution context");
     if (scratch_) made->setDeviceMemoryV2(scratch_.get(), scratch_bytes_);
     return made;
   }
 
-  // Copy an input into its device buffer, whose address the graphs hold.
+  // Copy an input into its device buffer; the graphs read from there.
   Shape feed(size_t i, const std::vector<Feed> &feeds) {
     const Port &port = ports_[i];
     auto given = std::find_if(feeds.begin(), feeds.end(), [&](const Feed &one) { return port.name == one.name; });
@@ -229,7 +229,7 @@ private:
     for (size_t n = 0; fits && n < given->shape.size(); ++n)
       fits = port.shortest[n] <= given->shape[n] && given->shape[n] <= port.longest[n];
     if (!fits)
-      throw std::runtime_error(port.name + " has shape " + text_of(given->shape) + ", the engine takes " +
+      throw std::runtime_error(port.name + " has shape " + text_of(given->shape) + ", the engine supports " +
                                text_of(port.shortest) + " to " + text_of(port.longest) + "; " + remedy_);
     const size_t bytes = count_of(given->shape) * item_bytes(port.type);
     const void *source = given->data;
@@ -242,7 +242,7 @@ private:
     return given->shape;
   }
 
-  // Set a context up for these shapes and record its work as a graph.
+  // Set up a context for these input shapes and record its work as a CUDA graph.
   void record(const std::vector<Shape> &shapes) {
     Recorded made{shapes, context(), nullptr};
     size_t input = 0;
@@ -255,7 +255,7 @@ private:
       }
       if (!made.context->setTensorAddress(name, buffers_[i].device.get())) failed("TensorRT refuses a buffer");
     }
-    // one run before recording: TensorRT prepares itself in the first one
+    // TensorRT initializes lazily, so run once before recording
     if (!made.context->enqueueV3(stream_.get())) failed("TensorRT");
     done(cudaStreamSynchronize(stream_.get()));
     made.graph = capture(*made.context);
@@ -270,7 +270,7 @@ private:
     const bool ended = cudaStreamEndCapture(stream_.get(), &graph) == cudaSuccess;
     const Owned<cudaGraph_t> owned(graph);
     if (!ended || !enqueued) {
-      cudaGetLastError(); // a failed capture would be reported by the next call
+      cudaGetLastError(); // or the next call reports the failed capture
       return nullptr;
     }
     cudaGraphExec_t executable = nullptr;
@@ -284,8 +284,8 @@ private:
   Owned<cudaStream_t> stream_;
   int64_t scratch_bytes_ = 0;
   Memory scratch_;
-  std::vector<Buffer> buffers_;  // of each port
-  std::list<Recorded> recorded_; // the last used first
+  std::vector<Buffer> buffers_;  // one for each port
+  std::list<Recorded> recorded_; // most recently used first
 };
 
 class TensorRtStage : public Stage {
@@ -294,14 +294,14 @@ public:
                 std::vector<std::string> outputs, std::string remedy)
       : runtime_(std::move(runtime)), engine_(std::move(engine)), device_(device), outputs_(std::move(outputs)),
         remedy_(std::move(remedy)), ports_(ports_of(*engine_)) {
-    give_back(take()); // what cannot be had is told when the stage is opened
+    release(acquire()); // report missing memory when the stage is opened
   }
 
   std::vector<Output> run(const std::vector<Feed> &feeds) override {
     std::unique_ptr<Lane> lane = computed(feeds);
     std::vector<Output> results;
     for (const std::string &name : outputs_) results.push_back(lane->read(name));
-    give_back(std::move(lane)); // one that failed is not used again
+    release(std::move(lane)); // a lane that failed is not reused
     return results;
   }
 
@@ -310,13 +310,13 @@ public:
   }
 
 private:
-  // An output in a lane's buffer; the lane runs again when the output is no longer needed.
+  // An output in a lane's buffer. The lane is free again when this object is destroyed.
   class Held : public DeviceOutput {
   public:
     Held(TensorRtStage &stage, std::unique_ptr<Lane> lane) : stage_(stage), lane_(std::move(lane)) {
       shape = lane_->shape(stage_.outputs_[0]);
     }
-    ~Held() override { stage_.give_back(std::move(lane_)); }
+    ~Held() override { stage_.release(std::move(lane_)); }
     const void *data() const override { return lane_->device(stage_.outputs_[0]); }
     void clear_last() override {
       const size_t frame = count_of(shape) / shape.at(0);
@@ -330,13 +330,13 @@ private:
   };
 
   std::unique_ptr<Lane> computed(const std::vector<Feed> &feeds) {
-    std::unique_ptr<Lane> lane = take();
+    std::unique_ptr<Lane> lane = acquire();
     lane->run(feeds);
     return lane;
   }
 
-  std::unique_ptr<Lane> take() {
-    done(cudaSetDevice(device_)); // each thread begins with the first GPU
+  std::unique_ptr<Lane> acquire() {
+    done(cudaSetDevice(device_)); // a new thread uses GPU 0
     {
       std::lock_guard<std::mutex> lock(mutex_);
       if (!free_.empty()) {
@@ -348,7 +348,7 @@ private:
     return std::make_unique<Lane>(*engine_, ports_, remedy_);
   }
 
-  void give_back(std::unique_ptr<Lane> lane) {
+  void release(std::unique_ptr<Lane> lane) {
     std::lock_guard<std::mutex> lock(mutex_);
     free_.push_back(std::move(lane));
   }
@@ -360,7 +360,7 @@ private:
   const std::string remedy_;
   const std::vector<Port> ports_;
   std::mutex mutex_;
-  std::vector<std::unique_ptr<Lane>> free_; // goes first: lanes are parts of the engine
+  std::vector<std::unique_ptr<Lane>> free_; // destroyed first: lanes use the engine
 };
 
 EngineDevice current_device(int device) {
@@ -382,13 +382,12 @@ std::unique_ptr<Stage> open_tensorrt(const StageRequest &request) {
   const Engine found = find_engine(request.file, request.precision, current_device(device));
   std::unique_ptr<nvinfer1::IRuntime> runtime(nvinfer1::createInferRuntime(logger()));
   if (!runtime) failed("TensorRT does not start");
-  // Such an engine brings code of its own TensorRT version; it was built here, and its hash is checked.
+  // A version-compatible engine contains code of its TensorRT version. It was built here, and its hash is checked.
   runtime->setEngineHostCodeAllowed(found.version_compatible);
   std::unique_ptr<nvinfer1::ICudaEngine> engine(runtime->deserializeCudaEngine(found.bytes.data(), found.bytes.size()));
   if (!engine) failed("TensorRT does not load " + found.path + "; delete it and build again");
   return std::make_unique<TensorRtStage>(std::move(runtime), std::move(engine), device, request.outputs,
-                                         "infdet-deploy build --target tensorrt, with --frames or --clip-frames that "
-                                         "hold it");
+                                         "infdet-deploy build --target tensorrt, with larger --frames or --clip-frames");
 }
 
 } // namespace infdet::detail

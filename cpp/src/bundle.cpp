@@ -19,7 +19,7 @@ const std::map<std::string, Strings> kStagesOf = {
     {"flow", {"fen", "flow_tower", "head"}},
 };
 
-// The members of an object, each named in the error where it is missing or of the wrong kind.
+// Typed access to the members of an object, with errors that name the member.
 class Reader {
 public:
   Reader(const std::string &path, const json &object, std::string where) : path_(path), where_(std::move(where)) {
@@ -118,7 +118,7 @@ StageEntry stage_entry(const std::string &path, const std::string &stage, const 
       std::string what = brief(stage + " " + precision + " " + form + " is '" + name + "'");
       if (!listed.contains(name))
         throw Error(INFDET_ERROR_BUNDLE, path + ": " + what + ", which the manifest does not list");
-      // the ending is what has it looked into for external data
+      // only files with this ending are checked for external data
       bool onnx = name.size() >= 5 && name.compare(name.size() - 5, 5, ".onnx") == 0;
       if (form == "onnx" && !onnx)
         throw Error(INFDET_ERROR_BUNDLE, path + ": " + what + ", expected a name that ends in .onnx");
@@ -134,9 +134,9 @@ size_t frames_of(const Reader &stream, const std::string &key) {
   return number.get<size_t>();
 }
 
-constexpr double kStateNumbers = 1 << 28; // far more than any tower keeps
+constexpr double kStateNumbers = 1 << 28; // far more than the state of any tower
 
-// The state that a step leaves to the next is float32 of a fixed shape, so that it can begin with zeros.
+// The state passed from step to step is float32 of a fixed shape, because it starts as zeros.
 void check_states(const std::string &path, const std::string &stage, const Reader &entry) {
   const json &inputs = entry.list("inputs");
   for (size_t i = 2; i < inputs.size(); ++i) {
@@ -148,7 +148,7 @@ void check_states(const std::string &path, const std::string &stage, const Reade
         fits = fits && size.is_number_integer() && size > 0;
         numbers *= fits ? size.get<double>() : 0;
       }
-    if (!fits || numbers > kStateNumbers) throw damaged(path, "state " + brief(tensor["name"].get<std::string>()) + " of " + stage + " is no state");
+    if (!fits || numbers > kStateNumbers) throw damaged(path, "state " + brief(tensor["name"].get<std::string>()) + " of " + stage + " is not float32 of a fixed shape");
   }
 }
 

@@ -1,4 +1,4 @@
-// A bundle on disk, checked before anything in it is used. Nothing in it is executed.
+// A bundle on disk, checked before use. Nothing in it is executed.
 #pragma once
 
 #include <map>
@@ -12,7 +12,7 @@ namespace infdet::detail {
 
 enum class FrameMode { resize, crop };
 
-// A stage's input or output. Sizes that vary have names, such as 8n, instead of numbers.
+// A stage's input or output. Varying sizes have names such as 8n.
 struct Tensor {
   std::string name;
   std::vector<std::string> sizes;
@@ -24,7 +24,7 @@ struct StageEntry {
   std::map<std::string, std::map<std::string, std::string>> files; // format -> precision -> name
 };
 
-// The towers as steps over a clip that is still arriving, in frames and features; see Python's runtime/incremental.py.
+// Step length and delays of the incremental towers, in frames and features. See Python's runtime/incremental.py.
 struct StreamEntry {
   size_t step_frames, delay_frames, features_lag, history_frames;
 };
@@ -32,24 +32,23 @@ struct StreamEntry {
 struct Bundle {
   std::string path, name;
   std::vector<std::string> classes;
-  std::vector<std::string> stages; // the network's, in the order in which data passes them
-  std::map<std::string, StageEntry> entries; // of towers as steps too, called infrared_tower_stream, flow_tower_stream
-  std::optional<StreamEntry> stream;         // where the bundle holds them
+  std::vector<std::string> stages;           // of the network, in order
+  std::map<std::string, StageEntry> entries; // with incremental towers: infrared_tower_stream, flow_tower_stream
+  std::optional<StreamEntry> stream;         // if the bundle has incremental towers
   int size = 0; // height and width of the frames in pixels
   FrameMode mode = FrameMode::resize;
-  bool recognition = false; // a network for trimmed clips
+  bool recognition = false; // the network recognises trimmed clips
   DetectionRule rule;
 
-  // The ONNX file that a backend runs: one made for it before the general one. Throws Error where there is none.
+  // The ONNX file for a backend: a file made for this backend, else the general one. Throws Error if there is none.
   std::string stage_file(const std::string &stage, const std::string &precision, const std::string &backend) const;
 };
 
-// Check a bundle folder whole and give it back. Throws Error naming the file when one is missing, changed, not listed,
-// a link or outside the folder, when an ONNX file keeps data in another file, when the manifest is not readable, or
-// when a newer version wrote it.
+// Load a bundle and check every file. Throws Error if a file is missing, changed, unlisted, a link or outside the folder,
+// if an ONNX file has external data, or if the manifest is unreadable or from a newer version.
 Bundle load_bundle(const std::string &path);
 
-// What a manifest's text says, without the files; `path` is for messages. Throws Error.
+// Parse the text of a manifest without checking files; `path` is for messages. Throws Error.
 Bundle read_bundle_text(const std::string &path, const std::string &text);
 
 } // namespace infdet::detail

@@ -20,7 +20,7 @@ Error refused(const std::string &folder, const std::string &why) {
   return Error(INFDET_ERROR_BUNDLE, folder + ": " + why);
 }
 
-// A plain name, so no path and nothing hidden.
+// A plain name: no path, not hidden.
 bool is_file_name(const std::string &name) {
   auto letter = [](char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_'; };
   auto inner = [&](char c) { return letter(c) || c == '.' || c == '+' || c == '-'; };

@@ -1,4 +1,4 @@
-// The files of a bundle against those that its manifest lists.
+// Compares a bundle's files with its manifest.
 #pragma once
 
 #include <string>
@@ -7,11 +7,11 @@
 
 namespace infdet::detail {
 
-// Whether every name is a plain file's and every entry has size and hash. Throws Error.
+// Throw Error unless every name is a plain file name and every entry has a size and a hash.
 void check_listing(const std::string &folder, const nlohmann::json &files);
 
-// The same, and that each file is there, plain, of the size and SHA-256 listed, with all its tensors; that nothing else
-// is. Throws Error naming the file.
+// Check the listing and every file: regular, with the listed size and SHA-256, without external data. Unlisted files are
+// refused. Throws Error with the name of the file.
 void check_files(const std::string &folder, const nlohmann::json &files);
 
 } // namespace infdet::detail

@@ -1,4 +1,4 @@
-// The C boundary: arguments checked, handles looked up, exceptions turned into a status and a text.
+// The C interface: checks arguments, looks up handles, turns exceptions into a status and a message.
 #include <algorithm>
 #include <cstring>
 #include <new>
@@ -19,14 +19,14 @@ namespace {
 
 using namespace infdet::detail;
 
-thread_local char last_error[1024] = ""; // fixed, so that keeping a text cannot fail
+thread_local char last_error[1024] = ""; // fixed size: storing a message cannot fail
 
 infdet_status failed(infdet_status status, const char *text) noexcept {
   std::strncpy(last_error, text, sizeof last_error - 1);
   return status;
 }
 
-// Run the body of a call; nothing it throws gets past.
+// Run the body of a call and catch every exception.
 template <class Body> infdet_status guarded(Body &&body) noexcept {
   try {
     body();
@@ -34,9 +34,9 @@ template <class Body> infdet_status guarded(Body &&body) noexcept {
   } catch (const Error &error) {
     return failed(error.status, error.what());
   } catch (const std::bad_alloc &) {
-    return failed(INFDET_ERROR_MEMORY, "no memory left");
+    return failed(INFDET_ERROR_MEMORY, "out of memory");
   } catch (const std::length_error &) {
-    return failed(INFDET_ERROR_MEMORY, "more than memory can hold");
+    return failed(INFDET_ERROR_MEMORY, "out of memory: the request is too large");
   } catch (const std::exception &error) {
     return failed(INFDET_ERROR_INTERNAL, error.what());
   } catch (...) {
@@ -48,14 +48,14 @@ void need(const void *pointer, const char *name) {
   if (!pointer) throw Error(INFDET_ERROR_ARGUMENT, std::string(name) + " is null");
 }
 
-// A stream and the lock that makes calls on it wait for one another.
+// A stream, and the lock that serializes calls on it.
 struct SharedStream {
   const std::unique_ptr<Stream> stream;
   std::mutex mutex;
   explicit SharedStream(std::unique_ptr<Stream> opened) : stream(std::move(opened)) {}
 };
 
-// Never destroyed, so that a program that exits without closing does not race with its own threads.
+// Never destroyed: a program that exits without closing handles must not race with its threads.
 Handles<Model> &models() {
   static auto &table = *new Handles<Model>(1);
   return table;
@@ -65,7 +65,7 @@ Handles<SharedStream> &streams() {
   return table;
 }
 
-// Arrays of infdet_detect that the program holds, by their address.
+// Arrays returned by infdet_detect and not freed yet, by address.
 std::mutex &arrays_mutex() {
   static auto &mutex = *new std::mutex;
   return mutex;
@@ -76,7 +76,7 @@ std::unordered_map<infdet_detection *, std::unique_ptr<infdet_detection[]>> &arr
 }
 
 template <class Object> std::shared_ptr<Object> opened(std::shared_ptr<Object> object, const char *kind) {
-  if (!object) throw Error(INFDET_ERROR_HANDLE, std::string("this ") + kind + " is closed, or none that was opened");
+  if (!object) throw Error(INFDET_ERROR_HANDLE, std::string("this ") + kind + " is closed or was never opened");
   return object;
 }
 
@@ -95,14 +95,14 @@ infdet_stream *handle_of(std::unique_ptr<Stream> stream) {
   return static_cast<infdet_stream *>(const_cast<void *>(streams().add(std::move(shared))));
 }
 
-// The options as this library knows them, from a program that may know fewer or more.
+// Options of a program that may know fewer or more fields than this library.
 infdet_options known_options(const infdet_options *given) {
   infdet_options options;
   infdet_init_options(&options, sizeof options);
   if (!given) return options;
   const size_t size = given->struct_size;
   if (size < sizeof given->struct_size || size > 4096)
-    throw Error(INFDET_ERROR_ARGUMENT, "options are not filled in; begin with infdet_default_options()");
+    throw Error(INFDET_ERROR_ARGUMENT, "options are not initialized; start from infdet_default_options()");
   const char *bytes = reinterpret_cast<const char *>(given);
   for (size_t i = sizeof options; i < size; ++i)
     if (bytes[i]) throw Error(INFDET_ERROR_ARGUMENT, "options of a newer version are set; update libinfdet");
@@ -184,7 +184,7 @@ const char *infdet_class_name(const infdet_model *handle, int32_t class_index) {
     const auto &classes = model->bundle.classes;
     if (class_index < 0 || static_cast<size_t>(class_index) >= classes.size())
       throw Error(INFDET_ERROR_ARGUMENT, "no class " + std::to_string(class_index) + "; there are " +
-                                             std::to_string(classes.size()) + ", counted from 0");
+                                             std::to_string(classes.size()) + ", with indices from 0");
     name = classes[static_cast<size_t>(class_index)].c_str();
   });
   return name;
@@ -219,7 +219,7 @@ infdet_status infdet_free_detections(infdet_detection *found) {
   return guarded([&] {
     std::lock_guard<std::mutex> lock(arrays_mutex());
     if (found && !arrays().erase(found))
-      throw Error(INFDET_ERROR_ARGUMENT, "found is no array of infdet_detect, or was given back before");
+      throw Error(INFDET_ERROR_ARGUMENT, "found is not an array from infdet_detect, or was freed before");
   });
 }
 

@@ -23,19 +23,19 @@ void Decisions::decide_class(const std::vector<float> &scores, size_t label, int
     int64_t start = first + static_cast<int64_t>(run.first);
     const int64_t end = first + static_cast<int64_t>(run.last);
     if (end <= state.decided) continue;
-    // one that was open and now begins with the window keeps the start it had
+    // an open run that now begins with the window keeps its earlier start
     if (run.first == 0 && state.open_start) start = std::min(start, *state.open_start);
     if (end > closed) {
       if (!still_open) still_open = start;
       continue;
     }
-    if (start < state.given) { // begins inside an action already given: the same one, unless most of it lies after
+    if (start < state.given) { // starts inside a reported action: the same action, unless most of it is later
       if (end - state.given <= state.given - start) continue;
       start = state.given;
     }
     const Run whole{static_cast<size_t>(start), static_cast<size_t>(end)};
     for (const Part &part : parts(whole, rule_.mean_duration_s[label], rule_.split_long, sps)) {
-      // the middle of a run longer than twice the window has left it: its first snippet is the nearest
+      // the middle of a run longer than two windows is no longer in the window; use its first snippet
       const int64_t at = std::max<int64_t>(static_cast<int64_t>(part.at) - first, 0);
       found.push_back({label, static_cast<int64_t>(part.first), static_cast<int64_t>(part.last),
                        scores[static_cast<size_t>(at) * classes + label]});

@@ -7,7 +7,7 @@ std::vector<Run> runs(const std::vector<float> &scores, size_t classes, size_t i
   const size_t snippets = scores.size() / classes;
   size_t first = 0;
   for (size_t snippet = 0; snippet <= snippets; ++snippet) {
-    // compared as double, so that scores meet the thresholds as they are
+    // compare as double, because thresholds are double
     if (snippet < snippets && static_cast<double>(scores[snippet * classes + index]) > threshold) continue;
     if (snippet > first) found.push_back({first, snippet});
     first = snippet + 1;

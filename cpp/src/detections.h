@@ -1,4 +1,4 @@
-// From snippet scores to detections: runs above a class's threshold, as instances in seconds.
+// Snippet scores to detections: runs above a class's threshold become actions in seconds.
 #pragma once
 
 #include <cstddef>
@@ -8,10 +8,10 @@
 
 namespace infdet::detail {
 
-// What makes a run of snippets a detection; one entry per class, in the classes' order.
+// Which runs of snippets are detections. One entry for each class.
 struct DetectionRule {
-  std::vector<double> thresholds;      // scores strictly above count
-  std::vector<double> mean_duration_s; // runs shorter than half of it are dropped
+  std::vector<double> thresholds;      // a score must be above
+  std::vector<double> mean_duration_s; // runs shorter than half are dropped
   bool split_long = false;             // cut runs longer than twice the mean into two detections
 };
 
@@ -20,7 +20,7 @@ struct Run {
   size_t first, last;
 };
 
-// What a run becomes, and the snippet whose score counts.
+// A part of a run, and the snippet whose score it gets.
 struct Part {
   size_t first, last, at;
 };
@@ -32,11 +32,11 @@ std::vector<Run> runs(const std::vector<float> &scores, size_t classes, size_t i
 std::vector<Part> parts(Run run, double mean_s, bool split_long, double snippets_per_second);
 
 // scores: float [snippets, classes]; snippets_per_second: floor(T/8) / clip duration in seconds, finite and positive.
-// By class, then time.
+// Sorted by class, then time.
 std::vector<infdet_detection> detect(const std::vector<float> &scores, size_t classes, const DetectionRule &rule,
                                      double snippets_per_second);
 
-// The one class that a whole trimmed clip shows, with its mean score. At least one snippet.
+// The class of a trimmed clip with its mean score. Needs at least one snippet.
 infdet_detection recognise(const std::vector<float> &scores, size_t classes, double duration_s);
 
 } // namespace infdet::detail

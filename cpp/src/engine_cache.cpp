@@ -1,6 +1,6 @@
-// 1. NAME.engines/ lies beside NAME.infdet/ and holds STAGE.PRECISION.KEY.engine, each with a .json: its record.
-// 2. A record names the graph by SHA-256, the GPU, the version and the engine's own SHA-256. One that is damaged, of
-//    another format, or without its engine counts for nothing.
+// 1. NAME.engines/ next to NAME.infdet/ contains STAGE.PRECISION.KEY.engine and a record, the same name with .json.
+// 2. A record has the SHA-256 of the graph, the GPU, the TensorRT version and the SHA-256 of the engine. Damaged records,
+//    records of another format and records without an engine are ignored.
 #include "engine_cache.h"
 
 #include <algorithm>
@@ -41,7 +41,7 @@ bool runs_on(const json &key, const EngineDevice &device) {
   const json &options = key.at("options");
   bool same_gpu = key.at("gpu") == device.gpu && key.at("capability") == device.capability;
   if (flag(options, "hardware_compatible")) same_gpu = same_gpu || numbers(device.capability)[0] >= 8; // Ampere
-  // the library tells three numbers of its version, Python's package a fourth
+  // the library's version has three numbers, the Python package's has four
   const auto ours = numbers(device.version), theirs = numbers(key.at("version").get<std::string>());
   bool same_version = ours == theirs;
   if (flag(options, "version_compatible")) same_version = same_version || (ours[0] == theirs[0] && ours >= theirs);
@@ -55,13 +55,13 @@ std::optional<json> read_record(const fs::path &path) {
     bool whole = record.at("format") == kRecordFormat && record.at("engine_sha256").is_string() &&
                  key.at("onnx_sha256").is_string() && key.at("options").is_object() && key.at("version").is_string();
     if (whole && key.contains("target") && key.contains("gpu") && key.contains("capability")) return record;
-  } catch (const json::exception &) { // as if it were not there
+  } catch (const json::exception &) { // ignored, as if missing
   } catch (const std::system_error &) {
   }
   return std::nullopt;
 }
 
-// The records of a stage in a precision, the newest first.
+// The records of a stage in a precision, newest first.
 std::vector<fs::path> records(const fs::path &folder, const std::string &begin) {
   std::vector<std::pair<fs::file_time_type, fs::path>> found;
   std::error_code none;

@@ -1,5 +1,5 @@
-// The engines that Python's `infdet-deploy build` keeps beside a bundle, and which of them a device may run. See
-// runtime/backends/tensorrt/cache.py, which writes them.
+// The engine cache written by `infdet-deploy build`, and which engines a device can run. See Python's
+// runtime/backends/tensorrt/cache.py.
 #pragma once
 
 #include <string>
@@ -13,11 +13,11 @@ struct EngineDevice {
 
 struct Engine {
   std::string path, bytes;
-  bool version_compatible; // it brings code of its own TensorRT
+  bool version_compatible; // it contains code of its TensorRT version
 };
 
-// The newest engine of the stage at `onnx` that this device may run, its hash checked. Throws Error where there is none,
-// saying how to build one, or where it was changed.
+// The newest engine of the stage at `onnx` that this device can run, with its hash checked. Throws Error if there is none
+// or if it was changed.
 Engine find_engine(const std::string &onnx, const std::string &precision, const EngineDevice &device);
 
 } // namespace infdet::detail

@@ -1,4 +1,4 @@
-// What goes wrong inside the library, on its way to the C boundary: a status and one line.
+// The exception inside the library: a status and a one-line message.
 #pragma once
 
 #include <stdexcept>
@@ -14,7 +14,10 @@ public:
   const infdet_status status;
 };
 
-// A text out of a file as a message can quote it: one line, printable, cut where it is long.
+// The error for an unusable manifest in `folder`.
+Error damaged(const std::string &folder, const std::string &why);
+
+// Text from a file, to quote in a message: one line, printable, at most `length` bytes.
 inline std::string brief(const std::string &text, size_t length = 200) {
   std::string line;
   for (unsigned char c : text.substr(0, 2 * length)) {

@@ -1,8 +1,8 @@
-// An ONNX file is a protobuf message. Tensors can lie in any of its graphs; each says where its data are:
+// An ONNX file is a protobuf message. Any of its graphs may contain tensors, and each tensor says where its data are:
 // 1. A message is a sequence of fields: a key (number * 8 + wire type, a varint), then the value.
 // 2. Wire type 0 is a varint, 1 is 8 bytes, 5 is 4 bytes; 2 is a length and as many bytes: text, numbers, or a message.
 // 3. A tensor with external data has external_data (field 13) or a data_location (field 14) other than 0.
-// Only keys and lengths are read, so the weights themselves are never touched.
+// Only keys and lengths are read, not the weights.
 #include "external_data.h"
 
 #include <stdexcept>
@@ -14,7 +14,7 @@ namespace {
 enum Kind { kModel, kTraining, kFunction, kGraph, kNode, kAttribute, kSparseTensor, kTensor, kOther };
 enum Wire { kVarint = 0, kEightBytes = 1, kBytes = 2, kFourBytes = 5 };
 
-// The kind of message that a field holds, for those that lead to tensors.
+// The kind of message in a field, for the fields that may contain tensors.
 Kind inside(Kind kind, uint64_t field) {
   switch (kind) {
   case kModel: return field == 7 ? kGraph : field == 20 ? kTraining : field == 25 ? kFunction : kOther;
@@ -36,7 +36,7 @@ Kind inside(Kind kind, uint64_t field) {
   throw std::invalid_argument(std::string(why) + " at byte " + std::to_string(at));
 }
 
-// The number at `at`, which moves behind it.
+// Read the number at `at` and advance `at`.
 uint64_t varint(Bytes &data, uint64_t &at, uint64_t stop) {
   uint64_t value = 0;
   for (int shift = 0; at < stop && shift < 70; shift += 7) {
@@ -64,7 +64,7 @@ bool has_external_data(Bytes &model) {
     ahead.pop_back();
     while (at < stop) {
       uint64_t key = varint(model, at, stop);
-      if (key < 8 || key >> 32) refuse("a key that no field has", at); // readers keep 32 bits and see another field
+      if (key < 8 || key >> 32) refuse("a key that no field has", at); // other readers keep 32 bits and would see another field
       uint64_t field = key >> 3, wire = key & 7, number = 0, length = 0;
       if (wire == kVarint)
         number = varint(model, at, stop);
@@ -74,7 +74,7 @@ bool has_external_data(Bytes &model) {
         length = wire == kEightBytes ? 8 : 4;
       else
         refuse("an unknown wire type", at);
-      if (length > stop - at) refuse("a value longer than what holds it", at);
+      if (length > stop - at) refuse("a value longer than its message", at);
       if (kind == kTensor && (field == 13 || (field == 14 && (wire != kVarint || number)))) return true;
       Kind inner = inside(kind, field);
       if (inner != kOther) {
@@ -85,7 +85,7 @@ bool has_external_data(Bytes &model) {
       at += length;
     }
   }
-  if (!graphs) throw std::invalid_argument("it holds no graph");
+  if (!graphs) throw std::invalid_argument("it contains no graph");
   return false;
 }
 

@@ -1,4 +1,4 @@
-// Whether an ONNX file keeps tensors in other files, found without a protobuf library.
+// Whether an ONNX file stores tensors in other files, without a protobuf library.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +6,7 @@
 
 namespace infdet::detail {
 
-// Bytes of a file or of memory, read where they are asked for.
+// Random access to the bytes of a file or of memory.
 class Bytes {
 public:
   virtual ~Bytes() = default;
@@ -14,8 +14,8 @@ public:
   virtual uint8_t at(uint64_t index) = 0; // index < size()
 };
 
-// Whether any tensor of the ONNX model lies outside of it. Throws std::invalid_argument where that cannot be told,
-// because the bytes are no protobuf message with a graph.
+// Whether any tensor of the ONNX model is stored in another file. Throws std::invalid_argument if the bytes are not a
+// protobuf message with a graph.
 bool has_external_data(Bytes &model);
 
 } // namespace infdet::detail

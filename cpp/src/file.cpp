@@ -12,7 +12,7 @@
 namespace infdet::detail {
 namespace {
 
-constexpr size_t kWindow = 4096; // what the scan of an ONNX file reads at once: keys and names lie close together
+constexpr size_t kWindow = 4096; // bytes that the scan of an ONNX file reads at once
 constexpr size_t kBlock = 1 << 18;
 
 std::system_error failure(int code) { return std::system_error(code, std::generic_category()); }
@@ -45,7 +45,7 @@ uint8_t File::at(uint64_t index) {
     window_.resize(kWindow);
     window_start_ = index;
     window_size_ = read_at(index, window_.data(), kWindow);
-    if (!window_size_) throw failure(EIO); // became shorter while it was read
+    if (!window_size_) throw failure(EIO); // the file became shorter
   }
   return window_[index - window_start_];
 }

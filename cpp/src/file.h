@@ -1,4 +1,4 @@
-// A plain file, read in pieces where it is asked for.
+// A regular file, read piece by piece.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@ namespace infdet::detail {
 
 class File : public Bytes {
 public:
-  // Throws std::system_error where the file cannot be opened; a link is none.
+  // Throws std::system_error if the file cannot be opened or is a link.
   explicit File(const std::string &path);
   ~File() override;
   File(const File &) = delete;

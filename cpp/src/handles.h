@@ -1,5 +1,5 @@
-// Objects that a C program holds by a number in the shape of a pointer. A number is never given twice, so one that is
-// closed is always told from one that is open.
+// Objects that a C program refers to by a number in a pointer type. Numbers are never reused, so a closed handle is
+// always recognized.
 #pragma once
 
 #include <atomic>
@@ -13,21 +13,21 @@ namespace infdet::detail {
 template <class Object> class Handles {
 public:
   const void *add(std::shared_ptr<Object> object) {
-    static std::atomic<uintptr_t> last{0}; // one sequence a kind of object
+    static std::atomic<uintptr_t> last{0}; // one sequence for each kind of object
     const uintptr_t number = first_ + 16 * ++last;
     std::lock_guard<std::mutex> lock(mutex_);
     open_[number] = std::move(object);
     return reinterpret_cast<const void *>(number);
   }
 
-  // The object, which stays alive as long as it is used; null where the handle is not open.
+  // The object, kept alive while it is used; null if the handle is not open.
   std::shared_ptr<Object> find(const void *handle) const {
     std::lock_guard<std::mutex> lock(mutex_);
     auto found = open_.find(reinterpret_cast<uintptr_t>(handle));
     return found == open_.end() ? nullptr : found->second;
   }
 
-  // The same, and the handle is closed.
+  // Close the handle and return its object; null if the handle is not open.
   std::shared_ptr<Object> remove(const void *handle) {
     std::lock_guard<std::mutex> lock(mutex_);
     auto found = open_.find(reinterpret_cast<uintptr_t>(handle));
@@ -37,7 +37,7 @@ public:
     return object;
   }
 
-  // `first` below 16 tells kinds of objects apart.
+  // first: below 16, different for each kind of object.
   explicit Handles(uintptr_t first) : first_(first) {}
 
 private:

@@ -1,6 +1,6 @@
-// 1. The text begins with {"sha256": "...": the SHA-256 of the whole text, in which 64 zeros stand for the digits.
-// 2. It is UTF-8 JSON of at most 16 MB, no object has a key twice, and every number is finite.
-// 3. Format 1 had no digest and is still read.
+// 1. The text begins with {"sha256": "...": the SHA-256 of the whole text with 64 zeros in place of the digits.
+// 2. It is UTF-8 JSON of at most 16 MB, without repeated keys, and every number is finite.
+// 3. Format 1 has no digest and is still supported.
 #include "manifest.h"
 
 #include <set>
@@ -16,10 +16,10 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kDepth = 100; // a manifest has 6 levels; each takes memory
+constexpr int kDepth = 100; // a manifest has 6 levels
 constexpr size_t kDigits = 64;
 
-// Where the digits of the text's own digest begin.
+// Position of the first digit of the digest.
 size_t seal_position(const std::string &folder, const std::string &text) {
   const std::string key = "\"sha256\": \"";
   size_t at = text.empty() || text[0] != '{' ? std::string::npos : text.find_first_not_of(" \t\n\r\f\v", 1);
@@ -55,7 +55,7 @@ json parse(const std::string &folder, const std::string &text) {
   try {
     return json::parse(text, watch);
   } catch (const json::exception &error) {
-    std::string why = error.what(); // begins with the library's own number in brackets
+    std::string why = error.what(); // begins with an error number in brackets
     size_t end = why.find("] ");
     throw damaged(folder, "it is not JSON: " + (end == std::string::npos ? why : why.substr(end + 2)));
   }

@@ -1,4 +1,4 @@
-// The text of a bundle's manifest.json: its digest, and strict reading.
+// Strict reading of a bundle's manifest.json.
 #pragma once
 
 #include <string>
@@ -13,13 +13,10 @@ constexpr int kFormat = 2;
 constexpr size_t kManifestBytes = 16'000'000;
 inline const char *const kManifest = "manifest.json";
 
-// The error for a manifest that cannot be used.
-Error damaged(const std::string &folder, const std::string &why);
-
-// The manifest in `folder`. Throws Error where it is missing, changed, newer, or not readable.
+// Read the manifest in `folder`. Throws Error if it is missing, changed, newer or unreadable.
 nlohmann::json read_manifest(const std::string &folder);
 
-// The same from its text; `folder` is for messages.
+// Parse the text of a manifest; `folder` is for messages.
 nlohmann::json parse_manifest(const std::string &folder, const std::string &text);
 
 } // namespace infdet::detail

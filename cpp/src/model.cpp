@@ -4,14 +4,13 @@
 #include <cmath>
 
 #include "error.h"
-#include "manifest.h"
 
 namespace infdet::detail {
 namespace {
 
-constexpr size_t kFlowBlock = 64; // frames whose flow is computed at once
+constexpr size_t kFlowBlock = 64; // frames in one call of the FEN
 
-// What the pipeline feeds each stage, and what it reads.
+// Inputs and output of each stage.
 const std::map<std::string, std::pair<std::vector<std::string>, std::string>> kTensors = {
     {"fen", {{"frames"}, "flow"}},
     {"infrared_tower", {{"frames"}, "features"}},
@@ -39,16 +38,17 @@ bool has(const std::vector<std::string> &names, const std::string &name) {
 
 void check_live(const Bundle &bundle) {
   if (bundle.recognition)
-    throw Error(INFDET_ERROR_ARGUMENT, bundle.path + " recognises whole clips, and has no events to give");
+    throw Error(INFDET_ERROR_ARGUMENT, bundle.path + " recognises whole clips; it has no live events");
   if (!bundle.stream)
-    throw Error(INFDET_ERROR_BUNDLE, bundle.path + " holds no towers that take a clip in steps; export it again with "
+    throw Error(INFDET_ERROR_BUNDLE, bundle.path + " has no incremental towers; export it again with "
                                                    "infdet-deploy export --stream");
   if (kStepFrames % bundle.stream->step_frames)
-    throw Error(INFDET_ERROR_BUNDLE, bundle.path + " takes steps of " + std::to_string(bundle.stream->step_frames) +
-                                         " frames, this version makes them of " + std::to_string(kStepFrames));
+    throw Error(INFDET_ERROR_BUNDLE, bundle.path + " needs steps in multiples of " +
+                                         std::to_string(bundle.stream->step_frames) +
+                                         " frames, this version makes steps of " + std::to_string(kStepFrames));
 }
 
-// The shapes of a stage's inputs when all steps are of kStepFrames.
+// Input shapes of a stage for steps of kStepFrames.
 std::map<std::string, Shape> step_shapes(const Bundle &bundle, const StageEntry &entry) {
   const size_t history = bundle.stream->history_frames;
   const std::map<std::string, size_t> known = {{"T+1", kStepFrames + 1},
@@ -99,18 +99,18 @@ void Model::open(const std::string &stage, const Options &options) {
   for (size_t i = 0; i < entry.inputs.size(); ++i) {
     const std::string &name = entry.inputs[i].name;
     if (!step || i == 0) known = known && has(fed, name);
-    if (step && i >= 2) { // state, which each step leaves to the next
+    if (step && i >= 2) { // state passed from step to step
       request.outputs.push_back("next." + name);
       known = known && has(names(entry.outputs), request.outputs.back());
     }
   }
   if (!known)
-    throw Error(INFDET_ERROR_BUNDLE, bundle.path + ": " + file + " has other tensors than a network of ours; export again");
+    throw Error(INFDET_ERROR_BUNDLE, bundle.path + ": " + file + " has unexpected tensors; export again");
   if (live && stage != "head") request.shapes = step_shapes(bundle, entry);
   stages_[file] = open_stage(options.backend, request);
 }
 
-// What `call` gives; whatever it throws becomes an Error that names the stage.
+// Return `call()`; an exception becomes an Error with the name of the stage.
 template <class Call> auto Model::named(const std::string &stage, Call &&call) const {
   try {
     return call();
@@ -137,7 +137,7 @@ void Model::features(const FrameRange &range, size_t first, size_t last, Feature
 
 void Model::flow_features(const FrameRange &range, size_t first, size_t last, Features &flow) const {
   const size_t side = static_cast<size_t>(bundle.size);
-  // in one piece and left on the device, where the backend has one
+  // in one call, kept on the device if the backend has one
   const Feed frames{"frames", Type::uint8, {range.count + 1, side, side}, range.frames};
   if (auto vectors = named("fen", [&] { return stages_.at("fen")->run_on_device({frames}); })) {
     if (range.ends) named("fen", [&] { vectors->clear_last(); });

@@ -1,4 +1,4 @@
-// A bundle with its stages compiled: features of a chunk of frames or of a step, scores of features.
+// A bundle with compiled stages: frames to features, features to scores.
 #pragma once
 
 #include <map>
@@ -12,54 +12,53 @@
 namespace infdet::detail {
 
 constexpr size_t kFramesPerSnippet = 8; // the towers' temporal stride
-constexpr size_t kMinFrames = 16;       // the shortest clip that gives one feature
-constexpr size_t kStepFrames = 32;      // of a live stream, computed at once
+constexpr size_t kMinFrames = 16;       // the shortest clip: one feature
+constexpr size_t kStepFrames = 32;      // frames computed at once in a live stream
 
 struct Options {
   std::string backend = "openvino", precision = "float32";
   size_t chunk_snippets = 32;
   int threads = 0;
-  bool live = false; // towers as steps, for live streams, in place of whole ones
+  bool live = false; // open the incremental towers, for live streams
 };
 
-// The number of features that a tower gives for `frames` frames, 1 or more.
+// Number of features of a tower for `frames` frames, 1 or more.
 inline size_t feature_length(size_t frames) { return (frames + kFramesPerSnippet - 1) / kFramesPerSnippet - 1; }
 
-// Features of one stream, float [rows, width].
+// Features of one tower, float [rows, width].
 struct Features {
   size_t rows = 0, width = 0;
   std::vector<float> values;
 };
 
-// Add rows first ... last-1 of a tower's output. Throws Error where it has other rows.
+// Append rows first ... last-1 of a tower's output. Throws Error if the output does not have these rows.
 void append(Features &features, const Output &output, size_t first, size_t last);
 
-// Consecutive frames as the network takes them, uint8 [count, size, size], and one more behind them. Where it is the
-// clip's last frame again (`ends`), the flow of the last frame is zero.
+// Consecutive input frames, uint8 [count, size, size], followed by one more frame. If `ends`, that frame repeats the
+// clip's last frame, whose flow is zero.
 struct FrameRange {
   const uint8_t *frames;
   size_t count;
   bool ends;
 };
 
-// Many threads may use one at once.
+// Many threads may use one model at once.
 class Model {
 public:
-  // Throws Error when the bundle or the backend will not do.
+  // Throws Error if the bundle or the backend cannot be used.
   Model(const std::string &path, const Options &options);
 
   const Bundle bundle;
   const size_t chunk_snippets;
   const bool live;
 
-  // Append features `first` ... `last`-1 of these frames to those of each stream that the network has. Not for a live
-  // model.
+  // Append features `first` ... `last`-1 of these frames, for each tower of the network. Not for a live model.
   void features(const FrameRange &frames, size_t first, size_t last, Features &infrared, Features &flow) const;
 
   // Features of `length` snippets of a clip -> scores float [snippets, classes].
   std::vector<float> scores(const Features &infrared, const Features &flow, size_t length) const;
 
-  // All outputs of one of its stages. Throws Error naming the stage.
+  // Run a stage. Throws Error with the name of the stage.
   std::vector<Output> run(const std::string &stage, const std::vector<Feed> &feeds) const;
 
 private:

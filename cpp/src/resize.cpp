@@ -1,9 +1,9 @@
-// Both modes are separable, one small weight matrix per axis:
-// 1. resize: the mean over the covered area when shrinking, linear interpolation between pixel centres when enlarging.
-// 2. crop: a frame whose shorter side is under size + 2 is first enlarged until that side is size + 2, aspect kept; then
-//    the centre is cut out.
-// Weights are computed in double and kept as float; pixels are float, multiplied and added tap by tap without fused
-// operations (-ffp-contract=off), and rounded half up. That is numpy's order of work, so the bytes are Python's.
+// Both modes are separable, with one small weight matrix per axis:
+// 1. resize: shrinking takes the mean over the covered area, enlarging interpolates linearly between pixel centres.
+// 2. crop: a frame whose shorter side is below size + 2 is enlarged to size + 2, keeping its aspect ratio. Then the
+//    centre is cut out.
+// Weights are computed in double and stored as float. Pixels are multiplied and added as float, tap by tap, without fused
+// operations (-ffp-contract=off), and rounded half up. numpy works in the same order, so the bytes equal Python's.
 #include "resize.h"
 
 #include <algorithm>
@@ -36,7 +36,7 @@ Taps taps_of(size_t source, size_t from, size_t target, const std::function<void
   }
   taps.weights.assign(taps.count * target, 0.0F);
   for (size_t pixel = 0; pixel < target; ++pixel) {
-    // a row of fewer weights at the picture's end begins earlier, with zeros
+    // a row with fewer weights at the picture's end begins earlier, padded with zeros
     size_t begin = std::min(taps.first[pixel], source - taps.count), shift = taps.first[pixel] - begin;
     for (size_t tap = 0; tap < kept[pixel].size(); ++tap)
       taps.weights[(tap + shift) * target + pixel] = static_cast<float>(kept[pixel][tap]);
@@ -57,7 +57,7 @@ Taps area_taps(size_t source, size_t target) {
   });
 }
 
-// `target` pixels from pixel `from` on of an axis that is enlarged by `scale`.
+// `target` pixels, starting at pixel `from`, of an axis enlarged by `scale`.
 Taps linear_taps(size_t source, size_t from, size_t target, double scale) {
   return taps_of(source, from, target, [&](size_t pixel, Row &row) {
     double centre = (static_cast<double>(pixel) + 0.5) / scale - 0.5;
@@ -74,7 +74,7 @@ Taps axis_taps(size_t source, size_t target) {
   return linear_taps(source, 0, target, static_cast<double>(target) / static_cast<double>(source));
 }
 
-// Where the centre begins; a half goes to the even neighbour, as the published preprocessing rounds.
+// Start of the centre, rounded half to even like the published preprocessing.
 size_t centre_of(size_t length, size_t size) {
   return static_cast<size_t>(std::nearbyint(static_cast<double>(length - size) / 2));
 }
@@ -92,7 +92,7 @@ Resizer::Resizer(size_t height, size_t width, size_t size, FrameMode mode)
     copies_ = true;
     top_ = centre_of(height, size), left_ = centre_of(width, size);
   } else {
-    // The longer side is enlarged by the very factor of the shorter one, and its length rounded to an integer.
+    // The longer side is enlarged by the same factor, and its length is rounded.
     double scale = static_cast<double>(needed) / static_cast<double>(shorter);
     auto enlarged = [&](size_t length) {
       return static_cast<size_t>(std::nearbyint(static_cast<double>(length * needed) / static_cast<double>(shorter)));

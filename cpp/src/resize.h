@@ -1,4 +1,4 @@
-// The one rule by which a frame becomes a square network input, byte for byte as Python's video/resize.py.
+// Frames to square network inputs, byte for byte like Python's video/resize.py.
 #pragma once
 
 #include <cstddef>
@@ -9,16 +9,16 @@
 
 namespace infdet::detail {
 
-constexpr size_t kMaxSide = 32768; // of a frame that comes in, pixels
+constexpr size_t kMaxSide = 32768; // largest side of a frame, pixels
 
-// A weight matrix of which every row has its few weights side by side.
+// A sparse weight matrix; the weights of a row are adjacent.
 struct Taps {
-  size_t count = 0;           // weights a row
+  size_t count = 0;           // weights per row
   std::vector<size_t> first;  // [target]: the first source pixel of each output pixel
   std::vector<float> weights; // [count, target]
 };
 
-// Brings frames of one size to size x size. An object is used by one thread at a time.
+// Resizes frames of one size to size x size. Used by one thread at a time.
 class Resizer {
 public:
   // height, width: 1 to kMaxSide; size: 1 to 4096.
@@ -29,7 +29,7 @@ public:
 
 private:
   size_t height_, width_, size_;
-  bool copies_ = false; // the centre as it is
+  bool copies_ = false; // copy the centre without scaling
   size_t top_ = 0, left_ = 0;
   Taps vertical_, horizontal_;
   std::vector<float> row_, levels_;

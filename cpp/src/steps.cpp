@@ -11,7 +11,7 @@ namespace {
 
 Shape numbers(const std::vector<std::string> &sizes) {
   Shape shape;
-  for (const std::string &size : sizes) shape.push_back(std::stoul(size)); // checked when the bundle was read
+  for (const std::string &size : sizes) shape.push_back(std::stoul(size)); // checked when the bundle was loaded
   return shape;
 }
 
@@ -29,9 +29,9 @@ TowerSteps::TowerSteps(const Model &model, std::string stage)
 
 void TowerSteps::step(Type type, const Shape &shape, const void *data, std::optional<size_t> length,
                       Features &features) {
-  const size_t history = stream_.history_frames, end = length.value_or(came_ + kStepFrames);
+  const size_t history = stream_.history_frames, end = length.value_or(received_ + kStepFrames);
   std::vector<float> inside(history + kStepFrames);
-  for (size_t i = 0; i < inside.size(); ++i) inside[i] = came_ + i >= history && came_ + i < history + end ? 1.0F : 0.0F;
+  for (size_t i = 0; i < inside.size(); ++i) inside[i] = received_ + i >= history && received_ + i < history + end ? 1.0F : 0.0F;
   std::vector<Feed> feeds{{entry_.inputs[0].name.c_str(), type, shape, data},
                           {entry_.inputs[1].name.c_str(), Type::float32, {inside.size()}, inside.data()}};
   for (size_t i = 0; i < states_.size(); ++i)
@@ -39,23 +39,23 @@ void TowerSteps::step(Type type, const Shape &shape, const void *data, std::opti
   std::vector<Output> found = model_.run(stage_, feeds);
   for (size_t i = 0; i < states_.size(); ++i) {
     if (found[1 + i].values.size() != states_[i].size())
-      throw Error(INFDET_ERROR_BACKEND, stage_ + " left a state of another size; export the bundle again");
+      throw Error(INFDET_ERROR_BACKEND, stage_ + " returned a state of another size; export the bundle again");
     states_[i] = std::move(found[1 + i].values);
   }
-  // rows of this step are features came/8 - lag ...; there is nothing before the first, and nothing past the clip's end
-  const size_t lag = stream_.features_lag, begin = came_ / kFramesPerSnippet, rows = found[0].shape.at(0);
+  // rows of this step are features received/8 - lag ...; skip those before the first and after the clip's end
+  const size_t lag = stream_.features_lag, begin = received_ / kFramesPerSnippet, rows = found[0].shape.at(0);
   const size_t first = lag > begin ? lag - begin : 0;
   size_t last = rows;
   if (length) {
     const size_t total = feature_length(*length) + lag;
     last = std::min(rows, total > begin ? total - begin : 0);
   }
-  came_ += kStepFrames;
+  received_ += kStepFrames;
   if (first < last) append(features, found[0], first, last);
 }
 
 bool TowerSteps::ends_before(size_t length) const {
-  return (feature_length(length) + stream_.features_lag) * kFramesPerSnippet > came_;
+  return (feature_length(length) + stream_.features_lag) * kFramesPerSnippet > received_;
 }
 
 FeatureSteps::FeatureSteps(const Model &model)

@@ -8,10 +8,10 @@
 namespace infdet::detail {
 namespace {
 
-// A feature sees 107 frames, 108 through the flow tower: at most 46 before its own 16 and 46 after. Rounded up to whole
-// snippets, this many frames beside a chunk make its features those of the whole clip.
+// The receptive field of a feature is 107 frames, 108 through the flow tower: at most 46 frames before and after its own
+// 16. Rounded up to whole snippets, this halo gives a chunk the same features as the whole clip.
 constexpr size_t kHaloFrames = 56;
-constexpr size_t kStep = 4; // clips are cut to a multiple of it
+constexpr size_t kStep = 4; // clip lengths are cut to a multiple of this
 
 constexpr double kMinFps = 1e-6, kMaxFps = 1e6;
 constexpr double kMaxWindowS = 366 * 86400;
@@ -19,7 +19,7 @@ constexpr double kMaxWindowS = 366 * 86400;
 double checked_fps(double fps) {
   if (!(fps >= kMinFps && fps <= kMaxFps))
     throw Error(INFDET_ERROR_ARGUMENT,
-                "fps is " + std::to_string(fps) + ", expected frames a second, from 0.000001 to 1000000");
+                "fps is " + std::to_string(fps) + ", expected frames per second, 0.000001 to 1000000");
   return fps;
 }
 
@@ -47,10 +47,10 @@ void Stream::push(const uint8_t *frames, size_t count, size_t height, size_t wid
     resizer_.emplace(height, width, static_cast<size_t>(model_->bundle.size), model_->bundle.mode);
     height_ = height, width_ = width;
   } else if (height != height_ || width != width_) {
-    throw Error(INFDET_ERROR_FRAMES, "a frame is " + size_text(width, height) + ", those before were " +
-                                         size_text(width_, height_) + "; open another stream for another size");
+    throw Error(INFDET_ERROR_FRAMES, "a frame is " + size_text(width, height) + ", earlier frames are " +
+                                         size_text(width_, height_) + "; open a new stream for a new size");
   }
-  state_ = State::failed; // unless all goes well
+  state_ = State::failed; // until the work succeeds
   expect(count);
   for (size_t i = 0; i < count; ++i) {
     resizer_->apply(frames + i * height * width, next());
@@ -65,7 +65,7 @@ void Stream::flush() {
   if (received_ < kMinFrames)
     throw Error(INFDET_ERROR_FRAMES, "clip has " + std::to_string(received_) + " frames; at least " +
                                          std::to_string(kMinFrames) + " are needed");
-  state_ = State::failed; // unless all goes well
+  state_ = State::failed; // until the work succeeds
   finish();
   state_ = State::flushed;
 }
@@ -83,7 +83,7 @@ void Stream::found(const std::vector<infdet_detection> &detections) {
 
 ClipStream::ClipStream(std::shared_ptr<const Model> model, double fps) : Stream(std::move(model), fps) {
   if (model_->live)
-    throw Error(INFDET_ERROR_ARGUMENT, "this model was opened for live streams; for clips leave options.live 0");
+    throw Error(INFDET_ERROR_ARGUMENT, "this model was opened for live streams; for clips set options.live to 0");
 }
 
 void ClipStream::expect(size_t count) {
@@ -98,7 +98,7 @@ uint8_t *ClipStream::next() {
 }
 
 void ClipStream::added() {
-  // A clip that turns out not to be longer than one chunk with both halos is computed whole.
+  // A clip that fits into one chunk with both halos is computed at once.
   const size_t snippets = model_->chunk_snippets;
   const size_t whole = snippets * kFramesPerSnippet + 2 * kHaloFrames;
   const size_t stop = (snippet_ + snippets + 1) * kFramesPerSnippet + kHaloFrames;
@@ -110,7 +110,7 @@ void ClipStream::added() {
   dropped_ = needed_from;
 }
 
-// Features of the next `snippets` snippets, from frames up to `stop`.
+// Compute the next `snippets` features from frames up to `stop`.
 void ClipStream::compute(size_t snippets, size_t stop, bool ends) {
   const size_t own = snippet_ * kFramesPerSnippet;
   const size_t start = own > kHaloFrames ? own - kHaloFrames : 0;
@@ -125,7 +125,7 @@ void ClipStream::finish() {
   const size_t chunk = model_->chunk_snippets;
   const bool whole = frames <= chunk * kFramesPerSnippet + 2 * kHaloFrames;
   window_.resize((frames - dropped_ + 1) * frame_bytes_);
-  // there is no next frame: any will do, its flow is replaced
+  // there is no next frame; repeat the last one, its flow is set to zero
   std::copy_n(window_.end() - static_cast<std::ptrdiff_t>(2 * frame_bytes_), frame_bytes_,
               window_.end() - static_cast<std::ptrdiff_t>(frame_bytes_));
   while (snippet_ < total) {
@@ -150,7 +150,7 @@ namespace {
 double checked_window(double window_s) {
   if (!(window_s > 0 && window_s <= kMaxWindowS))
     throw Error(INFDET_ERROR_ARGUMENT,
-                "window_s is " + std::to_string(window_s) + ", expected seconds, more than 0 and up to a year");
+                "window_s is " + std::to_string(window_s) + ", expected more than 0 and at most a year");
   return window_s;
 }
 

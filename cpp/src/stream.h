@@ -1,4 +1,4 @@
-// Frames as they come -> detections: of the whole clip after its end, or as they become certain.
+// Frames in, detections out: after the end of a clip, or continuously for a camera.
 #pragma once
 
 #include <deque>
@@ -18,23 +18,23 @@ class Stream {
 public:
   virtual ~Stream() = default;
 
-  // frames: uint8 [count, height, width]. Throws Error for a size that differs, after a flush, and where computing
-  // fails, after which nothing more can be pushed.
+  // frames: uint8 [count, height, width]. Throws Error for a different size, after a flush, and if computing fails; then
+  // the stream accepts no more frames.
   void push(const uint8_t *frames, size_t count, size_t height, size_t width);
 
-  // No more frames will come: what is left is computed.
+  // End the stream and compute the rest.
   void flush();
 
-  // The next detection that has been found.
+  // The next detection, if there is one.
   std::optional<infdet_detection> poll();
 
 protected:
-  // fps: frames a second. Throws Error where it is none.
+  // fps: frames per second. Throws Error if it is out of range.
   Stream(std::shared_ptr<const Model> model, double fps);
 
-  virtual void expect(size_t) {}    // so many frames are about to come
-  virtual uint8_t *next() = 0;      // where the next frame is to be written, as the network takes it
-  virtual void added() = 0;         // it was written, and is counted in received_
+  virtual void expect(size_t) {}    // frames that the caller is about to push
+  virtual uint8_t *next() = 0;      // where to write the next resized frame
+  virtual void added() = 0;         // the frame was written and counted in received_
   virtual void finish() = 0;
   void found(const std::vector<infdet_detection> &detections);
 
@@ -53,9 +53,9 @@ private:
   std::deque<infdet_detection> found_;
 };
 
-// A clip: all detections come after the flush, by class, then time. Features are computed chunk by chunk as soon as a
-// chunk with its halo is there, and its frames are dropped; the cuts are those of Python's pipeline, and so are the
-// numbers.
+// A clip: all detections are ready after the flush, sorted by class, then time. The features of a chunk are computed as
+// soon as the chunk and its halo have arrived, then its frames are dropped. Chunks, and so results, are the same as in
+// Python.
 class ClipStream : public Stream {
 public:
   ClipStream(std::shared_ptr<const Model> model, double fps);
@@ -67,17 +67,17 @@ private:
   void finish() override;
   void compute(size_t snippets, size_t stop, bool ends);
 
-  size_t dropped_ = 0;          // frames whose bytes are no longer needed
-  std::vector<uint8_t> window_; // the others
-  size_t snippet_ = 0;          // the first whose features are still to compute
+  size_t dropped_ = 0;          // frames that are no longer in memory
+  std::vector<uint8_t> window_; // the frames after them
+  size_t snippet_ = 0;          // the first snippet without features
   Features infrared_, flow_;
 };
 
-// A camera that need not end: detections come as soon as they are certain, in bounded memory.
+// A camera: detections are ready as soon as they are final; memory is bounded.
 class LiveStream : public Stream {
 public:
-  // window_s: seconds of features that the head sees; every: snippets between two of its runs. Throws Error for values
-  // out of range.
+  // window_s: seconds of features that the head sees. every: snippets between two runs of the head. Throws Error for
+  // values out of range.
   LiveStream(std::shared_ptr<const Model> model, double fps, double window_s, int32_t every);
 
 private:

@@ -6,9 +6,9 @@
 namespace infdet::detail {
 namespace {
 
-constexpr double kMostSnippets = 1e12; // a window that no memory holds
+constexpr double kMostSnippets = 1e12; // more than any memory
 
-// The window's length in snippets; Python's round goes to the even number too.
+// The window's length in snippets, rounded half to even like Python's round.
 size_t snippets_in(double window_s, double snippets_per_second, size_t every) {
   const double least = static_cast<double>(kSettleSnippets) + static_cast<double>(every) + 1;
   return static_cast<size_t>(std::clamp(std::nearbyint(window_s * snippets_per_second), least, kMostSnippets));

@@ -34,14 +34,14 @@ void expect(const Feed &one, Type type, const Shape &shape) {
 
 template <class T> const T *values(const Feed &one) { return static_cast<const T *>(one.data); }
 
-// Channel c of a frame or a flow field: every fourth number from c on, the mean.
+// Channel c of a frame or a flow field: the mean of every fourth number from c.
 template <class T> float channel(const T *numbers, size_t count, size_t c) {
   float sum = 0;
   for (size_t i = c; i < count; i += kChannels) sum += static_cast<float>(numbers[i]);
   return sum / static_cast<float>(count / kChannels);
 }
 
-// The channels of every frame, float [count, kChannels]; zeros where `inside` is 0.
+// The channels of every frame, float [count, kChannels]; zero if `inside` is 0.
 template <class T>
 std::vector<float> channels(const T *frames, size_t count, size_t frame_size, const float *inside) {
   std::vector<float> found(count * kChannels);
@@ -51,7 +51,7 @@ std::vector<float> channels(const T *frames, size_t count, size_t frame_size, co
   return found;
 }
 
-// Feature j is the sum over the 16 frames from first + 8 j on; what lies behind the last frame counts as zeros.
+// Feature j is the sum over 16 frames starting at first + 8 j; frames after the last are zero.
 Output features(const std::vector<float> &frames, size_t first, size_t rows) {
   Output output{{rows, kChannels}, {}};
   for (size_t row = 0; row < rows; ++row)
@@ -104,7 +104,7 @@ private:
     const float *past = values<float>(feed(feeds, "past"));
     frames.insert(frames.begin(), past, past + kPast * kChannels);
     const Output next{{kPast, kChannels}, {frames.end() - kPast * kChannels, frames.end()}};
-    const size_t behind = std::is_same_v<T, float>; // flow comes one frame later than its frame
+    const size_t behind = std::is_same_v<T, float>; // flow is one frame behind
     return {features(frames, kPast - 8 * kLag + behind, count / 8), next};
   }
 
@@ -157,7 +157,7 @@ void write_manifest(const std::string &path, const std::string &rest) {
 
 void write_bundle(const std::string &path) {
   std::filesystem::create_directory(path);
-  const std::string onnx("\x08\x08\x3A\x03\x12\x01g", 7); // a graph called "g" with nothing in it
+  const std::string onnx("\x08\x08\x3A\x03\x12\x01g", 7); // an empty graph named "g"
   std::string files;
   for (const char *name : {"fen", "infrared_tower", "flow_tower", "head", "infrared_tower_stream", "flow_tower_stream"}) {
     const std::string file = std::string(name) + ".float32.onnx";

@@ -1,8 +1,8 @@
-// What the native tests assert with: the first that fails ends the program with its place.
+// The assertion of the native tests: the first failure ends the program and prints its location.
 #pragma once
 
 #include <cstdio>
 #include <cstdlib>
 
 #define CHECK(condition) \
-  ((condition) ? void() : (std::fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition), std::exit(1)))
+  ((condition) ? void() : (std::fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition), std::exit(1)))

@@ -1,4 +1,4 @@
-// Runs a fuzz target where libFuzzer is not: mutates the files of the folders given, for -max_total_time=SECONDS.
+// Runs a fuzz target without libFuzzer: mutates the files of the given folders for -max_total_time=SECONDS.
 #include <chrono>
 #include <cstdint>
 #include <cstdio>

@@ -1,4 +1,4 @@
-// The whole library over the double: what is found, every misuse, threads, handles opened and closed.
+// The whole library with the backend double: detections, misuse, threads, opening and closing.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -27,11 +27,11 @@ constexpr int kCycles = 300;
 constexpr int kCycles = 10000;
 #endif
 
-std::string folder; // of this run's bundles
+std::string folder; // contains this run's bundles
 
 std::string bundle() { return folder + "/double.infdet"; }
 
-// Frames uint8 [count, kSide, kSide] whose brightness comes and goes; `seed` shifts it.
+// Frames uint8 [count, kSide, kSide] of varying brightness; `seed` shifts it.
 Frames clip(size_t count, size_t seed = 0) {
   Frames frames;
   for (size_t t = 0; t < count; ++t)
@@ -63,7 +63,7 @@ Found detected(const infdet_model *model, const Frames &frames) {
   return result;
 }
 
-// What a stream finds, `at_once` frames a push.
+// Detections of a stream, with `at_once` frames per push.
 Found streamed(infdet_stream *stream, const Frames &frames, size_t at_once) {
   const size_t total = frames.size() / (kSide * kSide);
   Found found;
@@ -111,9 +111,9 @@ void test_whole_clips_and_streams() {
   CHECK(infdet_close(model) == INFDET_OK);
 }
 
-// The double's scores see their own 16 frames alone, so a window changes nothing but when and in which order things are
-// told; 8 divides the frames, so that both measure time alike.
-void test_live_streams_find_what_clips_hold() {
+// The double's scores depend only on their own 16 frames, so a window changes only when and in which order detections
+// are reported. Frame counts are multiples of 8, so that both measure time in the same way.
+void test_live_streams_match_clips() {
   infdet_model *whole = opened(), *live = opened(true);
   for (size_t count : {24, 104, 400, 904}) {
     const Frames frames = clip(count);
@@ -191,7 +191,7 @@ void test_misuse() {
   expect(infdet_close(model), INFDET_ERROR_HANDLE, "model is closed");
   expect(infdet_open_live(live, kFps, 10, 4, &stream), INFDET_ERROR_HANDLE, "model is closed");
   CHECK(!infdet_class_name(model, 0));
-  expect(infdet_free_detections(&one), INFDET_ERROR_ARGUMENT, "given back before");
+  expect(infdet_free_detections(&one), INFDET_ERROR_ARGUMENT, "was freed before");
   CHECK(!none && !found && !count);
 }
 
@@ -216,12 +216,12 @@ void test_damaged_bundles() {
   CHECK(!model);
 }
 
-// Whatever a backend throws while it computes is a status, and the stream takes no more.
+// An exception of a backend becomes a status, and the stream accepts no more frames.
 void test_faults_of_a_backend() {
   const std::vector<std::tuple<const char *, infdet_status, const char *>> faults = {
       {"double-throws", INFDET_ERROR_BACKEND, "double-throws float32 failed in "},
       {"double-odd", INFDET_ERROR_INTERNAL, "unknown failure"},
-      {"double-memory", INFDET_ERROR_MEMORY, "no memory left"},
+      {"double-memory", INFDET_ERROR_MEMORY, "out of memory"},
       {"double-nan", INFDET_ERROR_BACKEND, "scores that are not numbers"},
       {"double-short", INFDET_ERROR_BACKEND, "gave features"}};
   const Frames frames = clip(64);
@@ -251,11 +251,11 @@ void test_eight_threads_share_a_model() {
   for (size_t i = 0; i < 8; ++i) threads.emplace_back([&, i] { parallel[i] = work(i); });
   for (std::thread &thread : threads) thread.join();
   for (size_t i = 0; i < 8; ++i) CHECK(same(parallel[i], serial[i]) && !serial[i].empty());
-  // one stream and one model under many hands: each call gives a status, whatever the order
+  // many threads use one stream and one model: each call returns a status, in any order
   infdet_stream *stream = live_stream(live, 3);
-  std::vector<std::thread> hands;
+  std::vector<std::thread> users;
   for (int i = 0; i < 8; ++i)
-    hands.emplace_back([&, i] {
+    users.emplace_back([&, i] {
       const Frames frames = clip(16);
       infdet_detection one;
       for (int round = 0; round < 20; ++round) {
@@ -266,12 +266,12 @@ void test_eight_threads_share_a_model() {
         if (i == 7 && round == 18) infdet_close_stream(stream);
       }
     });
-  for (std::thread &hand : hands) hand.join();
+  for (std::thread &user : users) user.join();
   expect(infdet_flush(stream), INFDET_ERROR_HANDLE, "stream is closed");
   CHECK(infdet_close(whole) == INFDET_OK);
 }
 
-// Memory that the process holds, in kilobytes.
+// Resident memory of this process, in kilobytes.
 long resident_kb() {
   long total = 0, resident = 0;
   std::ifstream("/proc/self/statm") >> total >> resident;
@@ -289,13 +289,13 @@ void test_opening_and_closing_does_not_grow() {
     if (i == kCycles / 10) begin = resident_kb();
   }
   const long grown = resident_kb() - begin;
-  std::printf("%d times opened and closed: %ld kB more\n", kCycles, grown);
-#ifndef INFDET_SANITIZED // sanitizers keep what is freed
+  std::printf("opened and closed %d times: %ld kB more\n", kCycles, grown);
+#ifndef INFDET_SANITIZED // sanitizers keep freed memory
   CHECK(grown < 512);
 #endif
 }
 
-void test_the_wrapper() {
+void test_cpp_wrapper() {
   infdet::Model model(bundle(), options());
   CHECK(model.info().size == kSide && model.info().class_count == 2 && model.class_name(1) == "fall");
   const Frames frames = clip(400);
@@ -334,13 +334,13 @@ void test_the_wrapper() {
 int main() {
   folder = infdet::test::prepared_folder();
   test_whole_clips_and_streams();
-  test_live_streams_find_what_clips_hold();
+  test_live_streams_match_clips();
   test_misuse();
   test_damaged_bundles();
   test_faults_of_a_backend();
   test_eight_threads_share_a_model();
   test_opening_and_closing_does_not_grow();
-  test_the_wrapper();
+  test_cpp_wrapper();
   std::filesystem::remove_all(folder);
-  std::puts("all well");
+  std::puts("all passed");
 }

@@ -1,4 +1,4 @@
-// The TensorRT backend over a double of TensorRT and CUDA: which engines it takes, and that it computes what they do.
+// The TensorRT backend with a double of TensorRT and CUDA: which engines it loads, and its results.
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -27,7 +27,7 @@ std::string read(const fs::path &path) {
   return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
-// An engine with its record, as Python's build leaves them.
+// Write an engine and its record as Python's build does.
 void write_engine(const std::string &stage, const std::string &key = "0123456789abcdef", const std::string &gpu = "Orin",
                   const std::string &capability = "8.7", const std::string &version = "10.13.3.9",
                   const std::string &options = "{}", const std::string &plan = "") {
@@ -82,9 +82,9 @@ bool same(const Found &ours, const Found &theirs) {
   return equal;
 }
 
-// Chunks of several lengths, so that graphs are recorded, launched again and dropped; flow goes from stage to stage on
-// the GPU, its last frame cleared at a clip's end.
-void test_detections_are_those_of_the_stages() {
+// Several chunk lengths, so that graphs are recorded, reused and dropped. Flow stays on the GPU between stages; its last
+// frame is cleared at the end of a clip.
+void test_detections_match_the_backend_double() {
   for (bool refuse : {false, true}) {
     infdet::test::refuse_capture = refuse;
     infdet_model *ours = opened("tensorrt"), *reference = opened("double");
@@ -102,7 +102,7 @@ void test_detections_are_those_of_the_stages() {
   infdet::test::refuse_capture = false;
 }
 
-void test_threads_have_lanes_of_their_own() {
+void test_each_thread_has_a_lane() {
   infdet_model *ours = opened("tensorrt"), *reference = opened("double");
   std::vector<std::thread> threads;
   for (size_t i = 0; i < 8; ++i)
@@ -123,7 +123,7 @@ void refused(const char *text) {
   CHECK(infdet::test::held() == 0);
 }
 
-void test_engines_of_others_are_left_alone() {
+void test_engines_for_other_devices_are_ignored() {
   const std::string engines = folder + "/double.engines/", head = "head.float32.0123456789abcdef";
   const char *none = "no engine of head.float32.onnx for Orin and TensorRT 10.13.3: infdet-deploy build double.infdet";
   fs::remove(engines + head + ".json");
@@ -133,7 +133,7 @@ void test_engines_of_others_are_left_alone() {
   write_engine("head", "0123456789abcdef", "Xavier", "7.2");
   refused(none);
   write_engine("head", "0123456789abcdef", "Xavier", "7.2", "10.13.3.9", R"({"hardware_compatible": true})");
-  infdet_close(opened("tensorrt")); // this GPU is later than Ampere
+  infdet_close(opened("tensorrt")); // this GPU is Ampere or later
   write_engine("head", "0123456789abcdef", "Orin", "8.7", "10.9.0.34");
   refused(none);
   write_engine("head", "0123456789abcdef", "Orin", "8.7", "10.14.0", R"({"version_compatible": true})");
@@ -154,8 +154,8 @@ void test_a_clip_longer_than_the_engine() {
   size_t count = 0;
   const auto frames = clip(1000);
   CHECK(infdet_detect(model, frames.data(), 1000, kSide, kSide, 25, &found, &count) == INFDET_ERROR_BACKEND);
-  CHECK(std::strstr(infdet_last_error(), "infrared_features has shape [124, 4], the engine takes [1, 4] to [120, 4]; "
-                                         "infdet-deploy build --target tensorrt, with --frames or --clip-frames"));
+  CHECK(std::strstr(infdet_last_error(), "infrared_features has shape [124, 4], the engine supports [1, 4] to [120, 4]; "
+                                         "infdet-deploy build --target tensorrt, with larger --frames or --clip-frames"));
   infdet_close(model);
   CHECK(infdet::test::held() == 0);
 }
@@ -166,10 +166,10 @@ int main() {
   folder = infdet::test::prepared_folder();
   infdet::detail::add_backend("tensorrt", infdet::detail::open_tensorrt);
   write_engines();
-  test_detections_are_those_of_the_stages();
-  test_threads_have_lanes_of_their_own();
-  test_engines_of_others_are_left_alone();
+  test_detections_match_the_backend_double();
+  test_each_thread_has_a_lane();
+  test_engines_for_other_devices_are_ignored();
   test_a_clip_longer_than_the_engine();
   fs::remove_all(folder);
-  std::puts("all well");
+  std::puts("all passed");
 }

@@ -14,7 +14,7 @@ import numpy as np
 from infdet_deploy.benchmarks.contenders import EAGER, runs_on_gpu
 from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.bundle.manifest import COUNTED_FRAMES
-from infdet_deploy.processes import start_deaf
+from infdet_deploy.processes import start_ignoring_sigint
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.snippets import feature_length
@@ -52,7 +52,7 @@ def measure_peaks(side: int = SIDE, copied_bytes: int = COPIED_BYTES) -> Peaks:
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(theirs, side, copied_bytes), daemon=True)
     try:
-        start_deaf(child)
+        start_ignoring_sigint(child)
         theirs.close()
         peaks: Peaks = ours.recv()
     except EOFError:  # without peaks there is no roofline; the rest of the report stands

@@ -23,7 +23,7 @@ from infdet_deploy.benchmarks.contenders import EAGER, cuda_kind
 from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.detections import Detection
 from infdet_deploy.errors import BackendError, first_line, one_line
-from infdet_deploy.processes import start_deaf
+from infdet_deploy.processes import start_ignoring_sigint
 from infdet_deploy.runtime.backends.base import Performance
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.detector import Detector, detections_of
@@ -89,7 +89,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=target or serve, args=(theirs, job), daemon=True)
-        start_deaf(self._process)
+        start_ignoring_sigint(self._process)
         theirs.close()
 
     def ready(self) -> Ready:

@@ -5,20 +5,29 @@ from typing import Annotated
 
 import typer
 
-from infdet_deploy.cli.app import BundleArg, JsonFlag, app
-from infdet_deploy.cli.export import operators_text
-from infdet_deploy.console import print_json, table
+from infdet_deploy.cli.app import BundleArg, JsonFlag, PrecisionsOption, app
+from infdet_deploy.cli.subjects import bundle_path
+from infdet_deploy.console import print_json, progress, table
+from infdet_deploy.errors import UsageError
+from infdet_deploy.precision import parse_precisions
+from infdet_deploy.runtime.backends.tensorrt.options import BuildOptions, Target
+
+DEFAULT = BuildOptions()
 
 
 @app.command()
 def build(
-    bundle: BundleArg,
-    target: Annotated[str, typer.Option(help="tensorrt (this GPU) or tensorrt-rtx (any machine).")] = "tensorrt",
+    bundle: BundleArg = None,
+    target: Annotated[
+        Target, typer.Option(help="tensorrt: for this GPU; tensorrt-rtx: for --arch, on any machine.")
+    ] = DEFAULT.target,
     arch: Annotated[str | None, typer.Option(help="GPU architectures for tensorrt-rtx: sm86,sm89.")] = None,
-    precision: Annotated[str, typer.Option(help="Comma-separated precisions, or all.")] = "all",
-    frames: Annotated[str, typer.Option(help="MIN,OPT,MAX frames of a chunk.")] = "16,128,384",
-    clip_frames: Annotated[int, typer.Option(help="Frames of the longest clip, which the head sees whole.")] = 32768,
-    memory: Annotated[int | None, typer.Option(help="Scratch memory a layer may take, in MB.")] = None,
+    precision: PrecisionsOption = "all",
+    frames: Annotated[str, typer.Option(help="MIN,OPT,MAX frames of a chunk.")] = ",".join(map(str, DEFAULT.frames)),
+    clip_frames: Annotated[
+        int, typer.Option(help="Frames of the longest clip; the head sees it whole.")
+    ] = DEFAULT.clip_frames,
+    memory: Annotated[int | None, typer.Option(help="Scratch memory a layer may use, in MB.")] = None,
     dla: Annotated[int | None, typer.Option(help="DLA core to use; not for 3D convolutions.")] = None,
     hardware_compatible: Annotated[
         bool, typer.Option("--hardware-compatible", help="Let engines run on every GPU from Ampere on.")
@@ -28,32 +37,49 @@ def build(
     ] = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Build TensorRT engines of a bundle's stages, on the device that is to run them; exit 1 when one is refused."""
-    from infdet_deploy.runtime.backends.tensorrt import bundle_engines as engines
+    """Build TensorRT engines of a bundle's stages on the device that will run them; exit 1 if one is refused."""
+    from infdet_deploy.runtime.backends.tensorrt.build import StageBuild
+    from infdet_deploy.runtime.backends.tensorrt.build import build as build_engines
 
-    report = engines.build(
-        bundle, target, arch, precision, frames, clip_frames, memory, dla, hardware_compatible, version_compatible
-    )
-    failed = [row for row in report["built"] if "error" in row]
-    if json_output:
-        print_json(report)
-    else:
-        rows = [
-            [row["stage"], row["precision"], "refused", "", "", ""]
-            if "error" in row
-            else [
-                *(row["stage"], row["precision"]),
-                "here already" if row["reused"] else f"{row['build_s']:.1f}",
-                f"{row['engine_bytes'] / 1e6:.1f}",
-                operators_text(row["layers"]),
-                "engine" if row["inspected"] else "graph",
-            ]
-            for row in report["built"]
+    options = BuildOptions(
+        target, parse_precisions(precision), _frames(frames), clip_frames, memory, dla,
+        hardware_compatible, version_compatible, tuple(dict.fromkeys(_words((arch or "").lower()))),
+    )  # fmt: skip
+
+    def row(entry: StageBuild) -> list[str]:
+        if entry.record is None:
+            return [entry.stage, entry.precision, "refused", "", "", ""]
+        return [
+            *(entry.stage, entry.precision),
+            "here already" if entry.reused else f"{entry.record.build_s:.1f}",
+            f"{entry.record.engine_bytes / 1e6:.1f}",
+            ", ".join(f"{name} × {count}" for name, count in sorted(entry.record.layers.items())),
+            "engine" if entry.record.inspected else "graph",
         ]
-        title = f"{report['engines']}: {report['target']} {report['version']}, {report['gpu']}"
-        columns = ["stage", "precision", "build s", "engine MB", "layers compute in", "says the"]
-        table(title, columns, rows)
-    for row in failed:
-        print(f"infdet-deploy: {row['stage']} {row['precision']}: {row['error']}", file=sys.stderr)
-    if failed:
+
+    path = bundle_path(bundle)
+    with progress("build") as update:
+        result = build_engines(path, options, update)
+    if json_output:
+        print_json(result.to_dict())
+    else:
+        platform = result.platform
+        title = f"{result.engines}: {platform.target} {platform.version}, {platform.gpu}"
+        columns = ["stage", "precision", "build s", "engine MB", "layers compute in", "read from"]
+        table(title, columns, [row(entry) for entry in result.built])
+    for entry in result.refused:
+        print(f"infdet-deploy: {entry.stage} {entry.precision}: {entry.error}", file=sys.stderr)
+    if result.refused:
         raise typer.Exit(1)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _frames(text: str) -> tuple[int, int, int]:
+    try:
+        low, usual, high = map(int, text.split(","))
+    except ValueError:
+        raise UsageError(f"--frames is {text}; expected MIN,OPT,MAX such as 16,128,384") from None
+    return low, usual, high

@@ -1,4 +1,4 @@
-"""The C++ library, built once into a folder outside the sources."""
+"""The C++ library, built once outside the source tree."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ SOURCE = ROOT / "cpp"
 
 
 def missing() -> str:
-    """What is not here that the C++ library needs to be built; empty where all is."""
+    """The first missing tool or header that the C++ library needs; empty if nothing is missing."""
     for tool in ("cmake", "c++"):
         if not shutil.which(tool):
             return f"{tool} is not installed"
@@ -28,7 +28,7 @@ def missing() -> str:
 
 
 def run(*line: object, **options: Any) -> str:
-    """What a command prints; it must succeed. options: those of subprocess.run."""
+    """Run a command that must succeed; returns its output. options: of subprocess.run."""
     done = subprocess.run([str(word) for word in line], capture_output=True, text=True, **options)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
@@ -47,13 +47,14 @@ def with_openvino() -> str:
 
 @pytest.fixture(scope="session")
 def cpp_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The build folder with the libraries and example programs in it."""
+    """The build folder with the libraries and example programs."""
     if reason := missing():
         pytest.skip(reason)
-    return made_once(tmp_path_factory, "cpp_build", lambda build: configure_and_build(build, with_openvino()))
+    options = (with_openvino(), "-DINFDET_FUZZ=OFF")
+    return made_once(tmp_path_factory, "cpp_build", lambda build: configure_and_build(build, *options))
 
 
 @pytest.fixture(scope="session")
 def native(request: pytest.FixtureRequest) -> Native:
-    """The library that INFDET_LIBRARY names, such as a sanitized one; else the one that is built here."""
+    """The library at INFDET_LIBRARY, for example a sanitized one; else the one built here."""
     return Native(Path(os.environ.get("INFDET_LIBRARY") or request.getfixturevalue("cpp_build") / "libinfdet.so"))

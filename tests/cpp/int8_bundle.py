@@ -1,4 +1,4 @@
-"""int8 stages and steps beside a bundle's float32 ones, in seconds: every layer, judged by nothing."""
+"""Adds int8 stages to a float32 bundle in seconds: quantizes every layer, without accuracy checks."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from infdet_deploy.video.sample import sample_frames
 
 
 def add_int8(path: Path, network: InfDetNet) -> None:
-    """Complete the network's bundle at `path`, which holds its towers as steps too, with int8 for OpenVINO."""
+    """Add int8 for OpenVINO to the bundle at `path`, which must contain incremental towers."""
     bundle = load_bundle(path)
     runners = {name: open_bundle_stage(bundle, name, "openvino", "float32") for name in bundle.stages}
     seen = stage_tensors(runners, [sample_frames(24, bundle.size, seed=s) for s in (0, 1)])

@@ -1,4 +1,4 @@
-"""libinfdet as Python sees it through ctypes: the declarations of infdet.h, and arrays in place of pointers."""
+"""libinfdet through ctypes: the declarations of infdet.h, with arrays instead of pointers."""
 
 import ctypes
 from pathlib import Path
@@ -53,7 +53,7 @@ _ARGUMENTS = {
 
 
 def load(path: Path) -> ctypes.CDLL:
-    """The library with its functions declared."""
+    """Load the library and declare its functions."""
     library = ctypes.CDLL(str(path))
     for name, arguments in _ARGUMENTS.items():
         getattr(library, name).argtypes = arguments
@@ -63,7 +63,7 @@ def load(path: Path) -> ctypes.CDLL:
 
 
 class Failed(Exception):
-    """A call that gave another status than INFDET_OK; `status`, and the library's text."""
+    """A failed call: its status and the library's message."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -71,7 +71,7 @@ class Failed(Exception):
 
 
 class Native:
-    """The calls of infdet.h, their status checked."""
+    """The functions of infdet.h; a failure raises Failed."""
 
     def __init__(self, path: Path) -> None:
         self.library = load(path)
@@ -98,7 +98,7 @@ class Native:
         self.call("infdet_close", model)
 
     def detect(self, model: int, frames: NDArray[np.uint8], fps: float) -> list[tuple[str, float, float, float]]:
-        """frames: uint8 [T, H, W]. Gives label, start, end, score."""
+        """frames: uint8 [T, H, W]. Returns (label, start, end, score) tuples."""
         found, count = ctypes.POINTER(Detection)(), ctypes.c_size_t()
         frames = np.ascontiguousarray(frames)
         self.call("infdet_detect", model, frames.ctypes.data, *frames.shape, fps, found, count)
@@ -123,7 +123,7 @@ class Native:
         self.call("infdet_push", stream, frames.ctypes.data, *frames.shape)
 
     def polled(self, model: int, stream: int) -> list[tuple[str, float, float, float]]:
-        """All detections that wait."""
+        """All waiting detections."""
         result, one = [], Detection()
         while (status := self.library.infdet_poll(stream, one)) == OK:
             result.append(self._named(model, one))

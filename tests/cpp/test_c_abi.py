@@ -1,4 +1,4 @@
-"""libinfdet through its C interface: what Python gives, and every misuse refused with its status and text."""
+"""libinfdet through its C interface: results equal Python's, and misuse is refused with a status and a message."""
 
 import ctypes
 import json
@@ -41,7 +41,7 @@ def model(native, tiny_bundle):
 
 
 def by_python(detector, frames, fps=FPS):
-    """frames of any size, uint8 [T, H, W] → what Python's runtime detects."""
+    """Detections of Python's runtime. frames: any size, uint8 [T, H, W]."""
     frames = resize(frames, detector.bundle.size, detector.bundle.frame_mode)
     found = detector.detect(Video("clip", frames, fps, len(frames) / fps))
     return [(d.label, d.start_s, d.end_s, d.score) for d in found]
@@ -53,7 +53,7 @@ def assert_same(ours, reference):
 
 
 def moving(rng, frames, height, width):
-    """uint8 [T, H, W]: noise that drifts, so that there is motion to see."""
+    """Drifting noise, uint8 [T, H, W]: a picture with motion."""
     picture = rng.integers(0, 256, (height, width), np.uint8)
     return np.stack([np.roll(picture, (i, 2 * i), (0, 1)) for i in range(frames)])
 
@@ -66,7 +66,7 @@ def refused(status, text, call, *arguments, **options):
 
 
 @pytest.mark.parametrize("frames", [16, 23, 100, 371, 372, 401])
-def test_detections_are_pythons(native, model, detector, tiny_clip, frames):
+def test_detections_match_python(native, model, detector, tiny_clip, frames):
     clip = tiny_clip(frames)
     reference = by_python(detector, clip)
     assert reference
@@ -96,7 +96,7 @@ def test_float16_files(native, tiny_bundle, tiny_clip):
     native.close(model)
 
 
-def test_what_the_bundle_says(native, model, detector):
+def test_describe_and_class_names(native, model, detector):
     from tests.cpp.library import Info
 
     info = Info(struct_size=ctypes.sizeof(Info))
@@ -108,7 +108,7 @@ def test_what_the_bundle_says(native, model, detector):
 
 
 @pytest.mark.parametrize("mode", ["resize", "crop"])
-def test_resized_frames_are_pythons(native, mode):
+def test_resized_frames_match_python(native, mode):
     rng = np.random.default_rng(2)
     sizes = [(int(h), int(w)) for h, w in rng.integers(1, 400, (40, 2))]
     for height, width in [*sizes, (224, 224), (226, 300), (480, 640), (1, 1), (1, 500)]:
@@ -118,7 +118,7 @@ def test_resized_frames_are_pythons(native, mode):
 
 
 @pytest.mark.parametrize("frames", [100, 403])
-def test_a_stream_gives_what_the_clip_gives(native, model, detector, tiny_clip, frames):
+def test_a_stream_matches_the_clip(native, model, detector, tiny_clip, frames):
     clip = tiny_clip(frames)
     stream = native.open_stream(model, FPS)
     at, rng = 0, np.random.default_rng(frames)
@@ -157,8 +157,8 @@ def test_wrong_arguments(native, model, tiny_bundle, tiny_clip):
     clip = tiny_clip(32)
     null = ctypes.c_void_p()
     for fps in (math.nan, math.inf, 0.0, -25.0):
-        refused(ARGUMENT, "fps is .*, expected frames a second", native.detect, model, clip, fps)
-        refused(ARGUMENT, "fps is .*, expected frames a second", native.open_stream, model, fps)
+        refused(ARGUMENT, "fps is .*, expected frames per second", native.detect, model, clip, fps)
+        refused(ARGUMENT, "fps is .*, expected frames per second", native.open_stream, model, fps)
     refused(ARGUMENT, "bundle is null", native.call, "infdet_open", None, None, null)
     refused(ARGUMENT, "model is null", native.call, "infdet_open", str(tiny_bundle).encode(), None, None)
     refused(ARGUMENT, "model is null", native.detect, None, clip, FPS)
@@ -185,7 +185,7 @@ def test_wrong_arguments(native, model, tiny_bundle, tiny_clip):
     refused(ARGUMENT, "default_options", native.call, "infdet_open", str(tiny_bundle).encode(), unfilled, null)
     refused(ARGUMENT, "mode is 'zoom'", native.resize, clip, 64, "zoom")
     refused(ARGUMENT, "size is 0 pixels", native.resize, clip, 0, "resize")
-    refused(ARGUMENT, "given back before", native.call, "infdet_free_detections", ctypes.pointer(Detection()))
+    refused(ARGUMENT, "was freed before", native.call, "infdet_free_detections", ctypes.pointer(Detection()))
     assert native.library.infdet_class_name(model, 3) is None
     assert b"no class 3; there are 3" in native.library.infdet_last_error()
 
@@ -194,12 +194,12 @@ def test_closed_handles(native, tiny_bundle, tiny_clip):
     model = native.open(tiny_bundle)
     stream = native.open_stream(model, FPS)
     native.close(model)
-    closed = "this model is closed, or none that was opened"
+    closed = "this model is closed or was never opened"
     refused(HANDLE, closed, native.close, model)
     refused(HANDLE, closed, native.detect, model, tiny_clip(32), FPS)
     refused(HANDLE, closed, native.open_stream, model, FPS)
     refused(HANDLE, closed, native.close, stream)
-    native.push(stream, tiny_clip(32))  # a stream holds its model
+    native.push(stream, tiny_clip(32))  # a stream keeps its model in memory
     native.call("infdet_flush", stream)
     native.call("infdet_close_stream", stream)
     for call in ("infdet_flush", "infdet_close_stream"):
@@ -216,7 +216,7 @@ def test_wrong_frames_and_order(native, model, tiny_clip):
     stream = native.open_stream(model, FPS)
     refused(FRAMES, "clip has 0 frames", native.call, "infdet_flush", stream)
     native.push(stream, tiny_clip(16))
-    refused(FRAMES, "a frame is 32x64, those before were 64x64", native.push, stream, tiny_clip(4)[:, :, :32])
+    refused(FRAMES, "a frame is 32x64, earlier frames are 64x64", native.push, stream, tiny_clip(4)[:, :, :32])
     native.push(stream, tiny_clip(16))
     native.call("infdet_flush", stream)
     refused(STATE, "was flushed", native.push, stream, tiny_clip(16))
@@ -224,7 +224,7 @@ def test_wrong_frames_and_order(native, model, tiny_clip):
     native.call("infdet_close_stream", stream)
 
 
-def test_bundles_that_python_refuses(native, bundle_copy, tmp_path):
+def test_damaged_bundles(native, bundle_copy, tmp_path):
     refused(BUNDLE, "no such bundle: .*none.infdet", native.open, tmp_path / "none.infdet")
     refused(BUNDLE, "is not a bundle: it has no manifest.json", native.open, tmp_path)
     whole = (bundle_copy / MANIFEST).read_text()
@@ -265,8 +265,8 @@ def test_bundles_that_python_refuses(native, bundle_copy, tmp_path):
     refused(BUNDLE, "'head.float32.onnx' is a link or no file", native.open, bundle_copy)
 
 
-def test_graphs_that_no_backend_takes(native, bundle_copy):
-    """Listed with their right hashes, so that only a look inside tells."""
+def test_unusable_graphs(native, bundle_copy):
+    """Their hashes are right, so only their content shows the fault."""
     from infdet_deploy.files import sha256
     from tests.bundle.small_bundle import EMPTY_ONNX
 

@@ -1,4 +1,4 @@
-"""The example programs print what Python detects in the same recording."""
+"""The example programs print the detections of Python's Detector."""
 
 import subprocess
 
@@ -11,7 +11,7 @@ from infdet_deploy.video import read_video
 
 @pytest.fixture(scope="module")
 def example(cpp_build):
-    """`example(NAME, arguments…)`: the lines that a program prints, as tuples; `stdin`: what it reads."""
+    """`example(NAME, arguments…, stdin=bytes)`: run a program; its output lines as tuples."""
 
     def run(name, *arguments, stdin=b"", status=0):
         program = cpp_build / "examples" / name
@@ -58,6 +58,6 @@ def test_raw_frames_through_a_pipe(example, tiny_bundle, recording, reference):
     assert_printed(example("infdet-detect-y4m", tiny_bundle, stdin=header + frames), reference)
     assert_printed(example("infdet-detect-y4m", tiny_bundle, stdin=header + frames + b"FRAME\ncut"), reference)
     (line,) = example("infdet-detect-y4m", tiny_bundle, stdin=b"RIFF....", status=1)
-    assert line.startswith("standard input is no grey YUV4MPEG2 stream")
+    assert line.startswith("standard input is not a grey YUV4MPEG2 stream")
     (line,) = example("infdet-camera", tiny_bundle, stdin=header + frames, status=1)
-    assert "holds no towers that take a clip in steps; export it again with infdet-deploy export --stream" in line
+    assert "has no incremental towers; export it again with infdet-deploy export --stream" in line

@@ -1,4 +1,4 @@
-"""libinfdet against Python's runtime: the same backend and precision, the same detections and live events."""
+"""libinfdet compared with Python's runtime: equal detections and live events in each precision."""
 
 import dataclasses
 import json
@@ -27,7 +27,7 @@ RECORDING = LEPTON
 
 @pytest.fixture(scope="module")
 def stepped(tmp_path_factory, stream_bundle, stream_network):
-    """A small network's bundle in float32 and int8, its towers also as steps; tests change its rule."""
+    """A small bundle in float32 and int8 with incremental towers; tests change its rule."""
     from tests.cpp.int8_bundle import add_int8
 
     path = Path(shutil.copytree(stream_bundle, tmp_path_factory.mktemp("stepped") / "stepped.infdet"))
@@ -37,7 +37,7 @@ def stepped(tmp_path_factory, stream_bundle, stream_network):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """`exported(PRECISION, **changes)`: the bundle of a network smaller than tiny, in one precision."""
+    """`exported(PRECISION, **changes)`: a bundle smaller than tiny, in one precision."""
     pytest.importorskip("torch")
     from infdet_deploy.exporting.bundle import export_bundle
     from infdet_deploy.exporting.options import ExportOptions
@@ -54,7 +54,7 @@ def exported(tmp_path_factory):
 
 
 def at_the_median(bundle, clips, precision="float32"):
-    """Write a rule that has half of the clips' scores on either side and keeps short runs."""
+    """Set thresholds to the median score of each class, and keep short runs."""
     with Detector(bundle, precision=precision) as detector:
         size, mode = detector.bundle.size, detector.bundle.frame_mode
         scores = np.concatenate([detector.scores(resize(clip, size, mode)) for clip in clips])
@@ -75,7 +75,7 @@ def assert_same(ours, reference):
 
 
 def assert_parity(native, bundle, clips, precision="float32"):
-    """clips: uint8 [T, H, W] each. As clips and as streams."""
+    """Compare detections as clips and as streams. clips: uint8 [T, H, W] each."""
     model = native.open(bundle, precision=precision)
     with Detector(bundle, precision=precision) as detector:
         for clip in clips:
@@ -105,7 +105,7 @@ def test_synthetic_clips(native, stepped, clips, precision):
 @pytest.mark.skipif(HAS_INT8, reason="this processor has VNNI")
 def test_int8_that_would_saturate_is_refused(native, stepped):
     with pytest.raises(
-        Failed, match=r"no VNNI, without which openvino cuts off sums of int8 products; take float32"
+        Failed, match=r"no VNNI, without which sums of int8 products overflow in openvino; use float32"
     ) as caught:
         native.open(stepped, precision="int8")
     assert caught.value.status == BACKEND
@@ -129,12 +129,12 @@ def test_the_lepton_recording(native, stepped):
 def test_recognition(native, exported):
     bundle = exported("float32", task="recognition", streams="infrared", fusion="none")
     assert_parity(native, bundle, [sample_frames(frames, 64, seed=1) for frames in (16, 77)])
-    with pytest.raises(Exception, match="recognises whole clips, and has no events"):
+    with pytest.raises(Exception, match="recognises whole clips; it has no live events"):
         native.open(bundle, live=1)
 
 
 def features_as_they_come(bundle, clip, precision):
-    """What `watch` computes of the clip, 8 frames at a time: which they were, and the features that were then ready."""
+    """Features that `watch` computes from 8 frames at a time: (first frame, frames, features) per push; the last."""
     with StreamModel(bundle, precision=precision) as model:
         stream = model.stream()
         pushed = [(begin, clip[begin : begin + 8]) for begin in range(0, len(clip), 8)]
@@ -142,7 +142,7 @@ def features_as_they_come(bundle, clip, precision):
 
 
 def by_watch(head, bundle, computed, window_s, every):
-    """What `watch` gives for these features: when, as a number of frames, and what."""
+    """The events of `watch` for these features: (frames pushed so far, *detection)."""
     pushed, last = computed
     window, events = SlidingWindow(head.session(), bundle.classes, bundle.rule, window_s, every), []
     for begin, count, features in pushed:
@@ -171,8 +171,8 @@ def by_live_stream(native, model, clip, window_s, every, at_once):
         pytest.param("int8", ((4.0, 4, 1),), marks=needs_vnni),
     ],
 )
-def test_live_events_are_those_of_watch(native, stepped, precision, windows):
-    """Event for event: when it comes, what it says; however the frames are divided among pushes."""
+def test_live_events_match_watch(native, stepped, precision, windows):
+    """Equal events at equal times, however the frames are divided among pushes."""
     clip = sample_frames(243, 64, seed=2)
     at_the_median(stepped, [clip], precision)
     bundle = load_bundle(stepped)

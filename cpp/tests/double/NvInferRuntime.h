@@ -1,4 +1,4 @@
-// As much of TensorRT's runtime as backend_tensorrt.cpp uses, for the double: the names and types of NVIDIA's interface.
+// The double of TensorRT's runtime: the part of NVIDIA's interface that backend_tensorrt.cpp uses.
 #pragma once
 
 #include <cstdint>

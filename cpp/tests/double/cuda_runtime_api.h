@@ -1,4 +1,4 @@
-// As much of CUDA's runtime calls as backend_tensorrt.cpp uses, for the double: the names and types of NVIDIA's interface.
+// The double of CUDA's runtime: the part of NVIDIA's interface that backend_tensorrt.cpp uses.
 #pragma once
 
 #include <cstddef>

@@ -104,7 +104,7 @@ cudaError_t cudaMallocHost(void **target, size_t bytes) { return allocated(targe
 cudaError_t cudaFree(void *target) { return freed(target, false); }
 cudaError_t cudaFreeHost(void *target) { return freed(target, true); }
 
-// Stricter than CUDA: memory of the host must be pinned, or the copy would wait.
+// Stricter than CUDA: host memory must be pinned, or the copy would block.
 cudaError_t cudaMemcpyAsync(void *target, const void *source, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   const bool to = kind == cudaMemcpyDeviceToHost ? pinned(target, bytes) : on_device(target, bytes);
   const bool from = kind == cudaMemcpyHostToDevice ? pinned(source, bytes) : on_device(source, bytes);

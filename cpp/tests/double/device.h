@@ -1,4 +1,4 @@
-// The double's GPU: host memory that only its own calls know, and work that is done when a stream is waited for.
+// The double's GPU: host memory known only to its calls, and work that runs when a stream is synchronized.
 #pragma once
 
 #include <cstddef>
@@ -8,17 +8,17 @@
 
 namespace infdet::test {
 
-// Work that a stream has not come to yet, or that is being recorded. False where the stream is not known.
+// Add work to a stream, or to the graph being recorded on it. False if the stream is unknown.
 bool enqueue(cudaStream_t stream, std::function<void()> work);
 
-// Whether these bytes lie in one piece of memory on the GPU; pinned: of the host, from cudaMallocHost.
+// Whether these bytes are in one allocation on the GPU; pinned: on the host, from cudaMallocHost.
 bool on_device(const void *memory, size_t bytes);
 bool pinned(const void *memory, size_t bytes);
 
-// What has not been given back: memory, streams and graphs.
+// Number of allocations, streams and graphs that were not freed.
 size_t held();
 
-size_t launches(); // of graphs
-extern bool refuse_capture; // as an engine does whose work cannot be recorded
+size_t launches(); // graph launches
+extern bool refuse_capture; // simulates an engine that cannot be recorded
 
 } // namespace infdet::test

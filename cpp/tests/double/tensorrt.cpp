@@ -1,5 +1,5 @@
-// An engine of the double is a text, "PLAN " and the stage's name; it computes what the backend double computes. What
-// TensorRT refuses, it refuses in the same way: by null or false.
+// An engine of the double is the text "PLAN " and the name of the stage; it computes like the backend double. It refuses
+// what TensorRT refuses, in the same way: null or false.
 #include <cstring>
 #include <memory>
 
@@ -17,7 +17,7 @@ struct Tensor {
   bool input;
   DataType type;
   Dims dims;
-  int64_t least, most; // of the dimension that varies
+  int64_t least, most; // of the varying dimension
 };
 
 struct Plan {

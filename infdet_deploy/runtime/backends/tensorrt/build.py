@@ -1,166 +1,144 @@
-"""One ONNX stage → one serialized engine, with TensorRT 10 and 11 and with TensorRT-RTX alike.
+"""`build`: TensorRT engines of a bundle's stages, in the engine cache next to the bundle."""
 
-The graphs say in which type every operator computes, so engines are strongly typed: TensorRT may not choose another.
-"""
-
-import time
-from dataclasses import dataclass, fields
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from infdet_deploy.errors import BackendError, UsageError
-from infdet_deploy.files import whole_file
-from infdet_deploy.runtime.backends.tensorrt.inspect import convolution_kinds, engine_layers, network_layers, precisions
-from infdet_deploy.runtime.backends.tensorrt.options import BuildOptions, Shape
+from infdet_deploy.bundle.loading import NETWORK, Bundle, load_bundle
+from infdet_deploy.console import OnProgress
+from infdet_deploy.errors import BackendError, InfdetError, UsageError, missing_package
+from infdet_deploy.runtime.backends.tensorrt import cache
+from infdet_deploy.runtime.backends.tensorrt.cuda import current_device
+from infdet_deploy.runtime.backends.tensorrt.engine import PACKAGES, build_in_child
+from infdet_deploy.runtime.backends.tensorrt.inspect import check_precision
+from infdet_deploy.runtime.backends.tensorrt.options import BuildOptions, profile
 
 
 @dataclass(frozen=True)
-class BuildReport:
-    """What a builder tells of an engine.
+class StageBuild:
+    """The engine of one stage in one precision, or the reason why there is none.
 
-    layers: how many layers compute in each type, as the engine says (`inspected`) or, where there is no GPU to load it
-    on, as the parsed network says. convolutions: the same of convolutions alone.
+    engine: its file in the cache. record: its sizes, hashes and layer types. reused: an earlier build of the same
+    graph with the same options was kept. error: why TensorRT refused the stage; then engine and record are None.
     """
 
-    build_s: float
-    inspected: bool
-    layers: dict[str, int]
-    convolutions: dict[str, int]
+    stage: str
+    precision: str
+    engine: Path | None = None
+    record: cache.Record | None = None
+    reused: bool = False
+    error: str | None = None
 
-    def report(self) -> dict[str, Any]:
-        """These four fields by name."""
-        return {field.name: getattr(self, field.name) for field in fields(BuildReport)}
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types: the error, or the engine's file, size and layer types."""
+        stage = {"stage": self.stage, "precision": self.precision}
+        if self.record is None:
+            return {**stage, "error": self.error}
+        names = ("engine_bytes", "build_s", "inspected", "layers", "convolutions")
+        values = {name: getattr(self.record, name) for name in names}
+        return {**stage, "engine": str(self.engine), "reused": self.reused, **values}
 
 
 @dataclass(frozen=True)
-class Built(BuildReport):
-    """An engine and what its builder tells of it."""
+class BuildResult:
+    """All engines of a build. engines: the cache folder. built: one entry for each stage and precision."""
 
-    engine: bytes
+    bundle: Path
+    platform: cache.Platform
+    engines: Path
+    built: tuple[StageBuild, ...]
+
+    @property
+    def refused(self) -> tuple[StageBuild, ...]:
+        """The stages without an engine."""
+        return tuple(entry for entry in self.built if entry.error is not None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types, with the platform's fields next to the others."""
+        built = [entry.to_dict() for entry in self.built]
+        return {"bundle": str(self.bundle), **asdict(self.platform), "engines": str(self.engines), "built": built}
 
 
-def build_engine(
-    trt: Any,
-    onnx: Path,
-    shapes: dict[str, tuple[Shape, Shape, Shape]],
-    options: BuildOptions,
-    timing_cache: Path | None = None,
-) -> Built:
-    """Build the engine of the stage at `onnx`.
+def build(
+    bundle: Bundle | Path | str, options: BuildOptions | None = None, on_progress: OnProgress | None = None
+) -> BuildResult:
+    """Build an engine for every stage and precision that has none yet.
 
-    trt: the module `tensorrt` or `tensorrt_rtx`. shapes: see `options.profile`. timing_cache: what TensorRT measured in
-    earlier builds on this device; read where it exists, written afterwards.
-    Raises BackendError with what TensorRT reported when it does not parse or does not build.
+    A stage that TensorRT refuses has an `error` in the result; the other stages are built.
+    Raises UsageError if the bundle lacks a precision, InfdetError without the package or (target `tensorrt`) a GPU.
     """
-    start = time.perf_counter()
-    log = logger(trt)
-    log.errors.clear()
-    builder = trt.Builder(log)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    _parse(trt, network, onnx, log)
-    if options.dla is not None:
-        _refuse_3d(trt, network, onnx)
-    config = _configure(trt, builder, options)
-    if shapes:
-        profile = builder.create_optimization_profile()
-        for name, (low, usual, high) in shapes.items():
-            profile.set_shape(name, low, usual, high)
-        config.add_optimization_profile(profile)
-    if timing_cache is not None:
-        known = timing_cache.read_bytes() if timing_cache.is_file() else b""
-        # a cache of another version is refused; then the build measures anew
-        if not config.set_timing_cache(config.create_timing_cache(known), False):
-            config.set_timing_cache(config.create_timing_cache(b""), False)
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise BackendError(f"{trt.__name__} {trt.__version__} does not build {onnx.name}: {reported(log)}")
-    if timing_cache is not None:
-        with whole_file(timing_cache) as temporary:
-            temporary.write_bytes(bytes(config.get_timing_cache().serialize()))
-    engine = bytes(plan)
-    seconds = time.perf_counter() - start
-    layers = engine_layers(trt, engine, shapes, log) if not options.arch else None
-    counts = precisions(layers if layers is not None else network_layers(trt, network))
-    return Built(seconds, layers is not None, *counts, engine)
+    options = options or BuildOptions()
+    bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    stages = list(_stages(bundle, options.precisions or bundle.precisions))
+    platform = _platform(bundle.path.name, options)
+    built = []
+    for done, (stage, precision) in enumerate(stages):
+        if on_progress:
+            on_progress(done, len(stages), f"{stage} {precision}")
+        built.append(_build(bundle, stage, precision, platform, options))
+    return BuildResult(bundle.path, platform, cache.engine_folder(bundle.path), tuple(built))
 
 
-def _parse(trt: Any, network: Any, onnx: Path, log: Any) -> None:
-    parser = trt.OnnxParser(network, log)
-    if not parser.parse_from_file(str(onnx)):
-        error = parser.get_error(0) if parser.num_errors else None
-        where = f" at {error.node_name()} ({error.node_operator()})" if error else ""
-        what = error.desc().strip() if error else reported(log)
-        raise BackendError(f"{trt.__name__} {trt.__version__} does not parse {onnx.name}{where}: {_line(what)}")
-    if not network.num_layers:
-        raise BackendError(f"{trt.__name__} {trt.__version__} finds no layer in {onnx.name}; export the bundle again")
+def _stages(bundle: Bundle, precisions: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """What to build. Raises UsageError if a stage of the network lacks a precision."""
+    # Extra stages (`network`, incremental towers) are built in the precisions they have.
+    entries = {**bundle.manifest.stages, **(bundle.incremental.stages if bundle.incremental else {})}
+    for precision in precisions:
+        for stage in entries:
+            if stage in bundle.stages or precision in entries[stage].files.get("onnx", {}):
+                bundle.stage_file(stage, precision)
+                yield stage, precision
 
 
-def _configure(trt: Any, builder: Any, options: BuildOptions) -> Any:
-    config = builder.create_builder_config()
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # or the inspector could not tell types
-    if options.memory_mb is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.memory_mb << 20)
-    if options.hardware_compatible:
-        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
-    if options.version_compatible:
-        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
-    if options.dla is not None:
-        cores = builder.num_DLA_cores
-        if not 0 <= options.dla < cores:
-            raise UsageError(f"--dla is {options.dla}; TensorRT {trt.__version__} finds {cores} DLA cores here")
-        config.default_device_type, config.DLA_core = trt.DeviceType.DLA, options.dla
-        config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+def _platform(bundle: str, options: BuildOptions) -> cache.Platform:
+    package, command = PACKAGES[options.target], f"infdet-deploy build {bundle} --target {options.target}"
+    if importlib.util.find_spec(package) is None:
+        place = f" --arch {','.join(options.arch)}" if options.arch else ", both on the device"
+        error = missing_package(package, options.target, f"--target {options.target}")
+        raise InfdetError(f"{error} && {command}{place}")
+    try:
+        version = importlib.import_module(package).__version__
+    except ImportError as error:  # the package does not find its libraries
+        raise BackendError(f"{package} is installed but does not load: {' '.join(str(error).split())}") from None
     if options.arch:
-        config.num_compute_capabilities = len(options.arch)
-        for index, arch in enumerate(options.arch):
-            config.set_compute_capability(_architecture(trt, arch), index)
-    return config
+        return cache.Platform(options.target, version, ",".join(options.arch), "any")
+    try:
+        return cache.Platform(options.target, version, *current_device())
+    except BackendError as error:
+        raise BackendError(f"{error}; build on the device that will run the engines: {command}") from None
 
 
-def _architecture(trt: Any, arch: str) -> Any:
-    known = sorted(name for name in vars(trt.ComputeCapability) if name.startswith("SM"))
-    if arch.upper() not in known:
-        raise UsageError(f"--arch has {arch}; {trt.__name__} {trt.__version__} knows {', '.join(known).lower()}")
-    return getattr(trt.ComputeCapability, arch.upper())
+def _build(bundle: Bundle, stage: str, precision: str, platform: cache.Platform, options: BuildOptions) -> StageBuild:
+    """Build one stage, or reuse its engine."""
+    onnx, folder = bundle.stage_file(stage, precision), cache.engine_folder(bundle.path)
+    key = cache.make_key(platform, onnx, options)
+    path = key.file(folder, stage, precision)
+    record = cache.lookup(path, key)
+    if record is not None:
+        return StageBuild(stage, precision, path, record, reused=True)
+    gpu = "".join(c if c.isalnum() else "-" for c in platform.gpu)
+    timing_cache = None if options.arch else folder / f"timing.{platform.version}.{gpu}.cache"
+    shapes = profile(bundle.entry(stage).inputs, options)
+    try:
+        engine = build_in_child(onnx, shapes, options, timing_cache)
+        allowed = _float32_allowed(bundle, stage, precision)
+        check_precision(f"{stage} on {platform.gpu}", precision, engine.convolutions, allowed)
+    except UsageError:
+        raise
+    except InfdetError as error:
+        return StageBuild(stage, precision, error=str(error))
+    return StageBuild(stage, precision, path, cache.store(path, stage, precision, key, engine))
 
 
-def _refuse_3d(trt: Any, network: Any, onnx: Path) -> None:
-    kinds = convolution_kinds(trt)
-    convolutions = [layer for layer in map(network.get_layer, range(network.num_layers)) if layer.type in kinds]
-    # input [batch, channels, depth, height, width]
-    deep = [layer for layer in convolutions if len(layer.get_input(0).shape) == 5]
-    if deep:
-        raise UsageError(
-            f"{onnx.name} has {len(deep)} 3D convolutions, which a DLA does not compute; export with "
-            "--conv2d, or build without --dla"
-        )
+def _float32_allowed(bundle: Bundle, stage: str, precision: str) -> int:
+    """How many convolutions of a stage may be float32 in this precision.
 
-
-_loggers: dict[str, Any] = {}
-
-
-def logger(trt: Any) -> Any:
-    """The process's one logger: TensorRT keeps the first that it is given. Its `errors` gathers what went wrong."""
-    if trt.__name__ not in _loggers:
-
-        class Gathering(trt.ILogger):
-            def __init__(self) -> None:
-                trt.ILogger.__init__(self)
-                self.errors: list[str] = []
-
-            def log(self, severity: Any, message: str) -> None:
-                if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
-                    self.errors.append(message)
-
-        _loggers[trt.__name__] = Gathering()
-    return _loggers[trt.__name__]
-
-
-def reported(log: Any) -> str:
-    """The logger's gathered errors in one line, without the one that only says that there is no GPU."""
-    found = [_line(message) for message in log.errors if "cudaError 35" not in message]
-    return "; ".join(dict.fromkeys(found)) or "no reason was given"
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
+    A float16 tower may keep its first layers in float32, an int8 stage any layer. `network` keeps what its stages keep.
+    """
+    parity = bundle.manifest.parity.get(precision, {})
+    stages = [parity[name] for name in (bundle.stages if stage == NETWORK else (stage,)) if name in parity]
+    keep = (entry for entry in stages if precision == "int8" or entry.float32_before is not None)
+    return sum(entry.operators.get("float32", 0) for entry in keep)

@@ -1,4 +1,4 @@
-"""The double in place of TensorRT and CUDA, and engines built with it."""
+"""Fixtures that replace TensorRT and CUDA with the double, and build engines with it."""
 
 import importlib.machinery
 import sys
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from infdet_deploy.runtime.backends.tensorrt import build, child
+from infdet_deploy.runtime.backends.tensorrt import build, engine
+from infdet_deploy.runtime.backends.tensorrt.options import BuildOptions
 from tests.runtime.backends.tensorrt import double
 
 BACKEND = "infdet_deploy.runtime.backends.tensorrt.runner"
@@ -16,7 +17,7 @@ BACKEND = "infdet_deploy.runtime.backends.tensorrt.runner"
 
 @pytest.fixture
 def nvidia(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], types.ModuleType]:
-    """`nvidia("10.9.0")`: this process has that version of TensorRT, and the GPU that double.GPU names."""
+    """`nvidia("10.9.0")`: install the double as that TensorRT version, with the GPU of double.GPU."""
     pytest.importorskip("onnx")
     monkeypatch.setattr(double, "GPU", dict(double.GPU))
     for state in (double.memory, double.devices, double.graphs, double.capturing, double.launches):
@@ -30,27 +31,24 @@ def nvidia(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], types.ModuleType]
         modules = {"tensorrt": trt, "cuda": cuda, "cuda.bindings": bindings, "cuda.bindings.runtime": bindings.runtime}
         for name, module in modules.items():
             monkeypatch.setitem(sys.modules, name, module)
-        sys.modules.pop(BACKEND, None)  # it holds the module it was imported with
-        build._loggers.clear()
-
-        def here(package: str, *arguments: object) -> build.Built:
-            return build.build_engine(sys.modules[package], *arguments)
-
-        monkeypatch.setattr(child, "build_apart", here)
+        sys.modules.pop(BACKEND, None)  # it keeps the module it was imported with
+        engine._loggers.clear()
+        monkeypatch.setattr(build, "build_in_child", engine.build_engine)
         return trt
 
     yield install
     sys.modules.pop(BACKEND, None)
-    build._loggers.clear()
+    engine._loggers.clear()
 
 
 @pytest.fixture
-def build_bundle() -> Callable[..., dict]:
-    """`build_bundle(path, precision="all", …)`: the command's report; short profiles, which compile fast."""
-    from infdet_deploy.runtime.backends.tensorrt import bundle_engines as engines
+def build_bundle() -> Callable[..., build.BuildResult]:
+    """`build_bundle(path, "float16", dla=1)`: `build` with short profiles, which compile fast."""
 
-    def run(path: Path, precision: str = "all", target: str = "tensorrt", arch: str | None = None, **others) -> dict:
-        options = {"memory_mb": None, "dla": None, "hardware_compatible": False, "version_compatible": False} | others
-        return engines.build(path, target, arch, precision, options.pop("frames", "16,48,128"), 1024, **options)
+    def run(path: Path, *precisions: str, **options: object) -> build.BuildResult:
+        return build.build(
+            path,
+            BuildOptions(**{"frames": (16, 48, 128), "clip_frames": 1024, **options}, precisions=precisions or None),
+        )
 
     return run

@@ -1,13 +1,14 @@
-"""A test double of TensorRT and of CUDA's runtime calls: small, on the CPU, and as strict as they are.
+"""A test double of TensorRT and of CUDA's runtime calls, on the CPU and as strict as they are.
 
-`tensorrt(version)` and `cuda_runtime()` make the two modules. An engine is its ONNX file, computed by OpenVINO; device
-memory is host memory that only the double's own calls know. What TensorRT refuses, the double refuses in the same way:
-by None or False and a line in the logger.
+`tensorrt(version)` and `cuda_runtime()` make the two modules. An engine computes its ONNX file with OpenVINO. Device
+memory is host memory known only to the double's calls. What TensorRT refuses, the double refuses in the same way: with
+None or False and a line in the logger.
 """
 
-import base64
 import ctypes
 import enum
+import functools
+import hashlib
 import io
 import itertools
 import json
@@ -18,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 GPU = {"name": "Orin", "capability": "8.7", "dla_cores": 2, "device": 0}
-FAIL_BUILD = False  # makes every build fail as one does that finds no kernel
-SILENT_FLOAT32 = False  # makes the engine compute in float32 whatever the graph says
+FAIL_BUILD = False  # every build fails as if no kernel was found
+SILENT_FLOAT32 = False  # engines compute in float32 whatever the graph says
 _REMOVED_IN_11 = ("FP16", "INT8", "BF16")
 
 
@@ -39,7 +40,7 @@ class Kind(enum.IntEnum):
 
 
 memory: dict[int, np.ndarray] = {}
-devices: dict[int, int] = {}  # address → GPU it lies on, where that is not the current one
+devices: dict[int, int] = {}  # address → GPU, if not the current one
 streams: set[int] = set()
 capturing: dict[int, list[Callable[[], None]]] = {}
 graphs: dict[int, list[Callable[[], None]]] = {}
@@ -188,11 +189,47 @@ class ILogger:
         pass
 
 
+# Parsing and compiling are slow, and tests build the same graphs again and again: both are cached by SHA-256. An engine
+# file contains only the hash, so engines load in the process that built them.
+_onnx: dict[str, bytes] = {}
+
+
+@functools.lru_cache(maxsize=32)
+def _parsed(digest: str) -> tuple[str | None, list[types.SimpleNamespace], dict[str, tuple]]:
+    """Name of the first unsupported node, layers, and input shapes of a graph."""
+    import onnx
+
+    try:
+        model = onnx.shape_inference.infer_shapes(onnx.load_from_string(_onnx[digest]))
+    except Exception:
+        return None, [], {}  # like TensorRT: garbage gives an empty network
+    values = {v.name: v.type.tensor_type for v in (*model.graph.input, *model.graph.value_info)}
+    layers = []
+    for node in model.graph.node:
+        if node.op_type == "Unheard":
+            return node.name, [], {}
+        found = values.get(node.input[0]) if node.input else None
+        tensor = types.SimpleNamespace(
+            name=node.input[0] if node.input else "",
+            dtype=_ONNX.get(found.elem_type if found else 1, DataType.FLOAT),
+            shape=tuple(d.dim_value or -1 for d in found.shape.dim) if found else (),
+        )
+        output = types.SimpleNamespace(name=node.output[0])
+        layers.append(
+            types.SimpleNamespace(
+                name=node.name, type=_LAYERS.get(node.op_type, LayerType.OTHER),
+                get_input=lambda index, tensor=tensor: tensor, get_output=lambda index, output=output: output,
+            )
+        )  # fmt: skip
+    shapes = {v.name: tuple(d.dim_value or -1 for d in v.type.tensor_type.shape.dim) for v in model.graph.input}
+    return None, layers, shapes
+
+
 class Network:
     def __init__(self) -> None:
         self.layers: list = []
         self.inputs: dict[str, tuple] = {}
-        self.onnx = b""
+        self.digest = ""
 
     @property
     def num_layers(self) -> int:
@@ -214,44 +251,14 @@ class OnnxParser:
         return self.errors[index]
 
     def parse_from_file(self, path: str) -> bool:
-        import onnx
-
         data = Path(path).read_bytes()
-        try:
-            model = onnx.shape_inference.infer_shapes(onnx.load_from_string(data))
-        except Exception:
-            return True  # as TensorRT does: garbage gives an empty network
-        for node in model.graph.node:
-            if node.op_type == "Unheard":
-                self.errors.append(
-                    types.SimpleNamespace(
-                        node_name=lambda node=node: node.name,
-                        node_operator=lambda node=node: node.op_type,
-                        desc=lambda: "no importer\nfor operator",
-                    )
-                )
-                return False
-        values = {v.name: v.type.tensor_type for v in (*model.graph.input, *model.graph.value_info)}
-        for node in model.graph.node:
-            found = values.get(node.input[0]) if node.input else None
-            tensor = types.SimpleNamespace(
-                name=node.input[0] if node.input else "",
-                dtype=_ONNX.get(found.elem_type if found else 1, DataType.FLOAT),
-                shape=tuple(d.dim_value or -1 for d in found.shape.dim) if found else (),
-            )
-            self.network.layers.append(
-                types.SimpleNamespace(
-                    name=node.name,
-                    type=_LAYERS.get(node.op_type, LayerType.OTHER),
-                    get_input=lambda index, tensor=tensor: tensor,
-                    get_output=lambda index, name=node.output[0]: types.SimpleNamespace(name=name),
-                )
-            )
-        for value in model.graph.input:
-            shape = tuple(d.dim_value or -1 for d in value.type.tensor_type.shape.dim)
-            self.network.inputs[value.name] = shape
-        self.network.onnx = data
-        return True
+        self.network.digest = digest = hashlib.sha256(data).hexdigest()
+        _onnx[digest] = data
+        unsupported, self.network.layers, self.network.inputs = _parsed(digest)
+        if unsupported is not None:
+            error = {"node_name": unsupported, "node_operator": "Unheard", "desc": "no importer\nfor operator"}
+            self.errors.append(types.SimpleNamespace(**{k: lambda text=text: text for k, text in error.items()}))
+        return unsupported is None
 
 
 class Profile:
@@ -272,21 +279,45 @@ class TimingCache:
         return self.data
 
 
-class Engine:
-    def __init__(self, plan: bytes, log: ILogger) -> None:
-        import openvino
+@functools.lru_cache(maxsize=8)
+def _compiled(digest: str) -> tuple:
+    """OpenVINO's model of a graph, compiled, and its ports by name."""
+    import openvino
 
+    model = openvino.Core().read_model(io.BytesIO(_onnx[digest]))
+    # The compiled model may call a port by the name of a cast that it has fused.
+    names = [port.get_any_name() for port in (*model.inputs, *model.outputs)]
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return model, compiled, dict(zip(names, (*compiled.inputs, *compiled.outputs), strict=True))
+
+
+@functools.lru_cache(maxsize=256)
+def _output_shape(digest: str, name: str, inputs: tuple[tuple[str, tuple], ...]) -> tuple:
+    model = _compiled(digest)[0].clone()
+    model.reshape({name: list(shape) for name, shape in inputs})
+    return tuple(model.output(name).get_shape())
+
+
+class Engine:
+    device_memory_size_v2 = 4096
+
+    def __init__(self, plan: bytes, log: ILogger) -> None:
         self.plan, self.logger = json.loads(plan), log
-        self.model = openvino.Core().read_model(io.BytesIO(base64.b64decode(self.plan["onnx"])))
-        # The compiled model may call a port by the name of a cast that it has taken into it.
-        self.input_names = [p.get_any_name() for p in self.model.inputs]
-        names = (*self.input_names, *(p.get_any_name() for p in self.model.outputs))
-        compiled = openvino.Core().compile_model(self.model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        self.compiled = compiled
-        self.tensors = dict(zip(names, (*compiled.inputs, *compiled.outputs), strict=True))
-        self.device_memory_size_v2 = 4096
+        self.digest = self.plan["onnx"]
+        self.input_names = list(_parsed(self.digest)[2])
+
+    @property
+    def compiled(self) -> object:
+        return _compiled(self.digest)[1]
+
+    @property
+    def tensors(self) -> dict:
+        return _compiled(self.digest)[2]
 
     def get_tensor_shape(self, name: str) -> tuple:
+        inputs = _parsed(self.digest)[2]
+        if name in inputs:
+            return inputs[name]
         return tuple(-1 if d.is_dynamic else d.get_length() for d in self.tensors[name].get_partial_shape())
 
     def get_tensor_dtype(self, name: str) -> DataType:
@@ -303,11 +334,11 @@ class Engine:
     def create_engine_inspector(self) -> types.SimpleNamespace:
         def information(form: object) -> str:
             context = inspector.execution_context
-            told = context is not None and context.complete()
+            known = context is not None and context.complete()
             layers = [
                 {
                     "Name": layer["name"], "LayerType": layer["kind"],
-                    "Inputs": [{"Format/Datatype": layer["dtype"] if told else "N/A due to dynamic shapes"}],
+                    "Inputs": [{"Format/Datatype": layer["dtype"] if known else "N/A due to dynamic shapes"}],
                 }
                 for layer in self.plan["layers"]
             ]  # fmt: skip
@@ -346,10 +377,9 @@ class Context:
     def get_tensor_shape(self, name: str) -> tuple:
         if name in self.engine.input_names:
             return self.shapes.get(name, self.engine.get_tensor_shape(name))
-        assert self.complete(), "output shapes are not known before the inputs' are"
-        model = self.engine.model.clone()
-        model.reshape({n: list(self.get_tensor_shape(n)) for n in self.engine.input_names})
-        return tuple(model.output(name).get_shape())
+        assert self.complete(), "set all input shapes before reading output shapes"
+        inputs = tuple((n, self.get_tensor_shape(n)) for n in self.engine.input_names)
+        return _output_shape(self.engine.digest, name, inputs)
 
     def compute(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         results = self.engine.compiled(feeds)
@@ -390,12 +420,12 @@ class Context:
 
 def _view(address: int, shape: tuple, dtype: type) -> np.ndarray:
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    assert on_device(address, size), "an address leads outside device memory"
+    assert on_device(address, size), "an address is outside device memory"
     return np.frombuffer((ctypes.c_uint8 * size).from_address(address), dtype).reshape(shape)
 
 
 def tensorrt(version: str) -> types.ModuleType:
-    """The module `tensorrt` of that version: from 11 on, what was removed is not there."""
+    """The module `tensorrt` of that version; 11 lacks what was removed."""
     module = types.ModuleType("tensorrt")
     eleven = int(version.split(".")[0]) >= 11
     flags = ["VERSION_COMPATIBLE", "GPU_FALLBACK", "REFIT", *(() if eleven else _REMOVED_IN_11)]
@@ -470,7 +500,7 @@ def tensorrt(version: str) -> types.ModuleType:
             layers.append({"name": "Reformatting CopyNode", "kind": "Reformat", "dtype": "Row major linear FP32"})
             plan = {
                 "version": version, "gpu": GPU["name"], "capability": GPU["capability"], "shapes": shapes,
-                "onnx": base64.b64encode(network.onnx).decode(), "layers": layers, "flags": config.flags,
+                "onnx": network.digest, "layers": layers, "flags": config.flags,
                 "memory": list(config.pools.values()), "dla": config.DLA_core,
                 "hardware": config.hardware_compatibility_level,
             }  # fmt: skip
@@ -481,13 +511,13 @@ def tensorrt(version: str) -> types.ModuleType:
             self.logger, self.engine_host_code_allowed = log, False
 
         def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
-            told = json.loads(plan)
-            if told["version"] != version and not (
-                "VERSION_COMPATIBLE" in told["flags"] and self.engine_host_code_allowed
+            engine = json.loads(plan)
+            if engine["version"] != version and not (
+                "VERSION_COMPATIBLE" in engine["flags"] and self.engine_host_code_allowed
             ):
-                self.logger.log(ILogger.ERROR, f"Error Code 6: the engine is of version {told['version']}")
+                self.logger.log(ILogger.ERROR, f"Error Code 6: the engine is of version {engine['version']}")
                 return None
-            if told["gpu"] != GPU["name"] and told["hardware"] != "AMPERE_PLUS":
+            if engine["gpu"] != GPU["name"] and engine["hardware"] != "AMPERE_PLUS":
                 self.logger.log(ILogger.ERROR, "Error Code 6: the engine plan is for another GPU")
                 return None
             return Engine(plan, self.logger)

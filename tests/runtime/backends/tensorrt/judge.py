@@ -1,4 +1,4 @@
-"""NVIDIA's parser and compiler as a judge of exported graphs, where it is installed."""
+"""Exported graphs through NVIDIA's own parser and compiler, TensorRT-RTX."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 
 from infdet_deploy.bundle.schema import TensorSpec
-from infdet_deploy.runtime.backends.tensorrt.build import Built
-from infdet_deploy.runtime.backends.tensorrt.child import build_apart
+from infdet_deploy.runtime.backends.tensorrt.engine import Engine, build_in_child
 from infdet_deploy.runtime.backends.tensorrt.options import BuildOptions, profile
 
 
-def built_for_rtx(onnx: Path, inputs: Sequence[TensorSpec], arch: str = "sm86") -> Built:
-    """An engine of a graph; skips where TensorRT-RTX is not installed. inputs: the stage's."""
+def built_for_rtx(onnx: Path, inputs: Sequence[TensorSpec], arch: str = "sm86") -> Engine:
+    """The engine of a graph; skips the test without TensorRT-RTX. inputs: the stage's."""
     if importlib.util.find_spec("tensorrt_rtx") is None:
         pytest.skip("tensorrt_rtx is not installed here")
-    options = BuildOptions(arch=(arch,))
-    return build_apart("tensorrt_rtx", onnx, profile(inputs, options), options)
+    options = BuildOptions("tensorrt-rtx", arch=(arch,))
+    return build_in_child(onnx, profile(inputs, options), options)

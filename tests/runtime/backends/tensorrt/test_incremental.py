@@ -1,4 +1,4 @@
-"""Towers as steps: engines of them on the double, run through StreamModel; `verify` steps them."""
+"""Engines of incremental towers on the double, run through StreamModel; `verify` compares them."""
 
 import shutil
 
@@ -21,12 +21,12 @@ from tests.verification.faults import change_graph
 STEPS = ("infrared_tower_stream", "flow_tower_stream")
 
 
-def test_engines_of_steps_give_the_features_of_the_whole_clip(nvidia, build_bundle, stream_bundle, tmp_path):
+def test_incremental_engines_match_the_whole_clip(nvidia, build_bundle, stream_bundle, tmp_path):
     nvidia("11.4.1")
     path = shutil.copytree(stream_bundle, tmp_path / "a.infdet")
-    rows = build_bundle(path)["built"]
-    assert [row["stage"] for row in rows] == [*STAGES, *STEPS]
-    assert [row["convolutions"]["float32"] for row in rows[-2:]] == [57, 56 + 16]
+    built = build_bundle(path).built
+    assert [entry.stage for entry in built] == [*STAGES, *STEPS]
+    assert [entry.record.convolutions["float32"] for entry in built[-2:]] == [57, 56 + 16]
     bundle, frames = load_bundle(path), sample_frames(50, 64, seed=1)
     with StreamModel(bundle, "tensorrt", step_frames=16) as model, Detector(bundle) as detector:
         stream = model.stream()
@@ -42,7 +42,7 @@ def test_engines_of_steps_give_the_features_of_the_whole_clip(nvidia, build_bund
     assert [row.stage for row in compared] == [*STAGES]
 
 
-def test_verify_finds_a_step_of_other_weights(stream_bundle, tmp_path):
+def test_verify_finds_an_incremental_tower_with_other_weights(stream_bundle, tmp_path):
     onnx = pytest.importorskip("onnx")
 
     def change(graph):

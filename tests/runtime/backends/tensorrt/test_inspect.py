@@ -1,9 +1,9 @@
-"""What the engine inspector says, in the words of several versions."""
+"""The engine inspector's output in several TensorRT versions, and the check of an engine's precision."""
 
 import pytest
 
 from infdet_deploy.errors import ParityError
-from infdet_deploy.runtime.backends.tensorrt.inspect import Layer, check_label, precisions, read_layers
+from infdet_deploy.runtime.backends.tensorrt.inspect import Layer, check_precision, count_types, read_layers
 
 
 def convolution(dtype: str, **others) -> dict:
@@ -24,11 +24,11 @@ def convolution(dtype: str, **others) -> dict:
         (convolution("N/A due to dynamic shapes"), "other"),
     ],
 )
-def test_types(entry, precision):
+def test_layer_type(entry, precision):
     assert read_layers({"Layers": [entry]}) == [Layer("a", precision, True)]
 
 
-def test_what_is_a_convolution():
+def test_convolutions_among_fused_layers():
     fused = {
         "Name": "fused_1",
         "LayerType": "gemm",
@@ -47,29 +47,29 @@ def test_what_is_a_convolution():
     assert read_layers({}) == []
 
 
-def test_counts():
+def test_count_types():
     layers = [Layer("a", "float16", True), Layer("b", "float32", False), Layer("c", "float16", False)]
-    assert precisions(layers) == ({"float16": 2, "float32": 1}, {"float16": 1})
+    assert count_types(layers) == ({"float16": 2, "float32": 1}, {"float16": 1})
 
 
-def test_the_label():
-    check_label("fen", "float16", {"float16": 16})
-    check_label("fen", "float32", {"float32": 16})
-    check_label("head", "float16", {})
-    check_label("tower", "float16", {"float16": 56, "float32": 1}, float32_allowed=1)
-    check_label("tower", "float16", {"other": 57})  # an inspector that tells nothing refutes nothing
+def test_precision_check_of_float16():
+    check_precision("fen", "float16", {"float16": 16})
+    check_precision("fen", "float32", {"float32": 16})
+    check_precision("head", "float16", {})
+    check_precision("tower", "float16", {"float16": 56, "float32": 1}, float32_allowed=1)
+    check_precision("tower", "float16", {"other": 57})  # no type is known
     for convolutions in ({"float32": 57}, {"float16": 55, "float32": 2}, {"other": 50, "float32": 1}):
-        with pytest.raises(ParityError, match="tower: the engine called float16 computes its convolutions in"):
-            check_label("tower", "float16", convolutions, float32_allowed=1)
+        with pytest.raises(ParityError, match="tower: the float16 engine computes its convolutions in"):
+            check_precision("tower", "float16", convolutions, float32_allowed=1)
 
 
-def test_the_label_of_bfloat16_and_int8():
-    check_label("fen", "bfloat16", {"bfloat16": 16})
+def test_precision_check_of_bfloat16_and_int8():
+    check_precision("fen", "bfloat16", {"bfloat16": 16})
     for convolutions in ({"float32": 16}, {"float16": 16}, {"bfloat16": 15, "float32": 1}):
-        with pytest.raises(ParityError, match="fen: the engine called bfloat16 computes its convolutions in"):
-            check_label("fen", "bfloat16", convolutions)
-    check_label("tower", "int8", {"int8": 57})
-    check_label("tower", "int8", {"int8": 50, "float32": 7}, float32_allowed=2)  # shapes without an int8 kernel
-    check_label("head", "int8", {"float32": 8}, float32_allowed=15)
-    with pytest.raises(ParityError, match=r"tower: the engine called int8 computes its convolutions in float32 × 57"):
-        check_label("tower", "int8", {"float32": 57}, float32_allowed=2)
+        with pytest.raises(ParityError, match="fen: the bfloat16 engine computes its convolutions in"):
+            check_precision("fen", "bfloat16", convolutions)
+    check_precision("tower", "int8", {"int8": 57})
+    check_precision("tower", "int8", {"int8": 50, "float32": 7}, float32_allowed=2)  # shapes without an int8 kernel
+    check_precision("head", "int8", {"float32": 8}, float32_allowed=15)
+    with pytest.raises(ParityError, match=r"tower: the int8 engine computes its convolutions in float32 × 57"):
+        check_precision("tower", "int8", {"float32": 57}, float32_allowed=2)

@@ -1,4 +1,4 @@
-"""NVIDIA's own parser and compiler on every exported stage, without a GPU; and `build --target tensorrt-rtx`."""
+"""Every exported stage through TensorRT-RTX's parser and compiler, without a GPU; `build --target tensorrt-rtx`."""
 
 import importlib.util
 import json
@@ -7,14 +7,14 @@ import pytest
 
 from infdet_deploy.bundle.loading import STAGES, load_bundle
 from infdet_deploy.errors import BackendError, UsageError
-from infdet_deploy.runtime.backends.tensorrt.child import build_apart
+from infdet_deploy.runtime.backends.tensorrt.engine import build_in_child
 from infdet_deploy.runtime.backends.tensorrt.options import BuildOptions, profile
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed here"
 )
-# On Turing it compiles neither a float32 3D convolution nor a float32 matrix product of two computed tensors. The
-# float16 head keeps the attention's energies and the super-events in float32.
+# On Turing (sm75) TensorRT-RTX compiles no float32 3D convolution and no float32 product of two computed matrices.
+# The float16 head keeps the attention's energies and the super-events in float32.
 REFUSED_ON_SM75 = {
     ("infrared_tower", "float32"): "FP32 3D convolution is not supported",
     ("flow_tower", "float32"): "FP32 3D convolution is not supported",
@@ -27,26 +27,26 @@ REFUSED_ON_SM75 = {
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_parses_and_builds(tiny_bundle, stage, precision, arch):
-    bundle, options = load_bundle(tiny_bundle), BuildOptions(arch=(arch,))
+    bundle, options = load_bundle(tiny_bundle), BuildOptions("tensorrt-rtx", arch=(arch,))
     shapes = profile(bundle.entry(stage).inputs, options)
     onnx = bundle.stage_file(stage, precision)
     if arch == "sm75" and (stage, precision) in REFUSED_ON_SM75:
         with pytest.raises(BackendError, match=REFUSED_ON_SM75[stage, precision]):
-            build_apart("tensorrt_rtx", onnx, shapes, options)
+            build_in_child(onnx, shapes, options)
         return
-    built = build_apart("tensorrt_rtx", onnx, shapes, options)
-    assert len(built.engine) > 100_000
-    assert built.convolutions == {precision: {"fen": 16, "head": 8, "flow_tower": 56 + 16}.get(stage, 57)}
-    assert not built.inspected  # that takes a GPU
+    engine = build_in_child(onnx, shapes, options)
+    assert len(engine.data) > 100_000
+    assert engine.convolutions == {precision: {"fen": 16, "head": 8, "flow_tower": 56 + 16}.get(stage, 57)}
+    assert not engine.inspected  # inspection needs a GPU
 
 
 def test_garbage_is_refused(tmp_path, tiny_bundle):
     for name, data in (("garbage", b"\x00\x01garbage" * 100), ("empty", b"")):
         (tmp_path / f"{name}.onnx").write_bytes(data)
         with pytest.raises(BackendError, match=rf"{name}\.onnx"):
-            build_apart("tensorrt_rtx", tmp_path / f"{name}.onnx", {}, BuildOptions(arch=("sm86",)))
+            build_in_child(tmp_path / f"{name}.onnx", {}, BuildOptions("tensorrt-rtx", arch=("sm86",)))
     with pytest.raises(BackendError, match=r"does not build fen\.float16\.onnx: .*rofile"):
-        build_apart("tensorrt_rtx", tiny_bundle / "fen.float16.onnx", {}, BuildOptions(arch=("sm86",)))
+        build_in_child(tiny_bundle / "fen.float16.onnx", {}, BuildOptions("tensorrt-rtx", arch=("sm86",)))
 
 
 def test_command(bundle_copy, command):
@@ -69,4 +69,4 @@ def test_command(bundle_copy, command):
 
 def test_unknown_architecture(tiny_bundle):
     with pytest.raises(UsageError, match=r"--arch has sm90; tensorrt_rtx .* knows sm120, .*sm75"):
-        build_apart("tensorrt_rtx", tiny_bundle / "fen.float16.onnx", {}, BuildOptions(arch=("sm90",)))
+        build_in_child(tiny_bundle / "fen.float16.onnx", {}, BuildOptions("tensorrt-rtx", arch=("sm90",)))

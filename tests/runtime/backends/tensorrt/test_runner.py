@@ -1,4 +1,4 @@
-"""The `tensorrt` backend on the double: numbers, buffers, graphs, arrays of other libraries, refusals."""
+"""The `tensorrt` backend on the double: scores, buffers, graphs, arrays of other libraries, refusals."""
 
 import sys
 import types
@@ -37,12 +37,12 @@ def fen(bundle):
 
 
 def only(monkeypatch, *names):
-    """Have `verify` find these backends alone."""
+    """Make `verify` find only these backends."""
     monkeypatch.setattr("infdet_deploy.verification.references.available_backends", lambda: [*map(get_backend, names)])
 
 
 def on_gpu(array: np.ndarray, stream: int | None = None, strides: tuple[int, ...] | None = None):
-    """What PyCUDA, CuPy and torch hand over: an object that owns device memory and says so."""
+    """An object that owns device memory, as PyCUDA, CuPy and torch have it."""
     _, pointer = double._malloc(array.nbytes)
     double._copy(pointer, array.ctypes.data, array.nbytes, double.Kind.cudaMemcpyHostToDevice)
     interface = {
@@ -52,12 +52,12 @@ def on_gpu(array: np.ndarray, stream: int | None = None, strides: tuple[int, ...
     return types.SimpleNamespace(__cuda_array_interface__=interface, shape=array.shape, dtype=array.dtype)
 
 
-def test_scores_are_those_of_openvino(bundle, tiny_clip):
+def test_scores_match_openvino(bundle, tiny_clip):
     with Detector(bundle) as reference, Detector(bundle, "tensorrt") as ours:
         for frames in (16, 23, 100, 100):
             clip = tiny_clip(frames)
             assert np.abs(ours.scores(clip) - reference.scores(clip)).max() <= 1e-5
-    assert not double.memory  # closing gave everything back
+    assert not double.memory  # closing freed everything
     assert not double.graphs
     assert not double.streams
 
@@ -71,12 +71,12 @@ def test_whole_clips_clips_stay_within_the_profile(bundle, tiny_clip):
         with pytest.raises(BackendError) as caught:
             ours.scores(clip)
     assert str(caught.value) == (
-        "frames has shape [148, 64, 64], the engine takes [16, 64, 64] to [128, 64, 64]; "
-        "infdet-deploy build copy.infdet --target tensorrt, with --frames or --clip-frames that hold it"
+        "frames has shape [148, 64, 64], the engine supports [16, 64, 64] to [128, 64, 64]; "
+        "infdet-deploy build copy.infdet --target tensorrt, with larger --frames or --clip-frames"
     )
 
 
-def test_one_graph_for_every_shape(fen, tiny_clip):
+def test_one_graph_for_each_shape(fen, tiny_clip):
     allocated = len(double.memory)
     for frames in (17, 33, 17, 33, 17):
         fen.run({"frames": tiny_clip(frames)})
@@ -86,10 +86,10 @@ def test_one_graph_for_every_shape(fen, tiny_clip):
     for frames in range(34, 50):
         fen.run({"frames": tiny_clip(frames)})
     assert len(fen._graphs) == 8
-    assert len(double.graphs) == 8  # what was dropped was given back
+    assert len(double.graphs) == 8  # dropped graphs were freed
 
 
-def test_an_engine_that_cannot_be_recorded_runs_as_it_is(fen, tiny_clip, monkeypatch):
+def test_an_engine_that_cannot_be_recorded_is_enqueued(fen, tiny_clip, monkeypatch):
     right = fen.run({"frames": tiny_clip(17)})["flow"]
     fen._graphs.clear()
     runtime = sys.modules["cuda.bindings.runtime"]
@@ -118,7 +118,7 @@ def test_outputs_stay_on_the_gpu_and_feed_the_next_stage(bundle, fen, tiny_clip)
     held[31:].clear()
     assert not held.to_host()[31].any()
     assert np.array_equal(held[4:9].to_host(), flow[4:9])
-    with pytest.raises(BackendError, match="steps of 1, not 2"):
+    with pytest.raises(BackendError, match="needs step 1, not 2"):
         held[::2]
     tower.close()
 
@@ -156,15 +156,15 @@ def test_feeds_that_do_not_fit(fen, tiny_clip):
     double.devices[other_gpu.__cuda_array_interface__["data"][0]] = 1
     for feed, message in (
         (clip.astype(np.float32), "frames is float32, expected uint8"),
-        (clip[:, :32], r"frames has shape \[20, 32, 64\], the engine takes \[2, 64, 64\] to \[129, 64, 64\]"),
+        (clip[:, :32], r"frames has shape \[20, 32, 64\], the engine supports \[2, 64, 64\] to \[129, 64, 64\]"),
         (clip[0], r"frames has shape \[64, 64\]"),
         (clip[:1], r"frames has shape \[1, 64, 64\]"),
         (on_gpu(clip, strides=(64 * 64, 1, 64)), "strides .* make it C-contiguous first"),
-        (other_gpu, "frames lies on GPU 1, the engine on GPU 0"),
+        (other_gpu, "frames is on GPU 1, the engine on GPU 0"),
     ):
         with pytest.raises(BackendError, match=message):
             fen.run({"frames": feed})
-    with pytest.raises(BackendError, match="a CUDA stream is expected, or its handle as an integer, not str"):
+    with pytest.raises(BackendError, match="a CUDA stream or its handle as an integer is expected, not str"):
         fen.run_on_device({"frames": clip}, "stream")
     assert fen.run({"frames": clip})["flow"].shape == (19, 3, 16, 16)
 
@@ -197,7 +197,7 @@ def test_an_engine_of_a_compatible_version_is_loaded(nvidia, build_bundle, bundl
         assert ours.scores(tiny_clip(32)).shape == (3, 3)
 
 
-def test_all_means_what_was_built(bundle, tiny_bundle):
+def test_all_backends_means_those_with_engines(bundle, tiny_bundle):
     assert is_available("tensorrt")
     entries = [(c.backend, c.precision) for c in contenders(bundle, "all")]
     assert ("tensorrt", "float32") in entries
@@ -206,7 +206,7 @@ def test_all_means_what_was_built(bundle, tiny_bundle):
     assert not get_backend("tensorrt").is_ready(tiny_bundle / "fen.float32.onnx", "float32")
 
 
-def test_verify_compares_what_was_built(bundle, monkeypatch):
+def test_verify_compares_the_built_engines(bundle, monkeypatch):
     only(monkeypatch, "tensorrt", "torchscript")
     results = [
         r for r in stage_parity(bundle, sample_references(load_reference(bundle), (44,))) if r.backend == "tensorrt"
@@ -215,7 +215,7 @@ def test_verify_compares_what_was_built(bundle, monkeypatch):
     assert all(r.passed for r in results)
 
 
-def test_verify_says_what_was_not_built(bundle, monkeypatch):
+def test_verify_notes_missing_engines(bundle, monkeypatch):
     only(monkeypatch, "tensorrt")
     hashed = []
     monkeypatch.setattr(cache, "sha256", lambda path: hashed.append(path.name) or sha256(path))
@@ -227,7 +227,7 @@ def test_verify_says_what_was_not_built(bundle, monkeypatch):
         "tensorrt left out in float16: no engine here for this device; infdet-deploy build copy.infdet --target "
         "tensorrt --precision float16"
     ]
-    # to find out what is built, to open it stage by stage, and from end to end
+    # once to list the engines, once to open the stage alone, once for the end-to-end check
     assert hashed.count("fen.float32.onnx") == 3
 
 

@@ -20,6 +20,7 @@ _PUBLIC = {
     "benchmarks.bench": ("BenchOptions", "bench"),
     "benchmarks.report": ("BenchReport",),
     "bundle.loading": ("Bundle", "load_bundle", "store_thresholds"),
+    "bundle.signing": ("CheckResult", "check", "sign"),
     "bundle.tolerances": ("Tolerances",),
     "datasets.annotations": ("read_annotations",),
     "datasets.checks": ("DatasetReport", "check_dataset"),
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
         load_bundle as load_bundle,
         store_thresholds as store_thresholds,
     )
+    from infdet_deploy.bundle.signing import CheckResult as CheckResult, check as check, sign as sign
     from infdet_deploy.bundle.tolerances import Tolerances as Tolerances
     from infdet_deploy.datasets.annotations import read_annotations as read_annotations
     from infdet_deploy.datasets.checks import DatasetReport as DatasetReport, check_dataset as check_dataset

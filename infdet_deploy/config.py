@@ -71,7 +71,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """The dataclass as plain JSON types; `from_dict` reads it back to an equal object."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
 
 
 def read_json(path: Path | str, what: str = "configuration") -> Any:

@@ -159,5 +159,6 @@ def compare_detections(reference: list[Detection], ours: list[Detection]) -> Det
 
 
 def clip_score(scores: np.ndarray) -> np.ndarray:
-    """Snippet scores [T', C], 0–1 → the clip's, [C]: their mean over time, without any post-processing (paper IV-E)."""
-    return np.asarray(scores, np.float64).mean(axis=0)
+    """Snippet scores [T', C], 0–1 → float64 [C], their mean over time: the scores of a trimmed clip (paper IV-E)."""
+    mean: np.ndarray = np.asarray(scores, np.float64).mean(axis=0)
+    return mean

@@ -13,6 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+# Endings of recordings in folders; a file that is named may have any ending.
+VIDEO_SUFFIXES = (
+    *(".3gp", ".asf", ".avi", ".cptv", ".flv", ".h264", ".h265", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".nut", ".ogv", ".ts", ".webm", ".wmv", ".y4m"),
+)
+TIFF_SUFFIXES = (".tif", ".tiff")  # a picture, or a recording if it has several pages
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", *TIFF_SUFFIXES)
+
 
 def user_cache() -> Path:
     """The folder for files that can be computed again: `infdet-deploy` in XDG_CACHE_HOME, or in ~/.cache."""

@@ -5,13 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infdet_deploy.errors import UsageError
+from infdet_deploy.files import VIDEO_SUFFIXES
 from infdet_deploy.video.images import is_stack, picture_files
-
-# Files in a folder that are recordings, next to TIFF files of several pages. A named file may have any ending.
-SUFFIXES = (
-    *(".3gp", ".asf", ".avi", ".cptv", ".flv", ".h264", ".h265", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
-    *(".mpeg", ".mpg", ".mts", ".nut", ".ogv", ".ts", ".webm", ".wmv", ".y4m"),
-)
 
 
 @dataclass(frozen=True)
@@ -35,8 +30,8 @@ def find_recordings(paths: Sequence[Path | str]) -> list[Recording]:
             inside = sorted(one for one in path.rglob("*") if not _hidden(one.relative_to(path)) and _is_recording(one))
             if not inside:
                 raise UsageError(
-                    f"{path}: no recordings in this folder; expected videos ({' '.join(SUFFIXES)}), TIFF stacks or "
-                    "folders of pictures; name files of other endings"
+                    f"{path}: no recordings in this folder; expected videos ({' '.join(VIDEO_SUFFIXES)}), TIFF "
+                    "stacks or folders of pictures; name files of other endings"
                 )
             found += [Recording(one, Path(f"{one.relative_to(path)}.json")) for one in inside]
         else:
@@ -79,4 +74,4 @@ def _is_clip(folder: Path) -> bool:
 
 
 def _is_video(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES or is_stack(file)
+    return file.suffix.lower() in VIDEO_SUFFIXES or is_stack(file)

@@ -6,21 +6,22 @@ from typing import Annotated
 import typer
 
 from infdet_deploy.cli.app import BundleArg, JsonFlag, app
+from infdet_deploy.cli.subjects import bundle_path
 from infdet_deploy.console import print_json
 
 
 @app.command()
 def check(
-    bundle: BundleArg,
+    bundle: BundleArg = None,
     public_key: Annotated[
-        Path | None, typer.Option(help="Also check the signature NAME.infdet.sig, by this key (PEM).")
+        Path | None, typer.Option(help="Also check the signature NAME.infdet.sig with this key (PEM).")
     ] = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Check that a bundle is whole and unchanged, and signed by whom you trust; exit 1 when it is not."""
+    """Check a bundle: every file is there and unchanged and, with --public-key, signed. Exit 1 if not."""
     from infdet_deploy.bundle.signing import check as check_bundle
 
-    assert bundle is not None  # the newest where none is named
+    bundle = bundle_path(bundle)
     result = check_bundle(bundle, public_key)
     if json_output:
         print_json(result.to_dict())

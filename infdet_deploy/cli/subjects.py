@@ -1,19 +1,15 @@
-"""Arguments that name something: which kind of thing a path is, and the bundle that is meant where none is named."""
+"""Which kind of thing a path on the command line is, and which bundle to use if none is named."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from infdet_deploy.console import say
 from infdet_deploy.errors import UsageError
+from infdet_deploy.files import IMAGE_SUFFIXES, TIFF_SUFFIXES, VIDEO_SUFFIXES
 
-_VIDEO = (
-    *(".3gp", ".asf", ".avi", ".cptv", ".flv", ".h264", ".h265", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"),
-    *(".mpg", ".mts", ".nut", ".ogv", ".ts", ".webm", ".wmv", ".y4m", ".tif", ".tiff"),
-)
-_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm")
 _BY_SUFFIX = {
-    **dict.fromkeys(_VIDEO, "recording"),
-    **dict.fromkeys(_PICTURES, "picture"),
+    **dict.fromkeys(IMAGE_SUFFIXES, "picture"),
+    **dict.fromkeys((*VIDEO_SUFFIXES, *TIFF_SUFFIXES), "recording"),
     **dict.fromkeys((".safetensors", ".pt", ".pth"), "checkpoint"),
     **dict.fromkeys((".json", ".txt"), "annotation file"),
     ".onnx": "single ONNX stage",
@@ -40,7 +36,7 @@ def kind_of(path: Path) -> str | None:
             return "run"
         if "annotations.json" in names or "videos" in names:
             return "data set"
-        return "recording" if any(name.endswith((*_PICTURES, ".tif", ".tiff")) for name in names) else "folder"
+        return "recording" if any(name.endswith(IMAGE_SUFFIXES) for name in names) else "folder"
     return _BY_SUFFIX.get(path.suffix.lower(), "file") if path.exists() else None
 
 

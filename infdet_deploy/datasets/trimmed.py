@@ -6,10 +6,10 @@ from pathlib import Path
 
 from infdet_deploy.datasets.instances import SUBSETS, Clip
 from infdet_deploy.errors import AnnotationError
+from infdet_deploy.files import VIDEO_SUFFIXES
 from infdet_deploy.video.images import picture_files
 
 _OTHER_FOLDERS = ("videos", "frames", "annotations")  # of sets with annotations
-_VIDEO_SUFFIXES = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".wmv", ".m4v", ".ts", ".cptv"}
 
 
 def is_sorted_by_class(root: Path) -> bool:
@@ -59,6 +59,6 @@ def _clips(root: Path) -> Iterator[tuple[str, str, Path]]:
             for path in sorted(folder.iterdir()):
                 if path.name.startswith("."):
                     continue
-                video = path.is_file() and path.suffix.lower() in _VIDEO_SUFFIXES
+                video = path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
                 if video or (path.is_dir() and picture_files(path)):
                     yield subset, folder.name, path

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from infdet_deploy.bundle.loading import NETWORK, STAGES_OF
+from infdet_deploy.bundle.loading import NETWORK
+from infdet_deploy.bundle.schema import STAGES_OF
 from infdet_deploy.model.network import InfDetNet
 
 NEXT = "next."  # an incremental tower's output NEXT + NAME replaces its input NAME in the next step

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infdet_deploy.bundle.loading import NETWORK, STAGES_OF
+from infdet_deploy.bundle.loading import NETWORK
+from infdet_deploy.bundle.schema import STAGES_OF
 from infdet_deploy.exporting.conv2d import Tower2d
 from infdet_deploy.exporting.folded import FoldedTower, FoldedUnit
 from infdet_deploy.exporting.head import HeadStage, SingleHeadStage

@@ -11,11 +11,10 @@ import av
 from numpy.typing import NDArray
 
 from infdet_deploy.errors import VideoError
+from infdet_deploy.files import IMAGE_SUFFIXES
 from infdet_deploy.video.containers import quiet
 from infdet_deploy.video.grey import grey
 from infdet_deploy.video.timing import Timing
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm")
 
 _BIG_TIFF = 43  # in place of 42, where offsets have 64 bits
 
@@ -48,8 +47,8 @@ def read_folder(path: Path, keep: Callable[[NDArray[Any]], None]) -> Timing:
     files = picture_files(path)
     if not files:
         raise VideoError(
-            f"{path}: no pictures in this folder; a clip's pictures are files of these types: {' '.join(SUFFIXES)}; "
-            f"for videos, name the files: {path}/*"
+            f"{path}: no pictures in this folder; a clip's pictures are files of these types: "
+            f"{' '.join(IMAGE_SUFFIXES)}; for videos, name the files: {path}/*"
         )
     first = None
     with quiet():
@@ -71,7 +70,7 @@ def picture_files(path: Path) -> list[Path]:
     files = [
         file
         for file in path.iterdir()
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
     ]
     return sorted(files, key=lambda file: (_natural(file.name), file.name))
 
@@ -124,7 +123,7 @@ def _codec(data: bytes) -> str:
             if data.rfind(end) < 0:
                 raise ValueError("the file is cut short")
             return codec
-    raise ValueError(f"unknown content; expected one of: {' '.join(SUFFIXES)}")
+    raise ValueError(f"unknown content; expected one of: {' '.join(IMAGE_SUFFIXES)}")
 
 
 def _natural(name: str) -> list[str | int]:

@@ -50,7 +50,7 @@ def test_garbage_is_refused(tmp_path, tiny_bundle):
 
 
 def test_command(bundle_copy, command):
-    words = ("build", bundle_copy, "--target", "tensorrt-rtx", "--precision", "float16", "--json", "--arch")
+    words = ("build", bundle_copy, "--quiet", "--target", "tensorrt-rtx", "--precision", "float16", "--json", "--arch")
     result = command(*words, "sm86,sm89")
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)

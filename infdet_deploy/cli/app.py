@@ -21,6 +21,7 @@ COMMANDS = (
     "ablate", "complexity", "dataset", "doctor", "demo",
 )  # fmt: skip
 QUIET = "quiet"
+BUNDLE_THEN = "[BUNDLE] SOURCE..."
 
 
 class Group(TyperGroup):
@@ -33,6 +34,12 @@ class Group(TyperGroup):
             quiet.expose_value = False  # its callback does all; the command's function has no such parameter
             command.params.append(quiet)
         return command
+
+    def get_params(self, ctx: typer.Context) -> list[Any]:  # type: ignore[override]
+        params: list[Any] = super().get_params(ctx)
+        for param in params:
+            param.default = False  # all are flags; for a default of None typer would import pydantic, even for help
+        return params
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
@@ -60,6 +67,13 @@ class LazyGroup(Group):
             for module in modules.values():
                 importlib.import_module(module)
             self.commands.update(typer.main.get_group(app).commands)
+
+
+class BundleCommand(TyperCommand):
+    """A command with `BundleThenArg`: its usage line reads `[OPTIONS] [BUNDLE] SOURCE...`."""
+
+    def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        return [str(self.options_metavar), BUNDLE_THEN]
 
 
 app = typer.Typer(
@@ -138,7 +152,7 @@ BundleArg = Annotated[
 # For `detect` and `watch`, where more arguments follow: see `subjects.split_bundle`.
 BundleThenArg = Annotated[
     list[str],
-    typer.Argument(metavar="[BUNDLE] SOURCE...", help="Folder NAME.infdet [default: newest here], then what to run."),
+    typer.Argument(metavar=BUNDLE_THEN, help="Folder NAME.infdet [default: newest here], then recordings or cameras."),
 ]
 DataOption = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Data set folder.")]
 # Only for `dataset ...`, where the data set is the subject.

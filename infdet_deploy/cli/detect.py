@@ -8,6 +8,7 @@ import typer
 
 from infdet_deploy.cli.app import (
     BackendOption,
+    BundleCommand,
     BundleThenArg,
     JsonFlag,
     PictureOption,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from infdet_deploy.archive.results import RecordingResult
 
 
-@app.command()
+@app.command(cls=BundleCommand)
 def detect(
     recordings: BundleThenArg,
     backend: BackendOption = "openvino",

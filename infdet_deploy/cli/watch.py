@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from infdet_deploy.cli.app import BackendOption, BundleThenArg, PrecisionOption, ThresholdsOption, app
+from infdet_deploy.cli.app import BackendOption, BundleCommand, BundleThenArg, PrecisionOption, ThresholdsOption, app
 from infdet_deploy.cli.subjects import split_bundle
 from infdet_deploy.live.options import WatchOptions
 
 
-@app.command()
+@app.command(cls=BundleCommand)
 def watch(
     sources: BundleThenArg,
     name: Annotated[list[str] | None, typer.Option(help="Name of a source; once for each, in the same order.")] = None,
@@ -55,7 +55,7 @@ def watch(
     """Watch cameras: print one JSON line for each action when it has ended.
 
     Sources: rtsp://…, http[s]://…, v4l2:/dev/video0, or files, which play at their own pace.
-    The bundle must contain incremental towers: infdet-deploy export RUN --stream
+    The bundle needs incremental towers, which `infdet-deploy export` writes by default.
 
     One camera, events on the terminal:
 

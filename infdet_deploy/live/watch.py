@@ -16,8 +16,9 @@ from infdet_deploy.live.events import Event
 from infdet_deploy.live.options import WatchOptions
 from infdet_deploy.live.pipeline import Pipeline
 from infdet_deploy.live.sinks.base import Sink
-from infdet_deploy.live.sinks.clips import ClipBuffer, ClipSaver
-from infdet_deploy.live.sinks.queue import EventQueue
+from infdet_deploy.live.clips import ClipBuffer, ClipSaver
+from infdet_deploy.live.queue import EventQueue
+from infdet_deploy.live.sources.address import Address
 from infdet_deploy.live.sources.source import Source, SourceOptions, open_source
 from infdet_deploy.live.terminal import status_lines, stop_signals
 from infdet_deploy.live.window import SlidingWindow, Stretch, WholeStretch
@@ -80,7 +81,7 @@ def watch(
     On a stop, open actions are finalised, clips written and queued events delivered, for at most 40 s.
 
     Args:
-        bundle: a folder NAME.infdet with incremental towers (`infdet-deploy export RUN --stream`).
+        bundle: a folder NAME.infdet with incremental towers, which `export` writes by default.
         sources: `rtsp://…`, `http[s]://…`, `v4l2:/dev/videoN`, or files, which play at their own pace.
         options: see `WatchOptions`.
         on_event: called with every event, in a thread of its camera.
@@ -106,8 +107,7 @@ def watch(
         raise UsageError(f"{bundle} recognises whole clips and has no events; run `infdet-deploy detect` on each clip")
     if loaded.incremental is None:
         raise UsageError(
-            f"{bundle} contains no incremental towers, which `watch` needs; write them with: "
-            "infdet-deploy export RUN --stream"
+            f"{bundle} contains no incremental towers, which `watch` needs; export it again: infdet-deploy export RUN"
         )
     loaded = with_thresholds(loaded, options.thresholds)
     get_backend(options.backend).check_supports(options.precision)
@@ -146,9 +146,9 @@ def _check_sources(sources: Sequence[str], options: WatchOptions) -> None:
     names = options.names
     if names and len(names) != len(sources):
         raise UsageError(f"{len(sources)} sources but {len(names)} names; give --name once for each, in the same order")
-    endless = [source for source in sources if "://" in source or source.startswith("v4l2:")]
-    if options.every == 0 and endless:
-        raise UsageError(f"--every 0 decides at a file's end, and {endless[0]} has none; leave --every out")
+    for address in map(Address.of, sources):
+        if options.every == 0 and address.kind != "file":
+            raise UsageError(f"--every 0 decides at a file's end, and {address.shown} has none; leave --every out")
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def run(tmp_path, tiny_bundle, clip_file, monkeypatch, capsys):
         ("watch clip.mkv a.infdet", "a.infdet is a bundle; name it first"),
         ("watch a.infdet", "name a source after the bundle"),
         ("watch a.infdet ftp://host/a --window 0", "--window is 0.0"),
-        ("watch a.infdet clip.mkv", "write them with: infdet-deploy export RUN --stream"),
+        ("watch a.infdet clip.mkv", "export it again: infdet-deploy export RUN"),
     ],
 )
 def test_wrong_requests_are_one_line_and_status_2(run, words, message):

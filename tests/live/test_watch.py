@@ -12,7 +12,7 @@ import pytest
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.manifest import MANIFEST, write_manifest
 from infdet_deploy.detections import DetectionRule
-from infdet_deploy.errors import UsageError
+from infdet_deploy.errors import UsageError, VideoError
 from infdet_deploy.live.camera import Camera
 from infdet_deploy.live.head import LiveHead
 from infdet_deploy.live.options import WatchOptions
@@ -112,14 +112,17 @@ def test_events_reach_a_python_caller_until_it_stops(bundle, files):
 
 def test_requests_that_cannot_work_are_refused_before_anything_is_opened(bundle, tiny_bundle, files):
     file = str(files[0])
-    with pytest.raises(UsageError, match=r"no incremental towers.*infdet-deploy export RUN --stream"):
+    with pytest.raises(UsageError, match=r"no incremental towers.*infdet-deploy export RUN"):
         watch(tiny_bundle, [file])
     with pytest.raises(UsageError, match="1 sources but 2 names"):
         watch(bundle, [file], WatchOptions(names=("a", "b")))
     with pytest.raises(UsageError, match="two sources are called 'hall'"):
         watch(bundle, [file, file])
-    with pytest.raises(UsageError, match="--every 0 decides at a file's end"):
-        watch(bundle, ["rtsp://host/a"], WatchOptions(every=0))
+    for endless in ("rtsp://host/a", "v4l2:/dev/null"):
+        with pytest.raises(UsageError, match=r"--every 0 decides at a file's end, and .* has none"):
+            watch(bundle, [endless], WatchOptions(every=0))
+    with pytest.raises(VideoError, match=r"/none\.mp4: no such file"):
+        watch(bundle, ["file:///none.mp4"], WatchOptions(every=0))
     for option, value in (("window_s", 0.0), ("every", -1), ("clips_max_gb", 0.0), ("precision", "float8")):
         with pytest.raises(UsageError, match=str(value)):
             WatchOptions(**{option: value})

@@ -11,12 +11,12 @@ import time
 import pytest
 
 from infdet_deploy.errors import InfdetError, UsageError
-from infdet_deploy.live.sinks.delivery import Delivery
+from infdet_deploy.live.delivery import Delivery
 from infdet_deploy.live.sinks.jsonl import JsonLinesFile
 from infdet_deploy.live.sinks.mqtt import Mqtt, discovery
-from infdet_deploy.live.sinks.queue import EventQueue
+from infdet_deploy.live.queue import EventQueue
 from tests.live.fakes import EVENT
-from tests.live.sinks.test_delivery import events, until
+from tests.live.test_delivery import events, until
 
 
 def test_discovery_of_a_camera():

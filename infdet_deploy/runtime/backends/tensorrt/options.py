@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from infdet_deploy.bundle.schema import TensorSpec
 from infdet_deploy.errors import UsageError
 from infdet_deploy.precision import Precision
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, STEP_FRAMES, feature_length
+
+if TYPE_CHECKING:  # it would import numpy for --help
+    from infdet_deploy.bundle.schema import TensorSpec
 
 Target = Literal["tensorrt", "tensorrt-rtx"]
 Shape = tuple[int, ...]
@@ -67,7 +69,7 @@ class BuildOptions:
             raise UsageError(f"a DLA supports one length only: give --frames {usual},{usual},{usual}, for example")
 
 
-def profile(inputs: Sequence[TensorSpec], options: BuildOptions) -> dict[str, ShapeRange]:
+def profile(inputs: "Sequence[TensorSpec]", options: BuildOptions) -> dict[str, ShapeRange]:
     """Shortest, usual and longest shape of every input whose shape varies.
 
     inputs: a stage's inputs in the manifest. Their shapes name the dimensions that vary: `T`, `T+1`, `T'`, and `8n` or
@@ -90,7 +92,7 @@ def profile(inputs: Sequence[TensorSpec], options: BuildOptions) -> dict[str, Sh
             return ranges[dimension][i]
         return steps[i] + int(dimension.partition("+")[2] or 0)
 
-    def shape(tensor: TensorSpec, i: int) -> Shape:
+    def shape(tensor: "TensorSpec", i: int) -> Shape:
         return tuple(size(dimension, i) for dimension in tensor.shape)
 
     return {

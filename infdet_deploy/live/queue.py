@@ -7,6 +7,7 @@ process is killed in between, the event is delivered again, with the same id.
 import json
 import sqlite3
 import threading
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +26,21 @@ class EventQueue:
 
     def __init__(self, path: Path | str, sinks: tuple[str, ...]) -> None:
         self.path, self.sinks = Path(path), sinks
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
-        self._unsaved: list[dict[str, Any]] = []
+        self._changed = threading.Condition()
+        self._unsaved: deque[dict[str, Any]] = deque(maxlen=_IN_MEMORY)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("BEGIN EXCLUSIVE")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS events (number INTEGER PRIMARY KEY, id TEXT UNIQUE, event TEXT)"
-            )
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS waiting (sink TEXT, number INTEGER, PRIMARY KEY (sink, number))"
-            )
-            self._db.execute("COMMIT")
+            self._db = sqlite3.connect(self.path, timeout=0, check_same_thread=False)
+            for setting in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
+                self._db.execute(f"PRAGMA {setting}")
+            with self._db:  # a transaction
+                self._db.execute("BEGIN EXCLUSIVE")
+                self._db.execute(
+                    "CREATE TABLE IF NOT EXISTS events (number INTEGER PRIMARY KEY, id TEXT UNIQUE, event TEXT)"
+                )
+                self._db.execute(
+                    "CREATE TABLE IF NOT EXISTS waiting (sink TEXT, number INTEGER, PRIMARY KEY (sink, number))"
+                )
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
                 raise UsageError(f"{path} is in use by another `watch`; give this one its own --queue FILE") from None
@@ -52,7 +51,7 @@ class EventQueue:
     def put(self, event: dict[str, Any]) -> None:
         """Queue an event for every sink; in memory until the disk can be written."""
         with self._changed:
-            self._unsaved = [*self._unsaved, event][-_IN_MEMORY:]
+            self._unsaved.append(event)
             self._save()
             self._changed.notify_all()
 
@@ -60,31 +59,24 @@ class EventQueue:
         try:
             while self._unsaved:
                 event = self._unsaved[0]
-                self._db.execute("BEGIN")
-                cursor = self._db.execute(
-                    "INSERT OR IGNORE INTO events (id, event) VALUES (?, ?)", (event["id"], json.dumps(event))
-                )
-                if cursor.rowcount:
-                    rows = [(sink, cursor.lastrowid) for sink in self.sinks]
-                    self._db.executemany("INSERT INTO waiting VALUES (?, ?)", rows)
-                self._db.execute("COMMIT")
-                self._unsaved.pop(0)
+                with self._db:
+                    cursor = self._db.execute(
+                        "INSERT OR IGNORE INTO events (id, event) VALUES (?, ?)", (event["id"], json.dumps(event))
+                    )
+                    if cursor.rowcount:  # else it is queued already
+                        rows = [(sink, cursor.lastrowid) for sink in self.sinks]
+                        self._db.executemany("INSERT INTO waiting VALUES (?, ?)", rows)
+                self._unsaved.popleft()
         except sqlite3.Error as error:
-            self._undo()
             say(f"{self.path}: {error}; {len(self._unsaved)} events wait in memory")
 
-    def _undo(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
-
     def next(self, sink: str, timeout: float) -> tuple[int, dict[str, Any]] | None:
-        """The oldest event that waits for a sink, after its number; None if there is none within `timeout` s."""
+        """Number and content of the oldest event that waits for a sink; None if there is none within `timeout` s."""
         with self._changed:
             found = self._oldest(sink)
             if found is None:
                 self._changed.wait(timeout)
-                if self._unsaved:
-                    self._save()
+                self._save()
                 found = self._oldest(sink)
             return found
 
@@ -97,26 +89,19 @@ class EventQueue:
 
     def done(self, sink: str, number: int) -> None:
         """A sink has delivered an event; once all sinks have, it is deleted."""
-        with self._changed:
-            try:
-                self._db.execute("BEGIN")
-                self._db.execute("DELETE FROM waiting WHERE sink = ? AND number = ?", (sink, number))
-                self._db.execute(
-                    "DELETE FROM events WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM waiting WHERE number = ?1)",
-                    (number,),
-                )
-                self._db.execute("COMMIT")
-            except sqlite3.Error:
-                self._undo()
-                raise
+        with self._changed, self._db:
+            self._db.execute("DELETE FROM waiting WHERE sink = ? AND number = ?", (sink, number))
+            self._db.execute(
+                "DELETE FROM events WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM waiting WHERE number = ?1)",
+                (number,),
+            )
 
     def waiting(self) -> dict[str, int]:
         """The number of events that wait for each sink, including sinks that only an earlier process had."""
-        with self._lock:
-            counts = dict(self._db.execute("SELECT sink, COUNT(*) FROM waiting GROUP BY sink").fetchall())
-            return {sink: counts.get(sink, 0) + len(self._unsaved) for sink in self.sinks} | {
-                sink: count for sink, count in counts.items() if sink not in self.sinks
-            }
+        with self._changed:
+            stored = self._db.execute("SELECT sink, COUNT(*) FROM waiting GROUP BY sink").fetchall()
+            unsaved = dict.fromkeys(self.sinks, len(self._unsaved))
+            return unsaved | {sink: count + unsaved.get(sink, 0) for sink, count in stored}
 
     def wake(self) -> None:
         """Wake every thread that waits in `next`."""
@@ -124,5 +109,5 @@ class EventQueue:
             self._changed.notify_all()
 
     def close(self) -> None:
-        with self._lock:
+        with self._changed:
             self._db.close()

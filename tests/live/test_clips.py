@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from infdet_deploy.live.events import Event
-from infdet_deploy.live.sinks.clips import ClipBuffer, ClipSaver, clip_name, write_clip
-from tests.live.sinks.test_delivery import until
+from infdet_deploy.live.clips import ClipBuffer, ClipSaver, clip_name, write_clip
+from tests.live.test_delivery import until
 
 
 def event(number=0, start=1000.0, end=1002.0):

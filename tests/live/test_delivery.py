@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from infdet_deploy.errors import UsageError
-from infdet_deploy.live.sinks.delivery import Delivery
+from infdet_deploy.live.delivery import Delivery
 from infdet_deploy.live.sinks.jsonl import JsonLinesFile, line_of
 from infdet_deploy.live.sinks.mqtt import Mqtt
-from infdet_deploy.live.sinks.queue import EventQueue
+from infdet_deploy.live.queue import EventQueue
 from infdet_deploy.live.sinks.webhook import Webhook
 from tests.live.fakes import EVENT
 from tools import watch_kills as kills
@@ -137,9 +137,9 @@ def test_wrong_addresses_are_refused(url):
 
 WRITER = """
 import sys
-from infdet_deploy.live.sinks.queue import EventQueue
+from infdet_deploy.live.queue import EventQueue
 from infdet_deploy.live.sinks.jsonl import JsonLinesFile
-from infdet_deploy.live.sinks.delivery import Delivery
+from infdet_deploy.live.delivery import Delivery
 log = JsonLinesFile(sys.argv[1] + "/log")
 box = EventQueue(sys.argv[1] + "/q", (log.name,))
 Delivery(box, log)
@@ -191,8 +191,8 @@ def test_watch_killed_at_any_moment_leaves_whole_lines_and_clips(tmp_path):
 
 POSTER = """
 import sys
-from infdet_deploy.live.sinks.delivery import Delivery
-from infdet_deploy.live.sinks.queue import EventQueue
+from infdet_deploy.live.delivery import Delivery
+from infdet_deploy.live.queue import EventQueue
 from infdet_deploy.live.sinks.webhook import Webhook
 hook = Webhook(sys.argv[2])
 box = EventQueue(sys.argv[1] + "/q", (hook.name,))

@@ -20,11 +20,11 @@ import numpy as np
 
 from infdet_deploy.detections import DetectionRule
 from infdet_deploy.live.camera import Camera
+from infdet_deploy.live.clips import ClipBuffer, ClipSaver
 from infdet_deploy.live.options import WatchOptions
 from infdet_deploy.live.pipeline import Pipeline
-from infdet_deploy.live.clips import ClipBuffer, ClipSaver
-from infdet_deploy.live.sinks.jsonl import JsonLinesFile
 from infdet_deploy.live.queue import EventQueue
+from infdet_deploy.live.sinks.jsonl import JsonLinesFile
 from infdet_deploy.live.window import SlidingWindow
 from tests.live.fakes import FakeSource, FakeStream, frames, head
 

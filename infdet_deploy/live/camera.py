@@ -11,8 +11,8 @@ import numpy as np
 
 from infdet_deploy.console import say
 from infdet_deploy.errors import first_line
-from infdet_deploy.live.events import Event, new_event
 from infdet_deploy.live.clips import ClipBuffer, clip_name
+from infdet_deploy.live.events import Event, new_event
 from infdet_deploy.live.window import Action, Stretch
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES
 

@@ -18,10 +18,9 @@ from infdet_deploy.files import whole_file
 from infdet_deploy.live.events import Event
 
 BEFORE_S = AFTER_S = 3.0
-BUFFER_S, BUFFER_BYTES = 120.0, 64 << 20  # of frames kept for one camera, whichever is less
-_SUFFIX = ".event.mp4"  # only such files are removed to make room
-_QUEUED = 8  # clips that wait to be written
-_MILLISECOND = Fraction(1, 1000)
+BUFFER_S, BUFFER_BYTES = 120.0, 64 << 20  # limits of the frames kept for one camera
+_SUFFIX = ".event.mp4"  # only files of this name are removed to make room
+_QUEUED = 8  # most clips that wait to be written
 _ABANDONED_S = 600.0  # a temporary file of this age was left by a killed process
 
 Frames = list[tuple[float, np.ndarray]]
@@ -38,16 +37,12 @@ def _plain(text: str) -> str:
 
 
 class ClipSaver:
-    """Writes clips into a folder, in its own thread; the oldest clips make room for new ones.
-
-    saved, lost: clips written, and clips that could not be.
-    """
+    """Writes clips into a folder, in its own thread; the oldest clips make room for new ones."""
 
     def __init__(self, folder: Path | str, max_gb: float) -> None:
-        self.folder, self.max_bytes = Path(folder), int(max_gb * 1e9)
-        self.saved = self.lost = 0
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for left in self.folder.glob(f".*{Path(_SUFFIX).suffix}"):
+        self._folder, self._max_bytes = Path(folder), max_gb * 1e9
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for left in self._folder.glob(f".*{Path(_SUFFIX).suffix}"):
             with contextlib.suppress(OSError):
                 if time.time() - left.stat().st_mtime > _ABANDONED_S:
                     left.unlink()
@@ -56,33 +51,30 @@ class ClipSaver:
         self._thread.start()
 
     def put(self, name: str, frames: Frames) -> None:
-        """Queue a clip; when too many wait, it is lost and counted."""
+        """Queue a clip; when too many wait, it is lost, with a note."""
         try:
             self._queue.put_nowait((name, frames))
         except queue.Full:
-            self.lost += 1
             say(f"clip {name} is lost: the disk or the processor is too slow")
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
             name, frames = item
             try:
-                write_clip(self.folder / name, frames)
-                self.saved += 1
+                write_clip(self._folder / name, frames)
                 self._make_room()
             except Exception as error:
-                self.lost += 1
                 say(f"clip {name} is lost: {first_line(error)}")
 
     def _make_room(self) -> None:
         clips = []
-        for path in self.folder.glob(f"*{_SUFFIX}"):
+        for path in self._folder.glob(f"*{_SUFFIX}"):
             with contextlib.suppress(FileNotFoundError):
                 status = path.stat()
                 clips.append((status.st_mtime_ns, status.st_size, path))
         total = sum(size for _, size, _ in clips)
         for _, size, path in sorted(clips):
-            if total <= self.max_bytes:
+            if total <= self._max_bytes:
                 return
             path.unlink(missing_ok=True)
             total -= size
@@ -128,13 +120,11 @@ class ClipBuffer:
             frames = [(shown, picture) for shown, picture in self._frames if start <= shown <= stop]
             if frames:
                 self._saver.put(name, frames)
-            else:
-                self._saver.lost += 1
         self._waiting = [one for one in self._waiting if one[2] > now]
 
 
 def write_clip(path: Path, frames: Frames) -> None:
-    """Write frames (square and grey, as the network sees them) with their times as MP4, whole or not at all."""
+    """Write frames (square and grey, as the network sees them) with their times as MP4, atomically."""
     import av
 
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
@@ -143,11 +133,11 @@ def write_clip(path: Path, frames: Frames) -> None:
         assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = frames[0][1].shape
         stream.pix_fmt = "yuv420p"
-        stream.codec_context.time_base = _MILLISECOND
+        millisecond = stream.codec_context.time_base = Fraction(1, 1000)
         last = -1
         for shown, picture in frames:
             frame = av.VideoFrame.from_ndarray(picture, format="gray").reformat(format="yuv420p")
             last = frame.pts = max(last + 1, round((shown - frames[0][0]) * 1000))
-            frame.time_base = _MILLISECOND
+            frame.time_base = millisecond
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

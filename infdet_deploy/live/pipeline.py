@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from infdet_deploy.console import say
 from infdet_deploy.errors import first_line
 from infdet_deploy.live.camera import Camera
-from infdet_deploy.live.events import Event
-from infdet_deploy.live.sinks.base import Sink
 from infdet_deploy.live.clips import ClipSaver
 from infdet_deploy.live.delivery import Delivery
+from infdet_deploy.live.events import Event
 from infdet_deploy.live.queue import EventQueue
+from infdet_deploy.live.sinks.base import Sink
 
 FINISH_S, DELIVER_S = 30.0, 10.0  # how long a stop waits for the cameras, and then for the sinks
 

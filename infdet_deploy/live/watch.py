@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from infdet_deploy.console import say
 from infdet_deploy.errors import UsageError
 from infdet_deploy.live.camera import Camera
+from infdet_deploy.live.clips import ClipBuffer, ClipSaver
 from infdet_deploy.live.events import Event
 from infdet_deploy.live.options import WatchOptions
 from infdet_deploy.live.pipeline import Pipeline
-from infdet_deploy.live.sinks.base import Sink
-from infdet_deploy.live.clips import ClipBuffer, ClipSaver
 from infdet_deploy.live.queue import EventQueue
+from infdet_deploy.live.sinks.base import Sink
 from infdet_deploy.live.sources.address import Address
 from infdet_deploy.live.sources.source import Source, SourceOptions, open_source
 from infdet_deploy.live.terminal import status_lines, stop_signals

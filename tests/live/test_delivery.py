@@ -16,9 +16,9 @@ import pytest
 
 from infdet_deploy.errors import UsageError
 from infdet_deploy.live.delivery import Delivery
+from infdet_deploy.live.queue import EventQueue
 from infdet_deploy.live.sinks.jsonl import JsonLinesFile, line_of
 from infdet_deploy.live.sinks.mqtt import Mqtt
-from infdet_deploy.live.queue import EventQueue
 from infdet_deploy.live.sinks.webhook import Webhook
 from tests.live.fakes import EVENT
 from tools import watch_kills as kills

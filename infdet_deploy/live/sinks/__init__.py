@@ -1,1 +1,1 @@
-"""Where events go: a file, a webhook, an MQTT broker, behind one interface (`base.Sink`); and clips of events."""
+"""Where events go: one file a sink, behind one interface (`base.Sink`)."""

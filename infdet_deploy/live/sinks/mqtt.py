@@ -14,10 +14,10 @@ import os
 import re
 import ssl
 import threading
-import urllib.parse
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from infdet_deploy import __version__
 from infdet_deploy.errors import InfdetError, UsageError, missing_package
@@ -28,96 +28,55 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 10.0
 PASSWORD = "INFDET_MQTT_PASSWORD"
-_DISCOVERY = "homeassistant"
 _ACTIVE_S = 30  # how long the binary sensor stays on
 
 
 class Mqtt(Sink):
     """`mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT][/PREFIX]`, prefix `infdet` by default; mqtts is TLS, port 8883.
 
-    The environment variable INFDET_MQTT_PASSWORD may hold the password. `mqtts://…?ca=FILE` trusts the authority in a
-    PEM file instead of the system's; `&cert=FILE&key=FILE` name a client certificate. Connects in the background, with
-    retries. Raises UsageError for a wrong address or PEM file, InfdetError when paho-mqtt is not installed.
+    The environment variable INFDET_MQTT_PASSWORD may contain the password. `mqtts://…?ca=FILE` trusts the authority in
+    a PEM file instead of the system's; `&cert=FILE&key=FILE` name a client certificate. Connects in the background,
+    with retries. Raises UsageError for a wrong address or PEM file, InfdetError when paho-mqtt is not installed.
     """
 
     def __init__(self, url: str, cameras: Sequence[str], classes: Sequence[str], bundle: str) -> None:
-        parts = urllib.parse.urlsplit(url)
-        try:
-            port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
-        except ValueError:
-            port = 0
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or not port:
-            raise UsageError(f"--mqtt is '{url}'; expected mqtt://[USER[:PASSWORD]@]HOST[:PORT][/PREFIX] or mqtts://…")
+        parts, port = _parse(url)
         self.prefix = parts.path.strip("/") or "infdet"
         if re.search(r"[+#\s]", self.prefix):
             raise UsageError(f"--mqtt: '{self.prefix}' cannot begin a topic; leave out +, # and spaces")
+        if len(set(map(topic_name, cameras))) < len(cameras):
+            raise UsageError(
+                f"--mqtt: cameras {', '.join(cameras)} have the same topic; give them different names with --name"
+            )
         self.name = f"mqtt {parts.scheme}://{parts.hostname}:{port}/{self.prefix}"
-        self._classes, self._bundle = tuple(classes), bundle
-        self._cameras = {camera: topic_name(camera) for camera in cameras}
-        if len(set(self._cameras.values())) < len(self._cameras):
-            raise UsageError(
-                f"--mqtt: cameras {', '.join(self._cameras)} have the same topic; give them different names with --name"
-            )
         # The same cameras give the same client id, so the broker closes the connection of a dead process.
-        identity = uuid.uuid5(uuid.NAMESPACE_URL, "\n".join((self.prefix, *sorted(self._cameras)))).hex[:12]
+        identity = uuid.uuid5(uuid.NAMESPACE_URL, "\n".join((self.prefix, *sorted(cameras)))).hex[:12]
         self._alive = f"{self.prefix}/client-{identity}/availability"
-        self._online = dict.fromkeys(self._cameras, True)
-        self._connected = threading.Event()
-        self._client = self._open(parts, port, f"infdet-{identity}")
-        self._client.loop_start()  # last: its thread uses this object
-
-    def _open(self, parts: urllib.parse.SplitResult, port: int, client_id: str) -> "Client":
-        try:
-            from paho.mqtt.client import Client
-            from paho.mqtt.enums import CallbackAPIVersion
-        except ImportError:
-            raise missing_package("paho-mqtt", "live", "--mqtt") from None
-        client = Client(CallbackAPIVersion.VERSION2, client_id=client_id)
-        password = urllib.parse.unquote(parts.password) if parts.password else os.environ.get(PASSWORD)
-        if parts.username:
-            client.username_pw_set(urllib.parse.unquote(parts.username), password)
-        self._secure(client, parts)
-        client.will_set(self._alive, "offline", qos=1, retain=True)
-        client.reconnect_delay_set(1, 60)
-        client.on_connect = self._on_connect
-        client.on_disconnect = lambda *_: self._connected.clear()
-        client.connect_async(parts.hostname or "", port, keepalive=30)
-        return client
-
-    def _secure(self, client: "Client", parts: urllib.parse.SplitResult) -> None:
-        """Set up TLS as the address says."""
-        files = dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True))
-        known = files.keys() <= {"ca", "cert", "key"} and ("cert" in files or "key" not in files)
-        if parts.query and not (files and known and parts.scheme == "mqtts"):
-            raise UsageError(
-                f"--mqtt: '?{parts.query}' is not understood; expected mqtts://…?ca=FILE&cert=FILE&key=FILE"
-            )
-        if parts.scheme == "mqtts":
-            try:
-                client.tls_set(files.get("ca"), files.get("cert"), files.get("key"))
-            except (OSError, ValueError) as error:
-                why = "no PEM" if isinstance(error, ssl.SSLError) else getattr(error, "strerror", None) or error
-                raise UsageError(
-                    f"--mqtt: {', '.join(files.values())}: {why}; expected certificates and keys"
-                ) from None
+        self._discovery = discovery(self.prefix, cameras, classes, bundle, self._alive)
+        self._online = dict.fromkeys(cameras, True)
+        self._connected, self._refused = threading.Event(), ""
+        self._client = _new_client(parts, f"infdet-{identity}")
+        self._client.will_set(self._alive, "offline", qos=1, retain=True)
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = lambda *_: self._connected.clear()
+        self._client.connect_async(parts.hostname or "", port, keepalive=30)
+        self._client.loop_start()
 
     def _on_connect(self, client: "Client", _: Any, __: Any, reason: Any, ___: Any) -> None:
         if reason.is_failure:
             self._refused = str(reason)
             return
-        for topic, payload in discovery(self.prefix, self._cameras, self._classes, self._bundle, self._alive).items():
+        for topic, payload in self._discovery.items():
             client.publish(topic, json.dumps(payload), qos=1, retain=True)
         client.publish(self._alive, "online", qos=1, retain=True)
         for camera in self._online:
             self._publish_available(camera)
         self._connected.set()
 
-    _refused = ""
-
     def deliver(self, event: dict[str, Any]) -> None:
         if not self._connected.is_set():
             raise InfdetError(f"not connected{f' ({self._refused})' if self._refused else ''}")
-        topic = f"{self.prefix}/{self._cameras.get(event['camera'], topic_name(event['camera']))}/event"
+        topic = f"{self.prefix}/{topic_name(event['camera'])}/event"
         sent = self._client.publish(topic, json.dumps({"event_type": event["class"], **event}), qos=1)
         sent.wait_for_publish(TIMEOUT_S)
         if not sent.is_published():
@@ -131,7 +90,7 @@ class Mqtt(Sink):
                 self._publish_available(camera)
 
     def _publish_available(self, camera: str) -> None:
-        topic = f"{self.prefix}/{self._cameras[camera]}/availability"
+        topic = f"{self.prefix}/{topic_name(camera)}/availability"
         self._client.publish(topic, "online" if self._online[camera] else "offline", qos=1, retain=True)
 
     def close(self) -> None:
@@ -141,43 +100,75 @@ class Mqtt(Sink):
         self._client.loop_stop()
 
 
+def _parse(url: str) -> tuple[SplitResult, int]:
+    """The parts of an address, and its port."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
+    except ValueError:
+        port = 0
+    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or not port:
+        raise UsageError(f"--mqtt is '{url}'; expected mqtt://[USER[:PASSWORD]@]HOST[:PORT][/PREFIX] or mqtts://…")
+    return parts, port
+
+
+def _new_client(parts: SplitResult, client_id: str) -> "Client":
+    """A client with the address's user, password and certificates."""
+    try:
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
+    except ImportError:
+        raise missing_package("paho-mqtt", "live", "--mqtt") from None
+    client = Client(CallbackAPIVersion.VERSION2, client_id=client_id)
+    client.reconnect_delay_set(1, 60)
+    if parts.username:
+        password = unquote(parts.password) if parts.password else os.environ.get(PASSWORD)
+        client.username_pw_set(unquote(parts.username), password)
+    files = dict(parse_qsl(parts.query, keep_blank_values=True))
+    known = files.keys() <= {"ca", "cert", "key"} and ("cert" in files or "key" not in files)
+    if parts.query and not (files and known and parts.scheme == "mqtts"):
+        raise UsageError(f"--mqtt: '?{parts.query}' is not understood; expected mqtts://…?ca=FILE&cert=FILE&key=FILE")
+    if parts.scheme == "mqtts":
+        try:
+            client.tls_set(files.get("ca"), files.get("cert"), files.get("key"))
+        except (OSError, ValueError) as error:
+            why = "no PEM" if isinstance(error, ssl.SSLError) else getattr(error, "strerror", None) or error
+            raise UsageError(f"--mqtt: {', '.join(files.values())}: {why}; expected certificates and keys") from None
+    return client
+
+
 def topic_name(camera: str) -> str:
     """A camera's name as a level of a topic and a part of Home Assistant's ids."""
     return re.sub(r"[^A-Za-z0-9_-]+", "_", camera).strip("_") or "camera"
 
 
 def discovery(
-    prefix: str, cameras: dict[str, str], classes: Sequence[str], bundle: str, alive: str
+    prefix: str, cameras: Iterable[str], classes: Sequence[str], bundle: str, alive: str
 ) -> dict[str, dict[str, Any]]:
-    """Home Assistant's discovery messages, topic → payload. cameras: name → level of the topic; alive: topic of this
-    client's availability."""
+    """Home Assistant's discovery messages, topic → payload. alive: topic of this client's availability."""
     messages: dict[str, dict[str, Any]] = {}
-    for camera, level in cameras.items():
-        node = f"{prefix.replace('/', '_')}_{level}"
+    for camera in cameras:
+        level = topic_name(camera)
+        node, events = f"{prefix.replace('/', '_')}_{level}", f"{prefix}/{level}/event"
+        device = {"identifiers": [node], "name": camera, "manufacturer": "infdet-deploy", "model": bundle}
         common = {
-            "state_topic": f"{prefix}/{level}/event",
+            "state_topic": events,
             "availability": [{"topic": alive}, {"topic": f"{prefix}/{level}/availability"}],
             "availability_mode": "all",
-            "device": {
-                "identifiers": [node],
-                "name": camera,
-                "manufacturer": "infdet-deploy",
-                "model": bundle,
-                "sw_version": __version__,
-            },
+            "device": {**device, "sw_version": __version__},
         }
-        messages[f"{_DISCOVERY}/event/{node}/action/config"] = {
+        messages[f"homeassistant/event/{node}/action/config"] = {
+            **common,
             "name": "Action",
             "unique_id": f"{node}_action",
             "event_types": list(classes),
-            **common,
         }
-        messages[f"{_DISCOVERY}/binary_sensor/{node}/active/config"] = {
+        messages[f"homeassistant/binary_sensor/{node}/active/config"] = {
+            **common,
             "name": "Active",
             "unique_id": f"{node}_active",
             "value_template": "ON",
             "off_delay": _ACTIVE_S,
-            "json_attributes_topic": f"{prefix}/{level}/event",
-            **common,
+            "json_attributes_topic": events,
         }
     return messages

@@ -12,15 +12,15 @@ import pytest
 
 from infdet_deploy.errors import InfdetError, UsageError
 from infdet_deploy.live.delivery import Delivery
+from infdet_deploy.live.queue import EventQueue
 from infdet_deploy.live.sinks.jsonl import JsonLinesFile
 from infdet_deploy.live.sinks.mqtt import Mqtt, discovery
-from infdet_deploy.live.queue import EventQueue
 from tests.live.fakes import EVENT
 from tests.live.test_delivery import events, until
 
 
 def test_discovery_of_a_camera():
-    found = discovery("infdet", {"Front door": "Front_door"}, ("drop", "fight"), "b", "infdet/x/availability")
+    found = discovery("infdet", ["Front door"], ("drop", "fight"), "b", "infdet/x/availability")
     entity = found["homeassistant/event/infdet_Front_door/action/config"]
     assert entity["event_types"] == ["drop", "fight"]
     assert entity["state_topic"] == "infdet/Front_door/event"

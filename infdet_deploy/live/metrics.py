@@ -10,20 +10,20 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from infdet_deploy.errors import UsageError, missing_package
 from infdet_deploy.live.camera import Camera
-from infdet_deploy.live.events import Event
 from infdet_deploy.live.pipeline import Pipeline
 from infdet_deploy.live.sources.health import State
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
+    from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
 _DELAYS_S = (1, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120, 300)
 _QUANTILES = (0.5, 0.99)
 _LATE_S = 30.0  # a camera further behind the clock is not healthy
-_TIMEOUT_S = 10.0  # a client that sends nothing for so long is disconnected
-_REQUESTS = 8  # answered at once; more connections are closed
+_TIMEOUT_S = 10.0  # a client that sends nothing for this long is disconnected
+_REQUESTS = 8  # most requests at once; more connections are closed
 
 _Table = dict[str, tuple[str, Callable[[Camera], float | None]]]  # name → description, value
 
@@ -44,52 +44,27 @@ _GAUGES: _Table = {
 }
 
 
-class Metrics:
-    """A Prometheus collector of cameras and sinks; values are read when they are scraped.
-
-    registry: the Prometheus registry. Raises InfdetError when prometheus-client is not installed.
-    """
+class _Collector:
+    """Metrics of cameras and sinks, read when they are scraped."""
 
     def __init__(self, pipeline: Pipeline, classes: Sequence[str]) -> None:
-        try:
-            from prometheus_client import CollectorRegistry, Histogram, PlatformCollector, ProcessCollector
-        except ImportError:
-            raise missing_package("prometheus-client", "live", "--metrics-port") from None
-        self.cameras = pipeline.cameras
         self._pipeline, self._classes = pipeline, classes
-        self.registry = CollectorRegistry()
-        self._delay = Histogram(
-            "infdet_decision_delay_seconds",
-            "From an action's end to its event",
-            ("camera",),
-            buckets=_DELAYS_S,
-            registry=self.registry,
-        )
-        for camera in self.cameras:
-            self._delay.labels(camera.name)
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        self.registry.register(self)
-        pipeline.listeners.append(self.observe)
-
-    def observe(self, event: Event) -> None:
-        """Count an event's decision delay."""
-        self._delay.labels(event.camera).observe(event.decision_delay_s)
 
     def collect(self) -> "Iterator[Metric]":
         """Called by the registry."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+        cameras = self._pipeline.cameras
         for table, family in ((_COUNTERS, CounterMetricFamily), (_GAUGES, GaugeMetricFamily)):
             for name, (text, value) in table.items():
                 metric = family(f"infdet_{name}", text, labels=("camera",))
-                for camera in self.cameras:
+                for camera in cameras:
                     metric.add_metric((camera.name,), _number(value(camera)))
                 yield metric
         state = GaugeMetricFamily("infdet_state", "1 for the state of the source", labels=("camera", "state"))
         steps = GaugeMetricFamily("infdet_step_seconds", "Latest steps of the network", labels=("camera", "quantile"))
         events = CounterMetricFamily("infdet_events", "Events emitted", labels=("camera", "class"))
-        for camera in self.cameras:
+        for camera in cameras:
             for one in get_args(State):
                 state.add_metric((camera.name, one), float(camera.source.stats.state == one))
             for quantile in _QUANTILES:
@@ -98,8 +73,9 @@ class Metrics:
                 events.add_metric((camera.name, label), camera.events[label])
         yield from (state, steps, events)
         waiting = GaugeMetricFamily("infdet_events_waiting", "Events that a sink has not stored yet", labels=("sink",))
-        for sink, count in (self._pipeline.queue.waiting() if self._pipeline.queue is not None else {}).items():
-            waiting.add_metric((sink,), count)
+        if self._pipeline.queue is not None:
+            for sink, count in self._pipeline.queue.waiting().items():
+                waiting.add_metric((sink,), count)
         failures = CounterMetricFamily("infdet_delivery_failures", "Deliveries that failed", labels=("sink",))
         for delivery in self._pipeline.deliveries:
             failures.add_metric((delivery.sink.name,), delivery.failures)
@@ -126,8 +102,25 @@ def health(cameras: Sequence[Camera]) -> dict[str, Any]:
     return {"ok": not problems, "problems": problems}
 
 
+def _registry(pipeline: Pipeline, classes: Sequence[str]) -> "CollectorRegistry":
+    try:
+        from prometheus_client import CollectorRegistry, Histogram, PlatformCollector, ProcessCollector
+    except ImportError:
+        raise missing_package("prometheus-client", "live", "--metrics-port") from None
+    registry = CollectorRegistry()
+    name, text = "infdet_decision_delay_seconds", "From an action's end to its event"
+    delay = Histogram(name, text, ("camera",), buckets=_DELAYS_S, registry=registry)
+    for camera in pipeline.cameras:
+        delay.labels(camera.name)
+    pipeline.listeners.append(lambda event: delay.labels(event.camera).observe(event.decision_delay_s))
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    registry.register(_Collector(pipeline, classes))
+    return registry
+
+
 class _Server(ThreadingMixIn, WSGIServer):
-    """Answers requests in threads, a few at once."""
+    """Answers up to `_REQUESTS` requests at once, in threads."""
 
     daemon_threads = True
 
@@ -156,22 +149,24 @@ class _Handler(WSGIRequestHandler):
 
 
 class MetricsServer:
-    """Serves `/metrics` and `/healthz` (200, or 503 with the problems as JSON) in threads.
+    """Serves `/metrics` and `/healthz` (200, or 503 with the problems as JSON) of cameras and sinks, in threads.
 
-    port: 0 for any free port. host: the address to listen at. Raises UsageError when it cannot bind.
+    port: 0 for any free port. host: the address to listen at. Raises UsageError when it cannot bind, InfdetError when
+    prometheus-client is not installed.
     """
 
-    def __init__(self, metrics: Metrics, port: int, host: str) -> None:
+    def __init__(self, pipeline: Pipeline, classes: Sequence[str], port: int, host: str) -> None:
+        registry = _registry(pipeline, classes)
         from prometheus_client import make_wsgi_app
 
-        serve_metrics = make_wsgi_app(metrics.registry)
+        serve_metrics = make_wsgi_app(registry)
 
         def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Any:
             path = environ["PATH_INFO"]
             if path == "/metrics":
                 return serve_metrics(environ, start_response)
             if path == "/healthz":
-                report = health(metrics.cameras)
+                report = health(pipeline.cameras)
                 status = "200 OK" if report["ok"] else "503 Service Unavailable"
                 start_response(status, [("Content-Type", "application/json")])
                 return [json.dumps(report).encode() + b"\n"]

@@ -3,8 +3,8 @@
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,6 @@ from infdet_deploy.live.window import SlidingWindow, Stretch, WholeStretch
 if TYPE_CHECKING:
     from infdet_deploy.bundle.loading import Bundle
     from infdet_deploy.live.head import LiveHead
-    from infdet_deploy.live.metrics import MetricsServer
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class CameraSummary:
 
 @dataclass(frozen=True)
 class WatchResult:
-    """The outcome of `watch`. undelivered: events that wait in the queue for the next start, by sink."""
+    """The result of `watch`. undelivered: number of events that wait in the queue for the next start, by sink."""
 
     cameras: tuple[CameraSummary, ...]
     undelivered: dict[str, int] = field(default_factory=dict)
@@ -83,8 +82,7 @@ def watch(
     Args:
         bundle: a folder NAME.infdet with incremental towers, which `export` writes by default.
         sources: `rtsp://…`, `http[s]://…`, `v4l2:/dev/videoN`, or files, which play at their own pace.
-        options: see `WatchOptions`.
-        on_event: called with every event, in a thread of its camera.
+        on_event: called with every event, in its camera's thread.
         stop: set it to stop.
 
     Returns:
@@ -113,22 +111,25 @@ def watch(
     get_backend(options.backend).check_supports(options.precision)
     with ExitStack() as stack:
         # Fast checks first, then slow loading.
-        opened = stack.enter_context(_open_sources(loaded, sources, options))
+        opened = _open_sources(loaded, sources, options, stack)
         pipeline = _new_pipeline(loaded, sources, [source.name for source in opened], options)
         if on_event is not None:
             pipeline.listeners.append(on_event)
         head = LiveHead(loaded, options.backend, options.precision, cached=options.every > 0)
         stack.callback(head.close)
         model = stack.enter_context(StreamModel(loaded, options.backend, options.precision))
+        new_stretch = _stretches(head, loaded, options)
         for source in opened:
             clips = None if pipeline.clips is None else ClipBuffer(pipeline.clips)
-            new_stretch = _stretches(head, loaded, options)
             pipeline.cameras.append(Camera(source, model.stream, new_stretch, pipeline.emit, loaded.name, clips))
         state_mb = sum(camera.state_bytes for camera in pipeline.cameras) / 1e6
         say(f"sources: {len(opened)}, one network for all; state: {state_mb:.1f} MB")
-        server = _start_metrics(pipeline, loaded, options)
-        if server is not None:
+        if options.metrics_port is not None:
+            from infdet_deploy.live.metrics import MetricsServer
+
+            server = MetricsServer(pipeline, loaded.classes, options.metrics_port, options.metrics_host)
             stack.callback(server.close)
+            say(f"metrics: http://{options.metrics_host}:{server.port}/metrics, health: /healthz")
         with stop_signals(stop), status_lines(pipeline.cameras) as show_status:
             pipeline.start()
             while pipeline.update() and not stop.wait(1.0):
@@ -136,7 +137,7 @@ def watch(
             undelivered = pipeline.stop()
         result = WatchResult(tuple(map(_summary, pipeline.cameras)), undelivered)
         for sink, count in undelivered.items():
-            say(f"{count} events wait for {sink} in {pipeline.queue.path if pipeline.queue else ''}")
+            say(f"{count} events wait for {sink} in {pipeline.queue and pipeline.queue.path}")
         for camera in result.cameras:
             say(str(camera))
         return result
@@ -151,18 +152,16 @@ def _check_sources(sources: Sequence[str], options: WatchOptions) -> None:
             raise UsageError(f"--every 0 decides at a file's end, and {address.shown} has none; leave --every out")
 
 
-@contextmanager
-def _open_sources(bundle: "Bundle", sources: Sequence[str], options: WatchOptions) -> Iterator[list[Source]]:
-    with ExitStack() as stack:
-        opened: list[Source] = []
-        for index, url in enumerate(sources):
-            name = options.names[index] if options.names else None
-            reading = SourceOptions(bundle.frame_mode, name, pace="own" if options.every else "fast")
-            source = stack.enter_context(open_source(url, bundle.size, reading))
-            if source.name in (other.name for other in opened):
-                raise UsageError(f"two sources are called '{source.name}'; give them different names with --name")
-            opened.append(source)
-        yield opened
+def _open_sources(bundle: "Bundle", sources: Sequence[str], options: WatchOptions, stack: ExitStack) -> list[Source]:
+    opened: list[Source] = []
+    for index, url in enumerate(sources):
+        name = options.names[index] if options.names else None
+        reading = SourceOptions(bundle.frame_mode, name, pace="own" if options.every else "fast")
+        source = stack.enter_context(open_source(url, bundle.size, reading))
+        if source.name in (other.name for other in opened):
+            raise UsageError(f"two sources are called '{source.name}'; give them different names with --name")
+        opened.append(source)
+    return opened
 
 
 def _new_pipeline(bundle: "Bundle", sources: Sequence[str], names: Sequence[str], options: WatchOptions) -> Pipeline:
@@ -186,7 +185,7 @@ def _new_pipeline(bundle: "Bundle", sources: Sequence[str], names: Sequence[str]
 
 
 def _default_queue(bundle: "Bundle", sources: Sequence[str], out: Path | None, sinks: Sequence[Sink]) -> Path:
-    """A path where the same command finds its queue again."""
+    """A path at which the same command finds its queue after a restart."""
     if out is not None:
         return out.with_name(f"{out.name}.queue")
     command = "\n".join((bundle.name, *sources, *(sink.name for sink in sinks)))
@@ -199,17 +198,6 @@ def _stretches(head: "LiveHead", bundle: "Bundle", options: WatchOptions) -> Cal
     if options.every == 0:
         return lambda: WholeStretch(head.session(), classes, rule)
     return lambda: SlidingWindow(head.session(), classes, rule, options.window_s, options.every)
-
-
-def _start_metrics(pipeline: Pipeline, bundle: "Bundle", options: WatchOptions) -> "MetricsServer | None":
-    if options.metrics_port is None:
-        return None
-    from infdet_deploy.live.metrics import Metrics, MetricsServer
-
-    metrics = Metrics(pipeline, bundle.classes)
-    server = MetricsServer(metrics, options.metrics_port, options.metrics_host)
-    say(f"metrics: http://{options.metrics_host}:{server.port}/metrics, health: /healthz")
-    return server
 
 
 def _summary(camera: Camera) -> CameraSummary:

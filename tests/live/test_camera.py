@@ -13,7 +13,7 @@ from infdet_deploy.detections import DetectionRule
 from infdet_deploy.errors import UsageError
 from infdet_deploy.live.camera import Camera
 from infdet_deploy.live.events import Event
-from infdet_deploy.live.metrics import Metrics, MetricsServer
+from infdet_deploy.live.metrics import MetricsServer
 from infdet_deploy.live.pipeline import Pipeline
 from infdet_deploy.live.window import SlidingWindow
 from tests.live.fakes import FakeSource, FakeStream, frames, head
@@ -90,8 +90,7 @@ def test_metrics_and_health():
     pipeline.cameras.append(one)
     pipeline.queue = SimpleNamespace(waiting=lambda: {"log": 4})
     pipeline.deliveries = [SimpleNamespace(sink=SimpleNamespace(name="log"), failures=2)]
-    metrics = Metrics(pipeline, ("bright", "dark"))
-    server = MetricsServer(metrics, 0, "127.0.0.1")
+    server = MetricsServer(pipeline, ("bright", "dark"), 0, "127.0.0.1")
     try:
         live = camera(FakeSource([]), events.append)
         pipeline.emit(Event("i", "hall", "bright", 0.9, 1.0, 2.0, 5.5, "b"))
@@ -121,7 +120,7 @@ def test_metrics_and_health():
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"http://127.0.0.1:{server.port}/other")
         with pytest.raises(UsageError, match=f"cannot bind port {server.port}"):
-            MetricsServer(metrics, server.port, "127.0.0.1")
+            MetricsServer(pipeline, (), server.port, "127.0.0.1")
         silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(9)]
         assert silent[8].recv(1) == b""  # eight clients at once, no more
         for one in silent:

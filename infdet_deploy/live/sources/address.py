@@ -5,7 +5,7 @@
 | `rtsp://host/path`, `rtsps://…` | a camera's stream |
 | `http://host/path`, `https://…` | MJPEG, HLS or any other stream that libav reads |
 | `v4l2:/dev/video0?pixel_format=gray16le&video_size=160x120`, `/dev/video0` | a camera on this machine; after `?` options of libav's v4l2 input |
-| `path`, `file:///path` | whatever `read_video` reads |
+| `path`, `file:///path` | any recording that `read_video` reads |
 """  # noqa: E501
 
 import re

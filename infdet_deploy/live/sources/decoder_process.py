@@ -1,5 +1,6 @@
-"""The process that decodes one source, with the request on stdin:
-`python -m infdet_deploy.live.sources.decoder_process DESCRIPTOR PARENT`.
+"""The process that decodes one source: `python -m infdet_deploy.live.sources.decoder_process DESCRIPTOR PARENT`.
+
+DESCRIPTOR: its end of the socket. PARENT: the supervisor's process id.
 
 libav may hang, crash or leak: here it harms nothing, and the supervisor kills and restarts the process. It never
 outlives its parent.
@@ -21,23 +22,22 @@ from numpy.typing import NDArray
 
 from infdet_deploy.errors import one_line
 from infdet_deploy.live.sources.decoding import decode
-from infdet_deploy.live.sources.messages import Kind, Message, Request, send
+from infdet_deploy.live.sources.messages import Kind, Message, Request, receive_request, send
 from infdet_deploy.video.causal_range import CausalRange
 from infdet_deploy.video.resize import resize
 
 _PR_SET_PDEATHSIG = 1
-
-# Damage without frames is reported at most this often.
-_REPORT_S = 1.0
+_NO_RANGE = (float("nan"), float("nan"))
+_REPORT_S = 1.0  # damage without frames is reported at most this often
 
 
 def main() -> None:
     """Decode until the source ends or fails, or the parent has ended."""
     descriptor, parent = map(int, sys.argv[1:])
     _die_with(parent)
-    request = Request.from_json(sys.stdin.readline())
     av.logging.set_level(av.logging.PANIC)
     with socket.socket(fileno=descriptor) as end:
+        request = receive_request(end)
         sender = FrameSender(end, request)
         try:
             sender.send(Message(Kind.STARTED))
@@ -53,15 +53,14 @@ class FrameSender:
     """Makes each frame a square grey picture and sends it to the supervisor."""
 
     def __init__(self, end: socket.socket, request: Request) -> None:
-        self._end = end
-        self._request = request
+        self._end, self._request = end, request
         self._range = CausalRange(ends=request.range_ends)
         self._before: NDArray[Any] | None = None
         self._decode_errors = 0
         self._reported = 0.0
 
     def opened(self, fps: float | None) -> None:
-        """The source is open; fps: the frame rate that it states."""
+        """The source is open and states this frame rate."""
         self.send(Message(Kind.OPENED, low=fps or float("nan")))
 
     def frame(self, raw: NDArray[Any], shown: Callable[[], float]) -> None:
@@ -69,12 +68,11 @@ class FrameSender:
         small = resize(raw, self._request.size, self._request.mode)
         same = self._before is not None and np.array_equal(small, self._before)
         self._before = small
-        moment = shown()
-        low = high = float("nan")
+        moment, (low, high) = shown(), _NO_RANGE
         if small.dtype == np.uint16:
             self._range.update(raw, moment)
             small = self._range.apply(small)
-            low, high = self._range.ends or (low, high)
+            low, high = self._range.ends or _NO_RANGE
         self.send(Message(Kind.FRAME, same, time=moment, low=low, high=high, body=small.tobytes()))
 
     def damaged(self) -> None:

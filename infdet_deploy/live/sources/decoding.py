@@ -33,7 +33,7 @@ def decode(request: Request, sender: "FrameSender") -> None:
 
 
 def _decode_recording(path: Path, request: Request, sender: "FrameSender") -> None:
-    """A thermal recording or a folder. Their readers return times at the end, so they are read twice."""
+    """A thermal recording or a folder, read twice: readers return the times at the end."""
     reader = read_folder if path.is_dir() else OTHER_READERS[path.suffix.lower()]
     seen: list[None] = []
     timing = reader(path, lambda frame: seen.append(None))

@@ -9,22 +9,20 @@ from numpy.typing import NDArray
 # starting: no frame and no failure yet; down: failed and tried again; ended: a file was read to its end or failed.
 State = Literal["starting", "ok", "frozen", "black", "saturated", "down", "ended"]
 
-# Levels are counted on every fourth row and column, in pictures smaller than 32 pixels on all.
-_STEP = 4
-_SMALL = 32
+_STEP, _SMALL = 4, 32  # levels are counted on every fourth row and column, in pictures under 32 pixels on all
 
 
 @dataclass(frozen=True)
 class HealthRule:
-    """When a picture counts as frozen, black or saturated, and for how long before the source does.
+    """When a source counts as frozen, black or saturated.
 
     Attributes:
-        frozen_s: every picture equals its predecessor for longer than this.
-        uniform_s: pictures are black or saturated for longer than this.
-        black_level: highest level, 0–255, of a black pixel.
-        black_share: share of black pixels from which a picture is black.
-        saturated_level: lowest level of a saturated pixel.
-        saturated_share: share of saturated pixels from which a picture is saturated.
+        frozen_s: pictures have not changed for longer than this.
+        uniform_s: pictures have been black or saturated for longer than this.
+        black_level: highest level of a black pixel, 0–255.
+        black_share: share of black pixels from which a picture is black, 0–1.
+        saturated_level: lowest level of a saturated pixel, 0–255.
+        saturated_share: share of saturated pixels from which a picture is saturated, 0–1.
     """
 
     frozen_s: float = 10.0
@@ -45,16 +43,13 @@ class Health:
         self._last = 0.0
 
     def update(self, picture: NDArray[np.uint8], same: bool, shown: float) -> State:
-        """`ok`, `frozen`, `black` or `saturated`.
+        """`ok`, `frozen`, `black` or `saturated`, after this picture, uint8 [H,W].
 
-        Args:
-            picture: uint8 [H,W].
-            same: it equals the picture before it, before any mapping of counts.
-            shown: when it was shown, in seconds.
+        same: it equals its predecessor before any mapping of counts. shown: time in seconds.
         """
         condition = self._condition_of(picture, same)
         if condition != self._condition or shown < self._since:
-            # A frozen picture was already shown in the frame before.
+            # A picture is known to be frozen only when it is shown for the second time.
             self._condition, self._since = condition, self._last if condition == "frozen" else shown
         self._last = shown
         lasted_s = shown - self._since

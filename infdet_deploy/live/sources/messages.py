@@ -1,8 +1,8 @@
-"""The protocol between a decoder process and its supervisor: one request, then messages over a socket.
+"""The protocol between a supervisor and its decoder process, over a socket: one request, then messages back.
 
-A message is a header of fixed size (kind, flags, numbers), then `length` bytes: the picture of a frame, row by row, or
-the text of a failure. A socket rather than shared memory: a frame is 50 kB, and the system frees a socket however both
-ends die.
+The request is a line of JSON. A message is a header of fixed size (kind, flags, numbers), then `length` bytes: the
+picture of a frame, row by row, or the text of a failure. A socket rather than shared memory: a frame is 50 kB, and the
+system frees a socket however both ends die.
 """
 
 import json
@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Literal
 
+from infdet_deploy.config import from_dict
 from infdet_deploy.video.resize import Mode
 
-# kind, same as before, decode errors since the last message, time, two numbers, length
+# kind, same, decode_errors, time, low, high, length of the body
 _HEADER = struct.Struct("<B?IdddI")
 
 
@@ -23,7 +24,7 @@ class Kind(IntEnum):
     """The kind of a message."""
 
     STARTED = 1  # the process runs and opens its source
-    OPENED = 2  # low: the nominal rate in frames per second, NaN if the source does not state it
+    OPENED = 2  # low: the stated rate in frames per second, NaN if there is none
     FRAME = 3  # low, high: the range of a 16-bit camera, else NaN
     ALIVE = 4  # the next frame is decoded and waits for its time
     DAMAGED = 5  # only decode errors since the last message
@@ -43,7 +44,7 @@ class Request:
         mode: `resize` or `crop`.
         fps: the caller's frame rate.
         paced: play a file at its own pace.
-        range_ends: of a 16-bit camera, the counts that became 0 and 255 before the process was restarted.
+        range_ends: the range of a 16-bit camera before the process was restarted.
     """
 
     kind: Literal["stream", "camera", "file"]
@@ -55,20 +56,16 @@ class Request:
     paced: bool
     range_ends: tuple[float, float] | None = None
 
-    def to_json(self) -> str:
-        """One line."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, line: str) -> "Request":
-        """What `to_json` wrote."""
-        values = json.loads(line)
-        return cls(**values | {"range_ends": tuple(values["range_ends"]) if values["range_ends"] else None})
-
 
 @dataclass(frozen=True)
 class Message:
-    """A message; its kind tells which fields have a meaning."""
+    """A message; which fields have a meaning depends on its kind.
+
+    Attributes:
+        same: the frame equals its predecessor.
+        decode_errors: since the last message.
+        time: when the frame was shown, Unix seconds.
+    """
 
     kind: Kind
     same: bool = False
@@ -77,6 +74,16 @@ class Message:
     low: float = 0.0
     high: float = 0.0
     body: bytes | bytearray = b""
+
+
+def send_request(end: socket.socket, request: Request) -> None:
+    """Send a request; it waits in the socket until the decoder has started."""
+    end.sendall(json.dumps(asdict(request)).encode() + b"\n")
+
+
+def receive_request(end: socket.socket) -> Request:
+    with end.makefile() as lines:
+        return from_dict(Request, json.loads(lines.readline()))
 
 
 def send(end: socket.socket, message: Message) -> None:

@@ -1,10 +1,8 @@
 """Read frames from a camera, a stream or a file.
 
-Each source is decoded in a process, since a decoder that hangs or dies must not take the detector with it. A thread
-(`supervisor.py`) watches the process; frames wait in a short queue:
-
-1. The newest frames win. When the reader is too slow, the oldest waiting frame is dropped and counted.
-2. A file with pace `fast` is the exception: its decoder waits for the reader and no frame is dropped.
+Each source is decoded in its own process: a decoder that hangs or dies does not stop the detector. A thread
+(`supervisor.py`) watches the process. Frames wait in a short queue: when the reader is too slow, the oldest one is
+dropped and counted. Only for a file with pace `fast` the decoder waits for the reader instead.
 """
 
 import threading
@@ -25,12 +23,8 @@ from infdet_deploy.video.resize import Mode, check_request
 
 Pace = Literal["own", "fast"]
 
-# The measured rate is that of at most so many frames, and valid from so few on.
-_RATE_FRAMES = 64
-_RATE_FROM = 9
-
-# A source slower than a frame a second has no gap between any two of its frames: so many intervals make one.
-_GAP_INTERVALS = 3
+_RATE_FRAMES, _RATE_FROM = 64, 9  # the rate is measured over the latest 9 to 64 frames
+_GAP_INTERVALS = 3  # a gap is at least this many frame intervals, for sources slower than a frame a second
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ class Frame:
         picture: uint8 [size,size], 0–255.
         time: when it was shown, Unix seconds; in a file, the start of playback plus the frame's position.
         index: 0, 1, 2, … of the frames read from this source.
-        gap: more than `gap_s` lies between it and the frame before: the source was down, or frames were dropped.
+        gap: it was shown more than `gap_s` after its predecessor: the source was down, or frames were dropped.
     """
 
     picture: NDArray[np.uint8]
@@ -59,7 +53,7 @@ class SourceStats:
         dropped: frames dropped because the reader was too slow.
         restarts: restarts of the decoder.
         decode_errors: packets that did not decode, and frames marked as damaged.
-        state: see `STATES`.
+        state: see `State`.
         last_frame_time: when the newest frame was shown, Unix seconds.
         fps: measured frames per second; until enough frames arrived, the requested or stated rate.
         reconnect_s: seconds from the last frame before the latest failure to the first frame after it.
@@ -83,12 +77,12 @@ class SourceOptions:
 
     Attributes:
         mode: how pictures become square: `resize` or `crop`.
-        name: what the source is called; None: the end of its address.
-        fps: frame rate. It overrules a file's rate and timestamps, and is requested from a V4L2 camera; of other
-            streams it counts until their rate is measured.
-        pace: of files only: `own`, as they were recorded, or `fast`, as fast as they are read.
-        queue_frames: frames that wait for the reader at most.
-        gap_s: a frame that comes later than this after the frame before has its `gap` set.
+        name: name of the source; None: derived from its address.
+        fps: frame rate. It replaces a file's rate and timestamps, and is requested from a V4L2 camera; for other
+            streams it is used until their rate is measured.
+        pace: only for files: `own`, as recorded, or `fast`, as fast as they are read.
+        queue_frames: maximum number of frames that wait for the reader.
+        gap_s: a longer time between two frames is a gap, in seconds.
         health: when a picture counts as frozen, black or saturated.
         reconnect: how long to wait for frames and between attempts.
     """
@@ -111,30 +105,26 @@ class SourceOptions:
 
 
 class Source:
-    """Frames of one camera, stream or file. `open_source` makes it; one thread reads it; close it at the end.
+    """Frames of one camera, stream or file, for one reading thread. Made by `open_source`; close it at the end.
 
     Attributes:
-        name: what the source is called.
         url: its address without user, password and query.
         stats: its state and counters; another thread changes them while frames arrive.
     """
 
     def __init__(self, address: Address, supervisor: Supervisor, options: SourceOptions) -> None:
-        self.name = options.name or address.name
-        self.url = address.shown
+        self.name, self.url = options.name or address.name, address.shown
         self.stats = SourceStats(fps=options.fps)
-        self._supervisor = supervisor
-        self._options = options
+        self._supervisor, self._options = supervisor, options
         self._lossless = address.kind == "file" and options.pace == "fast"
         self._health = Health(options.health)
         self._waiting: deque[tuple[NDArray[np.uint8], float]] = deque()
         self._changed = threading.Condition()
-        self._finished = False
-        self._closed = False
+        self._finished = self._closed = False
         self._times: deque[float] = deque(maxlen=_RATE_FRAMES)
         self._delivered = 0
         self._delivered_time: float | None = None
-        self._failed_after: float | None = None
+        self._failed_after: float | None = None  # time of the last frame before a failure
         supervisor.start(self)
 
     @property
@@ -185,7 +175,7 @@ class Source:
     # The supervisor's thread calls the methods below.
 
     def opened(self, fps: float | None) -> None:
-        """The decoder has opened the source; fps: the rate that it states."""
+        """The decoder has opened the source, which states this rate."""
         with self._changed:
             self.stats.fps = self.stats.fps or fps
 
@@ -242,12 +232,11 @@ def open_source(url: str, size: int, options: SourceOptions | None = None) -> So
 
     Args:
         url: `rtsp://…`, `http://…` or `https://…` (MJPEG, HLS or any stream that libav reads), `v4l2:/dev/videoN`, or
-            the path of a file; see `Address`.
+            the path of a file.
         size: side of the pictures in pixels.
-        options: see `SourceOptions`.
 
     Returns:
-        The source; close it at the end. Streams and cameras are connected in the background, with retries.
+        The source. Streams and cameras are connected in the background, with retries.
 
     Raises:
         VideoError: a missing file or device, a file without a frame that can be read.
@@ -264,7 +253,7 @@ def open_source(url: str, size: int, options: SourceOptions | None = None) -> So
 
 
 def _wait_for_first_frame(source: Source, policy: ReconnectPolicy) -> None:
-    """Report what is wrong with a file at the start."""
+    """Raise VideoError for a file that cannot be read."""
     deadline = time.monotonic() + policy.start_s + policy.connect_s
     while not source.stats.frames and time.monotonic() < deadline:
         if source.ended:

@@ -1,13 +1,14 @@
 """Run a source's decoder process: start it, kill it when it hangs, restart it without limit.
 
 1. A process that sends no first frame within `connect_s`, or no next frame within `hang_s`, is killed.
-2. The time from one start to the next doubles from `backoff_s` to `backoff_max_s`. Up to half of it is left out at
-   random, so that many cameras behind one switch do not reconnect in step. The time of the attempt itself counts: after
+2. The time from one start to the next doubles from `backoff_s` to `backoff_max_s`. It is shortened at random by up to
+   half, so that many cameras behind one switch do not reconnect in step. The time of the attempt itself counts: after
    ten seconds of connecting, the next attempt follows soon. A source that works again is therefore reached within
    `backoff_max_s` plus the start of a process and the connection.
-3. Frames for longer than the present wait reset the wait.
+3. Frames for longer than the current wait reset the wait.
 """
 
+import contextlib
 import math
 import os
 import random
@@ -18,20 +19,18 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from infdet_deploy.live.sources.messages import Kind, Message, Request, receive
+from infdet_deploy.live.sources.messages import Kind, Message, Request, receive, send_request
+
+if TYPE_CHECKING:
+    from infdet_deploy.live.sources.source import Source
 
 _DECODER = (sys.executable, "-P", "-m", "infdet_deploy.live.sources.decoder_process")
-
-# A text from the decoder is one line.
-_LONGEST_TEXT = 1 << 16
-
-# A process that does not die when killed hangs in a driver; closing a source waits for it only this long.
-_REAP_S = 5.0
+_LONGEST_TEXT = 1 << 16  # bytes of a failure's reason
+_REAP_S = 5.0  # a killed process that hangs in a driver delays the closing of a source by at most this
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class ReconnectPolicy:
         connect_s: from the start of the decoder to its first frame.
         hang_s: from one frame to the next.
         backoff_s: from one start to the next, at first.
-        backoff_max_s: the same after many failures.
+        backoff_max_s: from one start to the next, after many failures.
         start_s: until a new process runs at all.
     """
 
@@ -53,29 +52,18 @@ class ReconnectPolicy:
     start_s: float = 30.0
 
 
-class Receiver(Protocol):
-    """Receives frames and failures, in the supervisor's thread; see `Source`."""
-
-    def opened(self, fps: float | None) -> None: ...
-    def received(self, picture: NDArray[np.uint8], same: bool, shown: float) -> None: ...
-    def damaged(self, decode_errors: int) -> None: ...
-    def failed(self, reason: str) -> None: ...
-    def finished(self, reason: str | None) -> None: ...
-
-
 class Supervisor:
     """The thread of one source; it has at most one decoder process."""
 
     def __init__(self, request: Request, policy: ReconnectPolicy, command: tuple[str, ...] = _DECODER) -> None:
         """command: the decoder; tests replace it."""
         self.request = request
-        self._policy = policy
-        self._command = command
+        self._policy, self._command = policy, command
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
-        self._first_frame: float | None = None  # time.monotonic() of the present process's first frame
+        self._first_frame: float | None = None  # time.monotonic() of the current process's first frame
 
     @property
     def pid(self) -> int | None:
@@ -83,9 +71,9 @@ class Supervisor:
         process = self._process
         return process.pid if process else None
 
-    def start(self, receiver: Receiver) -> None:
-        """Start the thread."""
-        self._thread = threading.Thread(target=self._run, args=(receiver,), name="source", daemon=True)
+    def start(self, source: "Source") -> None:
+        """Start the thread, which reports frames and failures to `source`."""
+        self._thread = threading.Thread(target=self._run, args=(source,), name="source", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -97,21 +85,20 @@ class Supervisor:
         if self._thread and self._thread is not threading.current_thread():
             self._thread.join(2 * _REAP_S)
 
-    def _run(self, receiver: Receiver) -> None:
+    def _run(self, source: "Source") -> None:
         wait_s = self._policy.backoff_s
         while not self._stopping.is_set():
-            begun = time.monotonic()
-            self._first_frame = None
+            begun, self._first_frame = time.monotonic(), None
             try:
-                reason = self._attempt(receiver)
+                reason = self._attempt(source)
             except Exception as error:  # for example no free processes or descriptors; that may pass
                 reason = " ".join(f"{type(error).__name__}: {error}".split())
             if self._stopping.is_set():
                 break
             if self.request.kind == "file":
-                receiver.finished(reason)
+                source.finished(reason)
                 break
-            receiver.failed(reason or "the stream ended")
+            source.failed(reason or "the stream ended")
             now = time.monotonic()
             if self._first_frame is not None and now - self._first_frame > wait_s:
                 wait_s = self._policy.backoff_s
@@ -119,46 +106,28 @@ class Supervisor:
             self._stopping.wait(max(shortened - (now - begun), self._policy.backoff_s / 2))
             wait_s = min(2 * wait_s, self._policy.backoff_max_s)
 
-    def _attempt(self, receiver: Receiver) -> str | None:
+    def _attempt(self, source: "Source") -> str | None:
         """Run one decoder until it ends or hangs. Returns the reason, None for a normal end."""
-        started = self._start_process()
-        if started is None:
-            return None
-        process, end = started
-        try:
-            assert process.stdin is not None
-            try:
-                process.stdin.write(self.request.to_json().encode() + b"\n")
-                process.stdin.close()
-            except BrokenPipeError:
-                return _death(process)
-            return self._listen(process, end, receiver)
-        finally:
-            end.close()
-            self._reap(process)
-
-    def _start_process(self) -> tuple[subprocess.Popen[bytes], socket.socket] | None:
         ours, theirs = socket.socketpair()
-        with theirs, self._lock:
-            if self._stopping.is_set():
-                ours.close()
-                return None
-            try:
-                # The decoder imports from where this process does. The address stays out of the process list.
-                self._process = subprocess.Popen(
+        with ours:
+            send_request(ours, self.request)  # not in the command line: others could read a password there
+            with theirs, self._lock:
+                if self._stopping.is_set():
+                    return None
+                process = self._process = subprocess.Popen(
                     (*self._command, str(theirs.fileno()), str(os.getpid())),
-                    stdin=subprocess.PIPE,
+                    stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
-                    env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+                    env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},  # it imports from the same places
                     process_group=0,  # the parent handles a terminal's Ctrl-C
                 )
-            except BaseException:
-                ours.close()
-                raise
-            return self._process, ours
+            try:
+                return self._listen(process, ours, source)
+            finally:
+                self._reap(process)
 
-    def _listen(self, process: subprocess.Popen[bytes], end: socket.socket, receiver: Receiver) -> str | None:
+    def _listen(self, process: subprocess.Popen[bytes], end: socket.socket, source: "Source") -> str | None:
         policy = self._policy
         longest = max(self.request.size**2, _LONGEST_TEXT)
         deadline = time.monotonic() + policy.start_s
@@ -173,7 +142,7 @@ class Supervisor:
             except ValueError as error:
                 return f"the decoder sent {error}"
             if message.decode_errors:
-                receiver.damaged(message.decode_errors)
+                source.damaged(message.decode_errors)
             match message.kind:
                 case Kind.ENDED:
                     return None
@@ -182,34 +151,28 @@ class Supervisor:
                 case Kind.STARTED:
                     deadline, too_late = time.monotonic() + policy.connect_s, f"no frame within {policy.connect_s:g} s"
                 case Kind.OPENED:
-                    receiver.opened(None if math.isnan(message.low) else message.low)
+                    source.opened(None if math.isnan(message.low) else message.low)
                 case Kind.FRAME:
-                    self._deliver(message, receiver)
+                    self._deliver(message, source)
             if message.kind in (Kind.FRAME, Kind.ALIVE):
                 deadline, too_late = time.monotonic() + policy.hang_s, f"no frame for {policy.hang_s:g} s"
 
-    def _deliver(self, message: Message, receiver: Receiver) -> None:
+    def _deliver(self, message: Message, source: "Source") -> None:
         if self._first_frame is None:
             self._first_frame = time.monotonic()
         if not math.isnan(message.low):
             self.request = replace(self.request, range_ends=(message.low, message.high))
         size = self.request.size
-        receiver.received(np.frombuffer(message.body, np.uint8).reshape(size, size), message.same, message.time)
+        source.received(np.frombuffer(message.body, np.uint8).reshape(size, size), message.same, message.time)
 
     def _reap(self, process: subprocess.Popen[bytes]) -> None:
-        """Kill the process and wait for its end."""
+        """Kill the process and wait for its end: another process could not open the device before."""
         process.kill()
         killed = time.monotonic()
-        while True:
-            try:
+        while not (self._stopping.is_set() and time.monotonic() - killed > _REAP_S):
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.5)
                 break
-            except subprocess.TimeoutExpired:
-                # It hangs in a driver: another process could not open the device either.
-                if self._stopping.is_set() and time.monotonic() - killed > _REAP_S:
-                    break
-        if process.stdin:
-            process.stdin.close()
         with self._lock:
             self._process = None
 

@@ -3,24 +3,17 @@
 import time
 from collections.abc import Callable
 
-# A stream whose own time departs further than this from the wall clock has set its clock.
-_JUMP_S = 10.0
-
-# A camera's clock runs fast by at most this share; the shortest delay seen may grow by as much.
-_DRIFT = 1e-3
-
-# Playback that is later than this has stalled and continues from now.
-_LATE_S = 2.0
-
-# While it waits for a frame's time, a decoder reports every so many seconds that it is alive.
-_ALIVE_S = 1.0
+_JUMP_S = 10.0  # a stream whose time departs further than this from the wall clock has set its clock
+_DRIFT = 1e-3  # a camera's clock runs fast by at most this share; the shortest delay seen may grow by as much
+_LATE_S = 2.0  # playback that is later than this has stalled and continues from now
+_ALIVE_S = 1.0  # interval at which a decoder that waits for a frame's time reports that it is alive
 
 
 class ArrivalTime:
     """For frames without timestamps: shown when they arrived."""
 
     def shown(self, position_s: float | None) -> float:
-        """Unix seconds at which the frame at this position of the stream was shown."""
+        """When the frame at this position of the stream was shown, Unix seconds."""
         return time.time()
 
 
@@ -42,8 +35,7 @@ class SmoothedTime:
             return now
         offset = now - position_s
         if self._offset is None or abs(offset - self._offset) > _JUMP_S:
-            self._offset = offset
-            self._last = 0.0
+            self._offset, self._last = offset, 0.0
         else:
             grown = self._offset + _DRIFT * max(position_s - self._position_s, 0.0)
             self._offset = min(offset, grown)
@@ -55,14 +47,12 @@ class SmoothedTime:
 class PlaybackTime:
     """For recordings, and streams that arrive in segments of some seconds (HLS): each frame is shown at its time.
 
-    wait: False shows frames at once, with the time they would have had. catch_up: after a stall continue from now;
-    otherwise play faster until in time again.
+    alive: called every second during a wait. wait: False shows frames at once, with the time they would have had.
+    catch_up: after a stall, continue from now; otherwise play faster until in time again.
     """
 
     def __init__(self, alive: Callable[[], None], wait: bool, catch_up: bool) -> None:
-        self._alive = alive
-        self._wait = wait
-        self._catch_up = catch_up
+        self._alive, self._wait, self._catch_up = alive, wait, catch_up
         self._offset: float | None = None
         self._last = 0.0
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from infdet_deploy.live.sources import decoder_process
 from infdet_deploy.live.sources.address import Address
-from infdet_deploy.live.sources.messages import Kind, Message, Request, send
+from infdet_deploy.live.sources.messages import Kind, Message, Request, receive_request, send
 from infdet_deploy.live.sources.source import Source, SourceOptions
 from infdet_deploy.live.sources.supervisor import ReconnectPolicy, Supervisor
 
@@ -35,8 +35,8 @@ def main() -> None:
         _leak()
         decoder_process.main()
         return
-    request = Request.from_json(sys.stdin.readline())
     end = socket.socket(fileno=int(sys.argv[1]))
+    request = receive_request(end)
     if kind == "mute":
         time.sleep(1000)
     send(end, Message(Kind.STARTED))

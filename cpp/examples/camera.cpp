@@ -1,6 +1,6 @@
 // ffmpeg -f v4l2 -i /dev/video0 -pix_fmt gray -f yuv4mpegpipe - | infdet-camera night.infdet
 //
-// Live detection: prints each action once, as soon as it is final. Export the bundle with --stream.
+// Live detection: prints each action once, as soon as it is final. The bundle needs incremental towers.
 #include <iostream>
 #include <vector>
 

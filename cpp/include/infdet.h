@@ -70,7 +70,7 @@ typedef struct infdet_options {
                              x86, OpenVINO's int8 needs VNNI */
   int32_t chunk_snippets; /* snippets of 8 frames per chunk, 1 to 4096, default 32; fewer need less memory */
   int32_t threads;        /* CPU threads of a backend; 0 (default): the backend decides */
-  int32_t live;           /* 1: only for infdet_open_live; export the bundle with --stream. 0 (default): for
+  int32_t live;           /* 1: only for infdet_open_live; needs incremental towers. 0 (default): for
                              infdet_detect and infdet_open_stream */
 } infdet_options;
 

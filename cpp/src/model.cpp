@@ -41,7 +41,7 @@ void check_live(const Bundle &bundle) {
     throw Error(INFDET_ERROR_ARGUMENT, bundle.path + " recognises whole clips; it has no live events");
   if (!bundle.stream)
     throw Error(INFDET_ERROR_BUNDLE, bundle.path + " has no incremental towers; export it again with "
-                                                   "infdet-deploy export --stream");
+                                                   "infdet-deploy export RUN");
   if (kStepFrames % bundle.stream->step_frames)
     throw Error(INFDET_ERROR_BUNDLE, bundle.path + " needs steps in multiples of " +
                                          std::to_string(bundle.stream->step_frames) +

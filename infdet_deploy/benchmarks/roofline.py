@@ -186,8 +186,8 @@ def stage_floors(
 
 def _stage_bytes(bundle: Bundle, stage: str, contender: Contender, frames: int) -> int:
     backend = "openvino" if contender.backend == EAGER else contender.backend
-    file_format = bundle.form_for(stage, contender.precision, backend, get_backend(backend).capabilities.format)
-    total: int = bundle.stage_file(stage, contender.precision, file_format).stat().st_size
+    file = bundle.file_for(backend, stage, contender.precision, get_backend(backend).capabilities.format)
+    total: int = file.stat().st_size
     sizes = {"T": frames, "T+1": frames + 1, "T'": feature_length(frames)}
     for tensor in (*bundle.entry(stage).inputs, *bundle.entry(stage).outputs):
         shape = [size if isinstance(size, int) else sizes.get(size, frames) for size in tensor.shape]

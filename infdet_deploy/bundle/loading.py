@@ -1,14 +1,14 @@
-"""A bundle on disk, checked before anything in it is used. Nothing in it is executed by unpickling.
+"""A bundle on disk, checked before anything in it is used. Nothing is unpickled.
 
 `NAME.infdet/manifest.json` describes the folder:
 1. `sha256`: of the manifest itself (`manifest.py`); `format`: 2; a higher number is refused.
 2. `name`, `made_by`: what was exported, and by which versions.
 3. `model`: the network's configuration; `preprocessing`: how frames become the network's input.
 4. `classes` and `rule`: class names, thresholds, mean durations (seconds).
-5. `stages`: for every stage its tensors and, per precision and format, its file.
-6. `stream`: the towers as steps, where the bundle holds them, with tensors and files as in `stages`.
-7. `parity`: how far each exported stage was from the network when it was written.
-8. `files`: size and SHA-256 of every other file of the folder, which has no folders in it.
+5. `stages`: the tensors of every stage and its file for each precision and format.
+6. `stream`: the incremental towers, if any, with tensors and files as in `stages`.
+7. `parity`: the error of each exported stage against the network.
+8. `files`: size and SHA-256 of every other file. The folder has no subfolders.
 """
 
 import os
@@ -34,9 +34,9 @@ from infdet_deploy.system import cpu_count
 if TYPE_CHECKING:
     from infdet_deploy.video.resize import Mode
 
-WEIGHTS = "weights.safetensors"  # the network that the stages were made from, where the bundle contains it
-NETWORK = "network"  # all stages joined in one graph, where the bundle contains it
-MAX_THREADS = 8  # that check a bundle's files; more wait for the disk
+WEIGHTS = "weights.safetensors"  # the network that the stages were made from, if included
+NETWORK = "network"  # all stages joined in one graph, if included
+MAX_THREADS = 8  # to check files; more would wait for the disk
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Bundle:
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The network's stages, in the order in which data passes them."""
+        """The network's stages, in the order of the data flow."""
         return STAGES_OF[self.manifest.streams]
 
     @property
@@ -66,7 +66,7 @@ class Bundle:
 
     @property
     def operators(self) -> str:
-        """`2d` where no stage has a 3D operator, else `3d`; both compute the same."""
+        """`2d` if no stage has a 3D operator, else `3d`; the results are the same."""
         return self.manifest.operators
 
     @property
@@ -81,7 +81,7 @@ class Bundle:
 
     @property
     def fps(self) -> float | None:
-        """Frames per second of the clips that the network was trained on; None where that is not known."""
+        """Frames per second of the training clips; None if unknown."""
         return self.manifest.preprocessing.fps
 
     @property
@@ -90,41 +90,42 @@ class Bundle:
 
     @property
     def incremental(self) -> Incremental | None:
-        """The towers as steps; None for a bundle exported without `--stream`."""
+        """The incremental towers, for live video; None if the bundle has none."""
         return self.manifest.incremental
 
     def with_thresholds(self, thresholds: Mapping[str, float]) -> "Bundle":
-        """The same bundle with other thresholds, class → 0–1, for the classes named; its files stay as they are."""
+        """This bundle with some thresholds replaced, class → 0–1; its files do not change."""
         changed = {**dict(zip(self.classes, self.rule.thresholds, strict=True)), **thresholds}
         rule = replace(self.rule, thresholds=tuple(changed[label] for label in self.classes))
         return Bundle(self.path, replace(self.manifest, rule=rule))
 
     def entry(self, stage: str) -> StageEntry:
-        """A stage's tensors and files; of a tower as steps as well."""
+        """The tensors and files of a stage or an incremental tower."""
         steps = self.incremental.stages if self.incremental else {}
         return self.manifest.stages[stage] if stage in self.manifest.stages else steps[stage]
 
     def digest(self, name: str) -> str | None:
-        """SHA-256 of one of its files; None where the manifest is still without `files`."""
+        """SHA-256 of a file; None if the manifest has no `files` yet."""
         entry = self.manifest.files.get(name)
         return entry.sha256 if entry else None
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """Precisions that every stage has as ONNX."""
+        """Precisions in which every stage is available as ONNX."""
         return self.precisions_as("onnx")
 
     def precisions_as(self, format: str) -> tuple[str, ...]:
-        """Precisions that every stage has in one format (`onnx`, `torchscript`); float32 first."""
+        """Precisions in which every stage is available in a format (`onnx`, `torchscript`); float32 first."""
         files = [self.manifest.stages[stage].files.get(format, {}) for stage in self.stages]
         return tuple(precision for precision in PRECISIONS if all(precision in one for one in files))
 
-    def form_for(self, stage: str, precision: str, backend: str, format: str) -> str:
-        """The format of the file that a backend runs: one made for it and named after it, else the format it reads."""
-        return backend if precision in self.entry(stage).files.get(backend, {}) else format
+    def file_for(self, backend: str, stage: str, precision: str, format: str = "onnx") -> Path:
+        """The file of one stage that a backend runs: made for this backend, else in the format it reads."""
+        made_for_it = precision in self.entry(stage).files.get(backend, {})
+        return self.stage_file(stage, precision, backend if made_for_it else format)
 
     def stage_file(self, stage: str, precision: str, format: str = "onnx") -> Path:
-        """The file of one stage; raises UsageError when the bundle does not contain that precision or format."""
+        """The file of one stage. Raises UsageError if the bundle lacks the precision or format."""
         files = self.entry(stage).files.get(format, {})
         if precision not in files:
             have = ", ".join(files) or "none"
@@ -133,10 +134,9 @@ class Bundle:
 
 
 class BundleCheck:
-    """A bundle whose manifest is read and whose files are being hashed in threads.
+    """A context in which threads hash a bundle's files; `result` waits for them. Raises as `load_bundle`.
 
-    unchecked: the bundle as its manifest describes it, to prepare what needs none of its files. Use as a context;
-    `result` waits. Raises as `load_bundle`.
+    unchecked: the bundle as its manifest describes it, for work that reads none of its files.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -147,15 +147,15 @@ class BundleCheck:
         files = self.unchecked.manifest.files
         _check_names(path, files)
         self._threads = ThreadPoolExecutor(min(cpu_count(), MAX_THREADS))
-        # The largest first, so that no thread is left alone with it at the end. Hashing releases the interpreter lock.
+        # The largest files first, to balance the threads. Hashing releases the interpreter lock.
         names = sorted(files, key=lambda name: _size(path, files[name]), reverse=True)
         self._checks: dict[str, Future[None]] = {
             name: self._threads.submit(check_file, path, name, files[name]) for name in names
         }
 
     def result(self) -> Bundle:
-        """The bundle, when all its files are checked."""
-        for name in self.unchecked.manifest.files:  # of several damaged files, name the first that is listed
+        """The bundle, once all its files are checked."""
+        for name in self.unchecked.manifest.files:  # of several damaged files, report the first listed
             self._checks[name].result()
         return self.unchecked
 
@@ -169,31 +169,28 @@ class BundleCheck:
 def load_bundle(path: Path | str) -> Bundle:
     """Check a bundle folder and all its files.
 
-    Raises BundleError naming the file when one is missing, changed, not listed, a link or outside the folder, when an
-    ONNX file keeps data in another file, when the manifest is not readable, or when a newer version wrote it.
+    Raises BundleError if a file is missing, changed, not listed, a link or outside the folder, if an ONNX file keeps
+    data in another file, if the manifest is damaged, or if a newer version wrote it.
     """
     with BundleCheck(path) as check:
         return check.result()
 
 
 def store_thresholds(bundle: Bundle, thresholds: Sequence[float]) -> Bundle:
-    """Write other thresholds into a bundle's manifest, the rest of which stays as it is; returns the changed bundle.
+    """Replace the thresholds in a bundle's manifest; returns the changed bundle.
 
-    The manifest gets its new digest, so the bundle still passes `load_bundle`; a signature has to be made again.
+    The manifest's digest is updated, so `load_bundle` accepts the bundle; a signature must be made again.
     """
     changed = bundle.with_thresholds(dict(zip(bundle.classes, thresholds, strict=True)))
     data = read_manifest(bundle.path)
     data["rule"]["thresholds"] = list(changed.rule.thresholds)
-    # Written next to the bundle: a killed process would leave a file inside that is not listed.
+    # Staged outside the bundle: a killed process must not leave an unlisted file inside.
     write_manifest(bundle.path, data, staging=bundle.path.resolve().parent)
     return changed
 
 
 def check_file(folder: Path, name: str, entry: FileEntry) -> None:
-    """Check one listed file: it is there, plain, of the size and SHA-256 listed, and keeps its data in itself.
-
-    Raises BundleError naming the file.
-    """
+    """Raise BundleError if a listed file is missing, a link, changed, or an ONNX file with external data."""
     file = folder / name
     try:
         found = file.lstat()
@@ -213,7 +210,7 @@ def check_file(folder: Path, name: str, entry: FileEntry) -> None:
 
 
 def _check_names(folder: Path, files: Mapping[str, FileEntry]) -> None:
-    """Whether the folder contains what the manifest lists and nothing else."""
+    """Raise BundleError for a bad name in the manifest, or a file that the manifest does not list."""
     for name in files:
         if not is_file_name(name):
             raise BundleError(

@@ -1,8 +1,8 @@
-"""The text of a bundle's manifest.json: sealed with its own SHA-256 when written, read strictly.
+"""The text of a bundle's manifest.json: contains its own SHA-256 and is read strictly.
 
-1. The text begins with `{"sha256": "…"`: the SHA-256 of the whole text, in which 64 zeros stand for the digits.
-2. It is UTF-8 JSON of at most 16 MB, no object has a key twice, and every number is finite.
-3. Format 1 had no digest and is still read.
+1. The text begins with `{"sha256": "…"`: the SHA-256 of the whole text with 64 zeros in place of the digits.
+2. It is UTF-8 JSON of at most 16 MB without duplicate keys; every number is finite.
+3. Format 1 has no digest and is still supported.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ from infdet_deploy.files import whole_file
 FORMAT = 2
 MANIFEST = "manifest.json"
 MAX_BYTES = 16_000_000
-COUNTED_FRAMES = 100  # length of the clip that `multiply_adds` are for, the paper's
-# What an entry of the wrong kind can raise where it is used. OverflowError is an ArithmeticError.
+COUNTED_FRAMES = 100  # clip length of `multiply_adds`, as in the paper
+# Errors from using an entry of the wrong type.
 WRONG_ENTRY = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
 _SEAL = re.compile(rb'\{\s*"sha256": "([0-9a-f]{64})"')
 _NO_DIGEST = b"0" * 64
@@ -27,37 +27,37 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}")
 
 
 def seal(manifest: dict[str, Any]) -> str:
-    """The text to write as manifest.json: the manifest as indented JSON, its digest first."""
+    """The text of manifest.json: indented JSON that begins with the digest."""
     content = {key: value for key, value in manifest.items() if key != "sha256"}
     text = json.dumps({"sha256": _NO_DIGEST.decode()} | content, indent=2, allow_nan=False) + "\n"
     return text.replace(_NO_DIGEST.decode(), hashlib.sha256(text.encode()).hexdigest(), 1)
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any], staging: Path | None = None) -> None:
-    """Write a bundle's manifest.json, sealed, whole or not at all; `staging` as in `whole_file`."""
+    """Write a bundle's manifest.json with its digest, atomically; `staging` as in `whole_file`."""
     with whole_file(folder / MANIFEST, staging) as temporary:
         temporary.write_text(seal(manifest), encoding="utf-8")
 
 
 def damaged(folder: Path, why: object) -> BundleError:
-    """The error for a manifest that cannot be used: one line, however long or odd the entry that it quotes."""
+    """The error for a damaged manifest, in one short line."""
     return BundleError(f"{folder / MANIFEST} is damaged: {short(why)}; copy the bundle again or export it again")
 
 
 def short(text: object, length: int = 200) -> str:
-    """A text out of a manifest as a message can quote it: one line, printable, cut where it is long."""
+    """A text as a message can quote it: one line, printable, truncated to `length`."""
     printable = "".join(c if c.isprintable() else " " for c in str(text)[: 2 * length])
     line = " ".join(printable.split())
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def is_file_name(name: object) -> bool:
-    """Whether a manifest may list this: a plain name of letters, digits and `_.+-`; so no path and nothing hidden."""
+    """Whether this is a name of letters, digits and `_.+-`, thus no path and no hidden file."""
     return isinstance(name, str) and _FILE_NAME.fullmatch(name) is not None
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read a bundle's manifest, without its digest. Raises BundleError when it is missing, changed or not readable."""
+    """Read a bundle's manifest, without its digest. Raises BundleError if it is missing, changed or damaged."""
     path = folder / MANIFEST
     if path.is_symlink():
         raise BundleError(f"{folder}: '{MANIFEST}' is a link; refused")

@@ -1,4 +1,4 @@
-"""A bundle's manifest as typed objects, every entry that is used checked as it is read.
+"""A bundle's manifest as typed objects, checked when it is read.
 
 `manifest.py` reads the text; docs/bundle.md describes the format.
 """
@@ -15,18 +15,18 @@ from infdet_deploy.errors import BundleError, ConfigError
 
 STAGES = ("fen", "infrared_tower", "flow_tower", "head")
 TOWERS = ("infrared_tower", "flow_tower")
-# The stages of a network with these streams, in the order in which data passes them.
+# The stages of a network with these streams, in the order of the data flow.
 STAGES_OF = {"both": STAGES, "infrared": ("infrared_tower", "head"), "flow": ("fen", "flow_tower", "head")}
 
 
 def stream_stage(tower: str) -> str:
-    """The name of a tower as steps: `infrared_tower_stream`."""
+    """The name of an incremental tower: `infrared_tower_stream`."""
     return f"{tower}_stream"
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A stage's input or output. shape: sizes, or names of dimensions that vary, such as `T`, `T+1`, `T'`, `8n`."""
+    """A stage's input or output. shape: sizes, or names of varying dimensions such as `T`, `T+1`, `T'`, `8n`."""
 
     name: str
     dtype: str
@@ -35,8 +35,8 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class StageEntry:
-    """A stage. files: format → precision → file name. multiply_adds: of 100 frames, in the exported graph and in the
-    network as published; None in bundles without a count."""
+    """A stage. files: format → precision → file name. multiply_adds: for 100 frames, in the exported graph and in the
+    published network; None in old bundles."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -64,8 +64,8 @@ class StageEntry:
 
 @dataclass(frozen=True)
 class Incremental:
-    """The towers as steps (manifest key `stream`): steps are multiples of `step_frames`; features come `features_lag`
-    snippets, or `delay_frames` frames, late; a step's mask reaches `history_frames` back. state_bytes: by tower."""
+    """The incremental towers (manifest key `stream`): steps are multiples of `step_frames`; features are `features_lag`
+    snippets, or `delay_frames` frames, late; a step's mask starts `history_frames` earlier. state_bytes: by tower."""
 
     step_frames: int
     delay_frames: int
@@ -85,8 +85,8 @@ class Incremental:
 
 @dataclass(frozen=True)
 class Parity:
-    """An exported stage compared with the network. operators: how many compute in each type. float32_before: the layer
-    before which a float16 tower computes in float32; None for none."""
+    """An exported stage. operators: type → number of operators that compute in it. float32_before: the layer before
+    which a float16 tower computes in float32, if any."""
 
     operators: Mapping[str, int]
     float32_before: str | None
@@ -102,8 +102,7 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a recording's pictures become frames of size×size pixels: mode `resize` or `crop`; fps: of the training
-    clips, None where it is not known."""
+    """How pictures become frames of size×size pixels: mode `resize` or `crop`. fps: of the training clips, if known."""
 
     size: int
     mode: str
@@ -112,8 +111,8 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a bundle's manifest.json says. model: the network's configuration as `ModelConfig` writes it, which only
-    `model/` interprets. parity: precision → stage."""
+    """A bundle's manifest.json. model: the network's configuration, which only `model/` interprets. parity: precision →
+    stage."""
 
     name: str
     source: str
@@ -132,7 +131,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, folder: Path, data: Mapping[str, Any]) -> "Manifest":
-        """Check a manifest as `read_manifest` gives it. folder: the bundle, named in errors.
+        """Check the result of `read_manifest`. folder: the bundle, for errors.
 
         `files` may be missing while a bundle is being written. Raises BundleError.
         """
@@ -182,7 +181,7 @@ def _whole(count: object) -> int | None:
 
 
 def _check(folder: Path, manifest: Manifest, complete: bool) -> None:
-    """Whether the entries fit each other. complete: the manifest lists its files."""
+    """Raise BundleError if entries are invalid or contradict each other. complete: the manifest lists its files."""
     size, mode, fps = manifest.preprocessing.size, manifest.preprocessing.mode, manifest.preprocessing.fps
     if type(size) is not int or not 32 <= size <= 4096 or mode not in ("resize", "crop"):
         raise damaged(folder, f"preprocessing is {manifest.preprocessing}")

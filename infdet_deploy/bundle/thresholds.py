@@ -1,4 +1,4 @@
-"""Score thresholds from the command line or a caller, in place of a bundle's."""
+"""Score thresholds that replace those of a bundle."""
 
 from collections.abc import Sequence
 

@@ -1,23 +1,23 @@
 """The head of a bundle, compiled once for all cameras, with a cache of its convolutions for a sliding window.
 
 Most of the head's time goes into the selection between the streams: two convolutions over time, then the maximum over
-the window. While the window slides, the result of a snippet changes only within two snippets of the window's ends; so
-only new snippets and the ends are computed.
+the window. When the window slides, only results within two snippets of its ends change, so only new snippets and the
+ends are computed.
 """
 
 import threading
 from typing import Any
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.live.window import Features, Head
 from infdet_deploy.runtime.backends.base import CompiledStage
+from infdet_deploy.runtime.backends.openvino import OpenVino
 from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.runtime.detector import finite_scores, head_scores
-from infdet_deploy.runtime.head_parts import SELECTION_HALO, Array, Graph, Part
+from infdet_deploy.runtime.head_parts import SELECTION_HALO, Array, HeadGraph, Part
 from infdet_deploy.runtime.stages import open_bundle_stage
 
 
@@ -25,7 +25,7 @@ class LiveHead:
     """A bundle's head. `session()` returns a function that runs it for one stretch of frames, in any thread.
 
     cached: cache the results of the selection's convolutions, 33 kB a snippet at the published width. Only for OpenVINO
-    and heads that select between streams; any other head is computed as a whole, as with `cached=False`.
+    and heads that select between streams; any other head is computed as a whole.
     Raises BackendError or UsageError when the backend cannot run it.
     """
 
@@ -36,19 +36,20 @@ class LiveHead:
         self._lock = threading.Lock()
         self._parts: tuple[Part, Part] | None = None
         self._stage: CompiledStage | None = None
-        if cached and backend == "openvino":
-            get_backend(backend).check_supports(precision)  # as `open_stage` would, which does not compile the parts
-            file = bundle.stage_file("head", precision, bundle.form_for("head", precision, backend, "onnx"))
-            model = openvino.Core().read_model(str(file))
-            if Graph(model).selected:
-                select = Part(model, lambda graph: [], lambda graph: graph.selected)
-                self._parts = select, Part(model, lambda graph: graph.maxima, Graph.scores)
+        if cached and isinstance(get_backend(backend), OpenVino):
+            get_backend(backend).check_supports(precision)
+            graph = HeadGraph(bundle.file_for(backend, "head", precision))
+            if graph.selected:
+                self._maximum = graph.maxima[0]
+                self._parts = graph.part([], graph.selected), graph.part(graph.maxima, graph.scores)
         if self._parts is None:
             self._stage = open_bundle_stage(bundle, "head", backend, precision)
 
     def session(self) -> Head:
         """The head for one stretch of frames, whose windows never move backwards."""
-        return self._scores if self._parts is None else _CachedHead(*self._parts, self._lock, self._what).scores
+        if self._parts is None:
+            return self._scores
+        return _CachedHead(*self._parts, self._maximum, self._lock, self._what).scores
 
     def _scores(self, features: Features, first: int, length: int) -> Array:
         assert self._stage is not None
@@ -65,17 +66,18 @@ class LiveHead:
 class _CachedHead:
     """The head for one stretch, with cached results of snippets at least two away from the window's ends."""
 
-    def __init__(self, select: Part, rest: Part, lock: threading.Lock, what: str) -> None:
-        self._select, self._rest, self._lock, self._what = select, rest, lock, what
+    def __init__(self, select: Part, rest: Part, maximum: str, lock: threading.Lock, what: str) -> None:
+        """maximum: the input of `rest` for the maximum over time of what `select` computes."""
+        self._select, self._rest, self._maximum, self._lock, self._what = select, rest, maximum, lock, what
         self._rows: Array = np.zeros((0, 0), np.float32)  # cache [n, 8d] of the snippets before `_end`
         self._end = 0
 
     def scores(self, features: Features, first: int, length: int) -> Array:
         """See `window.Head`."""
         with self._lock:
-            largest = self._largest(features, first)
             feeds: dict[str, NDArray[Any]] = {**features, "length": np.array([length], np.int64)}
-            (scores,) = self._rest(feeds, [largest])
+            feeds[self._maximum] = self._largest(features, first)
+            (scores,) = self._rest(feeds)
         return finite_scores(scores, self._what)
 
     def _largest(self, features: Features, first: int) -> Array:

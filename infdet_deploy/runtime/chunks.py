@@ -1,4 +1,4 @@
-"""Where a long clip is cut, so that its features come out of the towers as those of the whole."""
+"""Cuts a long clip into overlapping chunks whose features equal those of the whole clip."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, feature_length
 
 CHUNK_SNIPPETS = 32  # features of a long clip computed at once
-GROUP_CHUNKS = 4  # chunks of a recording that one tower computes before the other does
-# A feature sees 107 frames, 108 through the flow tower: at most 46 before its own 16 and 46 after. Rounded up to
-# whole snippets, this many frames beside a chunk make its features those of the whole video.
-HALO_FRAMES = 56
+GROUP_CHUNKS = 4  # chunks of a recording that one tower computes before the other tower does
+# A feature's receptive field is 107 frames, 108 in the flow tower: at most 46 before its own 16 and 46 after, rounded
+# up to whole snippets.
+HALO_FRAMES = 56  # on either side of a chunk
 
 Frames = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Frames that go through the towers together.
+    """Frames that the towers process together.
 
-    frames: uint8 [count, S, S], and the frame after them, where the clip does not end there. keep: which of the
-    chunk's features are those of the whole clip.
+    frames: uint8 [count, S, S], plus the next frame unless the clip ends here. keep: the features that equal those of
+    the whole clip.
     """
 
     frames: Frames
@@ -33,8 +33,8 @@ class Chunk:
 def chunks(frames: int, snippets: int) -> Iterator[tuple[int, int, slice]]:
     """Cut a clip of `frames` frames (a multiple of 4) into chunks of `snippets` features with their halo.
 
-    Yields the first frame, the frame after the last, and which of the chunk's features to keep. Cuts lie on whole
-    snippets, so that strides and padding fall as in the whole clip.
+    Yields the first frame, the frame after the last, and which of the chunk's features to keep. Cuts are at whole
+    snippets, so that strides and padding are aligned as in the whole clip.
     """
     total = feature_length(frames)
     if frames <= _longest_whole(snippets):
@@ -53,15 +53,15 @@ def clip_chunks(frames: Frames, snippets: int) -> Iterator[Chunk]:
 
 
 def stream_chunks(blocks: Iterable[Frames], snippets: int) -> Iterator[Chunk]:
-    """The same chunks of a clip that arrives in blocks, uint8 [n, S, S], whose end is only known when it comes.
+    """The same chunks of a clip of unknown length that arrives in blocks, uint8 [n, S, S].
 
-    A chunk's frames are valid until the next one is asked for. At most 3 frames at the end are dropped.
+    A chunk's frames are valid until the next chunk is requested. At most 3 frames at the end are dropped.
     """
     window = _Window()
     first = 0  # the next chunk's first feature
     for block in blocks:
         window.append(block)
-        # As far as is known the clip goes on: a chunk must not be its last, nor the whole clip one chunk.
+        # The clip may go on: a chunk must be neither its last nor its only one.
         while window.frames > _longest_whole(snippets) and window.frames > _end_frame(first + snippets):
             start, stop = _first_frame(first), _end_frame(first + snippets)
             offset = first - start // FRAMES_PER_SNIPPET
@@ -73,10 +73,10 @@ def stream_chunks(blocks: Iterable[Frames], snippets: int) -> Iterator[Chunk]:
             yield Chunk(window.cut(start, min(stop + 1, window.frames)), stop - start, keep)
 
 
-def groups(found: Iterable[Chunk], size: int) -> Iterator[list[Chunk]]:
-    """`size` chunks at a time, the rest at the end; their frames are copies."""
+def groups(clip: Iterable[Chunk], size: int) -> Iterator[list[Chunk]]:
+    """Lists of `size` chunks, the last one shorter; their frames are copies."""
     group: list[Chunk] = []
-    for chunk in found:
+    for chunk in clip:
         group.append(replace(chunk, frames=chunk.frames.copy()))
         if len(group) == size:
             yield group
@@ -100,32 +100,32 @@ def _end_frame(last: int) -> int:
 
 
 class _Window:
-    """The frames of a clip from some place on, in one buffer that never grows beyond what was needed once."""
+    """The frames of a clip from `_begin` to `_end`, in one buffer that grows as needed."""
 
     def __init__(self) -> None:
         self._buffer = np.empty((0, 0, 0), np.uint8)
-        self._begin = self._end = 0  # of what it holds, counted in the clip's frames
+        self._begin = self._end = 0
 
     @property
     def frames(self) -> int:
-        """Frames of the clip so far, to a multiple of 4."""
+        """Frames of the clip so far, rounded down to a multiple of 4."""
         return self._end // 4 * 4
 
     def append(self, block: Frames) -> None:
-        held = self._end - self._begin
-        if held + len(block) > len(self._buffer):
-            larger = np.empty((held + 2 * len(block), *block.shape[1:]), np.uint8)
-            if held:
-                larger[:held] = self._buffer[:held]
+        count = self._end - self._begin
+        if count + len(block) > len(self._buffer):
+            larger = np.empty((count + 2 * len(block), *block.shape[1:]), np.uint8)
+            if count:
+                larger[:count] = self._buffer[:count]
             self._buffer = larger
-        self._buffer[held : held + len(block)] = block
+        self._buffer[count : count + len(block)] = block
         self._end += len(block)
 
     def cut(self, start: int, stop: int) -> Frames:
         return self._buffer[start - self._begin : stop - self._begin]
 
     def drop(self, start: int) -> None:
-        """Forget the frames before `start`."""
+        """Remove the frames before `start`."""
         kept = self._buffer[start - self._begin : self._end - self._begin]
-        self._buffer[: len(kept)] = kept  # numpy moves overlapping parts as if by way of a copy
+        self._buffer[: len(kept)] = kept  # numpy copies overlapping slices correctly
         self._begin = start

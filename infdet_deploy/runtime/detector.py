@@ -17,7 +17,7 @@ from infdet_deploy.errors import InfdetError, UsageError, VideoError
 from infdet_deploy.runtime.backends.base import CompiledStage, Performance
 from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS, GROUP_CHUNKS, Chunk, clip_chunks, groups, stream_chunks
-from infdet_deploy.runtime.disk_array import Rows
+from infdet_deploy.runtime.disk_array import DiskArray
 from infdet_deploy.runtime.stages import CompiledStages, open_bundle_stage, stage_source
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, valid_length
 from infdet_deploy.system import trim_memory
@@ -25,7 +25,7 @@ from infdet_deploy.video import Video, read_video
 from infdet_deploy.video.block_reader import BlockReader
 
 FEN_BLOCK = 64  # frames whose flow is computed at once
-# Snippets of the longest clip that the head takes at once. Its memory grows with their square: see docs/detection.md.
+# Snippets of the longest clip that the head computes as a whole. Its memory grows with their square.
 HEAD_SNIPPETS = 1024
 
 Timings = dict[str, float]
@@ -33,7 +33,7 @@ Timings = dict[str, float]
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a network finds in a recording. frames: how many there are; scores: float32 [T', C]."""
+    """What a network finds in a recording. frames: their number; scores: float32 [T', C]."""
 
     name: str
     frames: int
@@ -50,11 +50,11 @@ class Analysis:
 class Detector(CompiledStages):
     """A bundle ready to run: `Detector("NAME.infdet").detect("video.mp4")`.
 
-    chunk_snippets: features computed at once; a longer clip goes through the towers in chunks that overlap by the
-    towers' receptive field, which gives the features of the whole clip in bounded memory. performance: `latency`, one
-    chunk after another, each on all CPUs; or `throughput`, `concurrency` chunks at a time, and as many threads may call
-    one detector. The numbers are the same but for rounding.
-    Raises BundleError, BackendError or UsageError when the bundle or the backend will not do.
+    chunk_snippets: features computed at once. The towers process a longer clip in chunks that overlap by their
+    receptive field; this yields the features of the whole clip in bounded memory. performance: `latency` computes one
+    chunk after another, each on all CPUs; `throughput` computes `concurrency` chunks at a time, and as many threads may
+    call one detector. The scores differ only by rounding.
+    Raises BundleError, BackendError or UsageError if the bundle is damaged or the backend cannot run it.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Detector(CompiledStages):
         self.concurrency = min(stage.concurrency for stage in self._stages.values())
 
     def _open_cached(self, unchecked: Bundle, performance: Performance) -> None:
-        """Open the stages that an earlier process compiled and cached, which reads none of the bundle's files."""
+        """Open the stages that an earlier process compiled and cached, without reading the bundle's files."""
         for stage in unchecked.stages:
             try:
                 source = stage_source(unchecked, stage, self.backend, self.precision, performance=performance)
@@ -107,58 +107,60 @@ class Detector(CompiledStages):
     def analyse(
         self, path: Path | str, fps: float | None = None, on_frames: Callable[[int], None] | None = None
     ) -> Analysis:
-        """Scores and detections of a recording of any length, in constant memory: those of `scores(read(path).frames)`.
+        """Scores and detections of a recording of any length, in constant memory; equal to `scores(read(path).frames)`.
 
-        It is decoded as it is needed, and features are kept in temporary files, 1 kB a frame at the published width.
-        on_frames: called with the number of frames that are done. Raises as `read`.
+        Frames are decoded as needed. Features are stored in temporary files: 1 kB a frame at the published width.
+        on_frames: called with the number of processed frames. Raises as `read`.
         """
         self._check_open()
         with (
             BlockReader(path, self.bundle.size, self.bundle.frame_mode, fps, MIN_FRAMES) as stream,
             ExitStack() as files,
         ):
-            kept = {name: files.enter_context(Rows()) for name in self._streams()}
+            stored = {name: files.enter_context(DiskArray()) for name in self._streams()}
             long, size = False, max(GROUP_CHUNKS, self.concurrency)
             for group in groups(stream_chunks(stream, self.chunk_snippets), size):
                 long = long or len(group) == size
-                # One tower after the other, so that only one at a time holds its layers' outputs.
+                # One tower after the other, so that only one has its layers' outputs in memory.
                 for name, features in self._streams().items():
                     for rows in self._each(features, group, None):
-                        kept[name].append(rows)
+                        stored[name].append(rows)
                     if long:
                         self._release_memory()
                 if on_frames:
-                    on_frames(FRAMES_PER_SNIPPET * min(map(len, kept.values())))
+                    on_frames(FRAMES_PER_SNIPPET * min(map(len, stored.values())))
             assert stream.fps is not None
-            scores = self.scores_of(kept, stream.frames)
+            scores = self.scores_of(stored, stream.frames)
         found = self.detections(scores, stream.frames, stream.fps)
         return Analysis(stream.name, stream.frames, stream.fps, scores, found)
 
     def read(self, path: Path | str, fps: float | None = None) -> Video:
-        """Read a recording as this network takes it; raises VideoError when it cannot be read or is too short."""
+        """Read a recording as frames for this network. Raises VideoError if it cannot be read or is too short."""
         self._check_open()
         return read_video(path, self.bundle.size, self.bundle.frame_mode, fps=fps, min_frames=MIN_FRAMES)
 
     def detections(self, scores: np.ndarray, frames: int, fps: float) -> list[Detection]:
-        """Scores [T', C] of a clip of `frames` frames → its detections; of a network for recognition the one class that
-        the whole clip shows, with its mean score."""
+        """Scores [T', C] of a clip of `frames` frames → its detections.
+
+        A network for recognition gives one: the class with the highest mean score, over the whole clip.
+        """
         self._check_open()
         return detections_of(self.bundle, scores, frames, fps)
 
     def scores(self, frames: np.ndarray, timings: Timings | None = None) -> np.ndarray:
         """frames uint8 [T, S, S], T ≥ 16 → scores float32 [T', C] in (0, 1), a row for every 8 frames.
 
-        At most 3 frames at the end are dropped, so that T is a multiple of 4. `timings`, where given, gains the
-        seconds spent in each stage.
+        At most 3 frames at the end are dropped, so that T is a multiple of 4. timings: a dict to which the seconds
+        spent in each stage are added.
         """
         return self.scores_of(self.features(frames, timings), len(frames), timings)
 
     def scores_of(
-        self, features: Mapping[str, np.ndarray | Rows], frames: int, timings: Timings | None = None
+        self, features: Mapping[str, np.ndarray | DiskArray], frames: int, timings: Timings | None = None
     ) -> np.ndarray:
-        """What `features` gave for a clip of `frames` frames → its scores, as `scores` gives them.
+        """The features of a clip of `frames` frames, as from `features` → its scores, as from `scores`.
 
-        Of more than `HEAD_SNIPPETS` they are computed block by block, which changes them by rounding alone.
+        More than `HEAD_SNIPPETS` are computed block by block, which changes scores only by rounding.
         """
         what, length = f"{self.backend} {self.precision}", valid_length(frames)
         with clock(timings, "head"):
@@ -172,15 +174,15 @@ class Detector(CompiledStages):
             return finite_scores(long_scores(head, features, length), what)
 
     def _head_in_parts(self) -> Path | None:
-        """The head's ONNX file that OpenVINO can run parts of; None for a bundle without."""
-        files = self.bundle.entry("head").files
+        """The head's ONNX file, of which OpenVINO can run parts; None if the bundle has none."""
         precision = self.precision if get_backend("openvino").supports(self.precision) else "float32"
-        form = self.bundle.form_for("head", precision, self.backend, "onnx")
-        return self.bundle.stage_file("head", precision, form) if precision in files.get(form, {}) else None
+        try:
+            return self.bundle.file_for(self.backend, "head", precision)
+        except UsageError:
+            return None
 
     def features(self, frames: np.ndarray, timings: Timings | None = None) -> dict[str, np.ndarray]:
-        """frames uint8 [T, S, S] → `infrared_features` and `flow_features`, those that the network has, float32 [T', d]
-        each."""
+        """frames uint8 [T, S, S] → `infrared_features`, `flow_features` or both, float32 [T', d] each."""
         self._check_open()
         size = self.bundle.size
         if frames.dtype != np.uint8 or frames.ndim != 3 or frames.shape[1:] != (size, size):
@@ -197,7 +199,7 @@ class Detector(CompiledStages):
     def _each(
         self, features: Callable[[Chunk, Timings | None], np.ndarray], parts: list[Chunk], timings: Timings | None
     ) -> Iterator[np.ndarray]:
-        """Each chunk's features of the whole clip, in order; `concurrency` chunks are computed at the same time."""
+        """Each chunk's features, in order; `concurrency` chunks are computed at the same time."""
         if self.concurrency == 1 or len(parts) == 1:
             yield from (features(part, timings) for part in parts)
             return
@@ -205,7 +207,7 @@ class Detector(CompiledStages):
             yield from threads.map(features, parts, repeat(timings))
 
     def _streams(self) -> dict[str, Callable[[Chunk, Timings | None], np.ndarray]]:
-        """What gives each stream's features of a chunk, by the name of the head's input."""
+        """The functions that compute each stream's features of a chunk, by the name of the head's input."""
         streams = {
             "infrared_features": ("infrared_tower", self._infrared_features),
             "flow_features": ("flow_tower", self._flow_features),
@@ -225,7 +227,7 @@ class Detector(CompiledStages):
         return features[chunk.keep]
 
     def _release_memory(self) -> None:
-        """Have the stages give back what they keep between runs, where they can; the next run takes it anew."""
+        """Free the memory that stages keep between runs; the next run allocates it again."""
         for stage in self.stages.values():
             stage.release_memory()
         trim_memory()
@@ -236,7 +238,7 @@ class Detector(CompiledStages):
         for first in range(start, stop, FEN_BLOCK):
             last = min(first + FEN_BLOCK, stop)
             block = frames[first : last + 1]
-            if last == len(frames):  # there is no next frame: any will do, its flow is replaced
+            if last == len(frames):  # any frame can stand for the missing next one: its flow is replaced
                 block = np.concatenate((block, block[-1:]))
             blocks.append(self.stages["fen"].run({"frames": block})["flow"])
         flow = np.concatenate(blocks)
@@ -245,7 +247,7 @@ class Detector(CompiledStages):
         return flow
 
     def _flow(self, frames: np.ndarray, start: int, stop: int) -> Any:
-        """As `flow`, but left on the GPU where the backend computes there, and in one piece."""
+        """As `flow`; a backend that computes on the GPU leaves it there, in one array."""
         if not get_backend(self.backend).capabilities.on_gpu:
             return self.flow(frames, start, stop)
         block = frames[start : stop + 1]
@@ -258,8 +260,10 @@ class Detector(CompiledStages):
 
 
 def head_scores(head: CompiledStage, features: Mapping[str, np.ndarray], length: int, what: str) -> np.ndarray:
-    """Features float32 [T', d] of each stream → scores float32 [T', C]. length: valid snippets; what: names the backend
-    and precision where it raises InfdetError, for scores that are not numbers."""
+    """Features float32 [T', d] of each stream → scores float32 [T', C].
+
+    length: valid snippets. what: backend and precision, for the InfdetError about scores that are not finite.
+    """
     return finite_scores(head.run({**features, "length": np.array([length], np.int64)})["scores"], what)
 
 
@@ -270,7 +274,7 @@ def finite_scores(scores: np.ndarray, what: str) -> np.ndarray:
 
 
 def detections_of(bundle: Bundle, scores: np.ndarray, frames: int, fps: float) -> list[Detection]:
-    """Scores [T', C] of a clip of `frames` frames → its detections by the bundle's rule, as `Detector.detections`."""
+    """As `Detector.detections`, without a detector."""
     if bundle.task == "recognition":
         mean = clip_score(scores)
         best = int(mean.argmax())
@@ -281,7 +285,7 @@ def detections_of(bundle: Bundle, scores: np.ndarray, frames: int, fps: float) -
 
 @contextmanager
 def clock(timings: Timings | None, stage: str) -> Iterator[None]:
-    """Add the seconds spent inside to `timings`, where given, under the stage's name."""
+    """Add the seconds spent in the block to `timings[stage]`."""
     start = time.perf_counter()
     yield
     if timings is not None:

@@ -1,4 +1,4 @@
-"""Rows of numbers kept in a temporary file, so that what a long recording gives does not fill the memory."""
+"""An array in a temporary file, so that the features of a long recording do not fill the memory."""
 
 import os
 import tempfile
@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Rows:
-    """float32 [n, width], which grows by `append`; `rows[start:stop]` reads some of it as an array.
+class DiskArray:
+    """float32 [n, width] that grows by `append`; slicing with `array[start:stop]` reads rows.
 
-    The file has no name: it is gone with the object, or with the process however that ends.
+    The file has no name: it disappears with the object or the process.
     """
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class Rows:
         self._count = self._width = 0
 
     def append(self, rows: NDArray[np.float32]) -> None:
-        """Add rows, float32 [m, width]. Raises OSError where they do not fit on the disk."""
+        """Add rows, float32 [m, width]. Raises OSError if the disk is full."""
         self._width = rows.shape[1]
         left = _bytes(np.ascontiguousarray(rows, np.float32))
         while left:  # one call writes 2 GB at most
@@ -39,7 +39,7 @@ class Rows:
         return rows
 
     def close(self) -> None:
-        """Give the file up; nothing can be read any more."""
+        """Delete the file."""
         self._file.close()
 
     def __enter__(self) -> Self:

@@ -3,14 +3,17 @@
 import importlib.metadata
 import platform
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from infdet_deploy import __version__
+from infdet_deploy.config import to_dict
+from infdet_deploy.runtime.backends.base import Backend
 from infdet_deploy.runtime.backends.registry import backend_names, get_backend
 from infdet_deploy.system import cpu_count, cpu_features, processor_name
 
-# package → (extra that brings it, what it is for)
+# package → (extra that installs it, purpose)
 PACKAGES = {
     "openvino": ("", "inference on CPUs (default backend)"),
     "onnxruntime": ("onnxruntime", "inference with ONNX Runtime"),
@@ -35,35 +38,74 @@ _CPU_FEATURES = (
 )  # fmt: skip
 
 
-def examine() -> dict[str, Any]:
-    """A JSON-ready description: machine, backends with their precisions, packages with what would bring them."""
-    packages = {}
-    for name, (extra, purpose) in PACKAGES.items():
-        try:
-            version = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            version = None
-        hint = f"pip install 'infdet-deploy[{extra}]'" if extra else f"pip install {name}"
-        packages[name] = {"version": version, "purpose": purpose, "install": None if version else hint}
-    backends = {
-        backend.name: {
-            "available": backend.is_available(),
-            "precisions": [p for p in backend.capabilities.precisions if backend.supports(p)],
-            "refused": [p for p in backend.capabilities.precisions if not backend.supports(p)],
-        }
-        for backend in map(get_backend, backend_names())
-    }
-    nvidia = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
-    return {
-        "version": __version__,
-        "machine": {
-            "processor": processor_name(),
-            "cores": cpu_count(),
-            "features": [f for f in _CPU_FEATURES if f in cpu_features()],
-            "system": platform.platform(),
-            "python": platform.python_version(),
-            "nvidia_gpu": nvidia,
-        },
-        "backends": backends,
-        "packages": packages,
-    }
+@dataclass(frozen=True)
+class Machine:
+    """features: instruction sets that speed up inference, such as `avx512_vnni`."""
+
+    processor: str
+    cores: int
+    features: tuple[str, ...]
+    system: str
+    python: str
+    nvidia_gpu: bool
+
+
+@dataclass(frozen=True)
+class BackendState:
+    """available: its package is installed. refused: precisions that it computes wrongly on this processor."""
+
+    available: bool
+    precisions: tuple[str, ...]
+    refused: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Package:
+    """version: None if it is not installed; then install is the command that does it."""
+
+    version: str | None
+    purpose: str
+    install: str | None
+
+
+@dataclass(frozen=True)
+class Examination:
+    """The machine, and the backends and optional packages by name. version: of infdet-deploy."""
+
+    version: str
+    machine: Machine
+    backends: dict[str, BackendState]
+    packages: dict[str, Package]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return to_dict(self)
+
+
+def examine() -> Examination:
+    """Examine this machine, the backends and the optional packages."""
+    features = cpu_features()
+    machine = Machine(
+        processor=processor_name(),
+        cores=cpu_count(),
+        features=tuple(feature for feature in _CPU_FEATURES if feature in features),
+        system=platform.platform(),
+        python=platform.python_version(),
+        nvidia_gpu=Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None,
+    )
+    backends = {name: _backend(get_backend(name)) for name in backend_names()}
+    return Examination(__version__, machine, backends, {name: _package(name) for name in PACKAGES})
+
+
+def _backend(backend: Backend) -> BackendState:
+    precisions = backend.capabilities.precisions
+    supported = tuple(precision for precision in precisions if backend.supports(precision))
+    return BackendState(backend.is_available(), supported, tuple(p for p in precisions if p not in supported))
+
+
+def _package(name: str) -> Package:
+    extra, purpose = PACKAGES[name]
+    try:
+        return Package(importlib.metadata.version(name), purpose, None)
+    except importlib.metadata.PackageNotFoundError:
+        return Package(None, purpose, f"pip install 'infdet-deploy[{extra}]'" if extra else f"pip install {name}")

@@ -1,7 +1,7 @@
-"""Features of a clip that is still arriving: those of the whole clip, no frame computed twice. No torch.
+"""Features of a clip while its frames arrive: equal to those of the whole clip, no frame computed twice. No torch.
 
-`StreamModel` is compiled once; each of its `FeatureStream`s follows one clip and holds its state. What the towers'
-steps are is told in `exporting/incremental.py`.
+`StreamModel` compiles the incremental towers once; each `FeatureStream` has the state of one clip. See
+`exporting/incremental.py` for how the towers work.
 """
 
 import threading
@@ -20,46 +20,46 @@ from infdet_deploy.runtime.stages import CompiledStages, open_bundle_stage
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, STEP_FRAMES, feature_length
 
 Features = dict[str, np.ndarray]
-CHECK_STEPS = (8, 24)  # frames of the steps, in turn, in which `whole` feeds a clip
+CHECK_STEPS = (8, 24)  # frames of the steps in `whole`, in turn
 
 
 class TowerSteps:
-    """One tower along one clip: what it is fed, and the state between its steps."""
+    """An incremental tower on one clip, with its state between steps."""
 
     def __init__(self, stage: CompiledStage, spec: StageEntry, stream: Incremental) -> None:
-        """stage: a tower's steps, compiled; spec: its tensors, stream: the manifest's entries for it and for all."""
+        """stage: the compiled tower. spec, stream: the manifest's entries for this tower and for all towers."""
         self._stage = stage
         frames, inside, *states = spec.inputs
         self._frames, self._inside, self._shape = frames.name, inside.name, _sizes(frames.shape[1:])
         self._states = {state.name: np.zeros(_sizes(state.shape), np.float32) for state in states}
         self.width = _sizes(spec.outputs[0].shape[1:])[0]  # channels of a feature
-        self._behind = int(self._frames == "flow")  # frames that its input is behind those that have come
+        self._behind = int(self._frames == "flow")  # frames by which its input lags: flow needs the next frame
         self._history, self._lag = stream.history_frames, stream.features_lag
-        self._came = 0
+        self._fed = 0  # frames so far
 
     @property
     def state_bytes(self) -> int:
         return sum(state.nbytes for state in self._states.values())
 
     def step(self, x: np.ndarray, length: int | None = None) -> np.ndarray:
-        """x: the next 8n frames (of the flow tower: flow, one frame behind) → their clip's next features.
+        """x: the next 8n frames (flow tower: flow, one frame behind) → the next features.
 
-        length: frames of the clip, a multiple of 4, once it is known; frames from there on are of no meaning.
+        length: frames of the clip, a multiple of 4, once it is known; the contents of later frames have no effect.
         """
-        positions = np.arange(self._came - self._history, self._came + len(x))
-        inside = (positions >= 0) & (positions < (self._came + len(x) if length is None else length))
+        positions = np.arange(self._fed - self._history, self._fed + len(x))
+        inside = (positions >= 0) & (positions < (self._fed + len(x) if length is None else length))
         found = self._stage.run({self._frames: x, self._inside: inside.astype(np.float32)} | self._states)
         self._states = {name: found[f"next.{name}"] for name in self._states}
-        first = self._came // FRAMES_PER_SNIPPET - self._lag
-        self._came += len(x)
+        first = self._fed // FRAMES_PER_SNIPPET - self._lag
+        self._fed += len(x)
         end = None if length is None else max(feature_length(length) - first, 0)
         return found["features"][max(-first, 0) : end]
 
     def whole(self, x: np.ndarray, steps: Sequence[int] = CHECK_STEPS) -> np.ndarray:
-        """The features of a clip in one go, on a tower that has seen nothing yet: to compare with the stage's.
+        """The features of a whole clip, on a new tower, to compare with those of the normal tower.
 
-        x: what the stage takes, T frames or flows, T a multiple of 4; steps: how many of them at a time, in turn. What
-        lies outside the clip, the flow of its last frame as well, is fed as anything but zero.
+        x: that tower's input, T frames or flows, T a multiple of 4. steps: frames per step, in turn. Positions outside
+        the clip, and the flow of its last frame, are fed ones: they must have no effect.
         """
         length, rows = len(x), []
         x = np.concatenate((np.ones_like(x[: self._behind]), x[: length - self._behind]))
@@ -68,25 +68,25 @@ class TowerSteps:
                 break
             part, x = x[:frames], x[frames:]
             filler = np.ones((frames - len(part), *part.shape[1:]), part.dtype)
-            over = self._came + frames >= length
+            over = self._fed + frames >= length
             rows.append(self.step(np.concatenate((part, filler)), length if over else None))
         return np.concatenate(rows)
 
     def nothing(self, frames: int) -> np.ndarray:
-        """What a step may be fed when all of its frames lie past the clip's end; of the flow tower, flow."""
+        """The input of a flow tower's step that lies entirely after the clip."""
         return np.zeros((frames, *self._shape), np.float32)
 
     def rest(self, length: int) -> int:
-        """How many frames are still to be fed, in all, until a clip of this length has all of its features."""
-        return (feature_length(length) + self._lag) * FRAMES_PER_SNIPPET - self._came
+        """Frames still to be fed until a clip of this length has all its features."""
+        return (feature_length(length) + self._lag) * FRAMES_PER_SNIPPET - self._fed
 
 
 class StreamModel(CompiledStages):
-    """The stages of a bundle that make features, compiled once for any number of streams.
+    """The FEN and the incremental towers of a bundle, compiled once for any number of streams.
 
-    step_frames: frames computed at once, a multiple of 8. Streams may run in threads of their own; their steps take
-    turns. After `close` they cannot go on. Raises BundleError, BackendError or UsageError when the bundle or the
-    backend will not do.
+    step_frames: frames computed at once, a multiple of 8. Streams may run in different threads; their steps take turns.
+    After `close` they raise InfdetError. Raises BundleError, BackendError or UsageError if the bundle has no
+    incremental towers or the backend cannot run them.
     """
 
     def __init__(
@@ -102,15 +102,12 @@ class StreamModel(CompiledStages):
         stream = self.bundle.incremental
         if stream is None:
             raise BundleError(
-                f"{self.bundle.path} holds no towers that take a clip in steps; export it again with "
-                "infdet-deploy export --stream"
+                f"{self.bundle.path} has no incremental towers; export it again with infdet-deploy export RUN"
             )
         if step_frames < 1 or step_frames % stream.step_frames:
             raise UsageError(f"step_frames is {step_frames}, expected a multiple of {stream.step_frames}")
         if get_backend(backend).capabilities.format != "onnx":
-            raise UsageError(
-                f"{backend} does not run the towers as steps, which are ONNX; take openvino or onnxruntime"
-            )
+            raise UsageError(f"{backend} does not run incremental towers, which are ONNX; use openvino or onnxruntime")
         self.lock = threading.Lock()
         for stage in self.bundle.stages:
             if stage != "head":
@@ -119,7 +116,7 @@ class StreamModel(CompiledStages):
                 self._stages[stage] = open_bundle_stage(self.bundle, name, backend, precision, shapes)
 
     def _shapes(self, stage: str, history: int) -> dict[str, tuple[int, ...]]:
-        """The shapes of a stage's inputs when all steps are of `step_frames`."""
+        """The shapes of a stage's inputs in steps of `step_frames`."""
         sizes = {"T+1": self.step_frames + 1, "8n": self.step_frames, f"8n+{history}": self.step_frames + history}
         return {
             tensor.name: tuple(sizes[size] if isinstance(size, str) else size for size in tensor.shape)
@@ -128,19 +125,19 @@ class StreamModel(CompiledStages):
 
     @property
     def delay_frames(self) -> int:
-        """Features of frames 8j … 8j+15 come when frame 8j+15+delay_frames has; later by what a step waits to fill."""
+        """Frames between the last frame of a feature and the feature, plus the wait until a step is full."""
         assert self.bundle.incremental is not None
         return self.bundle.incremental.delay_frames
 
     def stream(self) -> "FeatureStream":
-        """A stream at the beginning of its clip."""
+        """A new stream, for one clip."""
         return FeatureStream(self)
 
 
 class FeatureStream:
-    """One clip on its way through a `StreamModel`: frames in, features out as soon as they are certain.
+    """One clip in a `StreamModel`: frames in, features out as soon as they are final.
 
-    All rows of `push` and `flush` together are what `Detector.features` gives for the whole clip.
+    The rows of all `push` and `flush` calls together equal `Detector.features` of the whole clip.
     """
 
     def __init__(self, model: StreamModel) -> None:
@@ -153,10 +150,10 @@ class FeatureStream:
             for stage, compiled in model.stages.items()
             if stage != "fen"
         }
-        # The last frame of the step before, then those of this one: flow leads from each to the next.
+        # The last frame of the previous step, then those of this step: flow is from each frame to the next.
         self._frames = np.zeros((1 + step, size, size), np.uint8)
-        self._waiting = 0  # frames of the next step that have come
-        self._stepped = 0  # frames that have gone through the towers
+        self._waiting = 0  # frames of the next step so far
+        self._stepped = 0  # frames that the towers have processed
         self._over = False
 
     @property
@@ -166,26 +163,28 @@ class FeatureStream:
 
     @property
     def state_bytes(self) -> int:
-        """Memory that this stream alone holds: the towers' state and the frames that wait for a step."""
+        """Memory of this stream: the towers' state and the frames that wait for a step."""
         return sum(tower.state_bytes for tower in self._towers.values()) + self._frames.nbytes
 
     def push(self, frames: np.ndarray) -> Features:
-        """The clip's next frames, uint8 [n, S, S] → new rows of `infrared_features` and `flow_features`, those that the
-        network has, float32 [k, d] each, k ≥ 0 the same for both. Raises InfdetError after `flush`."""
+        """The clip's next frames, uint8 [n, S, S] → new rows of `infrared_features`, `flow_features` or both.
+
+        float32 [k, d] each, with the same k ≥ 0. Raises InfdetError after `flush`.
+        """
         size = self._model.bundle.size
         if self._over:
-            raise InfdetError("this stream is over: it was flushed; begin another one for more frames")
+            raise InfdetError("this stream was flushed; start a new one for more frames")
         if frames.dtype != np.uint8 or frames.ndim != 3 or frames.shape[1:] != (size, size):
             raise InfdetError(f"frames are {frames.dtype} {list(frames.shape)}, expected uint8 [n, {size}, {size}]")
         return self._collect(self._fill(frames))
 
     def flush(self) -> Features:
-        """The clip is over: the rest of its features, as `push` gives them. A clip under 16 frames has none.
+        """End the clip: its remaining features, as from `push`. A clip of fewer than 16 frames has none.
 
         At most 3 frames at the end are dropped, so that the clip's length is a multiple of 4.
         """
         if self._over:
-            raise InfdetError("this stream is over: it was flushed before")
+            raise InfdetError("this stream was already flushed")
         self._over = True
         return self._collect(self._drain((self._stepped + self._waiting) // 4 * 4))
 
@@ -203,7 +202,7 @@ class FeatureStream:
             yield self._step(length)
 
     def _step(self, length: int | None) -> Features:
-        """Through all stages with the frames waiting; what they leave of the step is of no meaning, past `length`."""
+        """Run all stages on the step; frames past `length`, if given, have no effect."""
         found: Features = {}
         model = self._model
         with model.lock:
@@ -225,10 +224,10 @@ class FeatureStream:
 
 
 def _sizes(shape: Sequence[int | str]) -> tuple[int, ...]:
-    """A shape without dimensions that vary."""
+    """A shape whose dimensions do not vary."""
     return tuple(int(size) for size in shape)
 
 
 def _features(tower: str) -> str:
-    """How a tower's features are called: `infrared_features`."""
+    """The name of a tower's features: `infrared_features`."""
     return tower.replace("_tower", "_features")

@@ -17,10 +17,12 @@ def stage_source(
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     performance: Performance = "latency",
 ) -> StageSource:
-    """What a backend compiles of a bundle's stage; raises UsageError where the bundle does not contain it."""
+    """The source of a bundle's stage for a backend. Raises UsageError if the bundle lacks the precision or format.
+
+    shapes, performance: as in `StageSource`.
+    """
     spec = bundle.entry(stage)
-    format = bundle.form_for(stage, precision, backend, get_backend(backend).capabilities.format)
-    path = bundle.stage_file(stage, precision, format)
+    path = bundle.file_for(backend, stage, precision, get_backend(backend).capabilities.format)
     return StageSource(
         path, precision, spec.input_names, spec.output_names, bundle.digest(path.name), shapes, performance
     )
@@ -34,10 +36,7 @@ def open_bundle_stage(
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     performance: Performance = "latency",
 ) -> CompiledStage:
-    """Compile one stage of a bundle; raises UsageError or BackendError when that is not possible.
-
-    shapes, performance: as in `StageSource`.
-    """
+    """Compile one stage of a bundle. Arguments as for `stage_source`; raises UsageError or BackendError."""
     return get_backend(backend).open_stage(stage_source(bundle, stage, backend, precision, shapes, performance))
 
 
@@ -55,7 +54,7 @@ class CompiledStages:
         return self._stages
 
     def close(self) -> None:
-        """Free the compiled stages; using the object afterwards raises InfdetError."""
+        """Free the compiled stages; the object then raises InfdetError."""
         self._closed = True
         while self._stages:
             self._stages.popitem()[1].close()

@@ -105,7 +105,7 @@ def bisect(
         raise UsageError(f"--bisect needs a backend that runs ONNX files directly; {backend} does not")
     get_backend(backend).check_supports(precision)
     allowed = (tolerances or Tolerances()).stage(form, precision)
-    ours = StageGraph(bundle.stage_file(stage, precision, bundle.form_for(stage, precision, backend, form)))
+    ours = StageGraph(bundle.file_for(backend, stage, precision, form))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         theirs = _reference_graph(bundle, network, stage, tensors, folder)

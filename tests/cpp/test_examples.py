@@ -60,4 +60,4 @@ def test_raw_frames_through_a_pipe(example, tiny_bundle, recording, reference):
     (line,) = example("infdet-detect-y4m", tiny_bundle, stdin=b"RIFF....", status=1)
     assert line.startswith("standard input is not a grey YUV4MPEG2 stream")
     (line,) = example("infdet-camera", tiny_bundle, stdin=header + frames, status=1)
-    assert "has no incremental towers; export it again with infdet-deploy export --stream" in line
+    assert "has no incremental towers; export it again with infdet-deploy export RUN" in line

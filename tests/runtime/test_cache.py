@@ -137,7 +137,7 @@ def test_a_file_that_changes_while_it_is_opened_is_not_kept(root, bundle):
 
 
 def test_what_was_used_longest_ago_goes(root, monkeypatch):
-    monkeypatch.setattr(compiled_cache, "MOST_BYTES", 3000)
+    monkeypatch.setattr(compiled_cache, "MAX_BYTES", 3000)
     for index, key in enumerate("abc"):
         compiled_cache.store(key, bytes(996))
         os.utime(root / f"{key}.blob", (index, index))

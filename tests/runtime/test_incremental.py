@@ -1,4 +1,4 @@
-"""Features of a clip that arrives bit by bit against those of the whole clip."""
+"""Features of a clip that arrives in parts compared with those of the whole clip."""
 
 import dataclasses
 
@@ -68,19 +68,19 @@ def test_features_of_the_whole_clip(bundle, detector, step_frames):
             ]
 
 
-def test_rows_come_as_soon_as_they_are_certain(bundle):
+def test_features_are_returned_as_soon_as_they_are_final(bundle):
     with StreamModel(bundle, step_frames=8) as model:
         stream = model.stream()
         frames = sample_frames(160, bundle.size)
         rows = np.cumsum([len(stream.push(frames[at : at + 8])["flow_features"]) for at in range(0, 160, 8)])
-    # row j once frame 8j + 15 + delay has come
+    # row j after frame 8j + 15 + delay
     due = [max(0, (came - 16 - model.delay_frames) // 8 + 1) for came in range(8, 161, 8)]
     assert rows.tolist() == due
     assert model.delay_frames == 48
     assert 0 < stream.state_bytes < 10e6
 
 
-def test_streams_do_not_meet(bundle, detector):
+def test_streams_are_independent(bundle, detector):
     clips = [sample_frames(n, bundle.size, seed=n) for n in (77, 100)]
     with StreamModel(bundle, step_frames=16) as model:
         streams = [model.stream() for _ in clips]
@@ -95,21 +95,21 @@ def test_streams_do_not_meet(bundle, detector):
             assert compare(np.concatenate([p[name] for p in part]), reference).relative_l2 <= 1e-5
 
 
-def test_what_a_stream_refuses(bundle, tiny_bundle):
+def test_stream_refuses_wrong_frames_and_options(bundle, tiny_bundle):
     with StreamModel(bundle) as model:
         stream = model.stream()
         with pytest.raises(InfdetError, match=r"frames are float64 \[1, 64, 64\], expected uint8 \[n, 64, 64\]"):
             stream.push(np.zeros((1, 64, 64)))
         assert [len(rows) for rows in stream.flush().values()] == [0, 0]
-        with pytest.raises(InfdetError, match="it was flushed; begin another one"):
+        with pytest.raises(InfdetError, match="this stream was flushed; start a new one"):
             stream.push(np.zeros((1, 64, 64), np.uint8))
-        with pytest.raises(InfdetError, match="it was flushed before"):
+        with pytest.raises(InfdetError, match="this stream was already flushed"):
             stream.flush()
-    with pytest.raises(BundleError, match="export --stream"):
+    with pytest.raises(BundleError, match="has no incremental towers; export it again with infdet-deploy export RUN"):
         StreamModel(tiny_bundle)
     with pytest.raises(UsageError, match="step_frames is 12, expected a multiple of 8"):
         StreamModel(bundle, step_frames=12)
-    with pytest.raises(UsageError, match="torchscript does not run the towers as steps"):
+    with pytest.raises(UsageError, match="torchscript does not run incremental towers"):
         StreamModel(bundle, "torchscript")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from infdet_deploy.runtime import long_head
 from infdet_deploy.runtime.backends.registry import open_stage
-from infdet_deploy.runtime.disk_array import Rows
+from infdet_deploy.runtime.disk_array import DiskArray
 from infdet_deploy.runtime.long_head import attend, long_scores
 from infdet_deploy.snippets import valid_length
 
@@ -66,7 +66,7 @@ def test_scores_are_those_of_the_whole_head(tmp_path, monkeypatch, streams, fusi
     assert whole.std(axis=0).min() > 1e-3
     kept = {}
     for name, values in features.items():
-        kept[name] = Rows()
+        kept[name] = DiskArray()
         kept[name].append(values)
     for block in blocks:
         monkeypatch.setattr(long_head, "BLOCK", block)
@@ -92,7 +92,7 @@ def test_softmax_is_exact_however_large_the_energies(monkeypatch):
 def test_rows_are_kept_as_they_are():
     rng = np.random.default_rng(3)
     values = rng.random((40, 6), np.float32)
-    with Rows() as rows:
+    with DiskArray() as rows:
         for part in np.split(values, [1, 17, 17, 39]):
             rows.append(part)
         assert len(rows) == 40

@@ -110,7 +110,7 @@ def test_self_test_finds_a_changed_stage_and_refuses_a_bundle_without_a_clip(bun
     write_manifest(bundle_copy, manifest)
     refused = command("verify", bundle_copy, "--self-test")
     assert refused.returncode == 1
-    assert "holds no golden.npz" in refused.stderr
+    assert "has no golden.npz" in refused.stderr
 
 
 def test_a_stage_that_cannot_run_is_a_row_and_no_traceback(bundle_copy):

@@ -29,12 +29,11 @@ _INT8_REMEDY = "use float32, or the backend onnxruntime, which is no faster in i
 class Capabilities:
     """What a backend supports.
 
-    package: the Python package that it imports; extra: the extra of infdet-deploy that installs it, empty for none.
-    precisions: those it computes in. format: the bundle's file format that it reads. built_ahead: it compiles nothing
-    on opening, but runs engines that `infdet-deploy build` made on this device. fixed_shapes: it is faster when it
-    knows the shapes of all inputs as it compiles. caches: it keeps compiled stages between processes. throughput: it
-    runs several calls at once when tuned for throughput. int8_needs_vnni: its int8 overflows on x86 processors without
-    VNNI. on_gpu: it computes on an NVIDIA GPU and can leave outputs there.
+    package: the Python package that it imports. extra: the extra of infdet-deploy that installs it, if any. format: the
+    bundle's file format that it reads. built_ahead: it runs engines that `infdet-deploy build` made on this device.
+    fixed_shapes: it is faster if the shapes of all inputs are known when it compiles. caches: it keeps compiled stages
+    between processes. throughput: it can be tuned to run several calls at once. int8_needs_vnni: its int8 overflows on
+    x86 processors without VNNI. on_gpu: it computes on an NVIDIA GPU and can leave outputs there.
     """
 
     package: str
@@ -53,8 +52,8 @@ class Capabilities:
 class StageSource:
     """What to compile: one stage's file and how it is used.
 
-    digest: the file's SHA-256 where it was checked, which lets a backend cache what it compiles. shapes: shapes of the
-    inputs where they never vary; a backend with `fixed_shapes` then accepts no other.
+    digest: the file's SHA-256, if checked; a backend needs it to cache the compiled stage. shapes: shapes of the inputs
+    if they never vary; a backend with `fixed_shapes` then accepts no others.
     """
 
     path: Path
@@ -79,7 +78,7 @@ class CompiledStage(ABC):
         """Compute all outputs. feeds: every input, C-contiguous, in the stage's dtype and shape."""
 
     def run_on_device(self, feeds: Mapping[str, Any], cuda_stream: Any = None) -> Mapping[str, Any]:
-        """Compute all outputs and leave them where they are computed; only for backends with `on_gpu`."""
+        """Compute all outputs and leave them on the GPU; only for backends with `on_gpu`."""
         raise NotImplementedError
 
     def release_memory(self) -> None:  # noqa: B027 - most backends keep nothing between runs
@@ -101,14 +100,14 @@ class Backend(ABC):
         """Compile a stage. Any exception counts as a refusal of the graph."""
 
     def load_cached(self, source: StageSource) -> CompiledStage | None:
-        """The stage as an earlier process compiled and cached it, without reading its file; None where there is none.
+        """The stage as an earlier process cached it, without reading its file; None if it is not cached.
 
         Only called with `caches` and for sources with a digest.
         """
         return None
 
     def is_built(self, path: Path, precision: str) -> bool:
-        """Whether an engine of the stage at `path` exists for this device; only asked with `built_ahead`."""
+        """Whether an engine of the stage at `path` exists for this device; only called with `built_ahead`."""
         return True
 
     def is_available(self) -> bool:
@@ -129,7 +128,7 @@ class Backend(ABC):
         return precision in self.capabilities.precisions and not self._overflows(precision)
 
     def check_supports(self, precision: str, remedy: str = _INT8_REMEDY) -> None:
-        """Raise UsageError for a precision that the backend does not have, BackendError where it is wrong here.
+        """Raise UsageError for a precision that the backend lacks, BackendError if it is wrong on this processor.
 
         remedy: what the BackendError suggests.
         """
@@ -144,7 +143,7 @@ class Backend(ABC):
         return precision == "int8" and self.capabilities.int8_needs_vnni and not has_exact_int8()
 
     def check_performance(self, performance: str) -> None:
-        """Raise UsageError where the backend cannot be tuned for this performance."""
+        """Raise UsageError if the backend cannot be tuned for this performance."""
         if performance not in PERFORMANCE:
             raise UsageError(f"no performance '{performance}'; expected {' or '.join(PERFORMANCE)}")
         if performance == "throughput" and not self.capabilities.throughput:
@@ -153,8 +152,8 @@ class Backend(ABC):
     def open_stage(self, source: StageSource) -> CompiledStage:
         """Compile a stage, or load it from the backend's cache.
 
-        Raises UsageError for a precision or performance that the backend does not support, and BackendError where it is
-        not installed, computes wrongly on this processor, or refuses the graph.
+        Raises UsageError for a precision or performance that the backend does not support, BackendError if it is not
+        installed, computes wrongly on this processor or refuses the graph.
         """
         self.check_supports(source.precision)
         self.check_performance(source.performance)
@@ -170,6 +169,6 @@ class Backend(ABC):
             raise BackendError(f"{self.name} refuses {source.path.name}: {first_line(error)}") from error
 
     def open_cached(self, source: StageSource) -> CompiledStage | None:
-        """The stage from the backend's cache; None where it has none, or where `open_stage` would refuse."""
-        wanted = self.capabilities.caches and source.digest is not None and source.performance in PERFORMANCE
-        return self.load_cached(source) if wanted and self.supports(source.precision) else None
+        """The stage from the backend's cache; None if it is not cached or `open_stage` would refuse it."""
+        usable = self.capabilities.caches and source.digest is not None and source.performance in PERFORMANCE
+        return self.load_cached(source) if usable and self.supports(source.precision) else None

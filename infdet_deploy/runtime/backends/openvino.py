@@ -27,7 +27,7 @@ class OpenVino(Backend):
     )
 
     def compile(self, source: StageSource) -> "OpenVinoStage":
-        """For throughput OpenVINO makes streams of few CPUs each, one for each concurrent call."""
+        """For throughput OpenVINO gives each concurrent call a few CPUs."""
         import openvino
 
         core, key = openvino.Core(), None
@@ -38,7 +38,7 @@ class OpenVino(Backend):
                 return cached
         model = core.read_model(str(source.path))
         if source.shapes:
-            # Without shape arithmetic before every node: a third of the time of small networks with short inputs.
+            # Saves shape inference, a third of the time of small networks with short inputs.
             model.reshape({name: openvino.PartialShape(list(shape)) for name, shape in source.shapes.items()})
         compiled = core.compile_model(model, "CPU", properties(source.performance))
         if key is not None and sha256(source.path) == source.digest:  # the file may have changed since the check
@@ -58,7 +58,7 @@ class OpenVinoStage(CompiledStage):
     """A stage compiled by OpenVINO."""
 
     def __init__(self, source: StageSource, compiled: "openvino.CompiledModel", weights: Array | None = None) -> None:
-        """weights: memory that the compiled graph reads and does not own."""
+        """weights: memory that the compiled graph uses but does not own."""
         super().__init__(source.inputs, source.outputs)
         self._compiled, self._weights = compiled, weights
         if source.performance == "throughput":
@@ -82,7 +82,7 @@ class OpenVinoStage(CompiledStage):
             for _ in range(self.concurrency):
                 idle.append(self._requests.get_nowait())
             self._compiled.release_memory()
-        except Empty:  # OpenVINO refuses while a request runs; the last caller will try again
+        except Empty:  # OpenVINO refuses while a request runs
             pass
         finally:
             for request in idle:
@@ -93,10 +93,10 @@ class OpenVinoStage(CompiledStage):
 
 
 def properties(performance: str) -> dict[str, str]:
-    """The settings that every graph is compiled with."""
+    """The settings for compiling any graph."""
     return {
-        # By default OpenVINO computes all of a graph in bfloat16 where the CPU has it. Each operator is to compute in
-        # its type in the graph: bfloat16 where the graph says so, float32 where it must stay so.
+        # By default OpenVINO computes whole graphs in bfloat16 if the CPU supports it. "f32" lets each operator compute
+        # in its type in the graph.
         "INFERENCE_PRECISION_HINT": "f32",
         # The exported blob contains the weights, so that the ONNX file is not read again.
         "CACHE_MODE": "OPTIMIZE_SPEED",
@@ -105,7 +105,7 @@ def properties(performance: str) -> dict[str, str]:
 
 
 def _import(core: "openvino.Core", key: str, source: StageSource) -> OpenVinoStage | None:
-    """The cached stage; None where the cache has none that OpenVINO accepts."""
+    """The cached stage; None if it is not cached or OpenVINO refuses it."""
     blob = cache.load(key)
     if blob is None:
         return None
@@ -114,13 +114,12 @@ def _import(core: "openvino.Core", key: str, source: StageSource) -> OpenVinoSta
     try:
         tensor = openvino.Tensor(blob, shared_memory=True)
         return OpenVinoStage(source, core.import_model(tensor, "CPU", properties(source.performance)), blob)
-    except RuntimeError:  # written by hand or by another OpenVINO of the same version
+    except RuntimeError:  # written by another build of the same OpenVINO version
         return None
 
 
 def _key(core: "openvino.Core", source: StageSource) -> str:
-    """A hash of everything that a compiled graph depends on, the processor included: home folders are shared between
-    machines, and images move."""
+    """A hash of everything that a compiled graph depends on, including the processor, because machines share homes."""
     import openvino
 
     return cache.key_of(

@@ -33,8 +33,8 @@ def backend_names() -> tuple[str, ...]:
 
 
 def get_backend(name: str) -> Backend:
-    """The backend of this name. Raises UsageError for an unknown name, BackendError where a package registered
-    something else than a backend."""
+    """The backend of this name. Raises UsageError for an unknown name, BackendError if a package registered an object
+    that is not a backend."""
     if name in _BUILT_IN:
         if name not in _loaded:
             module, _, kind = _BUILT_IN[name].partition(":")
@@ -49,7 +49,7 @@ def get_backend(name: str) -> Backend:
 
 
 def available_backends() -> list[Backend]:
-    """Every backend whose package is installed. A registered one that does not load is left out with a warning."""
+    """Every installed backend. A registered backend that does not load is skipped with a warning."""
     found = []
     for name in backend_names():
         try:
@@ -79,7 +79,7 @@ def _registered() -> dict[str, EntryPoint]:
 
 @cache
 def _entry_points(path: tuple[str, ...]) -> dict[str, EntryPoint]:
-    """path: where distributions are searched; reading all of them takes some milliseconds."""
+    """path: where distributions are searched. Cached, because reading them takes milliseconds."""
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 

@@ -46,7 +46,7 @@ def test_which_processors_add_bytes_exactly(processor, features, exactly):
     assert get_backend("openvino").supports("float32")
     assert get_backend("onnxruntime").supports("int8")  # of the signed file, whose convolutions it computes in float32
     assert not get_backend("torchscript").supports("int8")
-    assert ("int8" in examine()["backends"]["openvino"]["precisions"]) is exactly
+    assert ("int8" in examine().backends["openvino"].precisions) is exactly
 
 
 def test_int8_that_would_saturate_is_refused(processor):

@@ -173,7 +173,7 @@ def test_a_registered_backend_is_one_like_ours(distribution, bundle, tiny_clip):
     rows = list(stage_parity(bundle, [stage_tensors(load_golden(bundle))], contenders=[contender]))
     assert {row.stage for row in rows} >= set(bundle.stages)
     assert all(row.passed for row in rows)
-    assert examine()["backends"]["plugin"] == {"available": True, "precisions": ["float32"], "refused": []}
+    assert examine().to_dict()["backends"]["plugin"] == {"available": True, "precisions": ["float32"], "refused": []}
     with pytest.raises(UsageError, match=r"no backend 'other'; backends are openvino, .*, tensorrt, plugin"):
         get_backend("other")
 

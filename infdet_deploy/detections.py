@@ -1,6 +1,6 @@
-"""From snippet scores to detections: runs above a class's threshold, as instances in seconds.
+"""From snippet scores to detections, by the published post-processing of InfDet.
 
-The rule is that of the published InfDet post-processing; `split_long` adds its treatment of overlong runs.
+A detection is a run of snippets above the class's threshold; `split_long` adds InfDet's treatment of long runs.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from infdet_deploy.errors import ConfigError, InfdetError
 
 @dataclass(frozen=True)
 class Detection:
-    """One action found in a video: times in seconds from its start, score in 0–1."""
+    """One action in a video: times in seconds from the video's start, score 0–1."""
 
     label: str
     start_s: float
@@ -62,25 +62,24 @@ def default_thresholds(classes: Sequence[str]) -> tuple[float, ...]:
 
 
 def default_rule(classes: Sequence[str]) -> DetectionRule:
-    """The rule of weights that bring none: InfDet's figures by class name, else 0.5 and 2 s."""
+    """The rule for weights without one: InfDet's values by class name, else 0.5 and 2 s."""
     return DetectionRule(default_thresholds(classes), tuple(_MEAN_DURATIONS_S.get(label, 2.0) for label in classes))
 
 
 def detect(scores: Any, classes: Sequence[str], rule: DetectionRule, snippets_per_second: float) -> list[Detection]:
     """Turn the scores of a clip's snippets into detections, ordered by class, then time.
 
-    scores: real array [T', C], 0–1 (compared as float64, so float32 scores meet the thresholds as they are);
-    classes: C names; snippets_per_second: ⌊T/8⌋ / clip duration in seconds.
+    scores: real array [T', C], 0–1, compared as float64; classes: C names; snippets_per_second (sps): ⌊T/8⌋ / clip
+    duration in seconds.
 
     A run of consecutive snippets start…end−1 above the threshold becomes start/sps…end/sps with the score at
-    (start+end)//2; a run that touches the clip's end closes there. All comparisons are strict: a score equal to the
+    (start+end)//2; a run that reaches the clip's end closes there. All comparisons are strict: a score equal to the
     threshold ends a run, a run of exactly half the mean duration stays, one of exactly twice the mean is not split.
-    With `split_long` a longer run gives start…cut with the score at the middle of the whole run, and cut+1…end with
-    the score at its own middle, where cut = end − int(mean·sps/2); where the mean is so short that the second part
-    would hold no time (cut+1 ≥ end), only the first is given.
+    With `split_long` a longer run becomes start…cut with the score at the middle of the whole run, and cut+1…end with
+    the score at its own middle, where cut = end − int(mean·sps/2). An empty second part (cut+1 ≥ end) is omitted.
 
-    Raises ConfigError where the rule is for another number of classes, InfdetError for scores of the wrong shape or
-    not finite, and for snippets_per_second that is not a positive number.
+    Raises ConfigError if the rule has another number of classes, InfdetError for scores of the wrong shape or not
+    finite, and for snippets_per_second that is not a positive number.
     """
     scores = np.asarray(scores, dtype=np.float64)
     if len(rule.thresholds) != len(classes):
@@ -104,13 +103,13 @@ def detect(scores: Any, classes: Sequence[str], rule: DetectionRule, snippets_pe
 
 
 def runs(above: np.ndarray) -> list[tuple[int, int]]:
-    """Half-open index ranges of the stretches of True in a bool array [T']."""
+    """Half-open index ranges of the runs of True in a bool array [T']."""
     edges = np.flatnonzero(np.diff(above, prepend=False, append=False))
     return [(int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def parts(start: int, end: int, mean_s: float, split_long: bool, sps: float) -> list[tuple[int, int, int]]:
-    """What a run becomes: (start, end, snippet whose score counts), none, one or two of them."""
+    """The zero to two detections of a run: (start, end, snippet of the score)."""
     duration_s = (end - start) / sps
     if duration_s < mean_s / 2:
         return []
@@ -126,10 +125,10 @@ def parts(start: int, end: int, mean_s: float, split_long: bool, sps: float) -> 
 
 @dataclass(frozen=True)
 class DetectionChanges:
-    """What changed between two detection lists of the same clips.
+    """Differences between two detection lists of the same clips.
 
-    matched: pairs of the same class that overlap; missed, extra: without a partner; boundary_shift_s, score_shift: the
-    largest among the pairs.
+    matched: overlapping pairs of the same class; missed, extra: unpaired; boundary_shift_s, score_shift: the largest of
+    all pairs.
     """
 
     matched: int
@@ -142,7 +141,8 @@ class DetectionChanges:
 def compare_detections(reference: list[Detection], ours: list[Detection]) -> DetectionChanges:
     """Pair the detections of one clip and measure the differences within pairs.
 
-    Greedy: each reference detection, in order, takes the free overlapping detection with the nearest boundaries.
+    Greedy: each reference detection, in order, is paired with the free overlapping detection with the nearest
+    boundaries.
     """
     free = list(ours)
     boundary, score, matched = 0.0, 0.0, 0

@@ -1,13 +1,13 @@
-"""The errors that a user can cause. Each message is one line: what it got, what it expected, what to do.
+"""Errors that a user can cause. Each message is one line: what was given, what was expected, what to do.
 
-Nothing in the package ends the process: the command line prints the message and exits with `exit_status`.
+The command line prints the message and exits with `exit_status`; nothing else in the package ends the process.
 """
 
 import errno
 
 
 class InfdetError(Exception):
-    """A file, a device or data is not as it must be. Base class of all errors below."""
+    """A file, a device or data is wrong. Base class of all errors below."""
 
     exit_status = 1
 
@@ -71,19 +71,19 @@ _EXTRAS = {
 
 
 def exit_status(error: BaseException) -> int:
-    """The exit status for an error: 2 where the request is wrong, 1 where what it refers to is."""
+    """The exit status for an error: 2 if the request is wrong, 1 if a file, device or data is."""
     if isinstance(error, InfdetError):
         return error.exit_status
     return 2 if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError) else 1
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type where it has none."""
+    """The first line of an error's message, or its type if the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def one_line(error: BaseException) -> str | None:
-    """The message for an error that a user can cause, in one line; None for a bug, which deserves a traceback."""
+    """The one-line message of an error that a user can cause; None for a bug, which needs a traceback."""
     if isinstance(error, InfdetError):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name and error.name.split(".")[0] in _EXTRAS:

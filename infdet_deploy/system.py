@@ -1,4 +1,4 @@
-"""What the system tells about its processor, and what this process takes of it."""
+"""The processor, and the memory of this process."""
 
 import contextlib
 import ctypes
@@ -20,20 +20,19 @@ def processor_name() -> str:
 
 
 def cpu_features() -> set[str]:
-    """The instruction sets that the processor offers, by the names Linux gives them; empty where it does not tell."""
+    """The processor's instruction sets by their Linux names; empty if unknown."""
     return {feature for line in _values("flags", "Features") for feature in line.split()}
 
 
 def has_exact_int8() -> bool:
-    """Whether sums of int8 products do not overflow: x86 needs VNNI for that, older instructions saturate at 16 bits.
-    True where the system does not say."""
+    """Whether sums of int8 products are exact; without VNNI, x86 saturates them at 16 bits. True if unknown."""
     features = cpu_features()
     return "ssse3" not in features or not features.isdisjoint(("avx512_vnni", "avx_vnni"))
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process has held so far."""
-    # What getrusage tells of a process includes what its parent held when it was started; VmHWM is its own.
+    """The peak memory of this process."""
+    # getrusage includes the parent's memory at the start of this process; VmHWM does not.
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
@@ -42,14 +41,14 @@ def peak_memory_bytes() -> int:
 
 
 def trim_memory() -> None:
-    """Give memory that is free inside this process back to the system, where the C library can (glibc)."""
-    # Left to itself glibc keeps what lies between blocks in use: hundreds of megabytes beside a large network.
+    """Return free memory to the system, if the C library can (glibc)."""
+    # glibc keeps free memory between blocks in use: hundreds of megabytes with a large network.
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _values(*keys: str) -> list[str]:
-    """What /proc/cpuinfo, where there is one, says under these keys."""
+    """The values of these keys in /proc/cpuinfo, if it exists."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -51,7 +51,7 @@ class StageEntry:
             for end in ("inputs", "outputs")
         )
         counts = (entry.get(key) for key in ("multiply_adds", "multiply_adds_original"))
-        return cls(inputs, outputs, {form: dict(files) for form, files in entry["files"].items()}, *map(_whole, counts))
+        return cls(inputs, outputs, {name: dict(files) for name, files in entry["files"].items()}, *map(_whole, counts))
 
     @property
     def input_names(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Tolerances of exported stages against the network, and the errors that are compared with them."""
+"""Errors of exported stages against the network, and their tolerances."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ class Errors(NamedTuple):
     nonfinite: int
 
 
-NOT_COMPARED = Errors(nan, nan, nan, nan, 0)  # nothing to compare; is within no tolerance
+NOT_COMPARED = Errors(nan, nan, nan, nan, 0)  # within no tolerance
 
 
 def compare(ours: npt.NDArray[Any], reference: npt.NDArray[Any]) -> Errors:
@@ -53,9 +53,9 @@ def compare(ours: npt.NDArray[Any], reference: npt.NDArray[Any]) -> Errors:
     return Errors(largest, relative, cosine, snr_db, nonfinite)
 
 
-def tolerance(form: str, precision: str) -> float:
+def tolerance(file_format: str, precision: str) -> float:
     """The relative L2 allowed for a stage in this file format (`onnx`, `torchscript`) and precision."""
-    return _STAGE[form][precision]
+    return _STAGE[file_format][precision]
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ class Tolerances:
             if not (isfinite(value) and value >= 0):
                 raise UsageError(f"tolerance {name}: got {value}, expected a number of 0 or more")
 
-    def stage(self, form: str, precision: str) -> float:
+    def stage(self, file_format: str, precision: str) -> float:
         """The relative L2 allowed for a stage in this file format and precision; NaN if there is no such stage."""
-        default = _STAGE[form].get(precision, nan)
+        default = _STAGE[file_format].get(precision, nan)
         return default if isnan(default) else self.changed.get(precision, default)
 
     def scores(self, precision: str) -> float:
@@ -91,7 +91,7 @@ class Tolerances:
     def table(self) -> dict[str, dict[str, float]]:
         """Precision → file format, or `scores` → tolerance; NaN for a file format without this precision."""
         return {
-            precision: {form: self.stage(form, precision) for form in _STAGE} | {"scores": self.scores(precision)}
+            precision: {name: self.stage(name, precision) for name in _STAGE} | {"scores": self.scores(precision)}
             for precision in _SCORES
         }
 

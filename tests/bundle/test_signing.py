@@ -1,4 +1,4 @@
-"""A signed bundle is that of the key's owner, whole; anything else gets one line."""
+"""A signed bundle is accepted with the right key; everything else is refused in one line."""
 
 import json
 import shutil
@@ -122,11 +122,11 @@ def test_keys_that_will_not_do(bundle, keys, package, tmp_path):
     (tmp_path / "text.pem").write_text("not a key")
     loaded = load_bundle(bundle)
     for file in (*(tmp_path / f"{name}.pem" for name in ("ed", "k1", "locked", "text")), keys / "ours.public.pem"):
-        with pytest.raises(UsageError, match=f"{file.name} is no private key"):
+        with pytest.raises(UsageError, match=f"{file.name} cannot be used as private key"):
             sign(loaded, file)
-    with pytest.raises(UsageError, match=r"ours\.private\.pem is no public key"):
+    with pytest.raises(UsageError, match=r"ours\.private\.pem cannot be used as public key"):
         check_signature(loaded, keys / "ours.private.pem")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(UsageError, match=r"none\.pem cannot be used as private key \(no such file\)"):
         sign(loaded, tmp_path / "none.pem")
     assert not signature_file(bundle).exists()
 
@@ -167,3 +167,5 @@ def test_sign_and_check_on_the_command_line(bundle, keys, package, monkeypatch, 
         (line,) = err.splitlines()
         assert line.startswith("infdet-deploy: ")
         assert key in line
+    status, out, err = run("sign", bundle, "--key", keys / "none.pem")
+    assert (status, out, len(err.splitlines())) == (2, "", 1)

@@ -1,4 +1,4 @@
-"""Configuration as frozen dataclasses, read strictly: an unknown key or a wrong type is an error that names it."""
+"""Configuration as frozen dataclasses, read strictly: unknown keys and wrong types are errors that name the key."""
 
 import dataclasses
 import json
@@ -15,8 +15,8 @@ Config = TypeVar("Config")
 def from_dict(kind: type[Config], values: Any, where: str = "configuration") -> Config:
     """Build the dataclass `kind` from a mapping.
 
-    Raises ConfigError for an unknown key, a missing one, or a value of the wrong type, each by name. Nested
-    dataclasses, tuples and lists, and `X | None` are understood; an int is accepted where a float is expected.
+    Supports nested dataclasses, lists, tuples, dicts, literals and `X | None`; an int is accepted for a float. Raises
+    ConfigError for an unknown or missing key or a value of the wrong type.
     """
     if not isinstance(values, dict):
         raise ConfigError(
@@ -76,7 +76,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def read_json(path: Path | str, what: str = "configuration") -> Any:
-    """Parse a JSON file; raises ConfigError naming the file, and the line where it is not JSON."""
+    """Parse a JSON file. Raises ConfigError with the file, and the line if it is not JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Atomic files and folders: written under a temporary name next to their place, synced, renamed."""
+"""Atomic files and folders: written under a temporary name in the same folder, synced, then renamed."""
 
 import contextlib
 import ctypes
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# Endings of recordings in folders; a file that is named may have any ending.
+# Endings of recordings in folders; a file given by name may have any ending.
 VIDEO_SUFFIXES = (
     *(".3gp", ".asf", ".avi", ".cptv", ".flv", ".h264", ".h265", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".nut", ".ogv", ".ts", ".webm", ".wmv", ".y4m"),
@@ -37,11 +37,11 @@ def _sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def whole_file(path: Path | str, staging: Path | None = None, sync: bool = True) -> Iterator[Path]:
-    """Yield a temporary path to write; on success it becomes `path`, on any error nothing is left.
+    """Yield a temporary path to write; on success it becomes `path`, on an error it is deleted.
 
-    The temporary name keeps the suffix of `path`, because some writers choose their format by it. staging: a folder on
-    the same file system for the temporary file, instead of the folder of `path`. sync: False is faster, but a crash of
-    the machine may damage the file.
+    The temporary name has the suffix of `path`, because some writers choose their format by it. staging: another folder
+    for the temporary file, on the same file system. sync: False is faster, but a crash of the machine may damage the
+    file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def whole_file(path: Path | str, staging: Path | None = None, sync: bool = True)
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Swap two paths atomically, so that neither is ever missing; False where the system does not support it."""
+    """Swap two paths atomically; False if the system does not support it."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
     if rename is None:
         return False
@@ -71,16 +71,16 @@ def _exchange(first: Path, second: Path) -> bool:
 
 @contextlib.contextmanager
 def _locked(folder: Path, wait: bool = False) -> Iterator[bool]:
-    """Lock a folder until the block or the process ends; yields False where it cannot be locked."""
-    import fcntl  # not on Windows, where reading bundles works nevertheless
+    """Lock a folder until the block or the process ends; yields False if it cannot be locked."""
+    import fcntl  # not on Windows, where reading bundles works anyway
 
-    descriptor, held = None, False
+    descriptor, locked = None, False
     with contextlib.suppress(OSError):  # locked by another process, or a file system without locks
         descriptor = os.open(folder, os.O_RDONLY)
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        held = True
+        locked = True
     try:
-        yield held
+        yield locked
     finally:
         if descriptor is not None:
             os.close(descriptor)
@@ -91,7 +91,7 @@ def _temporary_folder(path: Path) -> Path:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove temporary folders of killed writers of `path`: folders that nobody has locked."""
+    """Remove the temporary folders of killed writers of `path`, which are not locked."""
     for left in path.parent.iterdir():
         if left.name.startswith(f".{path.name}.unfinished-"):
             with _locked(left) as abandoned:
@@ -101,15 +101,15 @@ def _remove_leftovers(path: Path) -> None:
 
 @contextlib.contextmanager
 def whole_folder(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary folder to fill; on success it replaces `path` as a whole, on any error nothing is left.
+    """Yield a temporary folder to fill; on success it replaces `path`, on an error it is deleted.
 
-    An existing folder at `path` stays untouched until the new one is complete. A killed process leaves its hidden
-    temporary folder, which the next writer of `path` removes.
+    An existing folder at `path` stays until the new one is complete. The next writer of `path` deletes the hidden
+    temporary folder of a killed process.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as locks:
-        with _locked(path.parent, wait=True):  # until it is locked, the folder looks like a leftover
+        with _locked(path.parent, wait=True):  # an unlocked temporary folder looks like a leftover
             temporary = _temporary_folder(path)
             locks.enter_context(_locked(temporary))
         try:
@@ -126,7 +126,7 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
 
 
 def _put(temporary: Path, path: Path) -> None:
-    """Rename `temporary` to `path`. A folder that was there gets the temporary name, or is removed."""
+    """Rename `temporary` to `path`. An existing folder gets the temporary name or is deleted."""
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "a file is in the place of the folder to write", str(path))
     if not path.exists():

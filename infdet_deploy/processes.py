@@ -18,11 +18,11 @@ def in_processes(
     first: Callable[..., None] | None = None,
     arguments: tuple[Any, ...] = (),
 ) -> Iterator[tuple[int, Any]]:
-    """Call `function(*job)` for every job. Yields each job's index and result, in the order they finish.
+    """Call `function(*job)` for every job. Yields each job's index and result in the order they finish.
 
-    function: defined at the top level of a module; its arguments and results must be picklable.
-    workers: number of processes; by default one for each CPU. Each calls `first(*arguments)` when it starts.
-    An error in one job is raised here and cancels the others.
+    function: a top-level function of a module with picklable arguments and results. workers: number of processes,
+    default: one per CPU; each calls `first(*arguments)` when it starts. An error in a job is raised and cancels the
+    other jobs.
     """
     if not jobs:
         return

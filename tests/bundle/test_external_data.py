@@ -1,4 +1,4 @@
-"""Tensors outside of an ONNX file are found wherever a graph can hold them, without reading the weights."""
+"""External tensors of an ONNX file are found in every place where a graph can contain them."""
 
 import time
 
@@ -45,7 +45,7 @@ def node(**attributes):
 
 
 def models(external):
-    """A model for every place where a tensor can be."""
+    """A model for every place that can contain a tensor."""
     w, plain = tensor(external), tensor(False)
     inner = graph(initializer=[plain, w])
     yield "initializer", helper.make_model(graph(initializer=[plain, w]))
@@ -72,7 +72,7 @@ def models(external):
 
 
 @pytest.mark.parametrize("external", [True, False])
-def test_every_place(tmp_path, external):
+def test_external_data_in_every_place(tmp_path, external):
     for place, model in models(external):
         (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
         assert has_external_data(tmp_path / "a.onnx") is external, place
@@ -114,7 +114,7 @@ def test_the_fields_are_those_of_the_onnx_package():
         (b"\x08\x08", "no graph"),
         (b"not a model", "wire type"),
         (bytes(100), "no field has the key 0"),
-        (EMPTY_ONNX[:-1], "longer than what holds it"),
+        (EMPTY_ONNX[:-1], "longer than its message"),
         (EMPTY_ONNX + b"\x80", "does not end"),
         (EMPTY_ONNX + b"\xff" * 20, "does not end"),
         (b"\x38\x01", "field 7 of ModelProto has the wrong type"),
@@ -122,7 +122,7 @@ def test_the_fields_are_those_of_the_onnx_package():
         (b"\x3a\xff\xff\xff\xff\x0f", "longer"),
     ],
 )
-def test_what_is_no_onnx_file(tmp_path, data, why):
+def test_not_an_onnx_file(tmp_path, data, why):
     (tmp_path / "a.onnx").write_bytes(data)
     with pytest.raises(ValueError, match=why):
         has_external_data(tmp_path / "a.onnx")

@@ -68,7 +68,8 @@ from infdet_deploy.runtime.backends.tensorrt.build import StageBuild as StageBui
 from infdet_deploy.runtime.backends.tensorrt.build import build as build
 from infdet_deploy.runtime.backends.tensorrt.options import BuildOptions as BuildOptions
 from infdet_deploy.runtime.detector import Detector as Detector
-from infdet_deploy.runtime.doctor import Examination as Examination, examine as examine
+from infdet_deploy.runtime.doctor import Examination as Examination
+from infdet_deploy.runtime.doctor import examine as examine
 from infdet_deploy.runtime.incremental import StreamModel as StreamModel
 from infdet_deploy.synthetic.dataset import SynthesizeOptions as SynthesizeOptions
 from infdet_deploy.synthetic.dataset import synthesize as synthesize

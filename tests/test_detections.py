@@ -73,7 +73,7 @@ def test_twice_the_mean_exactly_is_not_split():
 
 
 @pytest.mark.parametrize(("mean_s", "expected"), [(0.0, (0.0, 9.0, 0.55)), (2.0, (0.0, 8.0, 0.55))])
-def test_a_second_part_without_time_is_left_out(mean_s, expected):
+def test_an_empty_second_part_is_omitted(mean_s, expected):
     assert one_class(LONG, mean_s=mean_s, split_long=True) == [expected]
 
 
@@ -94,14 +94,14 @@ def test_no_snippets_and_nothing_above():
     assert one_class([0.1, 0.2]) == []
 
 
-def test_not_a_number_is_refused_by_place():
+def test_a_score_that_is_not_finite_is_refused_with_its_place():
     scores = np.zeros((3, 2))
     scores[1, 1] = np.nan
     with pytest.raises(InfdetError, match="snippet 1, class fight is nan"):
         detect(scores, ["drop", "fight"], DetectionRule((0.5, 0.5), (0.0, 0.0)), 1.0)
 
 
-def test_numbers_that_do_not_fit():
+def test_scores_and_rules_of_wrong_shape():
     rule = DetectionRule((0.5,), (1.0,))
     with pytest.raises(ConfigError, match="1 thresholds, expected 2"):
         detect(np.zeros((3, 2)), ["drop", "fight"], rule, 1.0)

@@ -1,4 +1,4 @@
-"""Files and folders are whole or absent: after an error, after a kill, on a full disk."""
+"""Files and folders are complete or absent after an error, after a kill and on a full disk."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ def names(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
 
 
-def test_a_file_appears_whole(tmp_path):
+def test_a_file_appears_complete(tmp_path):
     file = tmp_path / "new" / "a.json"
     write_json(file, {"b": [1, 2]})
     assert file.read_text() == '{\n  "b": [\n    1,\n    2\n  ]\n}\n'
@@ -43,7 +43,7 @@ def test_an_error_leaves_the_old_file(tmp_path):
 
 
 @pytest.mark.parametrize("exchange", [True, False])
-def test_a_folder_replaces_the_old_one_whole(tmp_path, monkeypatch, exchange):
+def test_a_folder_replaces_the_old_one(tmp_path, monkeypatch, exchange):
     if not exchange:  # a system without it
         monkeypatch.setattr(files, "_exchange", lambda first, second: False)
     folder = tmp_path / "a.infdet"
@@ -60,7 +60,7 @@ def test_a_folder_replaces_the_old_one_whole(tmp_path, monkeypatch, exchange):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="swapping two paths in one step needs Linux")
-def test_two_folders_change_places_in_one_step(tmp_path):
+def test_two_folders_are_exchanged_atomically(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).touch()
@@ -91,7 +91,7 @@ with (whole_file if kind == "file" else whole_folder)(path) as temporary:
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_a_kill_while_writing_leaves_the_old_content(tmp_path, kind):
+def test_a_kill_while_writing_keeps_the_old_content(tmp_path, kind):
     path = tmp_path / "a"
     content = path if kind == "file" else path / "content"
     content.parent.mkdir(exist_ok=True)
@@ -105,7 +105,7 @@ def test_a_kill_while_writing_leaves_the_old_content(tmp_path, kind):
     assert all(name == "a" or name.startswith(".a.") for name in names(tmp_path))
 
 
-def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
+def test_only_leftovers_of_killed_writers_are_deleted(tmp_path):
     """Not the folder of a writer that is still at work, nor anything whose name is only similar."""
     path = tmp_path / "a"
     for name in (".a.unfinished-killed01", ".a.unfinished-killed02", ".a.backup", ".b.unfinished-killed01"):
@@ -118,7 +118,7 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
     assert names(tmp_path) == [".a.backup", ".b.unfinished-killed01", "a"]
 
 
-def test_a_file_can_be_made_in_another_folder(tmp_path):
+def test_staging_in_another_folder(tmp_path):
     (tmp_path / "inner").mkdir()
     with whole_file(tmp_path / "inner" / "a.json", staging=tmp_path) as temporary:
         temporary.write_text("1")

@@ -1,4 +1,4 @@
-"""A bundle of a few hundred bytes, made by hand: everything that load_bundle checks, nothing that runs."""
+"""A hand-made bundle of a few hundred bytes that passes load_bundle but cannot run."""
 
 from pathlib import Path
 from typing import Any

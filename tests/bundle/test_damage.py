@@ -1,4 +1,4 @@
-"""Any damage to any file of a bundle is refused with the file's name, and before a backend opens anything."""
+"""Damage to any file of a bundle is reported with its name, before a backend opens a file."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def assert_refused(bundle, *names):
 
 
 @pytest.mark.slow
-def test_a_hundred_flips_of_every_file(bundle):
+def test_a_hundred_flipped_bits_in_every_file(bundle):
     """By the check of one file, the one that load_bundle makes of each, since a whole bundle is 160 MB."""
     listed = load_bundle(bundle).manifest.files
     rng = random.Random(0)
@@ -73,7 +73,7 @@ def test_a_hundred_flips_of_every_file(bundle):
             change(bundle / name, at, bytes([was]))
 
 
-def test_a_flip_in_each_file_and_the_whole_bundle(bundle, opened):
+def test_a_flipped_bit_in_each_file_of_a_bundle(bundle, opened):
     for name in names_of(bundle):
         at = (bundle / name).stat().st_size // 2
         (was,) = change(bundle / name, at, b"\0")
@@ -103,7 +103,7 @@ def test_zeroed_emptied_truncated_and_removed(bundle, opened):
     assert not opened
 
 
-def test_two_files_in_each_other_s_place(bundle, opened):
+def test_two_swapped_files(bundle, opened):
     aside = bundle.parent / "aside"
     for first, second in pairwise(names_of(bundle)):
         for swapped in (True, False):

@@ -86,8 +86,8 @@ def test_either_field_is_enough(tmp_path, field):
     assert has_external_data(tmp_path / "a.onnx")
 
 
-def test_the_fields_are_those_of_the_onnx_package():
-    """From every kind of message each field that leads to a tensor, and no other."""
+def test_fields_match_the_onnx_package():
+    """CONTENT has every field that leads to a tensor, and no other."""
     leads = set(CONTENT)
     for name, fields in CONTENT.items():
         descriptor = getattr(onnx_ml_pb2, name).DESCRIPTOR

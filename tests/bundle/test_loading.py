@@ -1,4 +1,4 @@
-"""A bundle is read whole and unchanged, or refused with the name of the file at fault."""
+"""A bundle is complete and unchanged, or refused with the name of the wrong file."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The manifest's text: whole, sealed and strict, or refused by its name; nothing in it can do more than that."""
+"""A manifest is complete, unchanged and valid, or refused in one line."""
 
 import contextlib
 import copy
@@ -29,7 +29,7 @@ def refused(bundle, *words):
         assert word in message
 
 
-def test_the_digest_by_hand():
+def test_digest_of_an_example():
     """The figure is what sha256sum gives for the text with 64 zeros."""
     digest = "31f8da9d988d59d5fd02d82fb38b10f53ccc54a8e856a12d539f5106c8015cb1"
     text = seal({"a": 1})
@@ -86,7 +86,7 @@ def test_the_manifest_of_another_bundle(bundle, tmp_path):
         (" " * MAX_BYTES + "{}", "larger than 16 MB"),
     ],
 )
-def test_text_that_is_no_manifest(bundle, text, word):
+def test_text_that_is_not_a_manifest(bundle, text, word):
     (bundle / "manifest.json").write_text(text)
     begun = time.monotonic()
     refused(bundle, word)

@@ -57,7 +57,7 @@ def refused(bundle, key, *words):
 
 
 @pytest.mark.parametrize("curve", ["P-256", "P-384", "P-521"])
-def test_what_is_signed_is_accepted_wherever_it_lies(bundle, tmp_path, keys, package, curve):
+def test_a_signed_bundle_is_accepted_after_moving(bundle, tmp_path, keys, package, curve):
     private, public = make_keys(tmp_path, "k", curve)
     signature = sign(load_bundle(bundle), private)
     assert signature == tmp_path / "small.infdet.sig"
@@ -79,7 +79,7 @@ def test_no_signature(bundle, keys, package):
 
 
 def test_content_changed_with_its_hashes(bundle, keys, package):
-    """What a forger can do that load_bundle cannot find out."""
+    """A forgery that load_bundle cannot detect."""
     sign(load_bundle(bundle), keys / "ours.private.pem")
     (bundle / "head.float32.pt").write_bytes(b"evil")
     write_manifest(bundle, small_manifest(bundle))
@@ -95,7 +95,7 @@ def test_other_thresholds_need_another_signature(bundle, keys, package):
     check_signature(load_bundle(bundle), keys / "ours.public.pem")
 
 
-def test_a_file_more(bundle, keys, package):
+def test_an_added_file(bundle, keys, package):
     sign(load_bundle(bundle), keys / "ours.private.pem")
     (bundle / "more.npz").write_bytes(b"1")
     write_manifest(bundle, small_manifest(bundle))
@@ -114,7 +114,7 @@ def test_a_damaged_signature(bundle, keys, package):
     refused(bundle, keys / "ours.public.pem", "small.infdet.sig")
 
 
-def test_keys_that_will_not_do(bundle, keys, package, tmp_path):
+def test_unusable_keys(bundle, keys, package, tmp_path):
     openssl("genpkey", "-algorithm", "ed25519", "-out", tmp_path / "ed.pem")
     openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1", "-out", tmp_path / "k1.pem")
     locked = tmp_path / "locked.pem"

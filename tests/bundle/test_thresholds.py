@@ -1,4 +1,4 @@
-"""`--threshold`: what a person may ask for, and what it changes."""
+"""`--threshold`: values and effect."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ CLASSES = ("drop", "fight", "hug")
         (("0.5", "hug=1", "hug=0.75"), {"drop": 0.5, "fight": 0.5, "hug": 0.75}),
     ],
 )
-def test_what_may_be_asked(asked, found):
+def test_valid_thresholds(asked, found):
     assert thresholds(asked, CLASSES) == found
 
 
@@ -39,26 +39,26 @@ def test_what_may_be_asked(asked, found):
         ("nan", "is 'nan'; expected"),
     ],
 )
-def test_what_is_refused(asked, message):
+def test_invalid_thresholds(asked, message):
     with pytest.raises(UsageError, match=message):
         thresholds([asked], CLASSES)
 
 
-def test_only_the_classes_named_change(tiny_bundle):
+def test_only_named_classes_change(tiny_bundle):
     bundle = load_bundle(tiny_bundle)
     changed = bundle.with_thresholds({"fight": 0.125}).rule
     assert changed.thresholds == (bundle.rule.thresholds[0], 0.125, bundle.rule.thresholds[2])
     assert changed.mean_duration_s == bundle.rule.mean_duration_s
 
 
-def test_a_network_for_whole_clips_takes_none(tmp_path):
+def test_recognition_has_no_thresholds(tmp_path):
     bundle = load_bundle(write_small_bundle(tmp_path / "clips.infdet"))
     bundle = replace(bundle, manifest=replace(bundle.manifest, task="recognition"))
     with pytest.raises(UsageError, match="recognises whole clips, without thresholds"):
         with_thresholds(bundle, ["0.5"])
 
 
-def test_recordings_are_judged_by_them_and_again_when_they_change(tiny_bundle, tiny_clip, tmp_path):
+def test_detect_uses_thresholds_and_runs_again_when_they_change(tiny_bundle, tiny_clip, tmp_path):
     video = tmp_path / "night.mkv"
     write_video(video, tiny_clip(80), "ffv1", "gray")
 

@@ -1,4 +1,4 @@
-"""Comparison by hand-made numbers."""
+"""Errors and tolerances of small examples."""
 
 import numpy as np
 import pytest
@@ -18,12 +18,12 @@ def test_compare_by_hand():
     assert compare(np.ones((0, 3)), np.ones((0, 3))).max_abs == 0
 
 
-def test_only_float16_may_be_far():
+def test_default_tolerances():
     assert [tolerance(form, "float32") for form in ("onnx", "torchscript")] == [1e-4, 1e-4]
     assert tolerance("onnx", "float16") == 1e-2
 
 
-def test_a_tolerance_in_the_place_of_the_tables():
+def test_changed_tolerances():
     changed = parse_tolerances(["float16=2e-3", "int8.scores=0.5"])
     assert [changed.stage(form, "float16") for form in ("onnx", "torchscript")] == [2e-3, 2e-3]
     assert changed.scores("float16") == Tolerances().scores("float16") == 5e-3

@@ -1,4 +1,4 @@
-"""The live head with its convolutions kept: the scores of the head as a whole, new snippets computed only."""
+"""The live head with cached convolutions: same scores, only new snippets computed."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.live.head import LiveHead
 
-# Where windows begin and end: growing snippet by snippet at first, sliding, run twice, ahead by more than they hold.
+# Windows: growing, sliding, repeated, and ahead by more than their length.
 WINDOWS = [(0, n) for n in (*range(1, 8), 9, 9, 14, 20)] + [(4, 24), (8, 28), (13, 33), (20, 40), (45, 60), (45, 60)]
 
 
@@ -23,7 +23,7 @@ def features(bundle):
 
 
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", 1e-6), ("float16", 1e-6)])
-def test_scores_are_those_of_the_head_as_a_whole(bundle, features, precision, allowed):
+def test_scores_equal_those_of_the_whole_head(bundle, features, precision, allowed):
     kept, whole = (LiveHead(bundle, precision=precision, cached=cached) for cached in (True, False))
     ours, reference = kept.session(), whole.session()
     for first, end in WINDOWS:
@@ -31,7 +31,7 @@ def test_scores_are_those_of_the_head_as_a_whole(bundle, features, precision, al
         expected = reference(window, first, end - first + 1)
         assert np.abs(ours(window, first, end - first + 1) - expected).max() <= allowed, (first, end)
         assert expected.std() > 0.01
-    # a stretch that begins knows nothing of another one
+    # sessions are independent
     window = {name: rows[30:40] for name, rows in features.items()}
     assert np.array_equal(kept.session()(window, 0, 11), reference(window, 0, 11))
     kept.close()
@@ -50,6 +50,6 @@ def test_only_new_snippets_and_borders_are_convolved(bundle, features, monkeypat
     run = head.session()
     for first, end in ((0, 40), (4, 44), (8, 48)):
         run({name: rows[first:end] for name, rows in features.items()}, first, end - first + 1)
-    # 4 new ones, the 2 that were the border before, 2 before those that they see; and the window's first 4
+    # 4 new snippets, the previous border of 2, its halo of 2; and the window's first 4
     assert convolved == [40, 8, 4, 8, 4]
     head.close()

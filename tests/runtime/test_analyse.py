@@ -1,4 +1,4 @@
-"""Recordings decoded as they are needed: exactly the scores of the same frames in memory, in constant memory."""
+"""`analyse`: the same scores as for frames in memory, in constant memory."""
 
 import os
 import subprocess
@@ -42,7 +42,7 @@ def test_other_recordings(detector, tmp_path, tiny_clip, kind):
     assert np.array_equal(detector.analyse(path, fps=9).scores, detector.scores(detector.read(path).frames))
 
 
-def test_a_head_in_blocks_changes_nothing_but_rounding(detector, tmp_path, tiny_clip, monkeypatch):
+def test_a_head_in_blocks_differs_only_by_rounding(detector, tmp_path, tiny_clip, monkeypatch):
     path = write_video(tmp_path / "a.mkv", tiny_clip(331), "ffv1", "gray")
     whole = detector.analyse(path)
     assert whole.detections
@@ -56,7 +56,7 @@ def test_a_head_in_blocks_changes_nothing_but_rounding(detector, tmp_path, tiny_
     ]
 
 
-def test_too_short_a_recording_is_refused(detector, tmp_path, tiny_clip):
+def test_short_recording_is_refused(detector, tmp_path, tiny_clip):
     path = write_video(tmp_path / "a.mkv", tiny_clip(15), "ffv1", "gray")
     with pytest.raises(VideoError, match="clip has 15 frames; at least 16"):
         detector.detect(path)

@@ -1,4 +1,4 @@
-"""Compiled stages are kept and found again; whatever is wrong with the cache, the stage opens and computes the same."""
+"""The cache of compiled stages; without a usable cache, stages open and compute the same."""
 
 import os
 import stat
@@ -79,7 +79,7 @@ def damages(entry, way):
 
 
 @pytest.mark.parametrize("way", ["truncated", "empty", "three bytes", "a changed byte", "foreign"])
-def test_a_damaged_entry_is_made_again(root, bundle, compilations, way):
+def test_a_damaged_entry_is_replaced(root, bundle, compilations, way):
     first = features(bundle)
     (entry,) = root.iterdir()
     damages(entry, way)
@@ -97,7 +97,7 @@ def test_turned_off(root, bundle, compilations, monkeypatch):
     assert not root.exists()
 
 
-def test_no_place_to_write(root, bundle, compilations):
+def test_folder_is_not_writable(root, bundle, compilations):
     root.parent.write_text("a file where the folder would be")
     features(bundle)
     features(bundle)
@@ -115,7 +115,7 @@ def test_without_a_home(bundle, compilations, monkeypatch):
 @pytest.mark.parametrize(
     "other", [{"openvino": "2"}, {"device": {"features": ["avx2"]}}, {"file": "b"}, {"shapes": {"x": (1, 2)}}, {"p": 1}]
 )
-def test_the_key_knows_what_matters(other):
+def test_key_depends_on_every_setting(other):
     parts = {"openvino": "1", "device": {"features": ["avx2", "avx512f"]}, "file": "a", "shapes": None}
     assert compiled_cache.key_of(**parts) == compiled_cache.key_of(**dict(reversed(parts.items())))
     assert compiled_cache.key_of(**{**parts, **other}) != compiled_cache.key_of(**parts)
@@ -128,7 +128,7 @@ def test_another_processor_compiles_again(root, bundle, compilations, monkeypatc
     assert len(compilations) == 2
 
 
-def test_a_file_that_changes_while_it_is_opened_is_not_kept(root, bundle):
+def test_a_file_that_changes_while_it_is_opened_is_not_cached(root, bundle):
     path = bundle.stage_file("infrared_tower", "float32")
     other = bundle.digest("flow_tower.float32.onnx")
     source = StageSource(path, "float32", ("frames",), ("features",), digest=other)
@@ -136,7 +136,7 @@ def test_a_file_that_changes_while_it_is_opened_is_not_kept(root, bundle):
     assert not root.exists()
 
 
-def test_what_was_used_longest_ago_goes(root, monkeypatch):
+def test_the_least_recently_used_entry_is_deleted(root, monkeypatch):
     monkeypatch.setattr(compiled_cache, "MAX_BYTES", 3000)
     for index, key in enumerate("abc"):
         compiled_cache.store(key, bytes(996))
@@ -170,9 +170,7 @@ def test_several_processes(root):
     assert stat.S_IMODE((root / "shared.blob").stat().st_mode) == 0o644
 
 
-def test_a_second_start_opens_while_the_files_are_checked_and_runs_nothing(
-    root, bundle_copy, compilations, monkeypatch
-):
+def test_cached_stages_open_while_files_are_checked(root, bundle_copy, compilations, monkeypatch):
     with Detector(bundle_copy) as detector:
         expected = detector.scores(CLIP)
     compiled = len(compilations)
@@ -190,7 +188,7 @@ def test_a_second_start_opens_while_the_files_are_checked_and_runs_nothing(
     assert (len(opened), ran) == (4, [])
 
 
-def test_what_is_wrong_with_the_files_comes_before_what_was_asked_for(root, bundle_copy):
+def test_damaged_files_are_reported_before_a_wrong_precision(root, bundle_copy):
     with pytest.raises(UsageError, match="has no int8"):
         Detector(bundle_copy, precision="int8")
     (bundle_copy / "head.float32.onnx").unlink()

@@ -1,4 +1,4 @@
-"""Where clips are cut: every feature once, and the same cuts for a clip that is still arriving."""
+"""Chunks contain every feature once, and are the same for a clip that arrives in blocks."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def cuts(found):
 
 @pytest.mark.parametrize("block", [1, 5, 64, 1000])
 @pytest.mark.parametrize("snippets", [1, 4])
-def test_a_stream_is_cut_as_the_clip_is(snippets, block):
+def test_stream_chunks_equal_clip_chunks(snippets, block):
     clip = np.arange(330, dtype=np.uint16).view(np.uint8).reshape(330, 1, 2)  # every frame its number
     for frames in range(16, 331):
         whole = cuts(clip_chunks(clip[: frames // 4 * 4], snippets))
@@ -39,7 +39,7 @@ def test_a_stream_is_cut_as_the_clip_is(snippets, block):
             assert np.array_equal(ours, theirs)
 
 
-def test_a_stream_keeps_few_frames():
+def test_stream_chunks_need_little_memory():
     held = []
 
     def blocks():

@@ -1,4 +1,4 @@
-"""From frames to detections: chunked as whole, every backend alike, as the network itself."""
+"""From frames to detections: chunks, backends and the network agree."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def video(frames) -> Video:
 
 @pytest.mark.parametrize("snippets", [1, 2, 5, 8])
 @pytest.mark.parametrize("frames", [180, 197, 212, 240])
-def test_whole_clips_features_equal_whole_ones(small, tiny_clip, frames, snippets, monkeypatch):
+def test_features_of_chunks_equal_those_of_the_clip(small, tiny_clip, frames, snippets, monkeypatch):
     clip = tiny_clip(frames)
     whole = small.features(clip)
     assert len(list(chunks(frames // 4 * 4, snippets))) > 1

@@ -114,7 +114,7 @@ def test_stream_refuses_wrong_frames_and_options(bundle, tiny_bundle):
 
 
 @pytest.mark.parametrize("tower", ["infrared_tower", "flow_tower"])
-def test_steps_with_3d_operators_are_the_same(stream_network, tower):
+def test_incremental_towers_with_3d_operators_are_the_same(stream_network, tower):
     flat, deep = (build_incremental_tower(tower, stream_network, torch.float32, in_3d=in_3d) for in_3d in (False, True))
     x = torch.from_numpy(sample_frames(96, 64, seed=4))
     if tower == "flow_tower":
@@ -134,8 +134,8 @@ def test_steps_with_3d_operators_are_the_same(stream_network, tower):
         assert compare(other.numpy(), one.numpy()).relative_l2 <= 1e-5
 
 
-def test_a_wrong_step_is_not_exported(bundle, stream_network, tmp_path, monkeypatch):
-    """Without its masks a layer sees beyond the clip's ends what other layers made of nothing."""
+def test_a_wrong_incremental_tower_is_not_exported(bundle, stream_network, tmp_path, monkeypatch):
+    """Without masks, layers see nonzero values outside the clip."""
     onnx = pytest.importorskip("onnx")
 
     def without_masks(name, stage, spec, example, file):
@@ -161,7 +161,7 @@ def test_a_wrong_step_is_not_exported(bundle, stream_network, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("tower", ["infrared_tower", "flow_tower"])
-def test_tensorrt_rtx_builds_the_steps(bundle, tower):
+def test_tensorrt_rtx_builds_incremental_towers(bundle, tower):
     stage = f"{tower}_stream"
     built = built_for_rtx(bundle.stage_file(stage, "float32"), bundle.entry(stage).inputs)
     assert built.convolutions["float32"] >= 57

@@ -1,4 +1,4 @@
-"""Steps in bfloat16, float16 and int8: features of a clip that arrives bit by bit against the network's."""
+"""Incremental towers in bfloat16, float16 and int8 compared with the network."""
 
 import dataclasses
 import shutil
@@ -55,7 +55,7 @@ def int8(int8_stream_bundle):
 
 @pytest.fixture(scope="module")
 def halves(tmp_path_factory, clips):
-    """The same tower as steps in bfloat16 and float16, alone."""
+    """The same incremental tower in bfloat16 and float16, alone."""
     network, checks = clips
     folder = tmp_path_factory.mktemp("precisions")
     manifest = {
@@ -88,7 +88,7 @@ def test_features_of_the_whole_clip(request, halves, clips, backend, precision):
             assert 1e-5 < error <= tolerance("onnx", precision)  # below, it were float32
 
 
-def test_int8_steps_are_the_int8_tower(int8):
+def test_int8_incremental_tower_equals_the_int8_tower(int8):
     assert set(int8.precisions) == {"float32", "int8"}
     entry = read_manifest(int8.path)["parity"]["int8"][STEPS]
     assert (entry["operators"], entry["operators_openvino"]) == ({"int8": 56, "float32": 1}, {"int8": 57})
@@ -99,7 +99,7 @@ def test_int8_steps_are_the_int8_tower(int8):
     assert entry["from_whole"]["openvino"] <= 1e-6
 
 
-def test_only_openvinos_int8_steps_have_3d_operators(int8):
+def test_only_openvino_int8_incremental_towers_have_3d_operators(int8):
     convolutions = {}
     for form in ("onnx", "openvino"):
         graph = onnx.load(str(int8.stage_file(STEPS, "int8", form))).graph
@@ -129,18 +129,18 @@ def written_again(int8, folder, clips, calibrated, **changes):
     write_int8_incremental(draft_of(network, folder, manifest), {TOWER: stage})
 
 
-def test_int8_steps_of_a_bundle_without_3d_operators_have_none(int8, tmp_path, clips):
+def test_int8_incremental_towers_of_a_2d_bundle_are_2d(int8, tmp_path, clips):
     written_again(int8, tmp_path, clips, calibrated(int8), operators="2d")
     assert operators_3d(tmp_path / f"{STEPS}.int8.openvino.onnx") == []
 
 
-def test_int8_steps_that_are_wrong_are_refused(int8, tmp_path, clips):
+def test_wrong_int8_incremental_towers_are_refused(int8, tmp_path, clips):
     right = calibrated(int8)
     wrong = dataclasses.replace(right, scales={name: 0.1 * scale for name, scale in right.scales.items()})
     with pytest.raises(ParityError, match=f"{STEPS} int8: relative L2 .* on onnxruntime, allowed 5e-02"):
         written_again(int8, tmp_path, clips, wrong)
 
 
-def test_tensorrt_rtx_builds_the_signed_steps(int8):
+def test_tensorrt_rtx_builds_int8_incremental_towers(int8):
     built = built_for_rtx(int8.stage_file(STEPS, "int8"), int8.entry(STEPS).inputs)
     assert built.convolutions == {"int8": 56, "float32": 1}

@@ -1,4 +1,4 @@
-"""The head block by block: the same scores as at once, for every fusion and precision."""
+"""The head block by block computes the scores of the whole head, for every fusion and precision."""
 
 import dataclasses
 
@@ -41,7 +41,7 @@ def write_head(folder, streams, fusion, precision):
 
 
 def some_features(names, width, snippets=LONG):
-    """Features as strong as a tower's, in the files where a long recording's are."""
+    """Features of the magnitude of a tower's."""
     rng = np.random.default_rng(1)
     drift = np.linspace(0, 1, snippets, dtype=np.float32)[:, None]  # no two places alike
     return {name: (rng.random((snippets, width), np.float32) ** 2 * 3 + drift) for name in names if name != "length"}
@@ -89,7 +89,7 @@ def test_softmax_is_exact_however_large_the_energies(monkeypatch):
         assert np.abs(attend(query, key, value) - expected).max() < 3e-5
 
 
-def test_rows_are_kept_as_they_are():
+def test_disk_array_returns_its_rows():
     rng = np.random.default_rng(3)
     values = rng.random((40, 6), np.float32)
     with DiskArray() as rows:

@@ -1,4 +1,4 @@
-"""A stage tuned for throughput: several calls at once, with the numbers of one after another."""
+"""Detectors tuned for throughput run several calls at once with the same results."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -52,10 +52,10 @@ def test_refused(bundle):
     assert found <= set(CONCURRENT)
 
 
-def test_a_run_is_of_several_clips_at_once(bundle, tiny_clip):
+def test_benchmark_runs_several_clips_at_once(bundle, tiny_clip):
     from threading import Barrier
 
-    both = Barrier(2, timeout=30)  # neither clip gets on before the other has begun
+    both = Barrier(2, timeout=30)  # each clip waits for the other to start
 
     def score(frames, seconds):
         seconds["fen"] = both.wait() + 1.0
@@ -68,7 +68,7 @@ def test_a_run_is_of_several_clips_at_once(bundle, tiny_clip):
 
 
 def test_long_recordings_at_once(bundle, clip_file):
-    """Memory is given back between groups of chunks, which must not meet another thread's run."""
+    """Memory is freed between groups of chunks, which must not disturb runs in other threads."""
     with Detector(bundle, chunk_snippets=1, performance="throughput") as detector:
         expected = detector.analyse(clip_file).scores
         with ThreadPoolExecutor(3) as threads:

@@ -1,4 +1,4 @@
-"""Which backend computes what on which processor."""
+"""int8 on processors with and without VNNI."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def processor(monkeypatch):
         (set(), True),  # the system does not tell
     ],
 )
-def test_which_processors_add_bytes_exactly(processor, features, exactly):
+def test_exact_int8_of_processors(processor, features, exactly):
     processor(features)
     assert has_exact_int8() is exactly
     assert get_backend("openvino").supports("int8") is exactly
@@ -49,7 +49,7 @@ def test_which_processors_add_bytes_exactly(processor, features, exactly):
     assert ("int8" in examine().backends["openvino"].precisions) is exactly
 
 
-def test_int8_that_would_saturate_is_refused(processor):
+def test_int8_that_overflows_is_refused(processor):
     processor(NO_VNNI)
     with pytest.raises(BackendError, match=r"no VNNI, .* overflow in openvino; use float32, or "):
         open_stage("openvino", Path("fen.int8.openvino.onnx"), "int8", ("frames",), ("flow",))
@@ -59,7 +59,7 @@ def test_int8_that_would_saturate_is_refused(processor):
         open_stage("torchscript", Path("fen.pt"), "int8", ("frames",), ("flow",))
 
 
-def test_it_is_refused_before_anything_is_compiled_or_exported(processor, tiny_bundle, monkeypatch, tmp_path):
+def test_int8_is_refused_before_compiling_or_exporting(processor, tiny_bundle, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     processor(NO_VNNI)
     with pytest.raises(BackendError, match="no VNNI"):
@@ -71,7 +71,7 @@ def test_it_is_refused_before_anything_is_compiled_or_exported(processor, tiny_b
         LiveHead(load_bundle(tiny_bundle), "gpu")
 
 
-def test_other_backends_heads_of_long_recordings_are_float32_then(processor, tiny_bundle):
+def test_heads_of_long_recordings_are_then_float32(processor, tiny_bundle):
     with Detector(tiny_bundle, "onnxruntime") as detector:
         detector.bundle.entry("head").files["onnx"]["int8"] = "head.int8.onnx"
         detector.precision = "int8"
@@ -80,7 +80,7 @@ def test_other_backends_heads_of_long_recordings_are_float32_then(processor, tin
             assert detector._head_in_parts() == tiny_bundle / name
 
 
-def test_reports_leave_it_out_and_say_why(processor, tiny_bundle):
+def test_reports_omit_int8_and_give_the_reason(processor, tiny_bundle):
     bundle = load_bundle(tiny_bundle)
     for stage in bundle.manifest.stages.values():
         stage.files["onnx"]["int8"] = "none.onnx"

@@ -1,4 +1,4 @@
-"""What every backend promises: ours, and one that another distribution registers."""
+"""The contract of every backend, built in or registered by another package."""
 
 import subprocess
 import sys
@@ -104,7 +104,7 @@ def test_every_stage_computes_the_golden_clip(backend, bundle):
 
 
 @every_backend
-def test_shorter_and_longer_clips_follow(backend, bundle, tiny_clip):
+def test_other_lengths_after_the_first(backend, bundle, tiny_clip):
     opened = open_bundle_stage(bundle, "infrared_tower", backend.name, "float32")
     for frames in (16, 40, 24):
         assert len(opened.run({"frames": tiny_clip(frames)})["features"]) == frames // 8 - 1
@@ -142,7 +142,7 @@ def test_capabilities(name):
     assert not backend.supports("float8")
 
 
-def test_what_a_backend_supports_is_known_without_its_package():
+def test_capabilities_are_known_without_the_package():
     packages = ("openvino", "onnxruntime", "torch", "tensorrt")
     code = f"""
 import sys
@@ -155,7 +155,7 @@ print([get_backend(name).capabilities.package for name in backend_names()])
     assert done.stdout.strip() == str(list(packages))
 
 
-def test_a_registered_backend_is_one_like_ours(distribution, bundle, tiny_clip):
+def test_a_registered_backend_works_like_a_built_in_one(distribution, bundle, tiny_clip):
     assert backend_names() == BUILT_IN
     distribution("plugin = thirdparty:Plugin")
     assert backend_names() == (*BUILT_IN, "plugin")
@@ -197,7 +197,7 @@ def test_a_registered_backend_may_be_an_object(distribution):
         ),
     ],
 )
-def test_a_broken_registration_stops_nobody_else(distribution, bundle, source, message):
+def test_a_broken_registration_affects_no_other_backend(distribution, bundle, source, message):
     distribution("broken = thirdparty:Plugin", source)
     with pytest.raises(BackendError, match=message) as caught:
         Detector(bundle, "broken")
@@ -208,13 +208,13 @@ def test_a_broken_registration_stops_nobody_else(distribution, bundle, source, m
     assert "broken" not in names
 
 
-def test_ours_cannot_be_replaced(distribution):
+def test_built_in_backends_cannot_be_replaced(distribution):
     distribution("openvino = thirdparty:Plugin")
     assert backend_names() == BUILT_IN
     assert type(get_backend("openvino")).__module__ == "infdet_deploy.runtime.backends.openvino"
 
 
-def test_a_closed_detector_says_so(bundle, tiny_clip, clip_file):
+def test_a_closed_detector_raises_an_error(bundle, tiny_clip, clip_file):
     detector = Detector(bundle)
     detector.close()
     detector.close()

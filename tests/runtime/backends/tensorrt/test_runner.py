@@ -63,7 +63,7 @@ def test_scores_match_openvino(bundle, tiny_clip):
 
 
 @pytest.mark.slow
-def test_whole_clips_clips_stay_within_the_profile(bundle, tiny_clip):
+def test_chunks_stay_within_the_profile(bundle, tiny_clip):
     clip = tiny_clip(148)
     with Detector(bundle) as reference, Detector(bundle, "tensorrt", chunk_snippets=1) as ours:
         assert np.abs(ours.scores(clip) - reference.scores(clip)).max() <= 1e-4

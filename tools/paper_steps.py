@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if not options.bundle.exists():
-        export_random("infdet", options.bundle, ("float32",), stream=True)
+        export_random("infdet", options.bundle, ("float32",), incremental=True)
     bundle = load_bundle(options.bundle)
     rng = np.random.default_rng(options.seed)
     return int(not all([_case(bundle, rng) for _ in range(CASES)]))

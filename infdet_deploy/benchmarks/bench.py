@@ -33,7 +33,7 @@ class BenchOptions:
         preset: with no bundle, the preset to measure with seeded random weights; `infdet` if None.
         frames: length of the clip.
         runs: timed runs of every contender.
-        backend: comma-separated backends, `cuda` for the network in PyTorch and ONNX Runtime on a GPU, or `all`.
+        backend: comma-separated backends, `cuda` for the network in PyTorch on a GPU, or `all`.
         precision: comma-separated precisions, or `all`.
         against: `eager` also measures the original network in PyTorch.
         performance: `latency`, one clip on all CPUs; `throughput`, several concurrent clips, each on few CPUs.
@@ -80,8 +80,13 @@ def bench(
     baseline = read_baseline(options.compare) if options.compare else None
     if options.out is not None:
         check_page_packages()
-    choice = _choose(bundle, options)
-    report = _measure(choice, options, on_progress)
+    preset = None
+    if bundle is None:
+        preset = options.preset or DEFAULT_PRESET
+        bundle = random_bundle(preset, options.precision, options.backend)
+    elif not isinstance(bundle, Bundle):
+        bundle = load_bundle(bundle)
+    report = _measure(bundle, preset, _choose(bundle, preset, options), options, on_progress)
     if baseline is not None:
         report = replace(report, comparison=compare_reports(baseline, report.baseline))
     if options.out is not None:
@@ -89,22 +94,7 @@ def bench(
     return report
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """preset: None for a bundle that the user named."""
-
-    bundle: Bundle
-    preset: str | None
-    contenders: list[Contender]
-
-
-def _choose(bundle: Bundle | Path | str | None, options: BenchOptions) -> _Choice:
-    preset = None
-    if bundle is None:
-        preset = options.preset or DEFAULT_PRESET
-        bundle = random_bundle(preset, options.precision, options.backend)
-    elif not isinstance(bundle, Bundle):
-        bundle = load_bundle(bundle)
+def _choose(bundle: Bundle, preset: str | None, options: BenchOptions) -> list[Contender]:
     entries = contenders(bundle, options.backend, options.precision, options.performance)
     if any(cuda_kind(entry.backend) for entry in entries):
         try:
@@ -112,12 +102,12 @@ def _choose(bundle: Bundle | Path | str | None, options: BenchOptions) -> _Choic
         except InfdetError as error:
             if options.backend != "all":
                 raise
-            say(f"without cuda's contenders: {one_line(error)}")
+            say(f"leaving out cuda: {one_line(error)}")
             entries = [entry for entry in entries if not cuda_kind(entry.backend)]
     if options.against:
         _check_network(bundle, preset, f"--against {options.against}")
         entries.append(Contender(EAGER, "float32"))
-    return _Choice(bundle, preset, entries)
+    return entries
 
 
 def _check_network(bundle: Bundle, preset: str | None, option: str) -> None:
@@ -131,18 +121,24 @@ def _check_network(bundle: Bundle, preset: str | None, option: str) -> None:
         raise missing_package("torch", "export", option)
 
 
-def _measure(choice: _Choice, options: BenchOptions, on_progress: OnProgress | None) -> BenchReport:
-    bundle, frames = choice.bundle, options.frames
+def _measure(
+    bundle: Bundle,
+    preset: str | None,
+    entries: list[Contender],
+    options: BenchOptions,
+    on_progress: OnProgress | None,
+) -> BenchReport:
+    frames = options.frames
     preparation = measure_preparation(frames, bundle.size, bundle.frame_mode)
     peaks = measure_peaks() if stage_work(bundle, frames) is not None else None
-    with clip_jobs(bundle, choice.contenders, frames, choice.preset, options.performance) as jobs:
+    with clip_jobs(bundle, entries, frames, preset, options.performance) as jobs:
         timed = measure(jobs, options.runs, on_progress)
     steps = []
     for entry in in_steps(bundle, [one.contender for one in timed if not one.error]):
         try:
             steps.append(measure_steps(bundle, entry, options.runs))
         except InfdetError as error:
-            say(f"{entry.name}, in steps: {one_line(error)}")
+            say(f"{entry.name}, incremental: {one_line(error)}")
     if peaks is not None:
-        peaks = peaks.max(measure_peaks())  # before and after, since other programs may use the machine
+        peaks = peaks.max(measure_peaks())  # measured before and after, because other programs may use the machine
     return build_report(bundle, timed, frames, options.runs, options.performance, preparation, peaks, steps)

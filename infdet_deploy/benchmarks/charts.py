@@ -29,7 +29,7 @@ def latency_chart(measured: Measured, colours: Colours) -> Svg:
 
 
 def stage_chart(measured: Measured, preparation: Preparation | None) -> Svg:
-    """A bar per contender, its stages stacked; preparation, which frames/s does not include, in grey before them."""
+    """A bar per contender, its stages stacked; first, in grey, preparation, which frames/s does not include."""
     parts = dict(zip(STAGE_LABELS.values(), COLOURS, strict=False))
     parts |= {"decode": REFERENCE_COLOUR, "preprocess": "#cccccc"}
     with chart(1.0 + 0.34 * len(measured), "ms per clip, medians") as made:
@@ -51,7 +51,7 @@ def stage_chart(measured: Measured, preparation: Preparation | None) -> Svg:
 
 
 def accuracy_chart(measured: Measured, colours: Colours) -> Svg:
-    """Frames per second over the largest difference of a score; exact contenders stand at the left edge."""
+    """Frames per second over the largest score difference; contenders without a difference are at the left edge."""
     errors = {row.contender: f.accuracy.score_max_abs for row, f in measured if f.accuracy}
     lowest = min((error for error in errors.values() if error > 0 and isfinite(error)), default=1e-6) / 10
     with chart(3.0, "largest score difference (left edge: none)", "frames/s") as made:

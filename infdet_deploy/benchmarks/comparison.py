@@ -1,11 +1,11 @@
 """A report compared with an earlier one: what became faster or slower, and what is only noise."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from infdet_deploy.benchmarks.statistics import Change, Summary, change
+from infdet_deploy.benchmarks.statistics import Summary
 from infdet_deploy.errors import UsageError
 
 SCHEMA, VERSION = "infdet-deploy bench", 1
@@ -14,7 +14,7 @@ RULE = "more than noise: the 95 % intervals of the two medians do not overlap"
 
 @dataclass(frozen=True)
 class Baseline:
-    """The part of a report that comparing needs. latency_ms: by contender, of those without error."""
+    """The part of a report that a comparison needs. latency_ms: by contender, without failed ones."""
 
     made: str
     bundle: str
@@ -26,12 +26,32 @@ class Baseline:
 
 @dataclass(frozen=True)
 class ComparedRow:
-    """Medians of one contender in both reports."""
+    """Medians of one contender in both reports.
+
+    change: new median ÷ old − 1; low, high: the same between the nearest and farthest ends of both intervals.
+    more_than_noise: the two intervals do not overlap.
+    """
 
     contender: str
     old_ms: float
     new_ms: float
-    change: Change
+    change: float
+    low: float
+    high: float
+    more_than_noise: bool
+
+
+def compare_medians(contender: str, old: Summary, new: Summary) -> ComparedRow:
+    """How much longer or shorter the median became."""
+    return ComparedRow(
+        contender,
+        old.median,
+        new.median,
+        change=new.median / old.median - 1,
+        low=new.low / old.high - 1,
+        high=new.high / old.low - 1,
+        more_than_noise=new.low > old.high or new.high < old.low,
+    )
 
 
 @dataclass(frozen=True)
@@ -45,8 +65,7 @@ class Comparison:
     only_new: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        rows = [{"contender": r.contender, "old_ms": r.old_ms, "new_ms": r.new_ms, **vars(r.change)} for r in self.rows]
-        return {**vars(self), "rule": RULE, "rows": rows}
+        return asdict(self) | {"rule": RULE}
 
 
 def read_baseline(path: Path) -> Baseline:
@@ -65,11 +84,11 @@ def read_baseline(path: Path) -> Baseline:
         )
     try:
         latency_ms = {r["contender"]: Summary(**r["latency_ms"]) for r in report["contenders"] if not r["error"]}
-        for one in latency_ms.values():
-            change(one, one)  # refuses what cannot be compared
-        return Baseline(
+        baseline = Baseline(
             str(report.get("made")), report["bundle"], report["device"], report["cores"], report["frames"], latency_ms
         )
+        compare_reports(baseline, baseline)  # fails for figures that cannot be compared
+        return baseline
     except (KeyError, TypeError, ZeroDivisionError):
         raise UsageError(f"--compare {path}: the report is damaged; measure again with --out") from None
 
@@ -83,9 +102,7 @@ def compare_reports(old: Baseline, new: Baseline) -> Comparison:
         "the number of frames": (old.frames, new.frames),
     }
     rows = [
-        ComparedRow(name, old.latency_ms[name].median, ms.median, change(old.latency_ms[name], ms))
-        for name, ms in new.latency_ms.items()
-        if name in old.latency_ms
+        compare_medians(name, old.latency_ms[name], ms) for name, ms in new.latency_ms.items() if name in old.latency_ms
     ]
     return Comparison(
         old.made,

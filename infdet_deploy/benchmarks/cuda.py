@@ -1,6 +1,6 @@
 """The network in PyTorch on an NVIDIA GPU, to compare with the runtime's TensorRT backend.
 
-The exported stages joined, from uint8 frames to scores: as they are (`eager`) or compiled with CUDA graphs (`compile`).
+The joined stages, from uint8 frames to scores: plain (`eager`) or compiled with CUDA graphs (`compile`).
 """
 
 import time
@@ -17,7 +17,10 @@ from infdet_deploy.exporting.stages import build_stage
 
 
 class CudaContender:
-    """frames uint8 [T, S, S] → scores float32 [T', C], for clips of one length. network: from and to the device."""
+    """frames uint8 [T, S, S] → scores float32 [T', C], for clips of one length.
+
+    network: its input and output are on the device.
+    """
 
     def __init__(self, network: Callable[[torch.Tensor], torch.Tensor], frames: int, size: int, device: str) -> None:
         self._network, self._device = network, device

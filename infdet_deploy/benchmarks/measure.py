@@ -31,7 +31,7 @@ class Timed:
 
     first_start: without compiled stages in the cache; None for a backend that caches none. ready: the start of the
     process that is timed; None where it failed. runs: timed runs in order. joules: of all timed runs, by `processor`
-    and `gpu`, where there are counters. paper_s: seconds of a run of a cuda contender as the paper measures. error:
+    and `gpu`, if there are counters. paper_s: seconds of a run of a cuda contender as the paper measures. error:
     why the contender did not finish, in one line.
     """
 
@@ -50,8 +50,8 @@ def measure(
 ) -> list[Timed]:
     """Time `runs` runs of every job, one run each in turn. A contender that fails gets `error`; the others continue.
 
-    A run goes from uint8 frames in memory to detections; with performance `throughput` it has several concurrent clips,
-    as many as the contender supports. target: runs in the processes in place of `workers.serve`, for tests.
+    A run goes from uint8 frames in memory to detections; with performance `throughput` it has as many
+    concurrent clips as the contender supports. target: replaces `workers.serve` in the processes, for tests.
     """
     timed = [Timed(job.contender) for job in jobs]
     meter = _Meter(any(runs_on_gpu(job.contender.backend) for job in jobs))
@@ -83,7 +83,7 @@ def measure(
 
 
 def _start(job: Job, one: Timed, processes: contextlib.ExitStack, target: Callable[..., None] | None) -> Worker | None:
-    """Start a contender's process; where its backend caches compiled stages, once before to fill the cache."""
+    """Start a contender's process; if its backend caches compiled stages, an extra start fills the cache first."""
     try:
         if caches_stages(job.contender.backend):
             with contextlib.closing(Worker(job, target)) as first:

@@ -15,10 +15,10 @@ from infdet_deploy.runtime.backends.registry import backend_names, get_backend, 
 
 
 def random_bundle(preset_name: str, precision: str = "float32", backend: str = "openvino") -> Bundle:
-    """Load the preset's bundle; export it, or the precisions that it lacks, first.
+    """Load the preset's bundle; export it first if it or a precision is missing.
 
-    precision, backend: comma-separated, or `all`. int8 needs onnxruntime; `all` leaves it out without onnxruntime and
-    where none of the backends supports it. Raises UsageError for an unknown preset or precision.
+    precision, backend: comma-separated, or `all`. int8 needs onnxruntime; `all` leaves int8 out if onnxruntime is
+    missing or no backend supports int8. Raises UsageError for an unknown preset or precision.
     """
     preset(preset_name)
     wanted = _precisions(precision, backend)

@@ -222,36 +222,30 @@ def build_report(
         preparation=preparation,
         peaks=peaks,
         work=stage_work(bundle, frames),
-        contenders=[_contender(bundle, one, frames, reference, eager, peaks) for one in timed],
+        contenders=[
+            ContenderReport(
+                one.contender.name, one.contender.backend, one.contender.precision, one.error or None,
+                _figures(bundle, one, frames, reference, eager, peaks),
+            )
+            for one in timed
+        ],
         steps=list(steps),
-    )
+    )  # fmt: skip
 
 
 def _reference(timed: Sequence[Timed]) -> Timed | None:
-    """What accuracy is compared with: the original network where it ran, else float32 on OpenVINO, else any float32."""
+    """The contender that others are compared with: the original network, else float32 on OpenVINO, else any float32."""
     exact = [one for one in timed if one.ready and one.contender.precision == "float32"]
     order = (EAGER, "openvino")
     return min(exact, key=lambda one: (*order, one.contender.backend).index(one.contender.backend), default=None)
 
 
-def _contender(
-    bundle: Bundle, one: Timed, frames: int, reference: Timed | None, eager: Timed | None, peaks: Peaks | None
-) -> ContenderReport:
-    entry, figures = one.contender, None
-    if not one.error and one.ready is not None and one.runs:
-        figures = _figures(bundle, one, one.ready, frames, reference, eager, peaks)
-    return ContenderReport(entry.name, entry.backend, entry.precision, one.error or None, figures)
-
-
 def _figures(
-    bundle: Bundle,
-    one: Timed,
-    ready: Ready,
-    frames: int,
-    reference: Timed | None,
-    eager: Timed | None,
-    peaks: Peaks | None,
-) -> Figures:
+    bundle: Bundle, one: Timed, frames: int, reference: Timed | None, eager: Timed | None, peaks: Peaks | None
+) -> Figures | None:
+    ready = one.ready
+    if one.error or ready is None or not one.runs:
+        return None
     runs_ms = [1000 * run.latency_s for run in one.runs]
     ms = summary(runs_ms)
     run_frames = frames * ready.clips
@@ -298,7 +292,7 @@ def _accuracy(ours: Answer, theirs: Answer) -> Accuracy:
 
 
 def _floor(bundle: Bundle, one: Timed, ready: Ready, frames: int, peaks: Peaks) -> Floor | None:
-    """How close a contender comes to its floor, in all and in the towers. Concurrent clips share the machine."""
+    """How close a contender is to its floor, in total and in the towers. Concurrent clips share the machine."""
     found = stage_floors(bundle, one.contender, frames, peaks)
     if found is None:
         return None

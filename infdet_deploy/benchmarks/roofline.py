@@ -1,5 +1,7 @@
-"""The machine's limits, measured: products per second in each precision and bytes per second; and the network's floor,
-the least time that they allow."""
+"""The machine's limits: measured multiply-adds per second in each precision and bytes per second.
+
+From them follows the network's floor, the least time that a clip can take on this machine.
+"""
 
 import multiprocessing
 import time
@@ -30,8 +32,8 @@ _PRODUCTS = ("FullyConnected", "MatMul")
 
 @dataclass(frozen=True)
 class Peaks:
-    """multiply_adds_per_s: by precision, None where the processor does not compute in it; bytes_per_s: of a copy, what
-    it reads and what it writes."""
+    """multiply_adds_per_s: by precision, None if the processor does not support it. bytes_per_s: read and written by a
+    copy."""
 
     multiply_adds_per_s: dict[str, float | None] = field(default_factory=lambda: dict.fromkeys(_TYPES))
     bytes_per_s: float | None = None
@@ -47,7 +49,7 @@ def _max(*values: float | None) -> float | None:
 
 
 def measure_peaks(side: int = SIDE, copied_bytes: int = COPIED_BYTES) -> Peaks:
-    """Measure in a separate process, so that its memory and threads end with it; no figures where it dies."""
+    """Measure in a separate process, so that its memory and threads end with it; no figures if it dies."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(theirs, side, copied_bytes), daemon=True)
@@ -69,8 +71,10 @@ def _child(pipe: Connection, side: int, copied_bytes: int) -> None:
 
 
 def product_rate(precision: str, side: int = SIDE) -> float | None:
-    """Multiply-adds per second of a square matrix product, the fastest of several; None where the executed graph says
-    that it computes in another type."""
+    """Multiply-adds per second of a square matrix product, the fastest of several runs.
+
+    None if OpenVINO executes the product in another type.
+    """
     import openvino
 
     from infdet_deploy.runtime.backends.openvino import properties
@@ -118,7 +122,7 @@ def _product(precision: str, side: int) -> Any:
 
 
 def copy_rate(copied_bytes: int = COPIED_BYTES) -> float:
-    """Bytes per second, read and written, of copying arrays on all CPUs at once, the fastest of several."""
+    """Bytes per second, read and written, of copying arrays on all CPUs at once, the fastest of several runs."""
     workers = cpu_count()
     source = np.ones((workers, copied_bytes // workers // 8))
     target = np.zeros_like(source)

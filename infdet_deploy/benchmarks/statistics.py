@@ -17,15 +17,15 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """The interval between two of the values that covers the median with at least 95 % probability: low, high,
     coverage.
 
-    It uses order statistics only: of n independent values, the number below the median is binomial (n, 1/2), whatever
-    the values' distribution is. Fewer than 6 values cannot reach 95 %; their interval is the whole range, and the
+    It uses order statistics only: of n independent values, the number below the median is binomial (n, 1/2) for any
+    distribution. Fewer than 6 values cannot reach 95 %; their interval is the whole range, and the
     coverage says how likely it contains the median.
     """
     ordered = sorted(values)
     n = len(ordered)
     if not n:
         raise ValueError("no values; expected at least one")
-    outside, skipped = 0.0, 0  # values left out at either end, and the probability that the median lies beyond them
+    outside, skipped = 0.0, 0  # values left out at each end, and the probability that the median is among them
     tail = 0.0
     while 2 * (skipped + 1) < n:
         tail += comb(n, skipped) / 2**n
@@ -52,7 +52,7 @@ def drift_interval(values: Sequence[float]) -> tuple[float, float, float]:
     if blocks < MIN_BLOCKS:
         return low, high, coverage
     medians = [np.median(block) for block in np.array_split(np.asarray(values), blocks)]
-    independent = blocks * ((high - low) / 2 / _NORMAL) ** 2  # the variance of a block's median, if they were
+    independent = blocks * ((high - low) / 2 / _NORMAL) ** 2  # variance of a block's median without drift
     arm = _T[blocks] * max(float(np.var(medians, ddof=1)) - independent, 0.0) ** 0.5
     median = float(np.median(values))
     return median - float(np.hypot(median - low, arm)), median + float(np.hypot(high - median, arm)), coverage
@@ -82,24 +82,3 @@ def summary(values: Sequence[float]) -> Summary:
     low, high, coverage = drift_interval(values)
     spread = (three_quarters - quarter) / 2 / median
     return Summary(least, p10, median, p90, p99, most, low, high, coverage, spread)
-
-
-@dataclass(frozen=True)
-class Change:
-    """change: new median ÷ old − 1; low, high: the same between the nearest and farthest ends of both intervals.
-    more_than_noise: the two intervals do not overlap."""
-
-    change: float
-    low: float
-    high: float
-    more_than_noise: bool
-
-
-def change(old: Summary, new: Summary) -> Change:
-    """How much longer or shorter the median became."""
-    return Change(
-        new.median / old.median - 1,
-        new.low / old.high - 1,
-        new.high / old.low - 1,
-        new.low > old.high or new.high < old.low,
-    )

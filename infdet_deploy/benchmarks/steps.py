@@ -1,8 +1,8 @@
-"""Incremental input compared with the whole clip: time per step, cost per frame, and the state between steps.
+"""Time and memory of incremental towers, compared with whole clips.
 
-Both go from uint8 frames to features, in turn and in one process, without the head. The stream has run for longer than
-the towers look back, like a camera's. Cost is measured twice: in wall-clock time and in processor time, which other
-programs on the machine affect far less.
+Both compute features from uint8 frames, one after the other in one process, without the head. The stream has received
+more frames than the towers look back, as in a long-running camera. Cost is measured in wall-clock time and in processor
+time, which other programs on the machine affect far less.
 """
 
 import time
@@ -26,9 +26,12 @@ MIN_RUNS, MAX_RUNS = 7, 20
 
 @dataclass(frozen=True)
 class StepTimes:
-    """Times of one contender. step_ms: of a step; frame_ms: of a frame in steps; offline_frame_ms: of a frame of the
-    whole clip; cost: their ratio; processor_cost: the same of processor time; state_mb: what a stream keeps between two
-    steps; delay_frames: frames between a feature's last frame and the feature."""
+    """Times of one contender.
+
+    step_ms: of a step. frame_ms, offline_frame_ms: of one frame, in steps and in the whole clip. cost: their ratio;
+    processor_cost: the same for processor time. state_mb: memory that a stream keeps between steps. delay_frames:
+    frames from the last frame of a feature's input until the feature is computed.
+    """
 
     contender: str
     step_frames: int
@@ -59,7 +62,7 @@ def in_steps(bundle: Bundle, contenders: Iterable[Contender]) -> list[Contender]
 
 
 def measure_steps(bundle: Bundle, entry: Contender, runs: int, step_frames: int = STEP_FRAMES) -> StepTimes:
-    """Measure one contender: a clip of `CLIP_STEPS` steps, whole and then in steps, 7 to 20 times."""
+    """Measure one contender on a clip of `CLIP_STEPS` steps: 7 to 20 times whole, then in steps."""
     frames = sample_frames(CLIP_STEPS * step_frames, bundle.size)
     with (
         Detector(bundle, entry.backend, entry.precision) as detector,

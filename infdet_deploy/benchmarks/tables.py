@@ -167,9 +167,9 @@ def _steps(steps: list[StepTimes]) -> Section:
         for one in steps
     ]  # fmt: skip
     note = (
-        "Milliseconds from uint8 frames to features. Cost: a frame in steps ÷ a frame of the whole clip, medians.\n"
-        "CPU: the same of processor time, which other programs change less; meaningless where a GPU computes.\n"
-        "Delay: frames between a feature's last frame and the feature; a step more at most."
+        "Milliseconds from uint8 frames to features. Cost: time per frame in steps ÷ time per frame offline, medians.\n"
+        "CPU: the same ratio of processor time, which other programs affect less; meaningless on a GPU.\n"
+        "Delay: frames from the last frame of a feature's input until the feature is computed, plus at most one step."
     )
     return Section("In steps", table=Table(columns, rows), note=note)
 
@@ -177,11 +177,10 @@ def _steps(steps: list[StepTimes]) -> Section:
 def _comparison(found: Comparison) -> Section:
     rows = []
     for row in found.rows:
-        change = row.change
-        verdict = ("slower" if change.change > 0 else "faster") if change.more_than_noise else "noise"
-        interval = f"{100 * change.low:+.1f} … {100 * change.high:+.1f} %"
+        verdict = ("slower" if row.change > 0 else "faster") if row.more_than_noise else "noise"
+        interval = f"{100 * row.low:+.1f} … {100 * row.high:+.1f} %"
         rows.append(
-            [row.contender, _short(row.old_ms), _short(row.new_ms), f"{100 * change.change:+.1f} %", interval, verdict]
+            [row.contender, _short(row.old_ms), _short(row.new_ms), f"{100 * row.change:+.1f} %", interval, verdict]
         )
     notes = [_sentence(RULE), *(f"Warning: {warning}." for warning in found.warnings)]
     notes += [f"Only then: {', '.join(found.only_old)}."] if found.only_old else []

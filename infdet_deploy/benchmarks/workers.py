@@ -1,7 +1,7 @@
 """Contenders in separate processes: only one computes at a time, the others wait on a pipe.
 
-So each process shows its own peak memory, and libraries do not share threads. The processes belong to the parent's
-process group, sleep while they wait, and end with it.
+So each process has its own peak memory, and libraries do not share threads. The processes belong to the parent's
+process group, sleep while they wait, and end with the parent.
 """
 
 import contextlib
@@ -40,8 +40,8 @@ Scores = Callable[[Frames, dict[str, float]], tuple[dict[str, Floats], Floats]]
 class Job:
     """What a process runs. clip: a .npy file, uint8 [T, S, S], so that the memory of preparing it is not counted.
 
-    cache: a folder instead of the user's cache; preset: whose seeded random weights the networks in PyTorch use where
-    the bundle contains no weights.
+    cache: a folder instead of the user's cache; preset: its seeded random weights serve the networks in PyTorch
+    where the bundle contains no weights.
     """
 
     bundle: Bundle
@@ -84,7 +84,7 @@ class Worker:
     """A contender in its process. Every method raises BackendError when the process fails or dies."""
 
     def __init__(self, job: Job, target: Callable[..., None] | None = None) -> None:
-        """target: runs in the process in place of `serve`, for tests."""
+        """target: replaces `serve` in the process, for tests."""
         self.name = job.contender.name
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
@@ -111,7 +111,7 @@ class Worker:
         return int(self._ask("peak memory"))
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, even while it computes."""
         with contextlib.suppress(OSError):
             self._pipe.close()
         self._process.join(1)
@@ -149,7 +149,7 @@ class Worker:
 
 
 def serve(pipe: Connection, job: Job) -> None:
-    """The child: load, run once, then answer requests until the pipe closes. Answers are objects, errors are texts."""
+    """In the child: load, run once, then answer requests until the pipe closes. An error is sent as text."""
     try:
         with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
             _serve(pipe, job)
@@ -175,6 +175,7 @@ def _serve(pipe: Connection, job: Job) -> None:
         if request == "run":
             pipe.send(timed_run(job.bundle, score, frames, clips, threads))
         elif isinstance(request, int):
+            assert paper_seconds is not None
             pipe.send(paper_seconds(request))
         else:
             pipe.send(peak_memory_bytes())
@@ -198,12 +199,8 @@ def timed_run(bundle: Bundle, score: Scores, frames: Frames, clips: int, threads
     return Run(time.perf_counter() - start, seconds[0])
 
 
-def _no_paper_seconds(runs: int) -> float:
-    raise BackendError("only contenders on a GPU are measured as the paper measures")
-
-
-def _open(job: Job, frames: int) -> tuple[Scores, int, Callable[[int], float]]:
-    """The loaded contender: its function, its number of concurrent clips, and its seconds as the paper measures."""
+def _open(job: Job, frames: int) -> tuple[Scores, int, Callable[[int], float] | None]:
+    """The loaded contender: its function, its number of concurrent clips, and for cuda `paper_seconds`."""
     backend, precision = job.contender.backend, job.contender.precision
     if kind := cuda_kind(backend):
         from infdet_deploy.benchmarks.cuda import open_contender
@@ -214,11 +211,11 @@ def _open(job: Job, frames: int) -> tuple[Scores, int, Callable[[int], float]]:
         from infdet_deploy.benchmarks import eager
 
         network = eager.reference_network(job.bundle, job.preset)
-        return lambda clip, seconds: eager.run(network, clip[: frames // 4 * 4], seconds), 1, _no_paper_seconds
+        return lambda clip, seconds: eager.run(network, clip[: frames // 4 * 4], seconds), 1, None
     detector = Detector(job.bundle.path, backend, precision, performance=job.performance)
 
     def score(clip: Frames, seconds: dict[str, float]) -> tuple[dict[str, Floats], Floats]:
         features = detector.features(clip, seconds)
         return features, detector.scores_of(features, frames, seconds)
 
-    return score, detector.concurrency, _no_paper_seconds
+    return score, detector.concurrency, None

@@ -37,7 +37,7 @@ def bench(
     """Measure speed on whole clips, from frames to detections.
 
     Contenders run in alternation, each in its own process, and no run is dropped. `--backend cuda` measures the network
-    in PyTorch and ONNX Runtime on an NVIDIA GPU. Exit status 1 when a contender fails.
+    in PyTorch on an NVIDIA GPU. Exit status 1 when a contender fails.
     """
     from infdet_deploy.benchmarks.bench import BenchOptions
     from infdet_deploy.benchmarks.bench import bench as measure

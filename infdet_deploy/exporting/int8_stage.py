@@ -77,9 +77,14 @@ class Int8Stage:
 
     def write_keeping(self, file: Int8File, folder: Path, layers: Sequence[str]) -> float:
         """Write the file with these layers in float32; return its error on the backend that it is for."""
-        self.kept[file.format] = list(layers)
+        path = self.save(file, folder, layers)
         graph = self.graph.model.graph
-        path = folder / file.name(graph.name)
-        onnx.save(quantize(self.graph, layers, file.unsigned), str(path))
         (output,) = (value.name for value in graph.output)
         return error_on(file.backend, path, tuple(value.name for value in graph.input), output, self.measured)
+
+    def save(self, file: Int8File, folder: Path, layers: Sequence[str] = ()) -> Path:
+        """Write the file with these layers in float32, without measuring it."""
+        self.kept[file.format] = list(layers)
+        path = folder / file.name(self.graph.model.graph.name)
+        onnx.save(quantize(self.graph, layers, file.unsigned), str(path))
+        return path

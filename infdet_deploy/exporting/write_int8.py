@@ -1,7 +1,9 @@
 """Write the int8 stages: calibrated, measured layer by layer, and checked by the whole network's detections."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 
 from infdet_deploy.bundle.loading import NETWORK, Bundle
@@ -15,7 +17,7 @@ from infdet_deploy.exporting.accuracy import (
     check_accuracy,
     run_recordings,
 )
-from infdet_deploy.exporting.calibration import Calibration, stage_tensors
+from infdet_deploy.exporting.calibration import Calibration, Feeds, stage_tensors
 from infdet_deploy.exporting.checking import check_precision
 from infdet_deploy.exporting.draft import Draft
 from infdet_deploy.exporting.int8_stage import Int8Stage, error_on, layer_errors
@@ -70,44 +72,52 @@ def write_int8(draft: Draft, calibration: Calibration) -> dict[str, Int8Stage]:
 
 def _calibrate(draft: Draft, calibration: Calibration) -> dict[str, Int8Stage]:
     """The stages ready to be written, with the error of each layer alone in the manifest."""
-    specs = {name: spec for name, spec in draft.specs.items() if name != NETWORK}
-    runners = {
-        name: open_stage(
-            "openvino", draft.folder / f"{name}.float32.onnx", "float32", spec.input_names, spec.output_names
-        )
-        for name, spec in specs.items()
-    }
-    feeds = stage_tensors(runners, calibration.windows)
-    measured = stage_tensors(runners, calibration.held_out)
-    probes = stage_tensors(runners, [window[:PROBE_FRAMES] for window in calibration.held_out[:PROBES]])
-    for runner in runners.values():
-        runner.close()
+    probe_clips = [window[:PROBE_FRAMES] for window in calibration.held_out[:PROBES]]
+    feeds, measured, probes = float32_tensors(draft, calibration.windows, calibration.held_out, probe_clips)
     stages = {}
-    for name, spec in specs.items():
+    for name in feeds:
         draft.report(f"{name} int8, layer by layer")
         graph = calibrate(onnx.load(str(draft.folder / f"{name}.float32.onnx")), feeds[name])
         if not graph.layers:
             raise UsageError(f"int8: {name} has no convolution to quantize (its fusion has none); export without int8")
         # The shortest check clip too: its single feature often has the largest error.
-        errors = layer_errors(graph, [*probes[name], draft.checks[0][name]], spec.output_names[0])
+        errors = layer_errors(graph, [*probes[name], draft.checks[0][name]], draft.specs[name].output_names[0])
         draft.manifest["parity"]["int8"][name] = {"sensitivity": errors, "float32_layers": {}}
         stages[name] = Int8Stage(graph, tuple(errors), [*measured[name], *(check[name] for check in draft.checks)])
     return stages
+
+
+def float32_tensors(draft: Draft, *clips: Sequence[np.ndarray]) -> list[dict[str, list[Feeds]]]:
+    """Every stage's tensors for each list of clips, as `stage_tensors`, computed by the draft's float32 files."""
+    runners = {
+        name: open_stage(
+            "openvino", draft.folder / f"{name}.float32.onnx", "float32", spec.input_names, spec.output_names
+        )
+        for name, spec in draft.specs.items()
+        if name != NETWORK
+    }
+    found = [stage_tensors(runners, frames) for frames in clips]
+    for runner in runners.values():
+        runner.close()
+    return found
 
 
 def _write_all(draft: Draft, stages: dict[str, Int8Stage], file: Int8File, allowed: float) -> None:
     for name, stage in stages.items():
         draft.report(f"{name} int8 {file.backend}")
         error = stage.write(file, draft.folder, allowed)
-        _enter(draft, name, file, error, len(stage.graph.layers), stage.kept[file.format])
+        draft.manifest["parity"]["int8"][name][file.format] = error
+        enter_file(draft, name, file, len(stage.graph.layers), stage.kept[file.format])
 
 
-def _enter(draft: Draft, name: str, file: Int8File, error: float, layers: int, kept: list[str]) -> None:
-    """Enter a file into the manifest; raises ParityError when too little of it is int8."""
+def enter_file(draft: Draft, name: str, file: Int8File, layers: int, kept: list[str]) -> None:
+    """Enter an int8 file of `layers` quantizable layers into the manifest. kept: those in float32.
+
+    Raises ParityError when fewer operators than the others are int8.
+    """
     heavy = sum(draft.manifest["parity"]["float32"][name]["operators"].values())
     path = draft.folder / file.name(name)
     entry: dict[str, Any] = draft.manifest["parity"]["int8"][name]
-    entry[file.format] = error
     entry[file.operators] = check_precision(name, path, "int8", heavy - layers + len(kept))
     entry["float32_layers"][file.format] = kept
     draft.manifest["stages"][name]["files"].setdefault(file.format, {})["int8"] = path.name
@@ -125,7 +135,8 @@ def _join(draft: Draft, stages: dict[str, Int8Stage], file: Int8File) -> None:
             "written: calibrate on more clips, or export without --network"
         )
     kept = [f"{NETWORK}/{layer}" for stage in stages.values() for layer in stage.kept[file.format]]
-    _enter(draft, NETWORK, file, error, sum(len(stage.graph.layers) for stage in stages.values()), kept)
+    draft.manifest["parity"]["int8"][NETWORK][file.format] = error
+    enter_file(draft, NETWORK, file, sum(len(stage.graph.layers) for stage in stages.values()), kept)
 
 
 def _detect(draft: Draft, calibration: Calibration, backend: str, precision: str) -> Results:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from infdet_deploy.benchmarks.statistics import change, drift_interval, median_interval, summary
+from infdet_deploy.benchmarks.comparison import compare_medians
+from infdet_deploy.benchmarks.statistics import drift_interval, median_interval, summary
 
 
 def test_interval_of_order_statistics():
@@ -74,7 +75,7 @@ def test_summary():
 @pytest.mark.parametrize(("factor", "more"), [(1.0, False), (1.02, False), (1.5, True), (0.5, True)])
 def test_change_both_ways(factor, more):
     old = [100.0 + i for i in range(20)]
-    found = change(summary(old), summary([factor * value for value in old]))
+    found = compare_medians("x", summary(old), summary([factor * value for value in old]))
     assert found.change == pytest.approx(factor - 1)
     assert found.low <= found.change <= found.high
     assert found.more_than_noise is more

@@ -138,7 +138,7 @@ class DetectionChanges:
     score_shift: float
 
 
-def compare_detections(reference: list[Detection], ours: list[Detection]) -> DetectionChanges:
+def compare_detections(reference: Sequence[Detection], ours: Sequence[Detection]) -> DetectionChanges:
     """Pair the detections of one clip and measure the differences within pairs.
 
     Greedy: each reference detection, in order, is paired with the free overlapping detection with the nearest

@@ -1,10 +1,12 @@
 """The steps of `demo`: data, training, evaluation, export, verification, speed, detection, pictures."""
 
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from infdet_deploy.archive.detect import DetectOptions, detect
 from infdet_deploy.benchmarks.bench import BenchOptions, bench
 from infdet_deploy.benchmarks.random_bundle import random_bundle
 from infdet_deploy.benchmarks.report import BenchReport
@@ -13,19 +15,20 @@ from infdet_deploy.cli.train import show_progress
 from infdet_deploy.config import read_json
 from infdet_deploy.console import finite, say
 from infdet_deploy.datasets.annotations import Clip, read_annotations
-from infdet_deploy.detections import Detection, compare_detections, default_rule
+from infdet_deploy.detections import Detection, compare_detections
 from infdet_deploy.errors import InfdetError
+from infdet_deploy.evaluation.evaluate import evaluate
+from infdet_deploy.evaluation.options import EvaluateOptions
 from infdet_deploy.exporting.export import export
 from infdet_deploy.exporting.options import ExportOptions
 from infdet_deploy.files import write_json
 from infdet_deploy.metrics.average_precision import mean_average_precision
 from infdet_deploy.metrics.thresholds import scored_instances
-from infdet_deploy.model.weights import load_network, random_network
+from infdet_deploy.model.weights import load_network, random_network, save_network
 from infdet_deploy.plots.clip import draw_clip
+from infdet_deploy.precision import Precision
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.detector import Detector
-from infdet_deploy.training.dataset import load_dataset
-from infdet_deploy.training.evaluation import evaluate_network
 from infdet_deploy.training.options import TrainOptions
 from infdet_deploy.training.run_folder import BEST, RUN
 from infdet_deploy.training.settings import TrainConfig
@@ -37,11 +40,12 @@ CONTENDERS = (
     Contender("openvino", "float16"),
     Contender("onnxruntime", "float16"),
 )
-Detections = Mapping[str, list[Detection]]  # by clip
+PRECISIONS: tuple[Precision, ...] = ("float32", "float16")
+Detections = Mapping[str, Sequence[Detection]]  # by clip
 
 
 def run(out: Path, sample: Path | None) -> None:
-    """Run every step in the folder `out`; data and a finished run that are there are used again.
+    """Run every step in the folder `out`; data and a finished run in it are used again.
 
     sample: a real recording to detect in as well. Raises InfdetError where a step fails.
     """
@@ -62,7 +66,7 @@ def run(out: Path, sample: Path | None) -> None:
     untrained = _untrained_map(data, run_folder)
     step(4, "exporting with float16, verifying every stage")
     bundle, errors = _export(run_folder, bundle_path)
-    detections = {entry: _detect(bundle, entry, data, clips) for entry in CONTENDERS}
+    detections = {entry: _detect(bundle, entry, [_video(data, clip) for clip in clips]) for entry in CONTENDERS}
     step(5, "measuring speed")
     report = bench(bundle, BenchOptions(runs=20, backend="openvino,onnxruntime"))
     write_json(out / "bench.json", finite(report.to_dict()))
@@ -95,25 +99,26 @@ def _train(data: Path, run_folder: Path) -> None:
 def _untrained_map(data: Path, run_folder: Path) -> float:
     """mAP@0.5 of the network with random weights."""
     config = load_network(run_folder / BEST)[0].config
-    scored = evaluate_network(
-        random_network(config), load_dataset(data, "testing", config), default_rule(config.classes)
-    )
-    return float(scored["map"]["0.5"])
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "untrained.safetensors"
+        save_network(weights, random_network(config), config)
+        metrics = evaluate(weights, data, EvaluateOptions(subset="testing", protocol="thumos14")).detection
+    assert metrics is not None
+    return metrics.protocols["thumos14"].map["0.5"]
 
 
 def _export(run_folder: Path, path: Path) -> tuple[Bundle, dict[str, float]]:
     """Export and verify; the largest relative L2 of a stage, by precision."""
-    bundle = export(run_folder, path, ExportOptions(("float32", "float16"))).bundle
+    bundle = export(run_folder, path, ExportOptions(PRECISIONS)).bundle
     checks = verify(bundle).stages
-    for failed in (check for check in checks if not check.passed):
+    if failed := next((check for check in checks if not check.passed), None):
         raise InfdetError(f"{failed.stage} on {failed.backend} {failed.precision}: rel. L2 {failed.relative_l2:.1e}")
-    precisions = ("float32", "float16")
-    return bundle, {p: max(check.relative_l2 for check in checks if check.precision == p) for p in precisions}
+    return bundle, {p: max(check.relative_l2 for check in checks if check.precision == p) for p in PRECISIONS}
 
 
-def _detect(bundle: Bundle, entry: Contender, data: Path, clips: Sequence[Clip]) -> Detections:
-    with Detector(bundle, entry.backend, entry.precision) as detector:
-        return {clip.name: detector.detect(_video(data, clip)) for clip in clips}
+def _detect(bundle: Bundle, entry: Contender, videos: Sequence[Path]) -> Detections:
+    found = detect(bundle.path, videos, DetectOptions(backend=entry.backend, precision=entry.precision))
+    return {result.name: result.detections for result in found}
 
 
 def _draw(bundle: Bundle, data: Path, clips: Sequence[Clip], out: Path, sample: Path | None) -> list[Path]:

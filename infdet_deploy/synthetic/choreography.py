@@ -137,7 +137,7 @@ class _Pair:
         rise_s = min(rng.uniform(1.8, 2.6), max(1.2, until_s - end_s - 1.0))
         up_s = end_s + rng.uniform(0.7, max(0.8, min(3.5, until_s - end_s - rise_s - 0.2)))
         if until_s > t[-1] and rng.random() < 0.4:
-            up_s = t[-1] + 10  # lying until the end of the clip
+            up_s = t[-1] + 10  # lies until the end of the clip
         distance = rng.uniform(0.5, 1.0)
         self.hold(max(start_s - 0.2, self.distance[-1][0] + 0.1), min(up_s + rise_s, until_s - 0.3), distance)
         self.falls.append((who, start_s, end_s, up_s, rise_s))
@@ -172,7 +172,7 @@ class _Pair:
         for who, side in ((0, -1.0), (1, 1.0)):
             if self.alone and who == 1:
                 continue
-            x = middle * 1.0 if self.alone else middle + side * apart / 2
+            x = middle.copy() if self.alone else middle + side * apart / 2
             facing = np.full(len(t), -side * turn)
             if self.alone:  # faces its walking direction
                 step = np.gradient(x) * fps

@@ -1,7 +1,7 @@
-"""A synthetic data set like InfDet: drawn thermal clips of people who fall, fight and hug, as video files.
+"""A synthetic data set like InfDet: drawn thermal clips of people who drop, fight and hug, as video files.
 
-For use where InfDet's videos are not available: instance lengths follow InfDet's, a single frame does not reveal the
-class, and everything follows from a seed.
+It replaces InfDet's videos where they are not available. Instance lengths are distributed as in InfDet, a single frame
+does not reveal the class, and a seed determines all frames.
 """
 
 from collections.abc import Callable
@@ -60,23 +60,18 @@ class SynthesizeOptions:
 
 
 def render_clip(
-    rng: np.random.Generator,
-    label: str,
-    size: tuple[int, int] = (120, 160),
-    fps: float = FPS,
-    clip_s: tuple[float, float] = (14.0, 20.0),
+    rng: np.random.Generator, label: str, options: SynthesizeOptions = SynthesizeOptions()
 ) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
     """Draw one clip whose instances are mostly of class `label` ("drop", "fight" or "hug").
 
-    size: rows, columns. clip_s: the shortest and longest length in seconds. Returns frames uint8 [T, rows, columns]
-    (0–255, warm is bright) and annotations `{"label": name, "segment": [start_s, end_s]}` in order of time. Raises
-    UsageError for an unknown label.
+    options: size, fps and clip_s count. Returns frames uint8 [T, rows, columns] (0–255, warm is bright) and annotations
+    `{"label": name, "segment": [start_s, end_s]}` in order of time. Raises UsageError for an unknown label.
     """
     if label not in CLASSES:
         raise UsageError(f"label is {label!r}, expected one of {', '.join(CLASSES)}")
-    rows, columns = size
-    duration_s, instances = schedule(rng, label, clip_s)
-    t = np.arange(frames_of(duration_s, clip_s, fps)) / fps
+    (rows, columns), fps = options.size, options.fps
+    duration_s, instances = schedule(rng, label, options.clip_s)
+    t = np.arange(frames_of(duration_s, options.clip_s, fps)) / fps
 
     stature_px = rng.uniform(0.48, 0.7) * rows
     ground_px = rng.uniform(0.9, 0.97) * rows
@@ -101,9 +96,8 @@ def render_clip(
         figures.append(Figure(points, stature_px * actor.size, sign * actor.facing, heat))
 
     frames = np.empty((len(t), rows, columns), np.uint8)
-    canvas = scene.copy()
     for index in range(len(t)):
-        canvas[:] = scene
+        canvas = scene.copy()
         for figure in figures:
             draw(canvas, figure, index, _SCALE)
         frames[index] = sensor.exposed(canvas, index)
@@ -115,7 +109,7 @@ def render_clip(
 
 
 def frames_of(duration_s: float, clip_s: tuple[float, float], fps: float) -> int:
-    """The multiple of 8 nearest to the duration whose length lies within `clip_s`, if there is one.
+    """The number of frames, a multiple of 8, nearest to the duration and if possible within `clip_s`.
 
     In clips of other lengths the published rule shifts detections by up to 7 frames (docs/detection.md), which would
     blur comparisons of networks.
@@ -126,7 +120,7 @@ def frames_of(duration_s: float, clip_s: tuple[float, float], fps: float) -> int
 
 
 def _write_video(path: Path, frames: NDArray[np.uint8], fps: float) -> None:
-    """Write uint8 [T, H, W] as H.264 in MP4."""
+    """Write frames uint8 [T, H, W] as H.264 in MP4."""
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width = frames.shape[1:]
@@ -143,7 +137,7 @@ def _make(path: Path, index: int, options: SynthesizeOptions) -> tuple[list[dict
     cv2.setNumThreads(1)
     rng = np.random.default_rng([options.seed, index])
     label = CLASSES[index % len(CLASSES)]
-    frames, annotations = render_clip(rng, label, options.size, options.fps, options.clip_s)
+    frames, annotations = render_clip(rng, label, options)
     _write_video(path, frames, options.fps)
     return annotations, round(len(frames) / options.fps, 3)
 
@@ -161,9 +155,9 @@ def synthesize(
 ) -> Path:
     """Write a synthetic data set to the new folder `out`, completely or not at all; returns `out`.
 
-    The folder contains `videos/NAME.mp4` (H.264) and `annotations.json` in ActivityNet's format; the classes take
-    turns. on_progress is called with the clips done and their total. Several processes draw; the same options draw the
-    same frames, but libx264 does not always encode them to the same bytes.
+    The folder contains `videos/NAME.mp4` (H.264) and `annotations.json` in ActivityNet's format; classes
+    alternate. on_progress is called with the clips done and their total. The same options draw the same frames, but
+    libx264 does not always encode them to the same bytes.
 
     Raises UsageError if `out` exists.
     """

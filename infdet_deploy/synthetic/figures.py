@@ -9,15 +9,9 @@ point, so walking, kneeling and lying need angles only.
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from infdet_deploy.errors import missing_package
-
-try:
-    import cv2
-except ImportError as error:
-    raise missing_package("opencv-contrib-python-headless", "train", "drawing synthetic clips") from error
 
 Array = NDArray[np.float64]
 
@@ -101,7 +95,7 @@ def joints(poses: Array, x: Array, facing: Array) -> Array:
 
 
 def draw(canvas: NDArray[np.uint8], figure: Figure, frame: int, scale: int) -> None:
-    """Draw a figure's frame on `canvas` uint8 [scale * H, scale * W], in place, anti-aliased."""
+    """Draw a figure in frame number `frame` on `canvas` uint8 [scale * H, scale * W], in place, anti-aliased."""
     points = figure.joints[frame] * (scale << _SHIFT)
     rounded = points.round().astype(int).tolist()
     unit = figure.stature_px * scale

@@ -83,14 +83,14 @@ def overlaid(poses: Array, weight: Array, motion: Array) -> Array:
     return poses + weight[:, None] * (motion - poses)
 
 
-def standing(rng: np.random.Generator, t: Array, liveliness: float = 1.0) -> Array:
+def standing(rng: np.random.Generator, t: Array) -> Array:
     """Standing: the weight shifts, and the hands move a little as in conversation."""
     poses = np.tile(
         pose(shoulder_a=0.1, elbow_a=0.25, shoulder_b=0.05, elbow_b=0.2, hip_a=0.06, hip_b=-0.06), (len(t), 1)
     )
     poses[:, 0] += 0.04 * wander(rng, t, 4.0)
     poses[:, 1] += 0.12 * wander(rng, t, 2.5)
-    talk = np.clip(wander(rng, t, 6.0), 0.0, 1.0) * liveliness
+    talk = np.clip(wander(rng, t, 6.0), 0.0, 1.0)
     for shoulder, elbow in ((2, 3), (4, 5)):
         poses[:, shoulder] += talk * (0.35 + 0.25 * wander(rng, t, 1.6))
         poses[:, elbow] += talk * (0.9 + 0.4 * wander(rng, t, 1.2))
@@ -113,14 +113,14 @@ def walking(poses: Array, t: Array, x: Array, facing: Array) -> Array:
 
 
 def waving(t: Array, rate_hz: float) -> Array:
-    """One arm up, its forearm moving to and fro."""
+    """One arm up, its forearm moving back and forth."""
     poses = np.tile(pose(shoulder_a=2.3, elbow_a=0.5, elbow_b=0.2), (len(t), 1))
     poses[:, 3] += 0.55 * np.sin(2 * np.pi * rate_hz * t)
     return poses
 
 
 def fighting(rng: np.random.Generator, t: Array, start_s: float, end_s: float) -> Array:
-    """Blow after blow from a guard, the body rocking."""
+    """Repeated blows from a guard, with a rocking body."""
     poses = np.tile(GUARD, (len(t), 1))
     poses[:, 0] += 0.14 * wander(rng, t, 0.8)
     poses[:, 6] += 0.12 * wander(rng, t, 0.7)

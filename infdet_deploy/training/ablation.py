@@ -1,7 +1,7 @@
-"""The paper's ablation study (Tables IV and V): each row is a network, trained and tested in the same way."""
+"""The paper's ablation study (Tables IV and V): each row is a network; all are trained and tested alike."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ class RowResult:
 
 @dataclass(frozen=True)
 class AblationResult:
-    """The rows that were trained, with the options that shaped them."""
+    """The rows that were trained, and with which options."""
 
     data: Path
     preset: str
@@ -90,21 +90,16 @@ class AblationResult:
 
     @property
     def markdown(self) -> str:
-        """The paper's Tables IV and V with our figures next to the paper's."""
+        """See `markdown`."""
         return markdown(self.rows)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; mAP in percent."""
         rows = [
-            dataclasses.asdict(row)
-            | dataclasses.asdict(result)
-            | {"map": {iou: 100 * value for iou, value in result.map.items()}}
+            vars(row) | vars(result) | {"map": {iou: 100 * value for iou, value in result.map.items()}}
             for row, result in self.rows
         ]
-        return {
-            "data": str(self.data), "preset": self.preset, "steps": self.steps, "seed": self.seed, "rows": rows,
-            "markdown": self.markdown,
-        }  # fmt: skip
+        return vars(self) | {"data": str(self.data), "rows": rows, "markdown": self.markdown}
 
 
 def ablate(
@@ -113,7 +108,8 @@ def ablate(
     """Train and test the rows of the paper's tables; without data on synthetic clips in `data/synthetic`.
 
     Each row has a run folder in `options.out`; finished rows are not repeated. Writes `ablation.json` and `ablation.md`
-    there. Raises UsageError under torchrun and for an unknown row; errors of `run_rows`.
+    there. Raises UsageError under torchrun, for an unknown row and for data without test instances, TrainingError if a
+    run folder has other settings or data, Interrupted after Ctrl-C or SIGTERM; errors of `run_training`.
     """
     options, report = options or AblateOptions(), on_progress or (lambda progress: None)
     if launched_world().size > 1:
@@ -125,18 +121,21 @@ def ablate(
     if data is None:
         data = SYNTHETIC
         make_synthetic(data, report)
-    base = dataclasses.replace(base, classes=open_dataset(data).classes)
-    found: list[tuple[Row, RowResult]] = []
+    dataset = open_dataset(data)
+    if not any(clip.instances for clip in dataset.subset(config.test_subset)):
+        raise UsageError(f"{data}: no instance in subset '{config.test_subset}' to test the rows with")
+    base = dataclasses.replace(base, classes=dataset.classes)
+    results: list[tuple[Row, RowResult]] = []
+    for number, row in enumerate(rows, 1):
 
-    def show(row: Row, progress: Progress) -> None:
-        where = f"row {len(found) + 1}/{len(rows)} {row.name}"
-        report(dataclasses.replace(progress, row=where))
+        def show(progress: Progress, name: str = f"row {number}/{len(rows)} {row.name}") -> None:
+            report(dataclasses.replace(progress, row=name))
 
-    for row, result in run_rows(Path(data), options.out, base, config, rows, initial, show):
-        found.append((row, result))
+        result = _run_row(Path(data), options.out / row.name, row.model(base), config, initial, show)
+        results.append((row, result))
         note = f"{row.name}: mAP@0.5 {100 * result.map['0.5']:.2f} (paper {row.paper:.2f}), {options.out / row.name}"
         report(Progress("train", config.steps, config.steps, note=note))
-    ablation = AblationResult(Path(data), options.preset, config.steps, config.seed, tuple(found))
+    ablation = AblationResult(Path(data), options.preset, config.steps, config.seed, tuple(results))
     write_json(options.out / "ablation.json", ablation.to_dict())
     with whole_file(options.out / "ablation.md") as temporary:
         temporary.write_text(ablation.markdown, encoding="utf-8")
@@ -152,46 +151,23 @@ def choose(names: Sequence[str]) -> tuple[Row, ...]:
     return tuple(known[name] for name in names) or ROWS
 
 
-def run_rows(
-    data: Path,
-    out: Path,
-    base: ModelConfig,
-    config: TrainConfig,
-    rows: Sequence[Row] = ROWS,
-    initial: InfDetNet | None = None,
-    on_progress: Callable[[Row, Progress], None] | None = None,
-) -> Iterator[tuple[Row, RowResult]]:
-    """Train and test every row in a run folder `out`/NAME; rows finished there are not repeated.
-
-    initial: every row starts from this network's weights, as far as they fit. Yields rows and their results.
-
-    Raises UsageError without test instances, TrainingError if a folder contains a run with other settings or data;
-    errors of `run_training`.
-    """
-    if not any(clip.instances for clip in open_dataset(data).subset(config.test_subset)):
-        raise UsageError(f"{data}: no instance in subset '{config.test_subset}' to test the rows with")
-    for row in rows:
-        folder, model = out / row.name, row.model(base)
-        described = {"model": model.to_json(), "training": config.to_json(), "data": str(data.resolve())}
-        resume = (folder / run_folder.RUN).is_file()
-        if resume:
-            run_folder.check_run(folder, described)
-        if not (folder / ROW).is_file():
-            start = (
-                fresh_network(model, config.seed) if initial is None else with_config(initial, model, config.seed)[0]
-            )
-
-            def report(progress: Progress, row: Row = row) -> None:
-                if on_progress is not None:
-                    on_progress(row, progress)
-
-            try:
-                result = run_training(data, folder, model, config, resume=resume, on_progress=report, initial=start)
-            except Interrupted as error:
-                message = str(error).split(";")[0]
-                raise Interrupted(f"row {row.name}: {message}; run the same command again to continue") from None
-            write_json(folder / ROW, dataclasses.asdict(_tested(data, model, config, start, result)))
-        yield row, from_dict(RowResult, read_json(folder / ROW, "row"), str(folder / ROW))
+def _run_row(
+    data: Path, folder: Path, model: ModelConfig, config: TrainConfig, initial: InfDetNet | None, show: OnProgress
+) -> RowResult:
+    """Train and test a row in its run folder, or read its result there. initial: start from its weights that fit."""
+    described = {"model": model.to_json(), "training": config.to_json(), "data": str(data.resolve())}
+    resume = (folder / run_folder.RUN).is_file()
+    if resume:
+        run_folder.check_run(folder, described)
+    if not (folder / ROW).is_file():
+        start = fresh_network(model, config.seed) if initial is None else with_config(initial, model, config.seed)[0]
+        try:
+            result = run_training(data, folder, model, config, resume=resume, on_progress=show, initial=start)
+        except Interrupted as error:
+            message = str(error).split(";")[0]
+            raise Interrupted(f"row {folder.name}: {message}; run the same command again to continue") from None
+        write_json(folder / ROW, dataclasses.asdict(_tested(data, model, config, start, result)))
+    return from_dict(RowResult, read_json(folder / ROW, "row"), str(folder / ROW))
 
 
 def _tested(data: Path, model: ModelConfig, config: TrainConfig, start: InfDetNet, result: TrainResult) -> RowResult:

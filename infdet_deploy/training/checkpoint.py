@@ -1,4 +1,4 @@
-"""A training's state and its networks as files that contain tensors and JSON only."""
+"""A training's state, and rule and thresholds in its checkpoints: files of tensors and JSON only."""
 
 import json
 from collections.abc import Sequence
@@ -15,8 +15,6 @@ from infdet_deploy.detections import DetectionRule, default_rule
 from infdet_deploy.errors import TrainingError, first_line
 from infdet_deploy.files import whole_file
 from infdet_deploy.model.network import InfDetNet
-from infdet_deploy.model.presets import ModelConfig
-from infdet_deploy.model.weights import save_network
 from infdet_deploy.training.run_folder import STATE
 
 
@@ -86,22 +84,6 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 def _below(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
     prefix = f"{part}."
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def save_trained(
-    path: Path,
-    network: InfDetNet,
-    model: ModelConfig,
-    thresholds: Sequence[float],
-    mean_duration_s: Sequence[float],
-    frame_mode: str,
-    fps: float,
-) -> None:
-    """Write a network and what its scores need to become detections. fps: median rate of the training clips."""
-    extra = {
-        "thresholds": list(thresholds), "mean_duration_s": list(mean_duration_s), "frame_mode": frame_mode, "fps": fps
-    }  # fmt: skip
-    save_network(path, network, model, extra)
 
 
 def saved_rule(extra: dict[str, Any], classes: Sequence[str]) -> DetectionRule:

@@ -44,7 +44,6 @@ def load_dataset(
     subset: str | None,
     model: ModelConfig,
     on_progress: Callable[[int, int], None] | None = None,
-    workers: int | None = None,
 ) -> list[PreparedClip]:
     """The clips of one subset (None: all), in the annotations' order, prepared if necessary (see `prepare_clips`).
 
@@ -53,7 +52,7 @@ def load_dataset(
     clips without times if the network's task is detection.
     """
     data = data if isinstance(data, DataSet) else open_dataset(data)
-    return prepared_clips(data, checked_clips(data, subset, model), model, on_progress, workers)
+    return prepared_clips(data, checked_clips(data, subset, model), model, on_progress)
 
 
 def checked_clips(data: DataSet, subset: str | None, model: ModelConfig) -> tuple[Clip, ...]:
@@ -70,21 +69,15 @@ def checked_clips(data: DataSet, subset: str | None, model: ModelConfig) -> tupl
 
 
 def prepared_clips(
-    data: DataSet,
-    clips: Sequence[Clip],
-    model: ModelConfig,
-    on_progress: Callable[[int, int], None] | None = None,
-    workers: int | None = None,
+    data: DataSet, clips: Sequence[Clip], model: ModelConfig, on_progress: Callable[[int, int], None] | None = None
 ) -> list[PreparedClip]:
     """Clips of the data set with frames, flow and labels; arguments and errors as for `prepare_clips`."""
-    prepared = []
-    for clip, (frames, flow, duration_s) in zip(
-        clips, prepare_clips(data, clips, model, on_progress, workers), strict=True
-    ):
+    found = []
+    for clip, prepared in zip(clips, prepare_clips(data, clips, model, on_progress), strict=True):
         if data.media[clip.name].is_dir() and clip.duration_s is not None:  # images carry no time
-            duration_s = clip.duration_s
-        prepared.append(labelled(clip, Prepared(frames, flow, duration_s), model))
-    return prepared
+            prepared = prepared._replace(duration_s=clip.duration_s)
+        found.append(labelled(clip, prepared, model))
+    return found
 
 
 def labelled(clip: Clip, found: Prepared, model: ModelConfig) -> PreparedClip:
@@ -113,10 +106,9 @@ class Parts:
 
 
 def load_parts(
-    data: DataSet | Path | str, model: ModelConfig, config: TrainConfig, on_progress: Callable[[int, int], None]
+    data: DataSet, model: ModelConfig, config: TrainConfig, on_progress: Callable[[int, int], None]
 ) -> Parts:
     """The clips of `divide`, prepared; errors of `divide` and `prepare_clips`."""
-    data = data if isinstance(data, DataSet) else open_dataset(data)
     training, validation, test = (
         prepared_clips(data, clips, model, on_progress) if clips else [] for clips in divide(data, model, config)
     )
@@ -138,8 +130,8 @@ def divide(data: DataSet, model: ModelConfig, config: TrainConfig) -> tuple[list
         validation = list(checked_clips(data, config.validation_subset, model))
     else:
         training, validation = hold_out(training, config.validation_share)
-    judged = checked_clips(data, config.test_subset, model) if _has_labels(data, config.test_subset) else ()
-    return training, validation, list(judged)
+    test = checked_clips(data, config.test_subset, model) if _has_labels(data, config.test_subset) else ()
+    return training, validation, list(test)
 
 
 def _no_instance(label: str, clips: int) -> TrainingError:
@@ -208,9 +200,8 @@ def mean_durations_s(clips: Sequence[PreparedClip], classes: Sequence[str]) -> t
     for a class without instances."""
     means = []
     for label in classes:
-        whole = [clip.duration_s for clip in clips if clip.annotation.label == label]
         found = [i.end_s - i.start_s for clip in clips for i in clip.annotation.instances if i.label == label]
-        found += whole
+        found += [clip.duration_s for clip in clips if clip.annotation.label == label]
         if not found:
             raise _no_instance(label, len(clips))
         means.append(float(np.mean(found)))

@@ -15,7 +15,7 @@ from infdet_deploy.errors import Interrupted, TrainingError
 from infdet_deploy.files import write_json
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig
-from infdet_deploy.model.weights import load_network
+from infdet_deploy.model.weights import load_network, save_network
 from infdet_deploy.training import checkpoint, run_folder
 from infdet_deploy.training.batch_norm import measure_norms
 from infdet_deploy.training.clip_cache import FRAME_MODE
@@ -33,10 +33,10 @@ from infdet_deploy.training.windows import Windows
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training is. step, steps: clips in the phases `synthesize` and `prepare`, else steps.
+    """How far a training is. step, steps: done and total; clips in the phases `synthesize` and `prepare`.
 
     loss, classification, flow, learning_rate, gradient_norm: of this step. validation: metrics, after a validation.
-    note: a remark for the user. row: of an ablation, with its number.
+    note: a message for the user. row: number and name of an ablation's row.
     """
 
     phase: Literal["synthesize", "prepare", "measure", "train"]
@@ -138,7 +138,7 @@ def run_training(
 
 
 class _Run:
-    """One call of `run_training`: what its phases share."""
+    """The state that the phases of one `run_training` share."""
 
     def __init__(
         self,
@@ -173,7 +173,7 @@ class _Run:
             note = f"{self.out}: resuming after step {values['step']} of {config.steps}"
             self.report(Progress("train", values["step"], config.steps, note=note))
         elif self.world.is_main:
-            checkpoint.save_state(self.out, state)  # before run.json, whose presence says that the run can be resumed
+            checkpoint.save_state(self.out, state)  # before run.json, which marks the run as resumable
             write_json(self.out / run_folder.RUN, {**self.described, "history": []})
         self.board.start(values["step"])
         with deferred_interrupts() as interrupted:
@@ -206,7 +206,7 @@ class _Run:
                 )
 
     def _validate(self, state: checkpoint.TrainingState) -> dict[str, Any]:
-        """Evaluate the averaged network on the validation clips; save it as `last`, and as `best` if it is."""
+        """Evaluate the averaged network on the validation clips; save it as `last`, and as `best` if it is the best."""
         started = time.monotonic()
         averaged, values = state.averaged, state.values
         if self.world.is_main:
@@ -229,14 +229,17 @@ class _Run:
         return latest
 
     def _save(self, name: str, network: InfDetNet, thresholds: tuple[float, ...]) -> None:
-        mean_s, fps = self.parts.mean_s, self.parts.fps
-        checkpoint.save_trained(self.out / name, network, self.model, thresholds, mean_s, FRAME_MODE, fps)
+        extra = {
+            "thresholds": thresholds, "mean_duration_s": self.parts.mean_s, "frame_mode": FRAME_MODE,
+            "fps": self.parts.fps,
+        }  # fmt: skip
+        save_network(self.out / name, network, self.model, extra)
 
     def _finish(self, state: checkpoint.TrainingState) -> TrainResult:
         """Fit the thresholds on all clips but the test clips, store them in both checkpoints, and test the best."""
         started, parts, values = time.monotonic(), self.parts, state.values
         best, last, run = (self.out / name for name in (run_folder.BEST, run_folder.LAST, run_folder.RUN))
-        # A finished run keeps its result, and thresholds that were fitted again since.
+        # A finished run keeps its result, and thresholds that were fitted later.
         if self.world.is_main and "result" not in read_json(run, "run"):
             network, history = prepare_for_training(load_network(best)[0], self.config), values["history"]
             fitted = fitted_thresholds(network, [*parts.training, *parts.validation], parts.mean_s, self.config)

@@ -12,12 +12,17 @@ from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS
 from infdet_deploy.training.settings import TrainConfig
 
 
+def _given(**values: Any) -> dict[str, Any]:
+    """The values that the user set: all but None and False."""
+    return {name: value for name, value in values.items() if value is not None and value is not False}
+
+
 @dataclass(frozen=True, kw_only=True)
 class SettingsOptions:
-    """How to train; None means the default of `TrainConfig`, or a resumed run's own value.
+    """How to train. None means the default of `TrainConfig`, or the value of the run that is resumed.
 
     steps: optimiser steps. seed: of weights and sampling. whole_clips: train on clips at full length in bounded memory
-    instead of windows. freeze_towers: keep the towers as they are. settings: any other fields of `TrainConfig`.
+    instead of windows. freeze_towers: do not train the towers. settings: any other fields of `TrainConfig`.
     """
 
     steps: int | None = None
@@ -28,13 +33,11 @@ class SettingsOptions:
 
     def changes(self) -> dict[str, Any]:
         """The fields of `TrainConfig` that these options set."""
-        named = {
-            "steps": self.steps,
-            "seed": self.seed,
-            "chunk_snippets": CHUNK_SNIPPETS if self.whole_clips else None,
-            "freeze_towers": self.freeze_towers or None,
-        }
-        return {name: value for name, value in named.items() if value is not None} | dict(self.settings)
+        chunk_snippets = CHUNK_SNIPPETS if self.whole_clips else None
+        named = _given(
+            steps=self.steps, seed=self.seed, chunk_snippets=chunk_snippets, freeze_towers=self.freeze_towers
+        )
+        return named | dict(self.settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,18 +66,17 @@ class TrainOptions(SettingsOptions):
 
     def __post_init__(self) -> None:
         network = preset(self.preset)
-        if not self.resume:  # else the run's own values count too
+        if not self.resume:  # a resumed run contributes its own values
             TrainConfig.from_json(self.changes())
         if self.weights is None and not self.resume:
             self.change_model(network)
 
     def change_model(self, model: ModelConfig) -> ModelConfig:
         """`model` with the fields that these options set."""
-        named = {
-            "task": self.task, "streams": self.streams, "flow": self.flow, "fusion": self.fusion,
-            "fen_projection": self.fen_projection or None, "flow_stride": self.flow_stride,
-        }  # fmt: skip
-        changes = {name: value for name, value in named.items() if value is not None}
+        changes = _given(
+            task=self.task, streams=self.streams, flow=self.flow, fusion=self.fusion,
+            fen_projection=self.fen_projection, flow_stride=self.flow_stride,
+        )  # fmt: skip
         if changes.get("streams", "both") != "both" and model.streams == "both":
             changes = {"fusion": "none", **changes}
         return ModelConfig.from_json(model.to_json() | changes)
@@ -99,7 +101,7 @@ class AblateOptions(SettingsOptions):
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """`NAME=VALUE` pairs as a mapping; values are JSON or plain text. Raises UsageError for another form."""
+    """Parse `NAME=VALUE` pairs; a value is JSON or plain text. Raises UsageError for other text."""
     found: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")

@@ -1,7 +1,7 @@
-"""What a training would do and cost, found out without writing anything.
+"""What a training would do, its time and its memory, found out without writing anything.
 
-Time and memory are measured on two short steps of generated frames and extrapolated: both grow linearly with the
-number of frames, from a constant part (the optimiser, the weights). So a plan needs little of either itself.
+Time and memory are measured in two short steps on generated frames and extrapolated: both are a constant (optimiser,
+weights) plus a part proportional to the number of frames. So a plan itself is quick and needs little memory.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from infdet_deploy.config import to_dict
 from infdet_deploy.datasets import DataSet
 from infdet_deploy.datasets.annotations import Clip
 from infdet_deploy.model.network import InfDetNet
@@ -46,12 +47,12 @@ class SubsetPlan:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a training would do and cost.
+    """What a training would do, its time and its memory.
 
-    subsets: by name; clips held out to validate with count there, validation_share of the training clips (0: the data
-    set has validation clips). epochs: over clips with whole_clips, else over windows; None if lengths are unknown.
-    seconds_per_step, hours (without preparing and validating) and peak_memory_mb (of one process with its libraries; on
-    CUDA of the device) are extrapolated from short steps.
+    subsets: by name; `validation` includes the training clips that are held out for it, a share of validation_share (0:
+    the data set has validation clips). epochs: over clips with whole_clips, else over windows; None if lengths are
+    unknown. seconds_per_step, hours (without preparing and validating) and peak_memory_mb (of one process with its
+    libraries; on CUDA of the device) are extrapolated from short steps.
     """
 
     data: str
@@ -73,8 +74,7 @@ class TrainingPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        values = dataclasses.asdict(self)
-        return values | {"classes": list(self.classes)}
+        return to_dict(self)
 
 
 def measure_plan(
@@ -124,10 +124,7 @@ def measure_plan(
 
 
 def _about(clips: Sequence[Clip], caches: dict[str, Prepared | None], classes: Sequence[str]) -> SubsetPlan:
-    lengths_s = []
-    for clip in clips:
-        cache = caches[clip.name]
-        lengths_s.append(clip.duration_s if cache is None else cache.duration_s)
+    lengths_s = [(caches[clip.name] or clip).duration_s for clip in clips]
     shown = Counter(label for clip in clips for label in (clip.label, *(one.label for one in clip.instances)))
     return SubsetPlan(
         clips=len(clips),
@@ -203,10 +200,8 @@ def _measure(model: ModelConfig, config: TrainConfig, initial: InfDetNet | None,
 def _generated(model: ModelConfig, frames: int) -> PreparedClip:
     """Frames like a recording's, without actions or motion."""
     flow = np.zeros((frames - 1, flow_channels(model), model.flow_size, model.flow_size), np.float16)
-    duration_s = frames / 25
-    return labelled(
-        Clip("generated", duration_s, None, ()), Prepared(sample_frames(frames, model.size), flow, duration_s), model
-    )
+    prepared = Prepared(sample_frames(frames, model.size), flow, frames / 25)
+    return labelled(Clip("generated", prepared.duration_s, None, ()), prepared, model)
 
 
 def _peak_bytes(device: str) -> int:

@@ -1,6 +1,5 @@
-"""`train`: from options to a finished run, and on synthetic clips if there is no data."""
+"""`train` and `plan_training`; without data they use synthetic clips."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +46,15 @@ def train(
             with world.main_first():
                 if world.is_main:
                     make_synthetic(data, report)
-        start = _starting_point(Path(data), options, config, run, out)
+        model, network, notes = _starting_point(Path(data), options, config, run, out)
         begin = f"preset {options.preset}" if options.weights is None else f"from {options.weights}"
         if options.resume:
             begin = "a resumed run"
-        what = f"{config.steps} steps, classes {', '.join(start.model.classes)}"
-        report(Progress("prepare", note=f"training {begin} on {data} into {out}: {what}"))
-        for note in start.notes:
+        what = f"{config.steps} steps, classes {', '.join(model.classes)}"
+        for note in (f"training {begin} on {data} into {out}: {what}", *notes):
             report(Progress("prepare", note=note))
         return run_training(
-            Path(data), out, start.model, config, resume=options.resume, on_progress=report, initial=start.network,
+            Path(data), out, model, config, resume=options.resume, on_progress=report, initial=network,
             tensorboard=options.tensorboard,
         )  # fmt: skip
 
@@ -64,9 +62,9 @@ def train(
 def plan_training(
     data: Path | str | None = None, options: TrainOptions | None = None, on_progress: OnProgress | None = None
 ) -> TrainingPlan:
-    """What `train` would do and cost, without writing anything; see `TrainingPlan`.
+    """Find out what `train` would do, how long it would take and how much memory, without writing anything.
 
-    Raises UsageError without data and without synthetic clips from an earlier training; errors of `train`.
+    Raises UsageError if there is neither `data` nor the synthetic data set of an earlier training; errors of `train`.
     """
     options = options or TrainOptions()
     if options.resume:
@@ -78,23 +76,15 @@ def plan_training(
         )
     config = TrainConfig.from_json(options.changes())
     with process_group(config.device) as world:
-        start = _starting_point(Path(data or SYNTHETIC), options, config, {}, Path())
+        model, network, _ = _starting_point(Path(data or SYNTHETIC), options, config, {}, Path())
         report = on_progress if on_progress is not None and world.is_main else lambda progress: None
-        return measure_plan(open_dataset(data or SYNTHETIC), start.model, config, start.network, world, report)
-
-
-@dataclass(frozen=True)
-class _StartingPoint:
-    """The network to train: its configuration, and its weights if they are not random."""
-
-    model: ModelConfig
-    network: InfDetNet | None
-    notes: tuple[str, ...]
+        return measure_plan(open_dataset(data or SYNTHETIC), model, config, network, world, report)
 
 
 def _starting_point(
     data: Path, options: TrainOptions, config: TrainConfig, run: dict[str, Any], out: Path
-) -> _StartingPoint:
+) -> tuple[ModelConfig, InfDetNet | None, list[str]]:
+    """The network to train, as configuration and weights (None if they are random), and notes for the user."""
     network = None if options.weights is None else load_network(options.weights)[0]
     model = preset(options.preset) if network is None else network.config
     if run:
@@ -107,8 +97,8 @@ def _starting_point(
         parts = sorted({".".join(name.split(".")[:2]) for name in random})
         notes.append(f"{options.weights} is another network; {', '.join(parts) or 'nothing'} starts from random values")
     if options.weights is None and config.freeze_towers and not run:
-        notes.append("the towers are random and stay so; --freeze-towers is for towers from --weights")
-    return _StartingPoint(model, network, tuple(notes))
+        notes.append("the towers stay random: --freeze-towers is for towers from --weights")
+    return model, network, notes
 
 
 def make_synthetic(data: Path, on_progress: OnProgress) -> None:

@@ -1,4 +1,4 @@
-"""The synthetic data set: reproducible, well-formed, with InfDet's lengths, and with motion that tells the classes."""
+"""The synthetic data set: reproducible, well-formed, with InfDet's lengths and motion that shows the class."""
 
 import json
 from collections import Counter, defaultdict
@@ -87,7 +87,7 @@ def test_instances_lie_inside_the_clip_apart_from_each_other(label, clip_s):
         assert all(b.start_s - a.end_s > 1.0 for a, b in pairwise(instances))
 
 
-def test_clips_hold_several_instances_with_the_mean_lengths_of_infdet():
+def test_clips_contain_several_instances_with_the_mean_lengths_of_infdet():
     lengths_s, counts = defaultdict(list), []
     for n in range(1500):
         _, instances = schedule(np.random.default_rng([2, n]), CLASSES[n % 3], (14.0, 20.0))
@@ -116,7 +116,7 @@ def test_fights_move_more_than_the_time_around_them_and_than_hugs(rendered):
     assert np.mean(inside["fight"]) > 1.3 * np.mean(inside["hug"])
 
 
-def test_who_drops_takes_the_centre_of_warmth_down(rendered):
+def test_a_drop_lowers_the_centre_of_warmth(rendered):
     sank = []
     for frames, annotations in rendered["drop"]:
         still = np.median(frames, axis=0)
@@ -163,11 +163,13 @@ def test_clips_are_whole_snippets_long(duration_s, clip_s, frames):
     assert frames_of(duration_s, clip_s, 18.0) == frames
 
 
-def test_the_files_hold_the_drawn_frames(dataset):
+def test_the_files_contain_the_drawn_frames(dataset):
     out, description, _ = dataset
     assert {file.stem for file in (out / "videos").iterdir()} == set(description["database"])
     for index, name in ((1, "fight_0000"), (11, "hug_0003")):
-        drawn, _ = render_clip(np.random.default_rng([3, index]), name.split("_")[0], clip_s=(14.0, 15.0))
+        drawn, _ = render_clip(
+            np.random.default_rng([3, index]), name.split("_")[0], SynthesizeOptions(clip_s=(14.0, 15.0))
+        )
         with av.open(str(out / "videos" / f"{name}.mp4")) as container:
             stream = container.streams.video[0]
             assert stream.codec_context.name == "h264"

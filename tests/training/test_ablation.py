@@ -1,4 +1,4 @@
-"""The rows of the paper's tables: what each trains, what is printed, what is not done twice."""
+"""Ablation: the network of each row, its training and test, and the printed tables."""
 
 import dataclasses
 import shutil
@@ -9,10 +9,12 @@ import pytest
 
 from infdet_deploy.errors import TrainingError, UsageError
 from infdet_deploy.model.presets import ModelConfig
-from infdet_deploy.model.weights import load_network
+from infdet_deploy.model.weights import load_network, save_network
 from infdet_deploy.training import ablation, checkpoint
-from infdet_deploy.training.ablation import ROWS, AblationResult, RowResult, choose, markdown, run_rows
+from infdet_deploy.training.ablation import ROWS, AblationResult, RowResult, ablate, choose, markdown
 from infdet_deploy.training.dataset import load_dataset
+from infdet_deploy.training.initialization import fresh_network
+from infdet_deploy.training.options import AblateOptions
 from infdet_deploy.training.settings import TrainConfig
 
 MODEL = ModelConfig(size=64, channel_divisor=8)
@@ -39,27 +41,29 @@ def test_every_row_of_both_tables_is_a_network_of_its_own():
 
 
 def test_rows_are_trained_once(data, tmp_path, monkeypatch):
-    rows = choose(["flow-tvl1", "sca-fen"])
-    found = list(run_rows(data, tmp_path, MODEL, CONFIG, rows))
-    assert load_network(tmp_path / "flow-tvl1" / "best.safetensors")[0].config == rows[0].model(MODEL)
-    results = dict(zip((row.name for row, _ in found), (result for _, result in found), strict=True))
-    assert results["flow-tvl1"].flow_loss is None
-    before, after, still = results["sca-fen"].flow_loss
+    save_network(tmp_path / "small.safetensors", fresh_network(MODEL, 0), MODEL)
+    options = AblateOptions(
+        out=tmp_path, weights=tmp_path / "small.safetensors", only=("flow-tvl1", "sca-fen"), settings=CONFIG.to_json()
+    )
+    found = ablate(data, options).rows
+    assert [row.name for row, _ in found] == ["flow-tvl1", "sca-fen"]
+    assert load_network(tmp_path / "flow-tvl1" / "best.safetensors")[0].config == found[0][0].model(MODEL)
+    assert found[0][1].flow_loss is None
+    before, after, still = found[1][1].flow_loss
     assert before > after > 0
     flows = [clip.flow[: len(clip.frames) // 4 * 4 - 1] for clip in load_dataset(data, "testing", MODEL)]
     sums = [np.abs(flow.astype(np.float64)).mean(axis=(1, 2, 3)).sum() for flow in flows]
     assert still == pytest.approx(np.mean([total / 10 for total in sums]), rel=1e-5)  # 80 frames are 10 snippets
-    assert set(results["sca-fen"].map) == {"0.1", "0.2", "0.3", "0.4", "0.5"}
+    assert set(found[1][1].map) == {"0.1", "0.2", "0.3", "0.4", "0.5"}
 
     (tmp_path / "sca-fen" / ablation.ROW).unlink()  # as if stopped before the row was written
     monkeypatch.setattr(checkpoint, "save_state", None)  # nothing is trained again
-    again = list(run_rows(data, tmp_path, MODEL, CONFIG, rows))
-    for (row, old), (other, new) in zip(found, again, strict=True):
+    for (row, old), (other, new) in zip(found, ablate(data, options).rows, strict=True):
         assert row == other
         assert dataclasses.replace(old, seconds=0.0) == dataclasses.replace(new, seconds=0.0)
 
     with pytest.raises(TrainingError, match="another training configuration"):
-        list(run_rows(data, tmp_path, MODEL, dataclasses.replace(CONFIG, steps=3), rows))
+        ablate(data, dataclasses.replace(options, settings={**CONFIG.to_json(), "steps": 3}))
 
 
 def test_the_tables():

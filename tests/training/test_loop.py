@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from infdet_deploy.datasets import open_dataset
 from infdet_deploy.datasets.annotations import Clip, Instance
 from infdet_deploy.detections import DetectionRule, default_thresholds
 from infdet_deploy.errors import ConfigError, Interrupted, TrainingError, UsageError
@@ -67,7 +68,7 @@ def test_run_folder(data, straight):
         "frame_mode": "resize",
         "fps": 8.0,
     }
-    validation = load_parts(data, MODEL, CONFIG, lambda done, total: None).validation
+    validation = load_parts(open_dataset(data), MODEL, CONFIG, lambda done, total: None).validation
     rule = DetectionRule(default_thresholds(MODEL.classes), result.mean_duration_s)
     found = evaluation.evaluate_network(network, validation, rule)
     assert found["loss"] == pytest.approx(result.metrics["loss"], rel=1e-4)

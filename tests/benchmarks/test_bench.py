@@ -183,7 +183,7 @@ def test_out_must_be_a_folder_and_eager_needs_weights(stream_bundle, tmp_path):
         bench(stream_bundle, BenchOptions(against="eager"))
 
 
-def test_eager_does_three_channels_work_and_gives_the_same(tiny_network, tiny_clip):
+def test_eager_computes_three_channels_with_the_same_result(tiny_network, tiny_clip):
     from torch.utils.flop_counter import FlopCounterMode
 
     from infdet_deploy.exporting.reference import eager_tensors

@@ -18,7 +18,7 @@ def group(leader: int) -> set[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             state, _, of, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
-        except OSError:  # ended meanwhile
+        except OSError:  # it has ended
             continue
         if int(of) == leader and state != "Z":
             found.add(int(folder.name))
@@ -37,7 +37,7 @@ main()
 @pytest.mark.parametrize(
     ("start", "begun"), [(COMMAND, "peaks"), ((sys.executable, "-c", WITHOUT_PEAKS), "contenders")]
 )
-def test_ctrl_c_ends_all_and_says_one_line(tiny_bundle, tmp_path, start, begun):
+def test_ctrl_c_ends_all_processes_and_prints_one_line(tiny_bundle, tmp_path, start, begun):
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(Path.cwd())}
     line = [*start, "bench", str(tiny_bundle), "--precision", "float32", "--runs", "100000", "--quiet"]
     bench = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The contenders on a GPU: on the CPU in place of the GPU, and on a GPU where there is one."""
+"""The GPU contenders, run on the CPU, and on a GPU if there is one."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_without_a_gpu(bundle, monkeypatch):
         contenders(bundle, "openvino,cuda")
 
 
-def test_which_contenders(bundle, monkeypatch):
+def test_cuda_contenders(bundle, monkeypatch):
     monkeypatch.setattr(choice, "has_gpu", lambda: True)
     found = contenders(bundle, "cuda")
     assert [entry.name for entry in found] == ["cuda-eager float16", "cuda-compile float16"]

@@ -1,4 +1,4 @@
-"""Decoding and resizing are timed on a recording that is really written and read again."""
+"""Decoding and resizing are timed on a real recording."""
 
 import av
 import numpy as np
@@ -8,7 +8,7 @@ from infdet_deploy.benchmarks import preparation
 from infdet_deploy.video.containers import read_container
 
 
-def test_measured_on_as_many_frames_as_asked(monkeypatch):
+def test_all_frames_are_decoded_and_resized(monkeypatch):
     resized = []
     monkeypatch.setattr(preparation, "resize", lambda *given: resized.append(given))
     found = preparation.measure_preparation(20, 64, "crop")
@@ -22,7 +22,7 @@ def test_measured_on_as_many_frames_as_asked(monkeypatch):
 
 
 @pytest.mark.parametrize("have", [("libx264", "mpeg4", "ffv1"), ("mpeg4", "ffv1"), ("ffv1",)])
-def test_the_first_codec_at_hand_and_what_it_keeps(tmp_path, monkeypatch, have):
+def test_the_first_available_codec_is_used(tmp_path, monkeypatch, have):
     monkeypatch.setattr(av, "codecs_available", set(have))
     pictures = preparation.sample_frames(12, 160)[:, :120]
     assert preparation._encode(tmp_path / "clip.mkv", pictures) == have[0]

@@ -18,7 +18,7 @@ def test_interval_of_order_statistics():
     assert coverage == pytest.approx(0.9648, abs=1e-4)
 
 
-def test_few_values_say_how_little_they_cover():
+def test_coverage_of_few_values():
     assert median_interval([3.0]) == (3.0, 3.0, 0.0)
     assert median_interval([5.0, 1.0, 3.0]) == (1.0, 5.0, 0.75)
     assert median_interval(range(6)) == (0, 5, 1 - 2 / 64)
@@ -27,7 +27,7 @@ def test_few_values_say_how_little_they_cover():
 
 
 def drifting(runs, length, rng):
-    """Times whose median is 100 in the long run: skewed noise, and a drift that is forgotten after `length` runs."""
+    """Times whose median is 100 in the long run: skewed noise, and a drift correlated over `length` runs."""
     noise = rng.gamma(4, 0.75, 2 * runs) - 2.754  # the median of this distribution
     drift = np.zeros(2 * runs)
     if length:
@@ -52,14 +52,14 @@ def test_interval_of_drifting_times_covers_the_median(runs, length, least):
 
 
 @pytest.mark.parametrize("runs", [5, 20, 100])
-def test_interval_of_independent_times_stays_nearly_as_it_is(runs):
+def test_interval_of_independent_times_hardly_widens(runs):
     (covered, width), (_, narrow) = (share_covered(of, runs, 0) for of in (drift_interval, median_interval))
     assert covered >= 0.92  # of five the smallest and the largest cover 93.75 %
     assert narrow <= width <= 1.15 * narrow
 
 
 def test_interval_of_two_levels():
-    """A machine that is slower for the second half: the interval reaches from one level to the other."""
+    """A machine slower in the second half: the interval contains both levels."""
     low, high, _ = drift_interval([100.0 + i % 5 for i in range(20)] + [130.0 + i % 5 for i in range(20)])
     assert low <= 104
     assert high >= 130
@@ -73,7 +73,7 @@ def test_summary():
 
 
 @pytest.mark.parametrize(("factor", "more"), [(1.0, False), (1.02, False), (1.5, True), (0.5, True)])
-def test_change_both_ways(factor, more):
+def test_compared_medians(factor, more):
     old = [100.0 + i for i in range(20)]
     found = compare_medians("x", summary(old), summary([factor * value for value in old]))
     assert found.change == pytest.approx(factor - 1)

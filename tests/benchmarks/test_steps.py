@@ -1,4 +1,4 @@
-"""Incremental input compared with the whole clip, and the table that `bench` makes of them."""
+"""Time of incremental towers compared with whole clips, and its table."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def bundle(stream_bundle):
     return load_bundle(stream_bundle)
 
 
-def test_both_ways_are_measured_in_turn(bundle, monkeypatch):
+def test_step_times(bundle, monkeypatch):
     monkeypatch.setattr(steps, "MIN_RUNS", 2)
     found = steps.measure_steps(bundle, Contender("openvino", "float32"), runs=1, step_frames=16)
     assert (found.contender, found.step_frames, found.delay_frames) == ("openvino float32", 16, 48)
@@ -29,7 +29,7 @@ def test_both_ways_are_measured_in_turn(bundle, monkeypatch):
     assert table.rows[0][-1] == "48"
 
 
-def test_who_can_take_steps(bundle, tiny_bundle):
+def test_contenders_with_incremental_towers(bundle, tiny_bundle):
     assert [one.name for one in steps.in_steps(bundle, contenders(bundle))] == ["openvino float32"]
     assert steps.in_steps(bundle, [Contender("torchscript", "float32"), Contender("openvino", "int8")]) == []
     whole = load_bundle(tiny_bundle)

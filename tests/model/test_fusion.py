@@ -79,7 +79,7 @@ def test_late_fusion_gives_the_mean_of_two_scores():
     assert (torch.sigmoid(logits) - (scores[0] + scores[1]) / 2).abs().max() < 1e-6
 
 
-def test_parts_that_a_network_does_not_have():
+def test_missing_parts_are_none():
     infrared = random_network(dataclasses.replace(TINY, streams="infrared", fusion="none"))
     assert infrared.fen is None
     assert infrared.flow_tower is None
@@ -100,13 +100,13 @@ def test_parts_that_a_network_does_not_have():
         given(grey)
 
 
-def test_weights_go_over_to_a_variant():
+def test_weights_are_kept_in_a_variant():
     whole = random_network(TINY, seed=1)
-    variant, anew = with_config(whole, dataclasses.replace(TINY, fusion="concat"))
-    assert anew
-    assert all(name.startswith("classifier.") for name in anew)
+    variant, random = with_config(whole, dataclasses.replace(TINY, fusion="concat"))
+    assert random
+    assert all(name.startswith("classifier.") for name in random)
     for name, tensor in variant.state_dict().items():
-        if name not in anew:
+        if name not in random:
             assert torch.equal(tensor, whole.state_dict()[name])
 
 
@@ -121,6 +121,6 @@ def test_weights_go_over_to_a_variant():
         ({"fusion": "sum"}, "expected one of"),
     ],
 )
-def test_configurations_that_make_no_network(values, said):
+def test_invalid_configurations_are_refused(values, said):
     with pytest.raises(ConfigError, match=said):
         ModelConfig.from_json(values)

@@ -1,4 +1,4 @@
-"""The network's configuration, lengths and shapes, and what must hold whatever its weights are."""
+"""The network's configuration, lengths and shapes, and properties that do not depend on its weights."""
 
 import copy
 import dataclasses
@@ -48,7 +48,7 @@ def test_configuration_refuses_by_name(values, named):
 @pytest.mark.parametrize(
     "config", [*PRESETS.values(), ModelConfig(("a", "b"), flow_channels=2, size=96, channel_divisor=8)]
 )
-def test_configuration_comes_back_from_json(config):
+def test_configuration_survives_json(config):
     assert ModelConfig.from_json(config.to_json()) == config
 
 

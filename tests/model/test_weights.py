@@ -1,4 +1,4 @@
-"""Weights from elsewhere: what is read, what is refused, and that nothing in a file is executed."""
+"""Foreign weights: conversion, refused files, and that nothing in a file is executed."""
 
 import dataclasses
 import json
@@ -151,7 +151,7 @@ def test_foreign_headers_are_refused(tmp_path, tiny_network, header, message):
     assert "foreign.safetensors" in str(caught.value)
 
 
-def test_entries_must_be_those_of_the_network(tmp_path, tiny_network):
+def test_missing_and_surplus_entries_are_refused(tmp_path, tiny_network):
     file = tmp_path / "weights.safetensors"
     header = {"infdet": json.dumps({"format": 1, "model": tiny_network.config.to_json()})}
     save_network(file, tiny_network, tiny_network.config)
@@ -192,7 +192,7 @@ def test_truncated_files_are_refused(tmp_path, suffix, share):
     assert "\n" not in str(caught.value)
 
 
-def test_wrappers_and_what_is_no_state_dict(tmp_path):
+def test_wrapped_state_dicts_and_other_files(tmp_path):
     torch.save({"epoch": 3, "state_dict": {"module.a": torch.ones(2)}}, tmp_path / "wrapped.pt")
     assert list(read_state_dict(tmp_path / "wrapped.pt")) == ["a"]
     torch.save([1, 2], tmp_path / "list.pt")
@@ -202,15 +202,15 @@ def test_wrappers_and_what_is_no_state_dict(tmp_path):
         read_state_dict(tmp_path / "absent.pt")
 
 
-def test_other_classes_keep_all_but_what_depends_on_them():
+def test_other_classes_keep_all_entries_that_do_not_depend_on_them():
     network = random_network(preset("tiny"), seed=4)
-    other, anew = with_config(network, dataclasses.replace(network.config, classes=("wave", "sit")))
+    other, random = with_config(network, dataclasses.replace(network.config, classes=("wave", "sit")))
     assert other.config.classes == ("wave", "sit")
-    assert {name.split(".")[1] for name in anew} == {"super_event", "hidden", "output"}
+    assert {name.split(".")[1] for name in random} == {"super_event", "hidden", "output"}
     before, after = network.state_dict(), other.state_dict()
-    assert all(torch.equal(before[name], after[name]) for name in after if name not in anew)
-    same_number, anew = with_config(network, dataclasses.replace(network.config, classes=("a", "b", "c")))
-    assert set(anew) == {
+    assert all(torch.equal(before[name], after[name]) for name in after if name not in random)
+    same_number, random = with_config(network, dataclasses.replace(network.config, classes=("a", "b", "c")))
+    assert set(random) == {
         "classifier.output.weight", "classifier.output.bias", "classifier.super_event.matrix",
         "classifier.super_event.class_weight",
     }  # fmt: skip

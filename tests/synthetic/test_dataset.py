@@ -192,7 +192,7 @@ def test_the_files_contain_the_drawn_frames(dataset):
         ({"test_share": 1.5}, "test_share is 1.5"),
     ],
 )
-def test_a_request_that_makes_no_sense_is_refused(tmp_path, wrong, message):
+def test_invalid_options_are_refused(tmp_path, wrong, message):
     with pytest.raises(UsageError, match=message):
         synthesize(tmp_path / "set", SynthesizeOptions(**wrong))
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Steps of training, started by `python` or by torchrun: what test_distributed compares.
+"""Training steps for test_distributed, started by `python` or torchrun.
 
 Usage: distributed_run.py DATA OUT windows|whole. The first process prints the losses as JSON. Windows are trained in
 float64 and for three steps only: Adam divides by gradients that are almost zero, so that rounding grows a

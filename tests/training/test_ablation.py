@@ -28,7 +28,7 @@ def data(nine_clips, tmp_path_factory):
     return shutil.copytree(nine_clips, tmp_path_factory.mktemp("ablation") / "data")
 
 
-def test_every_row_of_both_tables_is_a_network_of_its_own():
+def test_rows_of_both_tables_are_different_networks():
     models = [row.model(MODEL) for row in ROWS]
     assert len(set(models)) == len(ROWS) == 10
     assert [row.paper for row in ROWS if row.method] == [33.77, 25.69, 34.05, 33.81, 33.82, 36.99, 37.83]
@@ -66,7 +66,7 @@ def test_rows_are_trained_once(data, tmp_path, monkeypatch):
         ablate(data, dataclasses.replace(options, settings={**CONFIG.to_json(), "steps": 3}))
 
 
-def test_the_tables():
+def test_markdown_tables():
     found = [(row, RowResult({"0.1": 0.9, "0.5": 0.5 + index / 100}, {}, None, 1.0)) for index, row in enumerate(ROWS)]
     found[6] = (ROWS[6], dataclasses.replace(found[6][1], flow_loss=(1.25, 0.25, 0.375)))
     text = markdown(found)

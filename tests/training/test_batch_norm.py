@@ -1,4 +1,4 @@
-"""Batch norms' statistics: what the network is judged with is what it was trained with."""
+"""Batch-norm statistics for evaluation equal those of training."""
 
 import dataclasses
 
@@ -23,7 +23,7 @@ CONFIG = TrainConfig(batch=4, window_frames=128, norm_windows=4, precision="floa
 
 @pytest.fixture(scope="module")
 def windows():
-    """Of six clips that differ by their brightness above all, as recordings of different nights do."""
+    """Windows of six clips that differ mostly in brightness, like recordings of different nights."""
     rng = np.random.default_rng(0)
     clips = []
     for level in (30, 60, 90, 120, 150, 180):
@@ -43,18 +43,18 @@ def logits_of(network, batch):
         return forward(network, batch.grey, batch.target, batch.length, torch.float32)[0]
 
 
-def test_judged_as_trained(windows):
+def test_measured_statistics_give_the_logits_of_training(windows):
     network = fresh_network(MODEL, 3)
     measure_norms(network, windows, CONFIG)  # one batch
-    judged = logits_of(network, windows.extra_batch(0))
+    evaluated = logits_of(network, windows.extra_batch(0))
     for norm in norms_of(network):
         norm.train()
     trained = logits_of(network, windows.extra_batch(0))
     # A batch norm divides by the variance over n values while training and keeps that over n - 1.
-    assert float((judged - trained).abs().max()) < 0.1 * float(trained.std())
+    assert float((evaluated - trained).abs().max()) < 0.1 * float(trained.std())
 
 
-def test_statistics_hold_what_differs_between_clips(windows):
+def test_statistics_include_differences_between_clips(windows):
     network = fresh_network(MODEL, 3)
     found = {}
     for batch in (1, 4):

@@ -67,7 +67,7 @@ def test_cache(data, tmp_path, monkeypatch):
 
     cut = files[0].read_bytes()[:1000]
     files[0].unlink()  # the arrays above are mapped from it
-    files[0].write_bytes(cut)  # damaged: made anew
+    files[0].write_bytes(cut)  # damaged: prepared again
     os.utime(folder / "videos" / "fight_0000.mp4", ns=(1, 1))  # another video: another file
     third = dataset.load_dataset(folder, "training", MODEL)
     np.testing.assert_array_equal(third[0].flow, first[0].flow)

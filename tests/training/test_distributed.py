@@ -1,4 +1,4 @@
-"""Training on several processes: the same as on one."""
+"""Training in several processes gives the losses of one."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def test_two_processes_give_the_losses_of_one(data, tmp_path, mode, steps, allow
     assert apart <= allowed
 
 
-def test_a_batch_is_shared_out(monkeypatch):
+def test_a_batch_is_divided_among_processes(monkeypatch):
     assert [list(World(rank, 2).share(6)) for rank in (0, 1)] == [[0, 1, 2], [3, 4, 5]]
     assert World(0, 2).is_main
     assert not World(1, 2).is_main

@@ -13,7 +13,7 @@ def test_only_the_infrared_towers_first_kernels_differ_from_random_ones():
     assert differing == ["infrared_tower.Conv3d_1a_7x7.conv3d.weight"]
 
 
-def test_first_kernels_are_smooth_and_half_of_them_see_change_only():
+def test_first_kernels_are_smooth_and_half_of_them_respond_to_change_only():
     started, random = (
         make(preset("tiny"), 0).infrared_tower.Conv3d_1a_7x7.conv3d.weight.detach()
         for make in (fresh_network, random_network)

@@ -1,4 +1,4 @@
-"""A training run that is killed again and again, at any moment, ends as if it never had been."""
+"""A training run killed many times, at any moment, ends with the same result."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ KILLS = 50
 
 
 def serve(data: Path, requests: "multiprocessing.connection.Connection") -> None:
-    """Fork a training for every folder asked for, and say its process: what is imported and read once serves all."""
+    """Fork a training for every folder received and send its process id; imports are shared."""
     torch.set_num_threads(1)  # a forked process has none of its parent's threads
     for out in iter(requests.recv, None):
         child = os.fork()
@@ -42,7 +42,7 @@ def serve(data: Path, requests: "multiprocessing.connection.Connection") -> None
 
 
 def check(out: Path) -> int:
-    """Every file of the run folder reads; the number of half-written ones beside them."""
+    """Check that every file of the run folder is readable; return the number of unfinished files."""
     assert not (out / "failed").exists(), (out / "failed").read_text()
     for path in out.glob("[!.]*.safetensors"):
         load_file(path)
@@ -83,7 +83,7 @@ def test_fifty_kills_change_nothing(tmp_path):
         left = check(out)
         assert left <= 1
         inside += left
-        if not died:  # it came to its end before: another one is to be killed
+        if not died:  # it finished before the kill: kill another one
             assert_same(straight, out)
             for path in out.iterdir():
                 path.unlink()

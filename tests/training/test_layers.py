@@ -1,4 +1,4 @@
-"""The layers as they are trained against the published ones."""
+"""The layers used in training compared with the published ones."""
 
 import copy
 import dataclasses
@@ -54,7 +54,7 @@ def clip(frames, config):
     ],
     ids=lambda variant: "-".join(map(str, variant.values())) or "published",
 )
-def test_scores_and_gradients_are_those_of_the_published_layers(variant, training):
+def test_scores_and_gradients_equal_the_published_layers(variant, training):
     plain, trained = networks(**variant)
     for frames in FRAMES:
         grey, flow, length = clip(frames, plain.config)
@@ -92,7 +92,7 @@ def test_weights_keep_their_names_and_values():
     assert all(torch.equal(value, expected[name]) for name, value in trained.state_dict().items())
 
 
-def test_copies_are_their_own():
+def test_copies_share_no_weights():
     _, trained = networks()
     copied = copy.deepcopy(trained)
     grey, flow, length = clip(16, trained.config)
@@ -104,7 +104,7 @@ def test_copies_are_their_own():
     assert not torch.equal(after, before)
 
 
-def test_bfloat16_is_as_near_as_the_published_layers():
+def test_bfloat16_is_as_accurate_as_the_published_layers():
     plain, trained = (network.float() for network in networks())
     grey, flow, length = clip(16, plain.config)
     grey, flow = grey.float(), flow.float()

@@ -1,4 +1,4 @@
-"""Training: what follows from the seed, what a resumed run gives, what is refused."""
+"""Training: reproducible from its seed, resumable, and which runs are refused."""
 
 import dataclasses
 import json
@@ -105,7 +105,7 @@ def test_loss_falls(data, tmp_path):
     assert np.mean(lost[-3:]) < 0.9 * np.mean(lost[:3])
 
 
-def test_frozen_towers_stay(data, tmp_path):
+def test_frozen_towers_do_not_change(data, tmp_path):
     config = dataclasses.replace(CONFIG, steps=2, validate_every=2, freeze_towers=True, schedule="paper")
     start = random_network(MODEL, seed=3)
     result = loop.run_training(data, tmp_path / "run", MODEL, config, initial=start)
@@ -165,7 +165,7 @@ def test_refused_runs(data, straight, tmp_path):
 
 
 def with_subsets(data, folder, change):
-    """A copy of the data whose annotations are changed: `change(name, entry)`."""
+    """A copy of the data with each annotation changed by `change(name, entry)`."""
     shutil.copytree(data, folder)
     content = json.loads((folder / "annotations.json").read_text())
     for name, entry in content["database"].items():
@@ -187,7 +187,7 @@ def test_own_validation_clips_and_no_test_clips(data, tmp_path):
     assert found["loss"] == pytest.approx(result.metrics["loss"], rel=1e-4)
 
 
-def test_test_clips_that_show_nothing_are_not_judged(data, tmp_path):
+def test_test_clips_without_instances_are_not_evaluated(data, tmp_path):
     folder = with_subsets(
         data, tmp_path / "data", lambda name, e: e["subset"] == "testing" and e.update(annotations=[])
     )
@@ -240,7 +240,7 @@ def test_config():
 
 
 def _clip(frames: int, instances: tuple[Instance, ...]) -> PreparedClip:
-    """A clip at 8 frames/s whose frame t is all of level t."""
+    """A clip at 8 frames/s; all pixels of frame t have level t."""
     annotation, duration_s = Clip("c", frames / 8, None, instances), frames / 8
     pictures = np.broadcast_to(np.arange(frames, dtype=np.uint8)[:, None, None], (frames, 64, 64))
     flow = np.broadcast_to(np.float16(0.5), (frames - 1, 3, 16, 16))

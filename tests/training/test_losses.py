@@ -16,7 +16,7 @@ def test_classification_sums_over_classes_and_divides_by_the_valid_length():
     assert found.tolist() == pytest.approx([6 * math.log(2) / 4])
 
 
-def test_classification_leaves_out_what_lies_past_the_valid_length():
+def test_classification_ignores_snippets_beyond_the_valid_length():
     logits = torch.tensor([[[2.0], [-1.0], [50.0]], [[2.0], [-1.0], [50.0]]])
     labels = torch.tensor([[[1.0], [0.0], [0.0]]]).expand(2, -1, -1)
     two = math.log1p(math.exp(-2)) + math.log1p(math.exp(-1))

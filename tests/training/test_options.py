@@ -1,4 +1,4 @@
-"""What a run can be told: curves, stopping early, no clipping, loss scale."""
+"""Options of a run: curves, early stopping, gradient clipping, loss scale."""
 
 import dataclasses
 
@@ -33,7 +33,7 @@ def test_curves_for_tensorboard(data, tmp_path):  # noqa: F811
     validation = steps[-1].validation
     assert events.Scalars("validation/loss")[0].value == pytest.approx(validation["loss"], rel=1e-6)
     assert events.Scalars("validation/mAP@0.5")[0].value == pytest.approx(validation["map"]["0.5"], rel=1e-6)
-    with board.TensorBoard(tmp_path / "run", True) as again:  # a run killed after step 2 goes on from step 1
+    with board.TensorBoard(tmp_path / "run", True) as again:  # a run killed after step 2 continues from step 1
         again.start(1)
         again.step(2, (9.0, 9.0, 9.0), 0.1, 1.0)
     events = accumulator.EventAccumulator(str(tmp_path / "run" / board.FOLDER))
@@ -49,7 +49,7 @@ def test_tensorboard_that_is_not_installed(tmp_path, monkeypatch):
 
 
 def test_stopping_early(data, tmp_path, monkeypatch):  # noqa: F811
-    """The first validation is made the best that can be: with patience 2, the third is the last."""
+    """All validations rank equal, so with patience 2 the third one is the last."""
     monkeypatch.setattr(loop, "rank", lambda metrics: [0.5, -1.0])
     config = dataclasses.replace(CONFIG, steps=6, validate_every=1, save_every=10, patience=2)
     result = loop.run_training(data, tmp_path / "run", MODEL, config)
@@ -59,7 +59,7 @@ def test_stopping_early(data, tmp_path, monkeypatch):  # noqa: F811
     assert not is_over(CONFIG, {"step": 3, "worse": 99})
 
 
-def test_the_rate_over_a_run():
+def test_learning_rate_schedules():
     config = TrainConfig(steps=100, warmup=0.1, learning_rate=1.0)
     rates = [learning_rate(config, step, 10, 1.0) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
@@ -75,7 +75,7 @@ def test_the_rate_over_a_run():
     assert values["least"] == [0.5, 31]
 
 
-def test_the_fen_has_a_rate_of_its_own():
+def test_the_fen_has_its_own_learning_rate():
     state = first_state(MODEL, CONFIG, None, World())
     fen, others = parameter_groups(state.network, CONFIG)
     assert (fen["times"], others["times"]) == (10.0, 1.0)
@@ -96,7 +96,7 @@ def test_the_loss_scale_is_part_of_the_state(tmp_path):
     assert other.scaler.state_dict()["scale"] == 8.0
 
 
-def test_settings_that_make_no_sense():
+def test_invalid_settings_are_refused():
     for values, said in (
         ({"precision": "float16"}, "float16 is for CUDA, device is cpu"),
         ({"clip_norm": -1.0}, "clip_norm is -1.0, expected 0 or more"),
@@ -109,13 +109,13 @@ def test_settings_that_make_no_sense():
     TrainConfig(precision="float16", device="cuda", clip_norm=0.0)
 
 
-def test_what_the_best_is_chosen_by():
+def test_headline_metric_and_rank():
     assert headline({"map": {"0.5": 0.25}, "loss": 2.0}) == ("mAP@0.5", 0.25)
     assert headline({"accuracy": 0.75, "map": 0.5, "loss": 2.0}) == ("accuracy", 0.75)
     assert rank({"accuracy": 0.75, "loss": 2.0}) > rank({"accuracy": 0.75, "loss": 3.0})
 
 
-def test_a_taught_flow_tower_sees_the_target():
+def test_with_a_teacher_the_flow_tower_sees_the_target():
     network = random_network(MODEL, seed=3)
     grey, length = torch.rand(1, 24, 64, 64) * 2 - 1, torch.tensor([3])
     target = torch.rand(1, 23, 3, 16, 16) * 2 - 1

@@ -1,4 +1,4 @@
-"""Preparing a data set: an interrupted call continues, and other networks get other files."""
+"""Preparing a data set: interrupted calls continue; other networks have other files."""
 
 import dataclasses
 import shutil

@@ -1,4 +1,4 @@
-"""`train` and `plan_training`: options, defaults, resuming, and what is refused."""
+"""`train` and `plan_training`: options, defaults, resuming, refused requests."""
 
 import json
 import shutil
@@ -90,7 +90,7 @@ def test_a_run_continues_with_its_own_settings(data, weights, tmp_path):
         train(None, TrainOptions(out=out, resume=True, steps=3))
 
 
-def test_resuming_nothing_is_refused_before_anything_else(tmp_path, monkeypatch):
+def test_resuming_a_missing_run_is_refused_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="runs/typo: no training run to resume there"):
         train(None, TrainOptions(out=Path("runs/typo"), resume=True))
@@ -154,7 +154,7 @@ def test_extrapolation_of_a_plan():
 
 @pytest.mark.slow
 def test_recognition_from_clips_to_a_bundle(weights, tmp_path):
-    """Bright clips and dark ones in two folders: trained, judged, exported, named."""
+    """Two folders, of bright and dark clips: train, evaluate, export, detect."""
     root = tmp_path / "data"
     for subset, count in (("training", 4), ("testing", 2)):
         for label, gain in (("bright", 1.0), ("dark", 0.25)):

@@ -1,4 +1,4 @@
-"""Chunked gradients against those of the whole graph, and the memory they take."""
+"""Chunked gradients compared with those of the whole graph, and their memory."""
 
 import copy
 import dataclasses
@@ -31,7 +31,7 @@ def clip_of(frames: int, size: int = 64, dtype: torch.dtype = torch.float32) -> 
 
 @pytest.fixture(scope="module")
 def network():
-    """Random weights, batch norms with statistics of their own, γ not 0: every path carries gradient."""
+    """Random weights, non-trivial batch norms and γ not 0, so that every path has a gradient."""
     found = random_network(preset("tiny"), seed=1)
     with torch.no_grad():
         found.fusion.gamma.fill_(0.5)
@@ -43,7 +43,7 @@ def network():
 
 
 def arranged(network):
-    """A copy whose layers are computed as training does."""
+    """A copy with the layers that training uses."""
     return prepare_for_training(copy.deepcopy(network), TrainConfig())
 
 
@@ -53,7 +53,7 @@ def gradients(network) -> dict[str, torch.Tensor]:
     return found
 
 
-# Gradients that are zero but for rounding: an instance norm takes away the bias before it, a softmax the keys' bias.
+# Gradients that are zero except for rounding: an instance norm removes the bias before it, a softmax the keys' bias.
 SILENT = {"fusion.key.bias", *(f"fen.deconv{n}.bias" for n in (4, 3, 2))}
 
 
@@ -78,9 +78,9 @@ def relative_error(found: dict[str, torch.Tensor], expected: dict[str, torch.Ten
 
 
 def test_gradients_of_the_whole_graph(network):
-    """Equal in float64; in float32 the chunks are no farther from that than the whole graph itself is.
+    """Equal in float64; in float32 the chunks' error is no larger than the whole graph's.
 
-    float32 cannot tell more with random weights: where rounding decides a maximum or a ReLU, gradients jump.
+    float32 allows no stricter test: with random weights, rounding decides some maxima and ReLUs, and gradients jump.
     """
     found = [errors_at(network, frames, snippets) for frames, snippets in ((140, 7), (156, 8), (172, 9))]
     ours, whole = (max(part) for part in zip(*found, strict=True))
@@ -135,7 +135,7 @@ def test_gradients_of_variants(variant):
     assert (float(expected_losses.flow) > 0) == double.config.has_fen
 
 
-def test_frozen_towers_take_no_gradient(network):
+def test_frozen_towers_get_no_gradient(network):
     for tower in network.towers():
         tower.requires_grad_(False)
     try:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
 from infdet_deploy.bundle.external_data import has_external_data
-from infdet_deploy.bundle.manifest import MANIFEST, damaged, is_file_name, read_manifest, short, write_manifest
+from infdet_deploy.bundle.manifest import MANIFEST, is_file_name, read_manifest, short, write_manifest
 from infdet_deploy.bundle.schema import STAGES as STAGES
 from infdet_deploy.bundle.schema import STAGES_OF, FileEntry, Incremental, Manifest, StageEntry
 from infdet_deploy.bundle.schema import TOWERS as TOWERS
@@ -148,7 +148,7 @@ class BundleCheck:
         _check_names(path, files)
         self._threads = ThreadPoolExecutor(min(cpu_count(), MAX_THREADS))
         # The largest files first, to balance the threads. Hashing releases the interpreter lock.
-        names = sorted(files, key=lambda name: _size(path, files[name]), reverse=True)
+        names = sorted(files, key=lambda name: files[name].bytes, reverse=True)
         self._checks: dict[str, Future[None]] = {
             name: self._threads.submit(check_file, path, name, files[name]) for name in names
         }
@@ -223,9 +223,3 @@ def _check_names(folder: Path, files: Mapping[str, FileEntry]) -> None:
             raise BundleError(
                 f"{folder}: {what} '{short(entry.name)}' is not listed in the manifest; remove it or export again"
             )
-
-
-def _size(folder: Path, entry: FileEntry) -> int:
-    if type(entry.bytes) is not int:
-        raise damaged(folder, f"the size of a file is {entry.bytes}")
-    return entry.bytes

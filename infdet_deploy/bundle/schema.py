@@ -195,6 +195,9 @@ def _check(folder: Path, manifest: Manifest, complete: bool) -> None:
     for stage in STAGES_OF[manifest.streams]:
         if stage not in manifest.stages:
             raise BundleError(f"{folder}: stage '{stage}' is missing from the manifest; export again")
+    for file in manifest.files.values():
+        if type(file.bytes) is not int:
+            raise damaged(folder, f"the size of a file is {file.bytes}")
     incremental = manifest.incremental
     for stage, entry in (*manifest.stages.items(), *(incremental.stages.items() if incremental else ())):
         _check_stage(folder, stage, entry, manifest.files if complete else None)

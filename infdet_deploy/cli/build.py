@@ -43,7 +43,7 @@ def build(
 
     options = BuildOptions(
         target, parse_precisions(precision), _frames(frames), clip_frames, memory, dla,
-        hardware_compatible, version_compatible, tuple(dict.fromkeys(_words((arch or "").lower()))),
+        hardware_compatible, version_compatible, tuple(dict.fromkeys((arch or "").lower().replace(",", " ").split())),
     )  # fmt: skip
 
     def row(entry: StageBuild) -> list[str]:
@@ -51,7 +51,7 @@ def build(
             return [entry.stage, entry.precision, "refused", "", "", ""]
         return [
             *(entry.stage, entry.precision),
-            "here already" if entry.reused else f"{entry.record.build_s:.1f}",
+            "reused" if entry.reused else f"{entry.record.build_s:.1f}",
             f"{entry.record.engine_bytes / 1e6:.1f}",
             ", ".join(f"{name} × {count}" for name, count in sorted(entry.record.layers.items())),
             "engine" if entry.record.inspected else "graph",
@@ -71,10 +71,6 @@ def build(
         print(f"infdet-deploy: {entry.stage} {entry.precision}: {entry.error}", file=sys.stderr)
     if result.refused:
         raise typer.Exit(1)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def _frames(text: str) -> tuple[int, int, int]:

@@ -40,10 +40,14 @@ def chunks(frames: int, snippets: int) -> Iterator[tuple[int, int, slice]]:
     if frames <= _longest_whole(snippets):
         snippets = total
     for first in range(0, total, snippets):
-        last = min(first + snippets, total)
-        start, stop = _first_frame(first), min(_end_frame(last), frames)
-        offset = first - start // FRAMES_PER_SNIPPET
-        yield start, stop, slice(offset, offset + last - first)
+        yield _bounds(first, min(first + snippets, total), frames)
+
+
+def _bounds(first: int, last: int, frames: int) -> tuple[int, int, slice]:
+    """The chunk of features first … last−1, as in `chunks`."""
+    start, stop = _first_frame(first), min(_end_frame(last), frames)
+    offset = first - start // FRAMES_PER_SNIPPET
+    return start, stop, slice(offset, offset + last - first)
 
 
 def clip_chunks(frames: Frames, snippets: int) -> Iterator[Chunk]:
@@ -63,9 +67,8 @@ def stream_chunks(blocks: Iterable[Frames], snippets: int) -> Iterator[Chunk]:
         window.append(block)
         # The clip may go on: a chunk must be neither its last nor its only one.
         while window.frames > _longest_whole(snippets) and window.frames > _end_frame(first + snippets):
-            start, stop = _first_frame(first), _end_frame(first + snippets)
-            offset = first - start // FRAMES_PER_SNIPPET
-            yield Chunk(window.cut(start, stop + 1), stop - start, slice(offset, offset + snippets))
+            start, stop, keep = _bounds(first, first + snippets, window.frames)
+            yield Chunk(window.cut(start, stop + 1), stop - start, keep)
             first += snippets
             window.drop(_first_frame(first))
     for start, stop, keep in chunks(window.frames, snippets):

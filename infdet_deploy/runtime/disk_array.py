@@ -20,23 +20,18 @@ class DiskArray:
 
     def append(self, rows: NDArray[np.float32]) -> None:
         """Add rows, float32 [m, width]. Raises OSError if the disk is full."""
-        self._width = rows.shape[1]
-        left = _bytes(np.ascontiguousarray(rows, np.float32))
-        while left:  # one call writes 2 GB at most
-            left = left[self._file.write(left) :]
-        self._count += len(rows)
+        self._file.seek(0, os.SEEK_END)
+        np.ascontiguousarray(rows, np.float32).tofile(self._file)
+        self._count, self._width = self._count + len(rows), rows.shape[1]
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, part: slice) -> NDArray[np.float32]:
         start, stop, _ = part.indices(self._count)
-        rows = np.empty((max(stop - start, 0), self._width), np.float32)
-        left, at = _bytes(rows), start * self._width * rows.itemsize
-        while left:
-            read = os.preadv(self._file.fileno(), [left], at)
-            left, at = left[read:], at + read
-        return rows
+        shape = max(stop - start, 0), self._width
+        self._file.seek(start * self._width * np.dtype(np.float32).itemsize)
+        return np.fromfile(self._file, np.float32, shape[0] * shape[1]).reshape(shape)
 
     def close(self) -> None:
         """Delete the file."""
@@ -47,7 +42,3 @@ class DiskArray:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _bytes(rows: NDArray[np.float32]) -> memoryview:
-    return rows.reshape(-1).view(np.uint8).data

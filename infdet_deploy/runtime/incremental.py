@@ -157,11 +157,6 @@ class FeatureStream:
         self._over = False
 
     @property
-    def delay_frames(self) -> int:
-        """As `StreamModel.delay_frames`."""
-        return self._model.delay_frames
-
-    @property
     def state_bytes(self) -> int:
         """Memory of this stream: the towers' state and the frames that wait for a step."""
         return sum(tower.state_bytes for tower in self._towers.values()) + self._frames.nbytes

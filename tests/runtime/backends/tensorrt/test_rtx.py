@@ -60,7 +60,7 @@ def test_command(bundle_copy, command):
     ]
     assert report["built"][3]["layers"]["float32"] == 5
     again = command(*words[:-2], "--arch", "sm86,sm89")
-    assert again.stdout.count("here already") == 4
+    assert again.stdout.count("reused") == 4
     refused = command(*words, "sm75")
     assert refused.returncode == 1
     assert refused.stderr.startswith("infdet-deploy: head float16: tensorrt_rtx 1")

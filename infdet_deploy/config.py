@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import types
 import typing
 from pathlib import Path
@@ -70,8 +71,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The dataclass as plain JSON types; `from_dict` reads it back to an equal object."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    """The dataclass as JSON types, paths as text; `from_dict` reads it back to an equal object if it has no paths."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config), default=os.fspath))
     return plain
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from infdet_deploy.bundle.loading import Bundle, load_bundle
 from infdet_deploy.bundle.manifest import short
+from infdet_deploy.config import to_dict
 from infdet_deploy.errors import BundleError, UsageError, missing_package
 from infdet_deploy.files import whole_file
 
@@ -38,8 +39,7 @@ class CheckResult:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
-        paths = {"bundle": str(self.bundle), "signed_with": self.signed_with and str(self.signed_with)}
-        return {**paths, "passed": True, "files": self.files, "bytes": self.bytes}
+        return to_dict(self) | {"passed": True}
 
 
 def check(bundle: Path | str, public_key: Path | str | None = None) -> CheckResult:

@@ -236,10 +236,7 @@ class Detector(CompiledStages):
         """Flow float32 [stop−start, c, h, w] of frames start … stop−1; a clip's last frame has zero flow."""
         blocks = []
         for first in range(start, stop, FEN_BLOCK):
-            last = min(first + FEN_BLOCK, stop)
-            block = frames[first : last + 1]
-            if last == len(frames):  # any frame can stand for the missing next one: its flow is replaced
-                block = np.concatenate((block, block[-1:]))
+            block = _with_next(frames, first, min(first + FEN_BLOCK, stop))
             blocks.append(self.stages["fen"].run({"frames": block})["flow"])
         flow = np.concatenate(blocks)
         if stop == len(frames):
@@ -250,13 +247,16 @@ class Detector(CompiledStages):
         """As `flow`; a backend that computes on the GPU leaves it there, in one array."""
         if not get_backend(self.backend).capabilities.on_gpu:
             return self.flow(frames, start, stop)
-        block = frames[start : stop + 1]
-        if stop == len(frames):
-            block = np.concatenate((block, block[-1:]))
-        flow = self.stages["fen"].run_on_device({"frames": block})["flow"]
+        flow = self.stages["fen"].run_on_device({"frames": _with_next(frames, start, stop)})["flow"]
         if stop == len(frames):
             flow[stop - start - 1 :].clear()
         return flow
+
+
+def _with_next(frames: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Frames start … stop−1 and the next one. At the clip's end the last is repeated; its flow is then replaced."""
+    block = frames[start : stop + 1]
+    return block if stop < len(frames) else np.concatenate((block, block[-1:]))
 
 
 def head_scores(head: CompiledStage, features: Mapping[str, np.ndarray], length: int, what: str) -> np.ndarray:

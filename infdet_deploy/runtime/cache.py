@@ -32,7 +32,7 @@ def folder() -> Path | None:
 
 
 def key_of(**parts: object) -> str:
-    """The key of a stage that depends on `parts`, which must be JSON-ready."""
+    """SHA-256 of the JSON of `parts`."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

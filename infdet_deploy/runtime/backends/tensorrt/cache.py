@@ -7,16 +7,16 @@ detect damage and mix-ups; they do not replace a signature.
 """
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from infdet_deploy.config import from_dict, to_dict
+from infdet_deploy.config import from_dict, read_json, to_dict
 from infdet_deploy.errors import BackendError, ConfigError
 from infdet_deploy.files import sha256, whole_file, write_json
 from infdet_deploy.runtime.backends.tensorrt.engine import Engine
 from infdet_deploy.runtime.backends.tensorrt.options import BuildOptions
+from infdet_deploy.runtime.cache import key_of
 
 FORMAT = 1
 
@@ -57,8 +57,7 @@ class Key(Platform):
 
     def file(self, folder: Path, stage: str, precision: str) -> Path:
         """The path of the engine with this key."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
-        return folder / f"{stage}.{precision}.{digest}.engine"
+        return folder / f"{stage}.{precision}.{key_of(**asdict(self))[:16]}.engine"
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def load(path: Path, record: Record) -> bytes:
 def _read(path: Path) -> Record | None:
     """A record; None if it is missing, damaged or in another format."""
     try:
-        record = from_dict(Record, json.loads(path.read_text(encoding="utf-8")), str(path))
-    except (OSError, ValueError, ConfigError):
+        record = from_dict(Record, read_json(path))
+    except ConfigError:
         return None
     return record if record.format == FORMAT else None

@@ -20,7 +20,7 @@ from infdet_deploy.exporting.quantization import INT8_FILES, calibrate
 from infdet_deploy.exporting.reference import eager_tensors
 from infdet_deploy.exporting.specs import stage_specs
 from infdet_deploy.exporting.stages import build_stage
-from infdet_deploy.model.foreign_weights import from_upstream
+from infdet_deploy.model.foreign_weights import import_upstream
 from infdet_deploy.runtime.backends.registry import get_backend, open_stage
 from infdet_deploy.video.sample import sample_frames
 from tests.model.test_golden import upstream_state_dict
@@ -30,7 +30,7 @@ RUNTIMES = ("openvino", "onnxruntime")
 
 
 def main() -> None:
-    network = from_upstream(upstream_state_dict())
+    network = import_upstream(upstream_state_dict())[0]
     specs = stage_specs(network)
     clips = {t: eager_tensors(network, sample_frames(t, 224, seed=t)) for t in LENGTHS}
     calibration = [eager_tensors(network, sample_frames(64, 224, seed=seed)) for seed in (1, 2)]

@@ -44,7 +44,7 @@ def contenders(
     """The contenders that a request names.
 
     backend, precision: comma-separated names, or `all`. `all` leaves out what the bundle does not contain or this
-    machine cannot run; what is named must exist. Raises UsageError.
+    machine cannot run. Raises UsageError for a name that does not exist or cannot run here.
     """
     wanted = parse_precisions(precision)
     names = _backends_here(performance) if backend == "all" else backend.split(",")

@@ -30,7 +30,7 @@ class ProcessorEnergy:
 
 
 def gpu_counter() -> Callable[[], float] | None:
-    """Joules of the first NVIDIA GPU since its driver was loaded, as a function; None where nothing counts them."""
+    """A function that returns the first NVIDIA GPU's joules since its driver was loaded; None without a counter."""
     if importlib.util.find_spec("pynvml") is None:
         return None
     import pynvml

@@ -1,4 +1,4 @@
-"""The report of `bench`: the measurements as figures. docs/bench.md describes every entry."""
+"""The report of `bench`, made from its measurements. docs/bench.md describes every entry."""
 
 import datetime
 import importlib.metadata
@@ -33,7 +33,7 @@ PAPER_FRAMES_PER_S, PAPER_DEVICE = 290.0, "4 x V100, Xeon E5 2.2 GHz"
 _PAPER_NETWORK = {"size": 224, "channel_divisor": 1, "streams": "both", "flow": "fen"}  # also the manifest's defaults
 _PACKAGES = ("numpy", "openvino", "onnxruntime", "torch", "tensorrt", "av")
 _NO_COUNT = "no roofline: this bundle's manifest has no multiply_adds; export it again with this version"
-_COUNT = "fractions use the exported graph's own multiply-adds, not the original network's, which are more"
+_COUNT = "fractions use the exported graph's multiply-adds, which are fewer than the original network's"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Floor:
-    """precision: that the processor computes in; fraction, towers_fraction: floor ÷ measured median."""
+    """precision: the one that the processor computes in. fraction, towers_fraction: floor ÷ measured median."""
 
     precision: str
     stages: list[StageFloor]
@@ -74,9 +74,9 @@ class Figures:
     """The measurements of a contender.
 
     runs_ms: every timed run, in order. clips_at_once: concurrent clips of a run. real_time_factor: frames/s ÷ 25;
-    cameras: its whole part. against_eager: the original network's median ÷ this one's. device: `paper_frames_per_s` of
-    a cuda contender. second_start: with cached stages, None for a backend that caches none. peak_memory_mb: MiB.
-    roofline: None without a count or a peak.
+    cameras: the same, rounded down. against_eager: the original network's median ÷ this one's. device:
+    `paper_frames_per_s` of a cuda contender. second_start: with cached stages, None for a backend that caches none.
+    peak_memory_mb: MiB. roofline: None without a count or a peak.
     """
 
     latency_ms: Summary
@@ -116,8 +116,8 @@ class BenchReport:
     """The result of `bench`.
 
     made: ISO 8601, UTC. network: the bundle's model configuration. reference: the contender that accuracy is compared
-    with. peaks: None where not measured; work: by stage, None where the bundle has no counts. steps: incremental input,
-    for contenders that support it. comparison: with an earlier report, where one was given.
+    with. peaks: None if not measured. work: by stage, None if the bundle has no counts. steps: of contenders with
+    incremental towers. comparison: with an earlier report, if one was given.
     """
 
     made: str
@@ -150,7 +150,7 @@ class BenchReport:
 
     @property
     def paper_frames_per_s(self) -> float | None:
-        """The paper's speed, which is that of its network: None for a network of another size."""
+        """The paper's speed; None for a network of another size."""
         same = all(self.network.get(key, value) == value for key, value in _PAPER_NETWORK.items())
         return PAPER_FRAMES_PER_S if same else None
 

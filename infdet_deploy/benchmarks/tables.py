@@ -151,7 +151,7 @@ def _cost(report: BenchReport, measured: Measured) -> Section:
         "Features (relative L2), scores (largest difference), detections (matched/missed/extra): compared with "
         f"{report.reference}.\n"
         "Start: from the bundle on disk to the first result; again: with the compiled stages in the cache.\n"
-        "Of floor: the least time for work and bytes at this machine's peaks ÷ median."
+        "Of floor: the least time for work and bytes at this machine's peaks, divided by the median."
     )
     return Section("Accuracy, start, memory, floor, energy", table=Table(columns, rows), note=note)
 

@@ -110,5 +110,5 @@ def count(config: ModelConfig, frames: int) -> tuple[StageComplexity, ...]:
 
 
 def sca_per_snippet(config: ModelConfig) -> int:
-    """The fusion's multiply-adds for the shortest clip (one snippet), as the paper's figure is counted."""
+    """The fusion's multiply-adds for the shortest clip (one snippet), counted like the paper's figure."""
     return next(stage.multiply_adds for stage in count(config, MIN_FRAMES) if stage.name == "sca")

@@ -120,7 +120,7 @@ def import_upstream(
     expected = network.state_dict()
     found: dict[str, Tensor] = {}
     unused = []
-    for name in sorted(state, key=lambda n: ".sup." in n or ".sup2." in n):  # the second name of a filter comes last
+    for name in sorted(state, key=lambda n: ".sup." in n or ".sup2." in n):  # a filter's duplicate name last
         tensor, ours = state[name], name
         for pattern, replacement in _RENAMES:
             ours = re.sub(pattern, replacement, ours)
@@ -152,11 +152,6 @@ def import_upstream(
             raise WeightsError(f"checkpoint contains only some of the {tensor.shape[0]} convolutions of '{ours}'")
     network.load_state_dict(found)
     return network.eval(), ImportReport(len(state) - len(unused), tuple(unused))
-
-
-def from_upstream(state_dict: Mapping[str, Tensor], classes: tuple[str, ...] | None = None) -> InfDetNet:
-    """The network of `import_upstream`, without its report."""
-    return import_upstream(state_dict, classes)[0]
 
 
 def load_kinetics(tower: I3D, state_dict: Mapping[str, Tensor]) -> ImportReport:

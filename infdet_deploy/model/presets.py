@@ -51,7 +51,7 @@ class ModelConfig:
         if self.has_fen and self.flow_size < 16:
             raise ConfigError(
                 f"model: size is {self.size}, with a FEN at every {self.flow_stride}th pixel expected "
-                f"{16 * self.flow_stride} or more: otherwise nothing is left to normalise"
+                f"{16 * self.flow_stride} or more, so that the FEN's smallest layer has pixels to normalise"
             )
 
     @property

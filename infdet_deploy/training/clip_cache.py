@@ -79,7 +79,7 @@ def prepare_clips(
 
 
 def cache_file(data: DataSet, clip: Clip, model: ModelConfig) -> Path:
-    """The cache file of a clip for a network. Changed frames have another name."""
+    """The cache file of a clip for a network; its name changes with the frames."""
     complete = _path(data, clip, model)
     if model.has_flow or complete.is_file():
         return complete
@@ -97,7 +97,7 @@ def _path(data: DataSet, clip: Clip, model: ModelConfig, frames_only: bool = Fal
 
 
 def read_cache(path: Path, model: ModelConfig) -> Prepared | None:
-    """The content of a cache file; None if it is missing or damaged and must be made again."""
+    """The content of a cache file; None if it is missing or damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:

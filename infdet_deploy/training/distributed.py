@@ -3,8 +3,8 @@
 Gradients are summed before the optimiser step, batch norms use the statistics of the whole batch, and dropout depends
 on the sample alone, so the losses do not depend on the number of processes except for rounding.
 
-PyTorch's DDP and SyncBatchNorm are not used: SyncBatchNorm refuses CPU tensors, and with whole clips a step makes many
-backward passes, which DDP would have to be told not to reduce. Summing the gradients once per step is less code.
+PyTorch's DDP and SyncBatchNorm are not used: SyncBatchNorm refuses CPU tensors, and DDP reduces after each backward
+pass, of which a step on whole clips makes many. Summing the gradients once per step is less code.
 """
 
 import os
@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from infdet_deploy.errors import TrainingError
+from infdet_deploy.training.precision import full
 
 _TIMEOUT = timedelta(hours=12)  # the others wait while one process prepares data or validates
 
@@ -46,13 +47,13 @@ class World:
             raise TrainingError(f"a batch of {batch} cannot be shared by {self.size} processes")
 
     def wait(self) -> None:
-        """Wait until all processes get here."""
+        """Wait until all processes call this."""
         if self.size > 1:
             dist.barrier()
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
-        """The main process runs the block before the others: it fills the cache that they read."""
+        """Run the block in the main process first, which fills the cache, then in the others, which read it."""
         if not self.is_main:
             self.wait()
         yield
@@ -140,11 +141,11 @@ class GlobalBatchNorm(nn.BatchNorm3d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        full = x.to(torch.promote_types(x.dtype, torch.float32))
+        wide = full(x)
         axes = (0, 2, 3, 4)
-        count = full.numel() // full.shape[1] * dist.get_world_size()
-        mean = _sum(full.sum(axes)) / count
-        centred = full - mean[:, None, None, None]
+        count = wide.numel() // wide.shape[1] * dist.get_world_size()
+        mean = _sum(wide.sum(axes)) / count
+        centred = wide - mean[:, None, None, None]
         variance = _sum((centred * centred).sum(axes)) / count
         with torch.no_grad():
             assert self.running_mean is not None

@@ -23,7 +23,7 @@ def sigterm_as_interrupt() -> Iterator[None]:
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether Ctrl-C or SIGTERM has arrived. The second one raises KeyboardInterrupt."""
+    """Yield a function that returns whether Ctrl-C or SIGTERM has arrived. A second one raises KeyboardInterrupt."""
     received: list[int] = []
 
     def remember(number: int, frame: Any) -> None:

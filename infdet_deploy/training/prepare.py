@@ -39,7 +39,7 @@ class PrepareResult:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return dataclasses.asdict(self) | {"data": str(self.data)}
+        return vars(self) | {"data": str(self.data)}
 
 
 def prepare_dataset(

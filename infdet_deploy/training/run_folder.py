@@ -1,4 +1,4 @@
-"""A training run's folder: its files, and which run a command means.
+"""A training run's folder: its files, and how a run is found.
 
 1. `best.safetensors`, `last.safetensors`: networks for use (see `model.weights`), with thresholds, mean durations and
    frame mode in their header.

@@ -70,7 +70,7 @@ def _update_average(state: TrainingState, config: TrainConfig, step: int) -> Non
         means: list[Tensor] = list(state.averaged.parameters())
         weights: list[Tensor] = list(state.network.parameters())
         torch._foreach_lerp_(means, weights, 1 - decay if config.average else 1.0)
-        if not config.norm_windows:  # else they are measured before validation
+        if not config.norm_windows:  # otherwise they are measured before validation
             for mean, value in zip(state.averaged.buffers(), state.network.buffers(), strict=True):
                 mean.copy_(value)
 
@@ -109,11 +109,11 @@ def _teaches(config: TrainConfig, step: int) -> bool:
 
 
 def _check_finite(found: Losses, names: Sequence[str], step: int, world: World) -> None:
-    """Raise in all processes if one has a bad sample; otherwise the others would wait for it."""
+    """Raise in all processes if one of them has a bad sample; otherwise the others would wait for it."""
     finite = torch.isfinite(found.total)
     bad = (~finite).sum().float()
     world.sum([bad])
     if bad > 0:
         own = None if finite.all() else names[int((~finite).nonzero()[0])]
-        name = next(one for one in world.gather(own) if one is not None)
+        name = next(filter(None, world.gather(own)))
         raise TrainingError(f"loss is not finite at step {step + 1}, clip '{name}'; lower the learning rate")

@@ -34,7 +34,7 @@ class TensorBoard:
             self.writer.close()
 
     def start(self, step: int) -> None:
-        """Begin, or continue after `step`: what an interrupted run wrote beyond it is hidden."""
+        """Begin, or continue after `step`; later entries of an interrupted run are hidden."""
         if self.writer_class is not None:
             self.writer = self.writer_class(str(self.out / FOLDER), purge_step=step + 1)
 
@@ -44,7 +44,7 @@ class TensorBoard:
         self._write(step, dict(zip(names, (*losses, rate, norm), strict=True)))
 
     def validation(self, step: int, metrics: dict[str, Any]) -> None:
-        """metrics: as from `evaluate_network`."""
+        """metrics: see `evaluate_network`."""
         scalars = {f"validation/{name}": metrics[name] for name in ("loss", "classification", "flow")}
         if "accuracy" in metrics:
             scalars |= {"validation/accuracy": metrics["accuracy"], "validation/mAP": metrics["map"]}

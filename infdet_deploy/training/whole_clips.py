@@ -3,7 +3,7 @@
 FEN and towers make two forward passes over the clip, in chunks. The first, without gradients, collects all features for
 the head. The second, with gradients, starts from the loss's gradient at those features. A chunk includes the towers'
 halo on both sides, so its features are those of the whole clip, and the chunks' gradients add up to the gradient of the
-whole graph. Memory contains one chunk's graph and the features of the clip.
+whole graph. Peak memory is one chunk's graph plus the features of the clip.
 
 Batch norms must be in eval mode: statistics of a chunk are not those of the clip.
 """
@@ -98,7 +98,7 @@ def _streams(
 ) -> Streams:
     """The FEN's flow and the features of frames start … stop−1 alone, without the infrared ones if not `infrared`.
 
-    The last frame's flow leads to frame `stop`.
+    The flow of the last frame points to frame `stop`.
     """
     grey = clip.grey(start, min(stop + 1, clip.frames))[None]
     flow = seen = None

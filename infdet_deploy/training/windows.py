@@ -1,4 +1,4 @@
-"""Training samples: which part of which clip a step sees, and its augmentation."""
+"""Training samples: the windows or whole clips of each step, and their augmentation."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -96,7 +96,7 @@ class Windows:
         return (self.config.seed << 32) + draw
 
     def _draws(self, step: int, count: int) -> Iterator[tuple[int, int, np.random.Generator]]:
-        """This process's draws of a step: the draw's number, a place in `count` (each once an epoch), a generator."""
+        """This process's draws of a step: number, an index below `count` (each once an epoch), random generator."""
         for index in self.world.share(self.config.batch):
             draw = step * self.config.batch + index
             epoch, place = divmod(draw, count)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from infdet_deploy.model.foreign_weights import from_upstream, import_upstream
+from infdet_deploy.model.foreign_weights import import_upstream
 from tests.paths import DATA
 from tests.reference import reference_clip, reference_features, reference_tensor
 
@@ -18,7 +18,7 @@ def upstream_state_dict() -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def network():
-    return from_upstream(upstream_state_dict())
+    return import_upstream(upstream_state_dict())[0]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file, save_file
 
 from infdet_deploy.errors import InfdetError, WeightsError
-from infdet_deploy.model.foreign_weights import from_upstream, import_upstream, load_kinetics
+from infdet_deploy.model.foreign_weights import import_upstream, load_kinetics
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import (
     load_network,
@@ -41,14 +41,14 @@ def upstream():
 @pytest.mark.parametrize("name", ["detector.classify.weight", "flow_est.flow_pred.weight", "cmam.fc1.bias"])
 def test_missing_entry_is_named(upstream, name):
     with pytest.raises(WeightsError, match="missing") as caught:
-        from_upstream({n: t for n, t in upstream.items() if n != name})
+        import_upstream({n: t for n, t in upstream.items() if n != name})
     assert name in str(caught.value) or name.replace("cmam", "fusion") in str(caught.value)
 
 
 def test_wrong_shape_is_named(upstream):
     name = "inf_feat_net.Mixed_4c.b1b.conv3d.weight"
     with pytest.raises(WeightsError, match="expected") as caught:
-        from_upstream(upstream | {name: torch.zeros(3, 3)})
+        import_upstream(upstream | {name: torch.zeros(3, 3)})
     assert name in str(caught.value)
     assert "[3, 3]" in str(caught.value)
 
@@ -56,18 +56,18 @@ def test_wrong_shape_is_named(upstream):
 def test_missing_convolution_of_a_mixture_is_refused(upstream):
     name = next(n for n in upstream if n.startswith("detector.sub_event2.convs.3.") and n.endswith("weight"))
     with pytest.raises(WeightsError, match="sub_event2"):
-        from_upstream({n: t for n, t in upstream.items() if n != name})
+        import_upstream({n: t for n, t in upstream.items() if n != name})
 
 
 def test_class_names_must_fit(upstream):
     with pytest.raises(WeightsError, match=r"2 classes given \(a, b\), the weights have 3"):
-        from_upstream(upstream, ("a", "b"))
-    assert from_upstream(upstream, ("a", "b", "c")).config.classes == ("a", "b", "c")
+        import_upstream(upstream, ("a", "b"))
+    assert import_upstream(upstream, ("a", "b", "c"))[0].config.classes == ("a", "b", "c")
 
 
 def test_data_parallel_prefix(upstream):
     plain, (prefixed, report) = (
-        from_upstream(upstream),
+        import_upstream(upstream)[0],
         import_upstream({f"module.{n}": t for n, t in upstream.items()}),
     )
     assert all(torch.equal(t, prefixed.state_dict()[n]) for n, t in plain.state_dict().items())
@@ -78,7 +78,7 @@ def test_data_parallel_prefix(upstream):
 def test_a_filter_under_its_first_name_only(upstream):
     first = {n: t for n, t in upstream.items() if ".super_event." not in n and ".super_event2." not in n}
     assert len(first) < len(upstream)
-    ours, both = from_upstream(first).state_dict(), from_upstream(upstream).state_dict()
+    ours, both = import_upstream(first)[0].state_dict(), import_upstream(upstream)[0].state_dict()
     for name in ("classifier.super_event.bank1.center", "classifier.super_event.bank2.gamma"):
         assert torch.equal(ours[name], both[name])
 
@@ -98,7 +98,7 @@ def test_two_flow_channels_twelve_classes_and_projection(upstream):
         "detector.classify.bias": (12,),
     }
     state |= {name: entry(name, shape) for name, shape in shapes.items()}
-    network = from_upstream(state)
+    network = import_upstream(state)[0]
     assert network.config.flow_channels == 2
     assert network.config.fen_projection
     assert network.config.classes == tuple(f"class{i}" for i in range(12))

@@ -114,8 +114,8 @@ def test_weights_are_kept_in_a_variant():
     ("values", "said"),
     [
         ({"fusion": "none"}, "two streams must be fused"),
-        ({"streams": "infrared"}, "one stream alone has none or self"),
-        ({"streams": "flow", "fusion": "late"}, "one stream alone has none or self"),
+        ({"streams": "infrared"}, "one stream has none or self"),
+        ({"streams": "flow", "fusion": "late"}, "one stream has none or self"),
         ({"streams": "sound"}, "'infrared', 'flow', 'both'"),
         ({"flow": "farneback"}, "'fen', 'tvl1'"),
         ({"fusion": "sum"}, "expected one of"),

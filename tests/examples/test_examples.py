@@ -97,7 +97,7 @@ def test_quickstart_notebook(tmp_path):
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells if "outputs" in cell)
     code = "\n\n".join(notebook_code(notebook))
-    small = code.replace("CLIPS, STEPS = 60, 360", "CLIPS, STEPS = 6, 2")
+    small = code.replace("CLIPS, STEPS = 60, 360", "CLIPS, STEPS = 9, 2")
     assert small != code
     script = tmp_path / "quickstart.py"
     script.write_text(

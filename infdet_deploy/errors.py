@@ -82,6 +82,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def reason(error: BaseException) -> str:
+    """Why something failed, in one line: the system's text, the message, or the type of the error."""
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+
+
 def one_line(error: BaseException) -> str | None:
     """The one-line message of an error that a user can cause; None for a bug, which needs a traceback."""
     if isinstance(error, InfdetError):

@@ -21,7 +21,7 @@ def watch(
     every: Annotated[
         int,
         typer.Option(
-            metavar="SNIPPETS", help="Decide after every so many snippets of 8 frames; 0: at a file's end, as `detect`."
+            metavar="SNIPPETS", help="Snippets of 8 frames between decisions; 0: decide at a file's end, as `detect`."
         ),
     ] = WatchOptions.every,
     backend: BackendOption = WatchOptions.backend,

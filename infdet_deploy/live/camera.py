@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from infdet_deploy.live.sources.source import Frame, Source
     from infdet_deploy.runtime.incremental import FeatureStream
 
-_READ_S = 0.2  # how soon a stop is noticed
-_RATE_S = 10.0  # seconds over which the frame rate is measured
+_READ_S = 0.2  # longest wait for a frame before a stop is noticed
+_RATE_S = 10.0  # the frame rate is measured over this time
 _PAUSE_S = 1.0  # after a failure
-_STEPS = 1000  # the latest steps, whose latency is reported
+_STEPS = 1000  # number of latest steps whose latency is reported
 
 
 class Camera:
     """Reads a source, computes features of its frames step by step, and turns them into events.
 
     Frames are processed in order; when the machine is too slow, the source drops some and counts them. A gap in the
-    source resets the state, and open actions are finalised: an action cannot be followed over frames that are missing.
+    source resets the state, and open actions are finalised: an action cannot be followed across missing frames.
 
     Attributes:
         processed: frames that went through the network.
         failures: failures of the network.
-        suppressed: runs that were an earlier action seen again.
+        suppressed: runs that repeated an earlier action.
         events: number of events by class.
-        steps: seconds that the latest steps of the network took, including waiting for other cameras' steps.
+        steps: duration of the latest steps of the network in seconds, including the wait for other cameras' steps.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class Camera:
         bundle: str,
         clips: ClipBuffer | None = None,
     ) -> None:
-        """new_features, new_stretch: called at the start of each stretch of frames without a gap; emit: called with
-        each event; bundle: its name; clips: saves the clips of events."""
+        """new_features, new_stretch: called at the start of each stretch of frames without a gap. emit: called with
+        each event. bundle: its name. clips: saves a clip of each event."""
         self.source, self.name = source, source.name
         self.processed = self.failures = self.suppressed = 0
         self.events: Counter[str] = Counter()
@@ -67,7 +67,7 @@ class Camera:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask the thread to process the frames received so far, and to end."""
+        """Tell the thread to process the frames received so far and end."""
         self._stopped = time.time()
         self._stop.set()
 
@@ -123,7 +123,7 @@ class Camera:
         self.source.close()
 
     def _next_frame(self) -> "Frame | None":
-        """The next frame; None at the end of the source, or when all frames from before the stop were read."""
+        """The next frame; None at the end of the source, or once all frames from before the stop have been read."""
         while not self._stop.is_set():
             frame = self.source.read(_READ_S)
             if frame is not None or self.source.ended:
@@ -132,7 +132,7 @@ class Camera:
         return frame if frame is not None and frame.time <= self._stopped else None
 
     def _try(self, step: "Callable[[list[Frame]], None]", batch: "list[Frame]") -> bool:
-        """Returns whether a step worked; a failure is reported and counted, and ends only the stretch."""
+        """Returns whether a step succeeded; a failure is reported and counted, and ends only the stretch."""
         try:
             step(batch)
         except Exception as error:
@@ -147,7 +147,7 @@ class Camera:
     def _push(self, batch: "list[Frame]") -> None:
         begun = time.perf_counter()
         features = self._features.push(np.stack([frame.picture for frame in batch]))
-        if any(map(len, features.values())):  # some frames only wait for the next step
+        if any(map(len, features.values())):  # else the frames wait for the next step
             self.steps.append(time.perf_counter() - begun)
         self._pushed += len(batch)
         self._emit_events(self._stretch.push(features, [frame.time for frame in batch], self.source.fps))

@@ -1,15 +1,15 @@
 """Online rules: which runs of scores become actions while the window slides, each decided once.
 
 The scores of a snippet change as the window grows and slides, because the attention, the super-events and the weight of
-each stream depend on all of it. A decision is final, so a run is decided only when it has closed:
+each stream depend on the whole window. A decision is final, so a run is decided only when it has closed:
 
-1. A run is closed when `settle` snippets lie after its end in the newest window. Beyond 6 snippets the classifier's own
-   filters (three of length 5) no longer see what follows; only what depends on the whole window still moves scores.
-2. Everything that ends before the last settled snippet and before the first open run is decided. A run that later
-   scores would put there is ignored.
-3. A run that begins inside an earlier action is the same action seen again, and is dropped; if most of it lies after
-   that action, that part is a new action.
-4. An open run that now begins with the window keeps its earlier start.
+1. A run is closed when `settle` snippets follow its end in the newest window. After 6 snippets the classifier's filters
+   (three of length 5) no longer see later snippets; only parts that depend on the whole window still change scores.
+2. Everything that ends before the last settled snippet and before the first open run is decided. Runs that appear there
+   later are ignored.
+3. A run that begins inside an earlier action repeats that action and is dropped. If most of it follows that action,
+   that part is a new action.
+4. An open run that reaches the start of the window keeps its earlier start.
 """
 
 from collections.abc import Iterator
@@ -27,8 +27,7 @@ Scores = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ClosedRun:
-    """A decided action. label: class index; start, end: first snippet and the one after the last, counted from the
-    first of the stretch; score: 0–1."""
+    """A decided action: class index, snippets [start, end) of the stretch, score in 0–1."""
 
     label: int
     start: int
@@ -38,7 +37,7 @@ class ClosedRun:
 
 @dataclass
 class _ClassState:
-    """Snippets, counted from the first of the stretch."""
+    """Snippet numbers within the stretch."""
 
     decided_until: int = 0  # every run that ends here or before is decided
     last_end: int = 0  # end of the last action
@@ -48,7 +47,7 @@ class _ClassState:
 class Decisions:
     """Decides the runs of one stretch of frames.
 
-    suppressed: how many runs rule 3 dropped.
+    suppressed: number of runs that rule 3 dropped.
     """
 
     def __init__(self, rule: DetectionRule, settle: int = SETTLE_SNIPPETS) -> None:
@@ -64,7 +63,7 @@ class Decisions:
     def update(self, scores: Scores, first: int, snippets_per_second: float) -> list[ClosedRun]:
         """The actions that the newest window closes, ordered by class, then time.
 
-        scores: float32 [k, C], of snippets first … first+k−1 of the stretch.
+        scores: float32 [k, C] of snippets [first, first + k) of the stretch.
         """
         return self._decide(scores, first, snippets_per_second, first + len(scores) - self.settle)
 
@@ -79,7 +78,7 @@ class Decisions:
             for start, end in pending:
                 if end <= settled:
                     for one, last, at in self._action(label, start, end, snippets_per_second):
-                        # the middle of a run longer than twice the window has left it: its first snippet is nearest
+                        # The middle of a very long run has left the window; the window's first snippet is nearest.
                         found.append(ClosedRun(label, one, last, float(scores[max(at - first, 0), label])))
             state.open_start = next((start for start, end in pending if end > settled), None)
             until = settled if state.open_start is None else min(settled, state.open_start)
@@ -87,7 +86,7 @@ class Decisions:
         return found
 
     def _undecided(self, scores: Scores, first: int, label: int) -> Iterator[tuple[int, int]]:
-        """Runs above the class's threshold that rule 2 leaves, with the start that rule 4 gives them."""
+        """Undecided runs above the class's threshold (rule 2), with their earlier starts (rule 4)."""
         state = self._states[label]
         for begin, stop in runs(scores.astype(np.float64) > self.rule.thresholds[label]):
             start, end = first + begin, first + stop
@@ -97,7 +96,7 @@ class Decisions:
                 yield start, end
 
     def _action(self, label: int, start: int, end: int, snippets_per_second: float) -> list[tuple[int, int, int]]:
-        """Rule 3, then offline's rule: a closed run as none, one or two parts (start, end, snippet of the score)."""
+        """Rule 3, then the offline rule: a closed run becomes 0 to 2 parts (start, end, snippet of the score)."""
         state = self._states[label]
         if start < state.last_end:
             if end - state.last_end <= state.last_end - start:

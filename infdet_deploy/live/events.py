@@ -1,4 +1,4 @@
-"""An event: one action of one camera, as sinks receive it. Made once, never revised."""
+"""An event: one action of one camera, as sinks receive it. It is final."""
 
 import uuid
 from dataclasses import dataclass

@@ -8,7 +8,7 @@ from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any, get_args
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from infdet_deploy.errors import UsageError, missing_package
+from infdet_deploy.errors import UsageError, missing_package, reason
 from infdet_deploy.live.camera import Camera
 from infdet_deploy.live.pipeline import Pipeline
 from infdet_deploy.live.sources.health import State
@@ -176,8 +176,7 @@ class MetricsServer:
         try:
             self._server = make_server(host, port, application, _Server, _Handler)
         except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise UsageError(f"--metrics-port: cannot bind port {port} at {host}: {reason}") from None
+            raise UsageError(f"--metrics-port: cannot bind port {port} at {host}: {reason(error)}") from None
         self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
 

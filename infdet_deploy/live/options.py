@@ -12,12 +12,12 @@ class WatchOptions:
     """How `watch` detects, and where events go.
 
     Attributes:
-        names: what the sources are called, in their order; empty: names derived from the addresses.
+        names: names of the sources, in the same order; empty: derived from the addresses.
         window_s: seconds of video that the head sees.
         every: snippets of 8 frames from one decision to the next; 0: decide at a file's end, exactly as `detect`.
         backend: `openvino` or `onnxruntime`.
         precision: `float32`, `float16`, `bfloat16` or `int8`; the bundle must contain it.
-        thresholds: `CLASS=SCORE`, or `SCORE` for all classes, in place of the bundle's thresholds.
+        thresholds: `CLASS=SCORE`, or `SCORE` for all classes, instead of the bundle's thresholds.
         out: file to which events are appended, one JSON line each.
         webhook: http[s] address to which every event is posted.
         mqtt: `mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT][/PREFIX]`.

@@ -12,7 +12,7 @@ from infdet_deploy.live.events import Event
 from infdet_deploy.live.queue import EventQueue
 from infdet_deploy.live.sinks.base import Sink
 
-FINISH_S, DELIVER_S = 30.0, 10.0  # how long a stop waits for the cameras, and then for the sinks
+FINISH_S, DELIVER_S = 30.0, 10.0  # a stop waits at most this long for the cameras, then for the sinks
 
 
 class Pipeline:
@@ -20,12 +20,12 @@ class Pipeline:
 
     Attributes:
         cameras: add them before `start`; their events go to `emit`.
-        listeners: called with every event at once, in the camera's thread. A failure is reported and ends nothing.
+        listeners: called with every event, in the camera's thread. A failure is only reported.
         deliveries: one for each sink.
     """
 
     def __init__(self, queue: EventQueue | None = None, sinks: Sequence[Sink] = (), clips: ClipSaver | None = None):
-        """queue: of the sinks, None without sinks; clips: writes the clips of events."""
+        """queue: events that wait for the sinks; None without sinks. clips: writes the clips of events."""
         self.cameras: list[Camera] = []
         self.listeners: list[Callable[[Event], None]] = []
         self.queue, self.clips = queue, clips
@@ -47,7 +47,7 @@ class Pipeline:
             camera.start()
 
     def update(self) -> bool:
-        """Report cameras whose state has changed since the last call. Returns whether a camera still runs."""
+        """Report cameras whose state has changed since the last call. Returns whether any camera still runs."""
         for camera in self.cameras:
             stats = camera.source.stats
             before, self._states[camera.name] = self._states.get(camera.name, "starting"), stats.state
@@ -62,7 +62,7 @@ class Pipeline:
     def stop(self) -> dict[str, int]:
         """Finalise open actions, write clips and deliver queued events, within time limits.
 
-        Returns the number of events that still wait, by sink.
+        Returns the number of events that still wait, by sink; empty if there are none.
         """
         for camera in self.cameras:
             camera.stop()

@@ -35,7 +35,7 @@ def stop_signals(stop: threading.Event) -> Iterator[None]:
 
 @contextmanager
 def status_lines(cameras: Sequence[Camera]) -> Iterator[Callable[[], None]]:
-    """Lines at the bottom of a terminal with the state of each camera; yields a function that updates them."""
+    """Show the state of each camera at the bottom of a terminal; yields a function that updates the lines."""
     if not sys.stderr.isatty():
         yield lambda: None
         return

@@ -1,4 +1,4 @@
-"""The wall-clock time of a snippet: that of its frames."""
+"""The wall-clock time of snippets."""
 
 from collections.abc import Iterable
 from math import floor
@@ -7,9 +7,9 @@ from infdet_deploy.snippets import FRAMES_PER_SNIPPET
 
 
 class Timeline:
-    """Times of one stretch of frames, kept for the first frame of each snippet until they are forgotten.
+    """Times of one stretch of frames; of each snippet, the first frame's time is kept until `forget`.
 
-    frames: number of frames; first_time, last_time: of the first and the last frame, Unix seconds.
+    frames: number of frames. first_time, last_time: of the first and the last frame, Unix seconds.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Timeline:
         return (self.frames - 1) / duration_s if self.frames > 1 and duration_s > 0 else None
 
     def at(self, snippet: float, fps: float) -> float:
-        """When a snippet begins, Unix seconds; interpolated between snippets and, at `fps`, after the last frame."""
+        """Start of a snippet, Unix seconds: interpolated, or extrapolated at `fps` after the last frame."""
         whole = floor(snippet)
         before, after = self._starts.get(whole), self._starts.get(whole + 1)
         if before is None:

@@ -19,14 +19,13 @@ from infdet_deploy.snippets import FRAMES_PER_SNIPPET, valid_length
 
 Array = NDArray[np.float32]
 Features = Mapping[str, Array]
-# (features, float32 [k, d] each; the first one's snippet; snippets of the clip they make) → scores float32 [k, C]
+# (features, float32 [k, d] each; number of the first snippet; snippets of the whole clip) → scores, float32 [k, C]
 Head = Callable[[Features, int, int], Array]
 
 
 @dataclass(frozen=True)
 class Action:
-    """An action that is over. detection: as offline, in seconds from the first frame of the stretch; start, end: Unix
-    seconds."""
+    """A finished action. detection: in seconds from the first frame of the stretch; start, end: Unix seconds."""
 
     detection: Detection
     start: float
@@ -34,7 +33,7 @@ class Action:
 
 
 class FeatureBuffer:
-    """Features of consecutive snippets. first, end: the first snippet kept and the one after the last."""
+    """Features of the consecutive snippets [first, end)."""
 
     def __init__(self) -> None:
         self.first = self.end = 0
@@ -59,7 +58,7 @@ class FeatureBuffer:
 class Stretch(ABC):
     """One stretch of frames: features in, actions out, each once.
 
-    suppressed: how many runs were an earlier action seen again.
+    suppressed: number of runs that repeated an earlier action.
     """
 
     suppressed = 0
@@ -71,8 +70,8 @@ class Stretch(ABC):
     def push(self, features: Features, times: Iterable[float], fps: float | None = None) -> list[Action]:
         """Add features and frames; return the actions that have closed.
 
-        features: float32 [k, d] each, k ≥ 0; times: of the frames since the last call, Unix seconds; fps: frame rate of
-        the source, None to measure it from the times.
+        features: float32 [k, d] each, k ≥ 0. times: of the frames since the last call, Unix seconds. fps: frame rate of
+        the source; None: measured from the times.
         """
         self._timeline.add(times)
         self._buffer.add(features)
@@ -86,7 +85,7 @@ class Stretch(ABC):
         return [] if fps is None or self._buffer.end == self._buffer.first else self._finish(fps)
 
     def _scores(self, snippets: int) -> Array:
-        """The head over the buffer, as a part of a clip of so many snippets."""
+        """The head over the buffer, as the end of a clip of this many snippets."""
         return self._head(self._buffer.features(), self._buffer.first, snippets - self._buffer.first)
 
     @abstractmethod
@@ -116,7 +115,7 @@ class SlidingWindow(Stretch):
         super().__init__(head, classes)
         self._window_s, self._every = window_s, every
         self._decisions = Decisions(rule, settle)
-        self._scored = 0  # the head has run up to here
+        self._scored = 0  # the head has seen the snippets before this one
 
     def snippets_at(self, fps: float) -> int:
         """Length of the window in snippets."""
@@ -147,7 +146,7 @@ class SlidingWindow(Stretch):
 
 
 class WholeStretch(Stretch):
-    """Offline: the head runs once, at the end, over all features; the actions are those that `detect` finds."""
+    """Offline: the head runs once, at the end, over all features. Finds the same actions as `detect`."""
 
     def __init__(self, head: Head, classes: tuple[str, ...], rule: DetectionRule) -> None:
         super().__init__(head, classes)
@@ -158,7 +157,7 @@ class WholeStretch(Stretch):
 
     def _finish(self, fps: float) -> list[Action]:
         snippets, frames, at = valid_length(self._timeline.frames), self._timeline.frames, self._timeline.at
-        # offline counts ⌊T/8⌋ snippets in T frames and spreads them over the whole clip
+        # Offline, T frames have ⌊T/8⌋ snippets, spread over the whole clip.
         found = detect(self._scores(snippets), self._classes, self._rule, snippets / (frames / fps))
         per_snippet_s = FRAMES_PER_SNIPPET / fps
         return [Action(one, at(one.start_s / per_snippet_s, fps), at(one.end_s / per_snippet_s, fps)) for one in found]

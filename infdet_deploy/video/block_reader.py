@@ -26,7 +26,7 @@ class _StoppedError(Exception):
 
 
 class BlockReader:
-    """The frames of `read_video`, block by block. Iterate over it once, inside `with`, which ends the thread.
+    """The frames of `read_video`, block by block. Iterate once, inside a `with` block, whose end stops the thread.
 
     Recordings of more than 8 bits are read twice, first for the range of their counts.
 
@@ -65,7 +65,7 @@ class BlockReader:
         self._stopped.set()
         while self._thread.is_alive():
             with suppress(queue.Empty):
-                self._queue.get(timeout=0.05)  # it may wait for room
+                self._queue.get(timeout=0.05)  # the thread may be waiting for space
         self._queue.queue.clear()
 
     def __enter__(self) -> Self:
@@ -150,7 +150,7 @@ def expected_frames(path: Path | str) -> int | None:
 
 
 def frames_at(path: Path | str, numbers: NDArray[np.int_], size: int, mode: Mode = "resize") -> NDArray[np.uint8]:
-    """Frames of a recording by number, in rising order: uint8 [n, size, size], as `BlockReader` returns them."""
+    """Frames of a recording by number, in ascending order: uint8 [n, size, size], as from `BlockReader`."""
     found: list[NDArray[np.uint8]] = []
     with BlockReader(path, size, mode) as stream:
         for block in stream:

@@ -6,7 +6,7 @@ Offline, `thermal.to_8bit` computes one range from the whole clip. A camera's ra
 2. The range follows its target slowly, each end by at most `rate_per_s` of the range's width a second: a warm body that
    enters the picture does not make the background flicker.
 3. When most pixels were outside the range for `restart_s` seconds (the camera changed its gain), the range restarts
-   from the present frame.
+   from the current frame.
 """
 
 import numpy as np
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from infdet_deploy.video.grey import to_grey
 from infdet_deploy.video.thermal import HIGH_PERCENTILE, LOW_PERCENTILE, count_values
 
-# Longer steps count as this long: after an outage the scene is usually the same.
-_LONGEST_STEP_S = 1.0
+_LONGEST_STEP_S = 1.0  # longer steps count as this long: after an outage the scene is usually the same
 
 
 class CausalRange:
@@ -33,14 +32,11 @@ class CausalRange:
         restart_s: float = 2.0,
         ends: tuple[float, float] | None = None,
     ) -> None:
-        """ends: the range to start from, of the same camera before an interruption."""
+        """ends: the range of the same camera before an interruption."""
         self.ends = ends
-        self._half_life_s = half_life_s
-        self._rate_per_s = rate_per_s
-        self._restart_s = restart_s
+        self._half_life_s, self._rate_per_s, self._restart_s = half_life_s, rate_per_s, restart_s
         self._histogram: NDArray[np.float64] | None = None
-        self._time_s = 0.0
-        self._outside_s = 0.0
+        self._time_s = self._outside_s = 0.0
 
     def update(self, frame: NDArray[np.uint16], time_s: float) -> None:
         """Update the range with a frame, uint16 [H,W], shown at `time_s` seconds on any clock."""
@@ -59,7 +55,7 @@ class CausalRange:
         self.ends = self._follow(_percentiles(self._histogram), step_s)
 
     def apply(self, frame: NDArray[np.uint16]) -> NDArray[np.uint8]:
-        """Counts → grey levels with the present range: uint16 of any shape → uint8, clipped."""
+        """Counts → grey levels with the current range: uint16 of any shape → uint8, clipped."""
         assert self.ends is not None, "call update first"
         low, high = self.ends
         if high <= low:

@@ -15,16 +15,14 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from infdet_deploy.errors import VideoError
+from infdet_deploy.errors import VideoError, reason
 from infdet_deploy.video.grey import grey
-from infdet_deploy.video.timing import Timing
+from infdet_deploy.video.timing import DEFAULT_FPS, Timing
 
-# Text files: libav would draw their characters as pictures.
-_NOT_VIDEO = {"tty"}
+_NOT_VIDEO = {"tty"}  # text files: libav would draw their characters as pictures
 
 # Part of the announced duration that may be missing: muxers round, and often guess the duration of the last frame.
-_SLACK_FRAMES = 1.5
-_SLACK_SHARE = 0.01
+_SLACK_FRAMES, _SLACK_SHARE = 1.5, 0.01
 
 
 class _DamageError(Exception):
@@ -46,8 +44,8 @@ def read_container(path: Path, keep: Callable[[NDArray[Any]], None]) -> Timing:
     """Decode the first video stream of a file.
 
     Args:
-        path: anything libav reads: mp4, mkv, avi, webm, ts, … Rotation tags are not applied.
-        keep: receives each frame in display order, uint8 [H,W] or, for grey of more than 8 bits, uint16 [H,W]; the
+        path: any file that libav reads: mp4, mkv, avi, webm, ts, … Rotation tags are not applied.
+        keep: called with each frame in display order, uint8 [H,W] or, for grey of more than 8 bits, uint16 [H,W]; the
             array is valid only during the call.
 
     Returns:
@@ -57,8 +55,7 @@ def read_container(path: Path, keep: Callable[[NDArray[Any]], None]) -> Timing:
         VideoError: not a video, no video stream, nothing decodes, or fewer frames decode than the file announces.
     """
     with quiet(), _open(path) as container:
-        stream = video_stream(container, path)
-        return _decode(path, container, stream, keep)
+        return _decode(path, container, video_stream(container, path), keep)
 
 
 def announced_frames(path: Path) -> int | None:
@@ -79,7 +76,7 @@ def _open(path: Path) -> InputContainer:
         container = av.open(str(path.absolute()), options={"protocol_whitelist": "file"})
     except (av.FFmpegError, ValueError, OSError) as error:
         raise VideoError(
-            f"{path}: not a readable video ({_reason(error)}); expected a whole video file such as mp4, mkv or avi:"
+            f"{path}: not a readable video ({reason(error)}); expected a whole video file such as mp4, mkv or avi:"
             " check that it was copied completely"
         ) from None
     if set(container.format.name.split(",")) & _NOT_VIDEO:
@@ -107,9 +104,8 @@ def stated_fps(stream: VideoStream) -> float | None:
 
 
 def _decode(path: Path, container: InputContainer, stream: VideoStream, keep: Callable[[NDArray[Any]], None]) -> Timing:
-    """Decode to the end, then compare with what the file announced."""
-    count = 0
-    accepted = False
+    """Decode to the end, then compare with the announced length."""
+    count, accepted = 0, False
     times = array("d")  # 8 bytes a frame: recordings may last for days
     end_s: float | None = None
     failure: str | None = None
@@ -122,12 +118,13 @@ def _decode(path: Path, container: InputContainer, stream: VideoStream, keep: Ca
             except av.FFmpegError as error:
                 if accepted:
                     raise
-                # A recording of a running stream begins with packets that cannot be decoded yet.
-                failure = _reason(error)
+                # A recording of a running stream may begin in the middle of a group of pictures.
+                failure = reason(error)
                 continue
             if packet.size:
                 accepted, failure = True, None
-                end_s = _latest(end_s, _packet_end_s(packet, stream))
+                ends = (end_s, _packet_end_s(packet, stream))
+                end_s = max((end for end in ends if end is not None), default=None)
             for frame in frames:
                 if frame.is_corrupt:
                     raise _DamageError("a damaged frame")
@@ -135,7 +132,7 @@ def _decode(path: Path, container: InputContainer, stream: VideoStream, keep: Ca
                 count += 1
                 times.append(nan if frame.time is None else frame.time)
     except (av.FFmpegError, _DamageError) as error:
-        failure = _reason(error)
+        failure = reason(error)
     missing = failure or _cut_short(container, stream, count, end_s)
     if count == 0:
         raise VideoError(
@@ -154,12 +151,12 @@ def _decode(path: Path, container: InputContainer, stream: VideoStream, keep: Ca
 
 
 def _cut_short(container: InputContainer, stream: VideoStream, count: int, end_s: float | None) -> str | None:
-    """Why the file ends before its announced end, None if it does not.
+    """Why the file ends before its announced end; None if it does not.
 
-    Time is compared rather than the frame count wherever both are known: edit lists and skipped frames make the count
-    of a sound file smaller than announced, but not its time.
+    Compares times where they are known: edit lists and skipped frames make the count of an intact file smaller than
+    announced, but not its duration.
     """
-    rate = stated_fps(stream) or 25.0
+    rate = stated_fps(stream) or DEFAULT_FPS
     announced_s = _announced_end_s(container, stream)
     if announced_s is not None and end_s is not None:
         slack_s = max(_SLACK_FRAMES / rate, _SLACK_SHARE * announced_s)
@@ -171,7 +168,7 @@ def _cut_short(container: InputContainer, stream: VideoStream, count: int, end_s
 
 
 def _announced_end_s(container: InputContainer, stream: VideoStream) -> float | None:
-    """When the last frame should end, in seconds on the stream's clock; None if the file does not say."""
+    """When the last frame should end, in seconds on the stream's clock; None if the file does not announce it."""
     if stream.duration and stream.time_base:
         return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
     tag = next((value for key, value in stream.metadata.items() if key.upper().startswith("DURATION")), None)
@@ -196,15 +193,5 @@ def _packet_end_s(packet: "av.Packet[VideoStream]", stream: VideoStream) -> floa
     begin = packet.pts if packet.pts is not None else packet.dts
     if begin is None or packet.time_base is None:
         return None
-    rate = stated_fps(stream) or 25.0
-    return float(begin * packet.time_base) + (
-        float(packet.duration * packet.time_base) if packet.duration else 1 / rate
-    )
-
-
-def _latest(first: float | None, second: float | None) -> float | None:
-    return max((value for value in (first, second) if value is not None), default=None)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    length_s = float(packet.duration * packet.time_base) if packet.duration else 1 / (stated_fps(stream) or DEFAULT_FPS)
+    return float(begin * packet.time_base) + length_s

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infdet_deploy.errors import UsageError, VideoError
+from infdet_deploy.errors import UsageError, VideoError, reason
 from infdet_deploy.video.containers import read_container
 from infdet_deploy.video.images import read_folder
 from infdet_deploy.video.resize import Mode, check_request, resize
@@ -55,8 +55,8 @@ def read_video(
         size: resize frames to `size`×`size` while decoding (see `resize`), so that a large video is never in memory at
             full size; None keeps the recording's size.
         mode: `resize` or `crop`; only used with `size`.
-        fps: frame rate that overrules the file's, its timestamps included; frames are neither dropped nor repeated.
-            Folders and TIFF stacks carry no rate; they have 25 frames/s without it.
+        fps: frame rate that replaces the file's rate and timestamps; frames are neither dropped nor repeated. The
+            default for folders and TIFF stacks, which carry no rate, is 25.
         min_frames: refuse shorter clips.
 
     Returns:
@@ -66,12 +66,13 @@ def read_video(
     Raises:
         VideoError: missing, empty, not a video, no video stream, damaged or cut short, too few frames, or
             frames of several sizes.
-        UsageError: `size`, `mode` or `fps` make no sense.
+        UsageError: `size`, `mode` or `fps` is out of range.
         InfdetError: a package for this kind of file is not installed.
     """
     path = Path(path)
     check_rate(fps)
-    intake, kept = Intake(path, size, mode), list[NDArray[Any]]()
+    intake = Intake(path, size, mode)
+    kept: list[NDArray[Any]] = []
 
     def keep(frame: NDArray[Any]) -> None:
         intake.count_in(frame)
@@ -95,8 +96,7 @@ def read_recording(path: Path, keep: Callable[[NDArray[Any]], None]) -> Timing:
     try:
         return _reader(path)(path, keep)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise VideoError(f"{path}: cannot be read ({reason}); check the path and its permissions") from None
+        raise VideoError(f"{path}: cannot be read ({reason(error)}); check the path and its permissions") from None
 
 
 def recording_name(path: Path) -> str:
@@ -138,8 +138,7 @@ class Intake:
 
     def __init__(self, path: Path, size: int | None, mode: Mode) -> None:
         check_request(1 if size is None else size, mode)
-        self._path = path
-        self._size = size
+        self._path, self._size = path, size
         self._mode: Mode = mode
         self._first: tuple[tuple[int, ...], np.dtype[Any]] | None = None
         self._histogram: NDArray[np.int64] | None = None

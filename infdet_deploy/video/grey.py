@@ -67,5 +67,5 @@ def _luma_table(bits: int, full: bool) -> NDArray[np.uint8]:
 
 
 def _rgb_brightness(pixels: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """int32 [H,W,3] in 0–255 → uint8 [H,W]; the weights add up to 2**14, so that grey stays exactly what it is."""
+    """int32 [H,W,3] in 0–255 → uint8 [H,W]; the weights sum to 2**14, so that grey pixels do not change."""
     return ((4899 * pixels[..., 0] + 9617 * pixels[..., 1] + 1868 * pixels[..., 2] + 8192) >> 14).astype(np.uint8)

@@ -10,7 +10,7 @@ from typing import Any
 import av
 from numpy.typing import NDArray
 
-from infdet_deploy.errors import VideoError
+from infdet_deploy.errors import VideoError, reason
 from infdet_deploy.files import IMAGE_SUFFIXES
 from infdet_deploy.video.containers import quiet
 from infdet_deploy.video.grey import grey
@@ -35,7 +35,7 @@ def read_folder(path: Path, keep: Callable[[NDArray[Any]], None]) -> Timing:
 
     Args:
         path: the folder; sub-folders, hidden files and other types are ignored. Only the first page of a TIFF is read.
-        keep: receives each frame, uint8 [H,W], or uint16 [H,W] for 16-bit grey pictures.
+        keep: called with each frame, uint8 [H,W], or uint16 [H,W] for 16-bit grey pictures.
 
     Returns:
         An empty Timing: pictures carry no time.
@@ -103,15 +103,14 @@ def read_picture(file: Path) -> NDArray[Any]:
         codec = _codec(data)
         decoder = av.CodecContext.create(codec, "r")
         assert isinstance(decoder, av.VideoCodecContext)
-        if codec != "tiff":  # there it refuses every private tag as well
+        if codec != "tiff":  # which would refuse every private tag
             decoder.options = {"err_detect": "explode"}
         decoded = decoder.decode(av.Packet(data)) or decoder.decode(None)
         if not decoded or decoded[0].is_corrupt:
             raise ValueError("nothing decodes")
         return grey(decoded[0]).copy()
     except (av.FFmpegError, ValueError, OSError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise VideoError(f"{file}: not a readable picture ({reason}); replace or remove it") from None
+        raise VideoError(f"{file}: not a readable picture ({reason(error)}); replace or remove it") from None
 
 
 def _codec(data: bytes) -> str:

@@ -27,10 +27,10 @@ CROP_MARGIN = 2
 
 
 def resize(frames: NDArray[Any], size: int, mode: Mode = "resize") -> NDArray[Any]:
-    """Bring frames to `size`×`size`.
+    """Resize frames to `size`×`size`.
 
     Args:
-        frames: uint8 [T,H,W] or [H,W]; uint16, for thermal counts not yet mapped to grey levels, likewise.
+        frames: uint8, or uint16 for thermal counts, [T,H,W] or [H,W].
         size: side of the result in pixels.
         mode: `resize` (the whole picture, aspect not kept) or `crop` (the centre, aspect kept); see the module's text.
 
@@ -54,7 +54,7 @@ def resize(frames: NDArray[Any], size: int, mode: Mode = "resize") -> NDArray[An
     stack = frames if frames.ndim == 3 else frames[None]
     result = np.empty((len(stack), size, size), frames.dtype)
     top = np.iinfo(frames.dtype).max
-    for index, frame in enumerate(stack):  # frame by frame: a float32 copy of a whole clip would be four times its size
+    for index, frame in enumerate(stack):  # one at a time: a float32 copy of a clip would be four times its size
         columns_first = vertical.apply(frame.astype(np.float32)).T
         levels = horizontal.apply(np.ascontiguousarray(columns_first)).T
         result[index] = np.minimum(levels + np.float32(0.5), top)  # storing an integer cuts the fraction off
@@ -71,7 +71,7 @@ def check_request(size: int, mode: str) -> None:
 
 @dataclass(frozen=True)
 class _Taps:
-    """A weight matrix of which every row has its few weights side by side.
+    """A weight matrix whose rows have a few neighbouring weights each.
 
     Attributes:
         index: int [taps,target], the source pixels of each output pixel.
@@ -132,8 +132,8 @@ def _linear_weights(source: int, target: int, scale: float) -> NDArray[np.float6
 def _crop_plan(height: int, width: int, size: int) -> tuple[slice, slice, tuple[_Taps, _Taps] | None]:
     """The rows and columns of the centre crop and, when the frame must be enlarged first, weights of just that part.
 
-    The longer side is enlarged by the very factor of the shorter one and its length rounded to the nearest integer, as
-    OpenCV does when given a factor: its pixel centres lie at that factor's spacing, not at the rounded length's.
+    The longer side is enlarged by the factor of the shorter one, and its length rounded to the nearest integer, as in
+    OpenCV: the spacing of pixel centres follows the factor, not the rounded length.
     """
     shorter = min(height, width)
     needed = size + CROP_MARGIN

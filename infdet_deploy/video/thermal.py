@@ -15,15 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infdet_deploy.errors import VideoError, missing_package
+from infdet_deploy.errors import VideoError, missing_package, reason
 from infdet_deploy.video.grey import to_grey
 from infdet_deploy.video.timing import Timing
 
 Keep = Callable[[NDArray[Any]], None]
 
-LOW_PERCENTILE = 0.5
-HIGH_PERCENTILE = 99.5
-
+LOW_PERCENTILE, HIGH_PERCENTILE = 0.5, 99.5
 _COUNTS = 1 << 16
 
 
@@ -34,12 +32,12 @@ def to_8bit(
 
     Args:
         frames: uint16 [T,H,W].
-        low: percentile (0 to 100) of all the clip's pixels that becomes 0; lower counts are clipped to it.
+        low: percentile (0 to 100) of all the clip's pixels that becomes 0; lower counts become 0 too.
         high: percentile that becomes 255.
 
     Returns:
-        uint8 [T,H,W]. A clip of one single value is all zeros. Where both percentiles fall on one value (a small target
-        before a flat background) the range is the clip's minimum to its maximum.
+        uint8 [T,H,W]. A clip with a single value is all zeros. Where both percentiles are equal (a small target before
+        a flat background), the range is the clip's minimum to its maximum.
 
     Raises:
         ValueError: not uint16, or not 0 <= low < high <= 100.
@@ -67,7 +65,7 @@ def grey_table(
     if len(present) < 2:
         return np.zeros(_COUNTS, np.uint8)
     seen = np.cumsum(histogram)
-    # The histogram makes these percentiles exact however long the clip is; low=0 is the first count that occurs.
+    # Exact for clips of any length; low=0 is the first count that occurs.
     bottom, top = (int(np.searchsorted(seen, max(seen[-1] * p / 100, 1))) for p in (low, high))
     if bottom == top:
         bottom, top = int(present[0]), int(present[-1])
@@ -79,11 +77,10 @@ def read_cptv(path: Path, keep: Keep) -> Timing:
 
     Args:
         path: a `.cptv` file.
-        keep: receives each frame, uint16 [H,W]. The camera's background frame, which is no moment of the scene, is left
-            out.
+        keep: called with each frame, uint16 [H,W], except the camera's background frame.
 
     Returns:
-        The header's frame rate where it has one (older cameras leave it out) and the camera's own clock.
+        The header's frame rate, if it has one, and the camera's timestamps.
 
     Raises:
         InfdetError: the package cptv is not installed.
@@ -96,9 +93,9 @@ def read_cptv(path: Path, keep: Keep) -> Timing:
     with path.open("rb") as file:
         try:
             reader = CPTVReader(file)
-        except Exception as error:  # it checks little: damaged bytes raise whatever the parsing happens to raise
+        except Exception as error:  # damaged bytes raise errors of many types
             raise VideoError(
-                f"{path}: not a readable CPTV recording ({_reason(error)}); expected a .cptv file of version 1 or 2"
+                f"{path}: not a readable CPTV recording ({reason(error)}); expected a .cptv file of version 1 or 2"
             ) from None
         expected = reader.num_frames or None
         times = array("d")
@@ -109,11 +106,10 @@ def read_cptv(path: Path, keep: Keep) -> Timing:
             try:
                 frame = next(frames, None)
                 if frame is None:
-                    # The reader mistakes a gzip stream that is cut between two frames for its end; this raises.
-                    reader.s.read(1)
+                    reader.s.read(1)  # raises where the gzip stream is cut between two frames
                     break
             except Exception as error:
-                failure = _reason(error)
+                failure = reason(error)
                 break
             if frame.background_frame:
                 background += 1
@@ -138,7 +134,7 @@ def read_tiff(path: Path, keep: Keep) -> Timing:
 
     Args:
         path: a `.tif` or `.tiff` file of uint8 or uint16 grey pages.
-        keep: receives each frame, uint8 or uint16 [H,W].
+        keep: called with each frame, uint8 or uint16 [H,W].
 
     Returns:
         An empty Timing: a TIFF carries no time.
@@ -159,10 +155,11 @@ def _tiff_pages(path: Path) -> Iterator[NDArray[Any]]:
         raise missing_package("tifffile", "thermal", f"reading {path}") from None
     try:
         with _complaints() as complaints, tifffile.TiffFile(path) as tiff:
-            reach = max((start + size for page in tiff.pages for start, size in _segments(page)), default=0)
+            segments = (zip(page.dataoffsets, page.databytecounts, strict=False) for page in tiff.pages)
+            reach = max((start + size for pairs in segments for start, size in pairs), default=0)
             if reach > path.stat().st_size:
                 raise ValueError(f"page data reaches to byte {reach}, the file has {path.stat().st_size}")
-            parts = list(tiff.series)  # a writer that adds page by page leaves one series a page
+            parts = list(tiff.series)  # one series per page where pages were written one by one
             for part in parts:
                 _check_grey(path, part)
             for page in (page for part in parts for page in _pages(part)):
@@ -174,7 +171,7 @@ def _tiff_pages(path: Path) -> Iterator[NDArray[Any]]:
         raise
     except Exception as error:  # tifffile raises its own errors, struct's, zlib's and more
         raise VideoError(
-            f"{path}: not a whole, readable TIFF ({_reason(error)}); expected a stack of uint8 or uint16 grey pages,"
+            f"{path}: not a whole, readable TIFF ({reason(error)}); expected a stack of uint8 or uint16 grey pages,"
             " uncompressed or deflate"
         ) from None
 
@@ -189,7 +186,7 @@ def _check_grey(path: Path, part: Any) -> None:
 
 
 def _pages(part: Any) -> Iterator[NDArray[Any]]:
-    """The frames of a series, one in memory at a time where each has a page of its own."""
+    """The frames of a series, one at a time in memory where each is one page."""
     if len(part.pages) == prod(part.shape[:-2]) and None not in part.pages:
         for page in part.pages:
             yield page.asarray()
@@ -197,13 +194,9 @@ def _pages(part: Any) -> Iterator[NDArray[Any]]:
         yield from part.asarray().reshape(-1, *part.shape[-2:])
 
 
-def _segments(page: Any) -> list[tuple[int, int]]:
-    return list(zip(page.dataoffsets, page.databytecounts, strict=False))
-
-
 @contextlib.contextmanager
 def _complaints() -> Iterator[list[str]]:
-    """What tifffile logs meanwhile, kept off stderr: of a chain of pages that breaks off it says so nowhere else."""
+    """Collect tifffile's log messages, which alone report a broken chain of pages, and keep them off stderr."""
     messages: list[str] = []
     logger = logging.getLogger("tifffile")
 
@@ -216,7 +209,3 @@ def _complaints() -> Iterator[list[str]]:
         yield messages
     finally:
         logger.removeFilter(collect)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

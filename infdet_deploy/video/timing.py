@@ -5,19 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# For recordings that say nothing about time: image folders, TIFF stacks.
-DEFAULT_FPS = 25.0
-
-# Rates above this are time bases that a container mistook for frame rates (1000 for Matroska, 90000 for MPEG).
-_HIGHEST_FPS = 999.0
-
-# A declared rate further than this from the timestamps' own describes another recording (variable frame rate).
-_RATE_TOLERANCE = 0.05
+DEFAULT_FPS = 25.0  # for recordings without any rate: image folders, TIFF stacks
+_HIGHEST_FPS = 999.0  # higher rates are time bases that a container mistook for frame rates (Matroska 1000, MPEG 90000)
+_RATE_TOLERANCE = 0.05  # a declared rate that differs more from the timestamps' is wrong (variable frame rate)
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What a file says about time, either part of it unknown.
+    """What a file says about time; None where it says nothing.
 
     Attributes:
         fps: declared frame rate in frames per second.
@@ -34,12 +29,12 @@ def resolve(timing: Timing, frame_count: int, fps: float | None = None) -> tuple
     Args:
         timing: what the file says.
         frame_count: number of frames, at least 1.
-        fps: the caller's rate; it overrules the file, timestamps included.
+        fps: the caller's rate, which replaces the file's rate and timestamps.
 
     Returns:
-        The rate in frames per second and float64 [frame_count], seconds since the first frame. The rate is, in this
-        order: `fps`, the declared rate unless the timestamps contradict it, the timestamps' mean rate, `DEFAULT_FPS`.
-        Timestamps that are missing, or do not increase, become `index / rate`.
+        The rate in frames per second and float64 [frame_count], seconds since the first frame. The rate is the first
+        known of: `fps`, the declared rate if the timestamps agree with it, the timestamps' mean rate, `DEFAULT_FPS`.
+        Timestamps that are missing or do not increase become `index / rate`.
     """
     times = timing.timestamps_s if fps is None else None
     if times is not None and (len(times) != frame_count or not np.all(np.diff(times) > 0)):

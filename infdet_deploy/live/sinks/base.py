@@ -5,7 +5,7 @@ from typing import Any
 
 
 class Sink(ABC):
-    """A receiver of events. Each sink has its own queue on disk and its own thread, and fails alone.
+    """A receiver of events. Each sink has its own queue on disk and its own thread; others do not wait for it.
 
     name: identifies its queue; the same after a restart.
     """
@@ -14,14 +14,13 @@ class Sink(ABC):
 
     @abstractmethod
     def deliver(self, event: dict[str, Any]) -> None:
-        """Return when the receiver has stored the event; raise anything if it may not have. The same event may be
-        delivered again.
+        """Return when the receiver has stored the event. After any exception the same event is delivered again.
 
-        event: as `Event.to_dict`.
+        event: as `Event.to_dict`. A receiver may get the same event, with the same id, more than once.
         """
 
     def camera_available(self, camera: str, available: bool) -> None:  # noqa: B027 - most sinks ignore it
-        """A camera sends pictures again, or no longer."""
+        """Called when a camera starts or stops sending pictures."""
 
     def close(self) -> None:  # noqa: B027 - not every sink has connections
         """Close connections."""

@@ -12,7 +12,7 @@ from typing import Any
 from infdet_deploy.live.events import Event
 from infdet_deploy.live.sinks.base import Sink
 
-_LONGEST_LINE = 1 << 16  # bytes, far more than an event has
+_LONGEST_LINE = 1 << 16  # bytes, far more than an event needs
 
 
 def line_of(event: dict[str, Any]) -> bytes:
@@ -22,8 +22,8 @@ def line_of(event: dict[str, Any]) -> bytes:
 class JsonLinesFile(Sink):
     """Appends events to a file, each exactly once.
 
-    Each line is written in one piece and synced. A partial line that a killed process left is cut off before the next
-    line is written, and a last line that is already there is not repeated. The file is opened again for every event, so
+    Each line is written in one piece and synced. A partial line of a killed process is cut off before the next line is
+    written, and an event that is already the last line is not repeated. The file is opened for each event, so that
     logrotate may move it.
     """
 
@@ -37,7 +37,7 @@ class JsonLinesFile(Sink):
         line = line_of(event)
         with self._open() as descriptor:
             if last_line(descriptor) == line:
-                return  # a process was killed after writing it
+                return  # the process was killed after writing it
             try:
                 written = os.write(descriptor, line)
                 if written != len(line):
@@ -77,7 +77,7 @@ def last_line(descriptor: int) -> bytes:
 
 
 def print_event(event: Event) -> None:
-    """Print an event. Once nobody reads standard output any more, events are no longer printed."""
+    """Print an event. Once standard output is closed, print no more."""
     try:
         sys.stdout.write(line_of(event.to_dict()).decode())
         sys.stdout.flush()

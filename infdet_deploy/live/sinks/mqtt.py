@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from infdet_deploy import __version__
-from infdet_deploy.errors import InfdetError, UsageError, missing_package
+from infdet_deploy.errors import InfdetError, UsageError, missing_package, reason
 from infdet_deploy.live.sinks.base import Sink
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _new_client(parts: SplitResult, client_id: str) -> "Client":
         try:
             client.tls_set(files.get("ca"), files.get("cert"), files.get("key"))
         except (OSError, ValueError) as error:
-            why = "no PEM" if isinstance(error, ssl.SSLError) else getattr(error, "strerror", None) or error
+            why = "no PEM" if isinstance(error, ssl.SSLError) else reason(error)
             raise UsageError(f"--mqtt: {', '.join(files.values())}: {why}; expected certificates and keys") from None
     return client
 

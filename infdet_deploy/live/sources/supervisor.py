@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from infdet_deploy.errors import reason
 from infdet_deploy.live.sources.messages import Kind, Message, Request, receive, send_request
 
 if TYPE_CHECKING:
@@ -90,15 +91,15 @@ class Supervisor:
         while not self._stopping.is_set():
             begun, self._first_frame = time.monotonic(), None
             try:
-                reason = self._attempt(source)
+                failure = self._attempt(source)
             except Exception as error:  # for example no free processes or descriptors; that may pass
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                failure = reason(error)
             if self._stopping.is_set():
                 break
             if self.request.kind == "file":
-                source.finished(reason)
+                source.finished(failure)
                 break
-            source.failed(reason or "the stream ended")
+            source.failed(failure or "the stream ended")
             now = time.monotonic()
             if self._first_frame is not None and now - self._first_frame > wait_s:
                 wait_s = self._policy.backoff_s

@@ -111,8 +111,8 @@ def _read_for(source: Source, seconds: float) -> None:
 def run(
     count: int, sources: int, longest_s: float, policy: ReconnectPolicy, seed: int = 0, speaks_rtsp: bool = False
 ) -> list[tuple[str, float, int]]:
-    """`count` faults of all kinds in turn, shared among several sources disturbed side by side. A camera that speaks
-    RTSP keeps its resolution."""
+    """`count` faults of all kinds in turn, shared among several sources that run in parallel. An RTSP camera
+    keeps its resolution."""
     can = [kind for kind in KINDS if not (speaks_rtsp and kind == "resolution")]
     kinds = [can[index % len(can)] for index in range(count)]
     random.Random(seed).shuffle(kinds)
@@ -138,10 +138,10 @@ def main() -> int:
     """Exit status 1 when a recovery took too long or something was left."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=100)
-    parser.add_argument("--sources", type=int, default=4, help="how many are disturbed side by side")
-    parser.add_argument("--longest-s", type=float, default=12.0, help="how long a fault lasts at most")
+    parser.add_argument("--sources", type=int, default=4, help="number of sources in parallel")
+    parser.add_argument("--longest-s", type=float, default=12.0, help="longest duration of a fault")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rtsp", action="store_true", help="over RTSP, which takes GStreamer's server")
+    parser.add_argument("--rtsp", action="store_true", help="over RTSP; needs GStreamer's server")
     options = parser.parse_args()
     before, begun = held(), time.monotonic()
     outcomes = run(options.count, options.sources, options.longest_s, ReconnectPolicy(), options.seed, options.rtsp)

@@ -1,4 +1,4 @@
-"""Speed and memory of libinfdet beside Python's runtime, each in its own process, in alternation. Run by hand:
+"""Compare speed and memory of libinfdet and the Python runtime, in alternating processes. Run by hand:
 
 python -m tools.cpp_speed build/cpp/libinfdet.so NAME.infdet float32 [FRAMES] [ROUNDS]
 """
@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-RUNS = 3  # a round, of which the fastest counts
+RUNS = 3  # per round; the fastest counts
 
 
 def measure(who: str, library: str, bundle: str, precision: str, frames: int) -> dict[str, float]:

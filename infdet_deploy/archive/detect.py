@@ -1,4 +1,4 @@
-"""`detect`: actions in recordings of any number and length."""
+"""`detect`: find actions in any number of recordings of any length."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ class DetectOptions:
     Attributes:
         backend: `openvino`, `onnxruntime`, `torchscript` or `tensorrt`.
         precision: `float32`, `float16`, `bfloat16` or `int8`; the bundle must contain it.
-        fps: frame rate that overrules the recordings' own; needed for folders and TIFF, which carry none (else 25).
-        thresholds: `CLASS=SCORE`, or `SCORE` for all classes, in place of the bundle's thresholds.
-        out: folder that gets a result file for each recording; finished recordings are not computed again.
-        picture: folder that gets a picture of frames, scores and detections for each recording.
+        fps: frame rate that replaces the recordings' own; needed for folders and TIFF, which carry none (else 25).
+        thresholds: `CLASS=SCORE`, or `SCORE` for all classes, instead of the bundle's thresholds.
+        out: folder for a result file of each recording; finished recordings are not computed again.
+        picture: folder for a picture of frames, scores and detections of each recording.
         performance: `latency`, one chunk after another, each on all CPUs; `throughput`, several chunks at once.
         jobs: recordings at once, each in its own process with its share of the CPUs.
     """
@@ -57,10 +57,10 @@ def detect(
         bundle: a folder NAME.infdet.
         recordings: videos, folders of pictures, `.cptv` or TIFF stacks, or folders of any of these.
         options: see `DetectOptions`.
-        on_progress: called with frames done, frames in all (estimated) and the name of the present recording.
+        on_progress: called with frames done, frames in all (estimated) and the name of the current recording.
 
     Yields:
-        One result for each recording. A recording that cannot be read has an `error`; the others go on.
+        One result for each recording. A recording that cannot be read has an `error`; the rest continue.
 
     Raises:
         UsageError: no recordings, a live source, two results of one name, values out of range.

@@ -1,4 +1,4 @@
-"""Which recordings paths mean: files, folders of pictures, and everything in folders of recordings."""
+"""Find recordings: files, folders of pictures, and everything in folders of recordings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Recording:
 
 
 def find_recordings(paths: Sequence[Path | str]) -> list[Recording]:
-    """The recordings that paths mean: files, folders of pictures, and all recordings in other folders, at any depth.
+    """The recordings at these paths: files, folders of pictures, and all recordings in other folders, at any depth.
 
     Raises UsageError for a missing path, the address of a camera, and a folder without recordings.
     """

@@ -52,7 +52,7 @@ class RecordingResult:
 
     @classmethod
     def from_dict(cls, result: dict[str, Any]) -> "RecordingResult":
-        """What `to_dict` wrote; KeyError or TypeError for anything else."""
+        """Read the result of `to_dict`; KeyError or TypeError for anything else."""
         values = {name: result[name] for name in ("frames", "fps", "duration_s", "highest_score")}
         detections = tuple(Detection(**one) for one in result["detections"])
         picture = Path(result["picture"]) if "picture" in result else None
@@ -70,7 +70,7 @@ class ResultFiles:
         self._made_with = {"bundle": str(bundle), "digest": digest, **settings}
 
     def read(self, recording: Recording) -> RecordingResult | None:
-        """The finished result of a recording; None where it was not computed yet, or from something else."""
+        """The finished result of a recording; None if it was not computed yet, or with other settings or files."""
         try:
             content = json.loads((self._folder / recording.result).read_text(encoding="utf-8"))
             (entry,) = content["videos"]

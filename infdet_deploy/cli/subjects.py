@@ -14,7 +14,7 @@ _BY_SUFFIX = {
     **dict.fromkeys((".json", ".txt"), "annotation file"),
     ".onnx": "single ONNX stage",
 }
-# What a file or folder without a telling name may still be.
+# What a file or folder of an unknown name may be.
 _MAY_BE = {"file": {"recording", "checkpoint", "annotation file"}, "folder": {"recording", "data set"}}
 _HINTS = {
     "bundle": "a bundle is a folder NAME.infdet written by `infdet-deploy export`",
@@ -26,7 +26,7 @@ _HINTS = {
 
 
 def kind_of(path: Path) -> str | None:
-    """What a path is, judged by names only: "bundle", "run", "data set", "recording", "checkpoint", "annotation file",
+    """What a path is, by names only: "bundle", "run", "data set", "recording", "checkpoint", "annotation file",
     …, "folder" or "file"; None for a path that does not exist."""
     if path.is_dir():
         names = {entry.name.lower() for entry in path.iterdir()}
@@ -71,10 +71,10 @@ def bundle_path(path: Path | None) -> Path:
 
 
 def split_bundle(words: Sequence[str], rest: str) -> tuple[Path, list[str]]:
-    """`[BUNDLE] SOURCE...`: the bundle, the newest here where the first word is a source, and the sources.
+    """Split `[BUNDLE] SOURCE...`. Without a bundle, the newest one here is used.
 
-    rest: what the sources are, for messages ("recording"). Raises UsageError where there is no bundle or no source, and
-    for a bundle, run or checkpoint among the sources.
+    rest: the kind of source, for messages ("recording"). Raises UsageError without a bundle or a source, and for a
+    bundle, run or checkpoint among the sources.
     """
     named = bool(words) and (words[0].endswith(".infdet") or kind_of(Path(words[0])) in ("bundle", "run", "checkpoint"))
     sources = list(words[1:] if named else words)

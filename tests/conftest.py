@@ -1,5 +1,6 @@
-"""A network of preset `tiny` with seeded random weights, and its bundle, made once for all tests."""
+"""A small network with seeded random weights, and its bundles, made once for all tests."""
 
+import dataclasses
 import fcntl
 import os
 import shutil
@@ -16,21 +17,20 @@ from numpy.typing import NDArray
 from infdet_deploy.detections import DetectionRule
 from tests.processor import HAS_INT8, WITHOUT
 
-# Several processes may run tests side by side; each computes in one thread, in the processes it starts as well.
+# Where several processes run tests, each of them, and each process that it starts, computes in one thread.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Nothing of the user's cache is used or changed; compiled stages are kept by the tests that are about it.
+# The tests do not touch the user's cache; only the tests of the cache turn it on.
 os.environ["INFDET_CACHE"] = "0"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: a long one that begins last would leave the other processes idle. The very first
-    needs no bundle that the others wait for."""
+    """Start files with slow tests first, so that no process works alone at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (item.path.name != "test_paper_size.py", item.path not in slow))
+    items.sort(key=lambda item: item.path not in slow)
 
 
-# In CI what these tests need is installed: there, a missing tool fails them instead of skipping.
+# CI installs what these tests need: there, a missing tool fails them instead of skipping them.
 REQUIRED_IN_CI = ("tests/cpp/", "tests/live/sinks/")
 
 
@@ -56,19 +56,19 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_network():
-    """Preset `tiny` with random weights; the attention's γ is not 0, as training would leave it."""
+    """Preset `tiny` at half its width with random weights; the attention's γ is not 0, as after training."""
     torch = pytest.importorskip("torch")
     from infdet_deploy.model.presets import preset
     from infdet_deploy.model.weights import random_network
 
-    network = random_network(preset("tiny"), seed=3)
+    network = random_network(dataclasses.replace(preset("tiny"), channel_divisor=8), seed=5)
     with torch.no_grad():
         network.fusion.gamma.fill_(0.7)
     return network
 
 
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """What `make(path)` writes, made by the first of all processes that run tests and found by the others."""
+    """The path that `make(path)` writes; the first test process makes it, the others reuse it."""
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
     shared.mkdir(exist_ok=True)
@@ -81,7 +81,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callabl
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_network) -> Path:
-    """The network's bundle: float32 and float16, ONNX and TorchScript. Not to be changed; `bundle_copy` may be."""
+    """The network's bundle: float32 and float16, ONNX and TorchScript. Do not change it: use `bundle_copy`."""
     from infdet_deploy.exporting.bundle import export_bundle
     from infdet_deploy.exporting.draft import Origin
     from infdet_deploy.exporting.options import ExportOptions
@@ -92,40 +92,26 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_network) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stream_network():
-    """The network of `stream_bundle`. Not to be changed."""
-    pytest.importorskip("torch")
-    import dataclasses
-
-    from infdet_deploy.model.presets import preset
-    from infdet_deploy.model.weights import random_network
-
-    return random_network(dataclasses.replace(preset("tiny"), channel_divisor=8), seed=5)
-
-
-@pytest.fixture(scope="session")
-def stream_bundle(tmp_path_factory: pytest.TempPathFactory, stream_network) -> Path:
-    """A small network's bundle that holds its towers as steps too, in float32. Not to be changed."""
+def stream_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_network) -> Path:
+    """The network's bundle in float32 with its incremental towers. Do not change it."""
     from infdet_deploy.exporting.bundle import export_bundle
     from infdet_deploy.exporting.options import ExportOptions
 
     options = ExportOptions(formats=("onnx",), weights=False)
-    return made_once(tmp_path_factory, "stream.infdet", lambda out: export_bundle(stream_network, out, options))
+    return made_once(tmp_path_factory, "stream.infdet", lambda out: export_bundle(tiny_network, out, options))
 
 
-# A layer that the towers of `int8_stream_bundle` have in float32 for ONNX Runtime, as any may be.
+# A layer that stays float32 for ONNX Runtime in the towers of `int8_stream_bundle`.
 INT8_KEPT = "infrared_tower/Mixed_4c/b1b/Conv"
 
 
 @pytest.fixture(scope="session")
 def int8_stream_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network of one stream, whole and as steps, in float32 and int8. Not to be changed."""
+    """A small network of one stream with its incremental towers, in float32 and int8. Do not change it."""
     pytest.importorskip("torch")
     pytest.importorskip("onnxruntime")
     if not HAS_INT8:
         pytest.skip(WITHOUT)
-    import dataclasses
-
     from infdet_deploy.exporting import write_int8
     from infdet_deploy.exporting.bundle import export_bundle
     from infdet_deploy.exporting.calibration import Calibration
@@ -146,7 +132,7 @@ def int8_stream_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         recordings = ((Video("clip", clips[1], 25.0, 64 / 25), None),)
         calibration = Calibration("tests", tuple(clips), (clips[1],), recordings)
         with pytest.MonkeyPatch.context() as patch:
-            # each layer's own error takes a run a layer, and tests/exporting/test_int8.py is about it
+            # measuring each layer's own error is slow; tests/exporting/test_int8.py tests it
             patch.setattr(write_int8, "layer_errors", lambda graph, *_: dict.fromkeys(graph.layers, 0.0))
             patch.setattr(write_int8.Int8Stage, "write", write)
             options = ExportOptions(("float32", "int8"), formats=("onnx",), weights=False)
@@ -157,7 +143,7 @@ def int8_stream_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def nine_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nine synthetic clips of 10 s at 8 frames/s, one of each class for testing. Not to be changed: copy it."""
+    """Nine synthetic clips of 10 s at 8 frames/s, one of each class for testing. Do not change it: copy it."""
     from infdet_deploy.synthetic.dataset import SynthesizeOptions, synthesize
 
     shape = {"clips": 9, "size": (64, 64), "fps": 8, "clip_s": (10, 10), "test_share": 1 / 3}
@@ -187,7 +173,7 @@ def tiny_clip() -> Callable[[int], NDArray[np.uint8]]:
 
 @pytest.fixture
 def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`command("detect", …)`: run the command line in an empty folder, with a cache of its own."""
+    """`command("detect", …)`: run the command line in an empty folder, with its own cache."""
 
     def run(
         *arguments: object, cwd: Path | None = None, timeout_s: float | None = 500

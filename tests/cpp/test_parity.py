@@ -26,12 +26,12 @@ RECORDING = LEPTON
 
 
 @pytest.fixture(scope="module")
-def stepped(tmp_path_factory, stream_bundle, stream_network):
+def stepped(tmp_path_factory, stream_bundle, tiny_network):
     """A small bundle in float32 and int8 with incremental towers; tests change its rule."""
     from tests.cpp.int8_bundle import add_int8
 
     path = Path(shutil.copytree(stream_bundle, tmp_path_factory.mktemp("stepped") / "stepped.infdet"))
-    add_int8(path, stream_network)
+    add_int8(path, tiny_network)
     return path
 
 

@@ -97,7 +97,7 @@ def test_one_graph_for_every_length(tiny_bundle):
             dims[stage, value.name] = [d.dim_param or d.dim_value for d in shape]
     assert dims["fen", "frames"] == ["T+1", 64, 64]
     assert dims["flow_tower", "flow"] == ["T", 3, 16, 16]
-    assert dims["infrared_tower", "features"] == ["T'", 256]
+    assert dims["infrared_tower", "features"] == ["T'", 128]
     assert dims["head", "scores"] == ["T'", 3]
     assert dims["head", "length"] == [1]
 

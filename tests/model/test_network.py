@@ -77,7 +77,7 @@ def test_shapes_and_batch(tiny_network, frames):
         both = tiny_network(clips)
         alone = [tiny_network(clip[None]) for clip in clips]
     assert both.flow.shape == (2, frames, 3, 16, 16)
-    assert both.infrared_features.shape == both.flow_features.shape == both.fused.shape == (2, snippets, 256)
+    assert both.infrared_features.shape == both.flow_features.shape == both.fused.shape == (2, snippets, 128)
     assert both.stream_weight.shape == (2,)
     assert both.attention.shape == (2, snippets, snippets)
     assert both.logits.shape == (2, snippets, 3)
@@ -93,7 +93,7 @@ def test_length_default_is_the_valid_length(tiny_network):
     clip = grey(40)[None]
     with torch.inference_mode():
         default, given = (tiny_network(clip, length).logits for length in (None, torch.tensor([5])))
-        features = torch.randn(1, 4, 256, generator=torch.Generator().manual_seed(2))
+        features = torch.randn(1, 4, 128, generator=torch.Generator().manual_seed(2))
         five, four = (tiny_network.classifier(features, torch.tensor([length])) for length in (5, 4))
     assert torch.equal(default, given)
     assert (five - four).abs().max() > 1e-4

@@ -114,8 +114,8 @@ def test_stream_refuses_wrong_frames_and_options(bundle, tiny_bundle):
 
 
 @pytest.mark.parametrize("tower", ["infrared_tower", "flow_tower"])
-def test_incremental_towers_with_3d_operators_are_the_same(stream_network, tower):
-    flat, deep = (build_incremental_tower(tower, stream_network, torch.float32, in_3d=in_3d) for in_3d in (False, True))
+def test_incremental_towers_with_3d_operators_are_the_same(tiny_network, tower):
+    flat, deep = (build_incremental_tower(tower, tiny_network, torch.float32, in_3d=in_3d) for in_3d in (False, True))
     x = torch.from_numpy(sample_frames(96, 64, seed=4))
     if tower == "flow_tower":
         x = torch.randn(96, 3, 16, 16, generator=torch.Generator().manual_seed(4)).tanh()
@@ -134,7 +134,7 @@ def test_incremental_towers_with_3d_operators_are_the_same(stream_network, tower
         assert compare(other.numpy(), one.numpy()).relative_l2 <= 1e-5
 
 
-def test_a_wrong_incremental_tower_is_not_exported(bundle, stream_network, tmp_path, monkeypatch):
+def test_a_wrong_incremental_tower_is_not_exported(bundle, tiny_network, tmp_path, monkeypatch):
     """Without masks, layers see nonzero values outside the clip."""
     onnx = pytest.importorskip("onnx")
 
@@ -151,9 +151,9 @@ def test_a_wrong_incremental_tower_is_not_exported(bundle, stream_network, tmp_p
 
     tower = "infrared_tower"
     manifest = {"stages": {tower: {}}, "parity": {"float32": {}}}
-    clips = [eager_tensors(stream_network, sample_frames(20, 64))]
-    specs = {tower: stage_specs(stream_network)[tower]}
-    draft = Draft(tmp_path, stream_network, ExportOptions(), specs, clips, manifest, starts={"float32": {}})
+    clips = [eager_tensors(tiny_network, sample_frames(20, 64))]
+    specs = {tower: stage_specs(tiny_network)[tower]}
+    draft = Draft(tmp_path, tiny_network, ExportOptions(), specs, clips, manifest, starts={"float32": {}})
     monkeypatch.setattr("infdet_deploy.exporting.write_incremental.export_onnx", without_masks)
     with pytest.raises(ParityError, match=r"infrared_tower_stream float32.*relative L2"):
         write_incremental(draft)

@@ -15,7 +15,6 @@ import onnx
 import onnxruntime
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from infdet_deploy.exporting.hoist_quantize import MOVING, hoist_quantize
 from infdet_deploy.exporting.specs import NEXT
 
 LEVELS = 127  # symmetric int8: −127…127 times the scale
@@ -23,6 +22,8 @@ _CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1}  # the axis of a weight's output
 _JOINING = ("Concat", "Max")  # all their inputs are data; of the operators below only the first input is
 # Mul multiplies by a mask of 0 and 1 in incremental towers.
 _PASSING = (*_JOINING, "MaxPool", "DepthToSpace", "Unsqueeze", "Squeeze", "Transpose", "Slice", "Pad", "Mul")
+# Between the graph's input and the first layer; bytes stay whole numbers, except the padding of 127.5.
+_MOVING_BYTES = ("Cast", "Concat", "Slice", "Pad", "Unsqueeze", "Reshape", "Transpose")
 # Too little work to be worth it, or too sensitive for 8 bits: attention energies, mixtures, the flow's last layer.
 _FLOAT32 = re.compile(r"/(query|key|flow_pred)/|/classifiers/\d+/")
 
@@ -132,7 +133,7 @@ def _input_bytes(graph: GraphProto) -> set[str]:
     """The tensors that contain only bytes of the graph's input, cast or moved."""
     tensors = {v.name for v in graph.input if v.type.tensor_type.elem_type == TensorProto.UINT8}
     for node in graph.node:
-        if node.op_type in ("Cast", *MOVING) and node.input[0] in tensors:
+        if node.op_type in _MOVING_BYTES and node.input[0] in tensors:
             tensors.update(node.output)
     return tensors
 
@@ -196,8 +197,7 @@ def open_session(model: ModelProto) -> onnxruntime.InferenceSession:
 def quantize(calibrated: CalibratedGraph, keep: Collection[str] = (), unsigned: bool = False) -> ModelProto:
     """The calibrated graph with all its layers in int8, except those in `keep`.
 
-    unsigned: tensors that were never below 0 become uint8 with zero point 0 and half the step; quantization then moves
-    before operators that only move values (`hoist_quantize.py`).
+    unsigned: tensors that were never below 0 become uint8 with zero point 0 and half the step.
     """
     model = ModelProto()
     model.CopyFrom(calibrated.model)
@@ -224,8 +224,6 @@ def quantize(calibrated: CalibratedGraph, keep: Collection[str] = (), unsigned: 
     used = {name for node in nodes for name in node.input}
     constants = [i for i in graph.initializer if i.name in used]
     graph.CopyFrom(helper.make_graph(nodes, graph.name, graph.input, graph.output, constants))
-    if unsigned:
-        hoist_quantize(model)
     return model
 
 

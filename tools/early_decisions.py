@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from infdet_deploy.datasets import open_dataset
-from infdet_deploy.datasets.annotations import Clip, Instance
+from infdet_deploy.datasets.instances import Clip, Instance
 from infdet_deploy.live.head import LiveHead
 from infdet_deploy.live.options import WatchOptions
 from infdet_deploy.live.window import SlidingWindow

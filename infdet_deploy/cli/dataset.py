@@ -68,7 +68,7 @@ def _print_report(report: "DatasetReport") -> None:
     subsets = ", ".join(f"{count} {name}" for name, count in report.subsets.items() if name != "None")
     clips = f"{report.clips} clips{f' ({subsets})' if subsets else ''}"
     if any(report.trimmed.values()):
-        title = f"{report.annotations}: {clips}, each of one class from end to end"
+        title = f"{report.annotations}: {clips}, each of one class from start to end"
         table(title, ["class", "clips"], [[label, str(count)] for label, count in report.trimmed.items()])
     else:
         rows = []

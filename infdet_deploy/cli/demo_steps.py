@@ -14,7 +14,8 @@ from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.cli.train import show_progress
 from infdet_deploy.config import read_json
 from infdet_deploy.console import finite, say
-from infdet_deploy.datasets.annotations import Clip, read_annotations
+from infdet_deploy.datasets.annotations import read_annotations
+from infdet_deploy.datasets.instances import Clip
 from infdet_deploy.detections import Detection, compare_detections
 from infdet_deploy.errors import InfdetError
 from infdet_deploy.evaluation.evaluate import evaluate

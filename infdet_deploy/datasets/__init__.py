@@ -1,4 +1,4 @@
-"""Data sets on disk: what a folder holds, what is wrong in it, other formats of the same."""
+"""Data sets on disk: reading, checking and converting them."""
 
 from infdet_deploy.datasets.folder import DataSet, open_dataset
 

@@ -11,8 +11,8 @@ LENGTH_EDGES_S = (5.0, 10.0)  # the paper's Table II: below 5 s, 5 to 10 s, from
 def problems(clips: Sequence[Clip], classes: Sequence[str]) -> Iterator[str]:
     """A line for each problem, with file and line: instances outside their clip, unknown classes, overlaps.
 
-    classes: the labels that may occur. Two instances of one class in a clip overlap when they share time; no detection
-    can tell them apart.
+    classes: the allowed labels. Instances of one class that share time are a problem because detections cannot separate
+    them.
     """
     for clip in clips:
         for label, where in [(clip.label, clip.where), *((one.label, one.where) for one in clip.instances)]:

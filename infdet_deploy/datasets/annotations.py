@@ -1,17 +1,15 @@
-"""Reading and writing annotation files, whatever their format."""
+"""Reading and writing annotation files of any supported format."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from infdet_deploy.datasets.formats import FORMATS, FormatName
-from infdet_deploy.datasets.formats.options import FormatOptions, FrameRate, unknown_rate
+from infdet_deploy.datasets.formats.options import FormatOptions, FrameRate, frame_rate
 from infdet_deploy.datasets.formats.parsing import Report, empty_subset, load_json, refuse
-from infdet_deploy.datasets.instances import Clip, Instance, ScoredInstance, classes_of
+from infdet_deploy.datasets.instances import Clip, classes_of
 from infdet_deploy.detections import INFDET_CLASSES
 from infdet_deploy.errors import AnnotationError
-
-__all__ = ["Clip", "Instance", "ScoredInstance", "read_annotations", "write_annotations"]
 
 
 def read_annotations(
@@ -25,21 +23,20 @@ def read_annotations(
 
     subset: keep only clips of this subset, named as in the file (for text files the suffix `test`, `val` or `train`).
     classes: names for the class indices of InfDet JSON. fps: frame rate, or a function from a clip's name to its frame
-    rate, for Label Studio's frame numbers. report: called with each error; entries that cannot be used are then left
-    out. Clips are in order of first appearance, class files by name; instances within a clip keep their file's order,
-    which the THUMOS'14 evaluation depends on.
+    rate, for Label Studio's frame numbers. report: called with each error; without an exception from it, unusable
+    entries are left out. Clips are in order of first appearance, class files by name; a clip's instances keep the file's
+    order, which the THUMOS'14 evaluation depends on.
 
     Raises AnnotationError, with file and line, for a missing file, an empty folder, malformed rows, numbers that are
     not finite, end ≤ start, an unknown class index, a repeated clip, and a subset without any clip.
     """
     path = Path(path)
-    rate = fps if callable(fps) else unknown_rate if fps is None else lambda name: fps
     content = None if path.is_dir() else load_json(path, report)
-    return parse_annotations(path, content, FormatOptions(classes, rate, report), subset)
+    return parse_annotations(path, content, FormatOptions(classes, frame_rate(fps), report), subset)
 
 
 def parse_annotations(path: Path, content: Any, options: FormatOptions, subset: str | None = None) -> tuple[Clip, ...]:
-    """The clips of a file whose JSON has been loaded, or of a folder (content None); as `read_annotations`."""
+    """As `read_annotations`; content: the parsed JSON of the file, None for a folder."""
     known = next((one for one in FORMATS.values() if one.recognises(path, content)), None)
     if known is None and path.is_dir():
         raise AnnotationError(f"{path}: no annotation files, expected one .txt per class")
@@ -80,6 +77,5 @@ def write_annotations(
     `read_annotations`. Returns a line for each thing that the format cannot store; the rest reads back equal. Raises
     AnnotationError for clips that could not be read back.
     """
-    rate = fps if callable(fps) else unknown_rate if fps is None else lambda name: fps
-    options = FormatOptions(classes_of(clips) if classes is None else classes, rate)
+    options = FormatOptions(classes_of(clips) if classes is None else classes, frame_rate(fps))
     return tuple(FORMATS[format].write(Path(path), clips, options))

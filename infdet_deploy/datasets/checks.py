@@ -1,4 +1,4 @@
-"""Checking a data set before training: figures, and each problem with file and line."""
+"""Checking a data set before training: statistics, and each problem with file and line."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from infdet_deploy.processes import in_processes
 from infdet_deploy.snippets import MIN_FRAMES
 from infdet_deploy.video import read_video
 
-_SLACK_S = 0.1  # an instance may end this much after the last frame: times are often rounded
+_SLACK_S = 0.1  # an instance may end this long after the last frame, since times are often rounded
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class DatasetReport:
     annotations: the file or folder they were read from. subsets: clips by subset, "None" without one. trimmed: clips
     without times, by class. lengths: instances below 5 s, of 5 to 10 s and from 10 s, by class. length_s: of the
     instances, by class. duration_s: of the clips of known length. decoded: clips whose frames decode. problems: a line
-    each. dataset: the data set as far as it can be used. decoded_s: decoded length by clip, for video files.
+    each. dataset: the usable part of the data set. decoded_s: decoded length by clip, for video files.
     """
 
     annotations: str

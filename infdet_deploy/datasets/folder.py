@@ -80,9 +80,9 @@ class DataSet:
         return clips
 
     def video(self, clip: Clip, size: int, mode: Mode) -> Video:
-        """A clip's frames for a network; a folder of images lasts as long as its annotation says.
+        """A clip's frames for a network; the annotated duration of an image folder sets its frame rate.
 
-        size, mode: as for `read_video`. Raises VideoError as it does, and below 16 frames.
+        size, mode: as for `read_video`. Raises VideoError as `read_video` does, and for fewer than 16 frames.
         """
         video = read_video(self.media[clip.name], size, mode, min_frames=MIN_FRAMES)
         if self.media[clip.name].is_dir() and clip.duration_s is not None:
@@ -123,10 +123,10 @@ def open_dataset(
     return DataSet(root, source, clips, known or classes_of(clips), found)
 
 
-def holds_annotations(folder: Path) -> bool:
-    """Whether a folder or its subfolder `annotations/` has an annotation file; a readme is none.
+def has_annotations(folder: Path) -> bool:
+    """Whether a folder or its subfolder `annotations/` has an annotation file; a readme does not count.
 
-    Annotation files are `annotations.json`, JSON in a supported format or too damaged to tell, and class files.
+    Annotation files are `annotations.json`, class files, and JSON that is in a supported format or damaged.
     """
     parts = (folder, folder / "annotations")
     return any(class_files(part) or any(map(_annotates, part.glob("*.json"))) for part in parts)

@@ -26,7 +26,7 @@ class Clip:
     """The annotation of one video.
 
     duration_s, subset: None where the format does not store them. instances: in file order. label: the class of a
-    trimmed clip, which shows one action from end to end; empty for clips with timed instances.
+    trimmed clip, which shows one action from start to end; empty for clips with timed instances.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Trimmed clips sorted into a folder for each class, as action recognition sets come (InfAR, Infrared-Visible)."""
+"""Trimmed clips in a folder per class, the layout of action recognition sets (InfAR, Infrared-Visible)."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -21,8 +21,8 @@ def read_class_folders(root: Path) -> tuple[tuple[Clip, ...], dict[str, Path]]:
     """The clips below `SUBSET/CLASS/`, or below `CLASS/` (then all for training), and each clip's video or images.
 
     Subsets are `training`, `validation`, `testing` or `train`, `val`, `test`, in any case. A clip is a video file or a
-    folder of images. Its name is SUBSET-CLASS-FILE, or CLASS-FILE without subsets, and it shows its class from end to
-    end. Raises AnnotationError for two clips of one name.
+    folder of images that shows its class from start to end. Its name is SUBSET-CLASS-FILE, or CLASS-FILE without
+    subsets. Raises AnnotationError for two clips of one name.
     """
     clips: list[Clip] = []
     media: dict[str, Path] = {}
@@ -41,7 +41,7 @@ def trimmed(clip: Clip) -> Clip:
     if clip.label or len(found) == 1:
         return dataclasses.replace(clip, instances=(), label=clip.label or found[0])
     raise AnnotationError(
-        f"{clip.where}: clip '{clip.name}' shows {', '.join(found) or 'no action'}; recognition wants clips of one "
+        f"{clip.where}: clip '{clip.name}' shows {', '.join(found) or 'no action'}; recognition needs clips of one "
         "class"
     )
 

@@ -29,8 +29,8 @@ def evaluate(
 
     subject: a detection file (THUMOS text, ActivityNet or `detect --json`), a run folder, a .safetensors checkpoint or
     a bundle. data: a data set; for detections, annotations suffice. on_progress: called with steps done, all steps and
-    the current step. Raises UsageError for a request that does not fit the subject, AnnotationError and VideoError for
-    data that does not.
+    the current step. Raises UsageError for options that do not fit the subject, AnnotationError and VideoError for data
+    that does not fit it.
     """
     subject, options = Path(subject), options or EvaluateOptions()
     kind = kind_of(subject)

@@ -14,10 +14,10 @@ Protocols = Literal["both", "thumos14", "activitynet"]
 class EvaluateOptions:
     """Settings of `evaluate`. Raises UsageError for an unknown protocol.
 
-    subset: evaluate these clips; default: all for a detection file, `testing` for networks if the data set has it,
-    otherwise all. protocol: of mean average precision. fit_thresholds: first fit the thresholds on the subset
-    `training`, and store them in the checkpoint or bundle. backend, precision: run a bundle so; default: OpenVINO,
-    float32. out: a folder for report.json and pictures; a folder with an earlier report is replaced.
+    subset: default: all clips for a detection file, `testing` for networks if the data set has it, otherwise all.
+    protocol: of mean average precision. fit_thresholds: first fit the thresholds on the subset `training`, and store
+    them in the checkpoint or bundle. backend, precision: for bundles; default: OpenVINO, float32. out: a folder for
+    report.json and pictures; an earlier report in it is replaced.
     """
 
     subset: str | None = None

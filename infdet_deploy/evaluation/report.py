@@ -17,12 +17,12 @@ CLIPS_DRAWN = 12
 
 
 def check_out(out: Path) -> None:
-    """Raise before the work begins if the folder cannot be written or is not an earlier report."""
+    """Raise before the evaluation if matplotlib is missing or the folder exists and is not an earlier report."""
     from infdet_deploy.plots.figure import pyplot
 
     pyplot()
     if out.exists() and not (out.is_dir() and (out / REPORT).is_file()):
-        raise UsageError(f"{out} exists and is no earlier report; choose another folder or remove it")
+        raise UsageError(f"{out} exists and is not an earlier report; choose another folder or remove it")
 
 
 def write_report(folder: Path, evaluation: Evaluation) -> None:

@@ -69,10 +69,10 @@ def detection_metrics(
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was evaluated on what, and either `detection` or, for a network of that task, `recognition`.
+    """An evaluation: `detection`, or `recognition` for a network of that task.
 
-    what: the path. data: the annotations. subset: None for all clips. clips: how many. thresholds: of a network, by
-    class; thresholds_before: before they were fitted. losses: means over the clips, of a checkpoint.
+    what: the path of the subject. data: the annotations. subset: None for all clips. clips: their number.
+    thresholds: of a network, by class; thresholds_before: before fitting. losses: a checkpoint's means over the clips.
     """
 
     what: str

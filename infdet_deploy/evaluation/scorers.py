@@ -14,7 +14,7 @@ from infdet_deploy.video.resize import Mode
 
 
 class Scorer(Protocol):
-    """A network. size, frame_mode: its frames. losses: means over the clips of the last `score`, None without."""
+    """A network. size, frame_mode: of its frames. losses: means over the clips of the last `score`, or None."""
 
     classes: tuple[str, ...]
     rule: DetectionRule
@@ -30,7 +30,7 @@ class Scorer(Protocol):
         """Replace the thresholds, in the file and in `rule`."""
 
     def draw_flow(self, path: Path) -> None:
-        """Draw the estimated flow of a clip of the last `score`, if the network is able to."""
+        """Draw the estimated flow of a clip of the last `score`, if the network estimates flow in PyTorch."""
 
 
 @contextmanager

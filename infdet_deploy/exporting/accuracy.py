@@ -1,4 +1,4 @@
-"""Whether int8 detects what float32 detects: mAP@0.5 where there are annotations, else detection by detection."""
+"""Comparing int8's detections with float32's: by mAP@0.5 where there are annotations, else one by one."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from infdet_deploy.datasets.annotations import Clip
+from infdet_deploy.datasets.instances import Clip
 from infdet_deploy.detections import Detection, compare_detections
 from infdet_deploy.metrics.average_precision import mean_average_precision
 from infdet_deploy.metrics.thresholds import scored_instances
@@ -27,8 +27,8 @@ Results = list[tuple[npt.NDArray[np.float32], list[Detection]]]  # scores [T', C
 class AccuracyCheck:
     """How int8's scores and detections differ from float32's.
 
-    clips: number of recordings. score_shift: largest absolute change of a score. matched, missed, extra: detections.
-    map_float32, map_int8: mAP@0.5, 0–1, where every recording is annotated.
+    clips: number of recordings. score_shift: largest absolute change of a score. matched, missed, extra: numbers of
+    detections. map_float32, map_int8: mAP@0.5, 0–1; None unless every recording is annotated.
     """
 
     clips: int
@@ -42,11 +42,11 @@ class AccuracyCheck:
 
     @classmethod
     def from_dict(cls, entry: dict[str, Any]) -> "AccuracyCheck":
-        """Read a manifest's entry, which has other keys too."""
+        """Read a manifest's entry; ignores its other keys."""
         return cls(**{f.name: entry[f.name] for f in dataclasses.fields(cls) if f.name in entry})
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, without the mAPs where they are not known."""
+        """JSON-ready, without mAPs that are None."""
         return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
 
     def summary(self) -> str:
@@ -70,9 +70,9 @@ def check_accuracy(
 ) -> AccuracyCheck:
     """Compare the results of int8 with those of float32.
 
-    It passes when no score moves by more than 0.03 and detections stay within `max_drop`: where every recording is
-    annotated, the points (hundredths) of mAP@0.5 that may be lost, THUMOS'14 protocol; else the percentage of float32's
-    detections that may be missed or extra, with one allowed in any case.
+    The check passes when no score moves by more than 0.03 and the detections stay within `max_drop`. Where every
+    recording is annotated, that is the largest loss of mAP@0.5 in points (hundredths), THUMOS'14 protocol; else the
+    percentage of float32's detections that may be missed or extra, but at least one.
     """
     shift = max(float(np.abs(a[0] - b[0]).max()) for a, b in zip(float32, int8, strict=True))
     changes = [compare_detections(a[1], b[1]) for a, b in zip(float32, int8, strict=True)]

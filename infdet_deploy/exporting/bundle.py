@@ -11,7 +11,7 @@ from infdet_deploy.bundle.golden import GOLDEN
 from infdet_deploy.bundle.loading import WEIGHTS
 from infdet_deploy.errors import UsageError
 from infdet_deploy.exporting.calibration import Calibration
-from infdet_deploy.exporting.draft import Draft, OnProgress, Origin, new_draft
+from infdet_deploy.exporting.draft import Draft, OnProgress, Origin, new_draft, seal
 from infdet_deploy.exporting.flops import write_flops
 from infdet_deploy.exporting.options import ExportOptions
 from infdet_deploy.exporting.reference import eager_tensors
@@ -38,19 +38,20 @@ def export_bundle(
 
     calibration: the clips of `options.calibrate`, for int8 and float16.
 
-    Raises ParityError when a stage, on any backend of this machine, is not within its tolerance of the network, does
-    not compute in its precision, or has 3D operators with `conv2d`; then nothing is written. Raises UsageError for a
-    network with TV-L1 flow and for int8 without clips, BackendError for int8 on a processor that cannot measure it.
+    Raises ParityError, and writes nothing, when a stage on any installed backend is out of tolerance, does not compute
+    in its precision, or has 3D operators despite `conv2d`. Raises UsageError for a network with TV-L1 flow and for int8
+    without clips, BackendError for int8 on a processor without VNNI.
     """
     if network.config.has_flow and not network.config.has_fen:
         raise UsageError(
-            "this network reads TV-L1 flow, which no stage computes and no camera waits for; train it with the FEN "
-            "(--flow fen) to export it"
+            "this network reads TV-L1 flow, which no stage computes and which is too slow for live video; to export, "
+            "train with --flow fen"
         )
     if options.int8:
-        check_int8()
         if calibration is None:
             raise UsageError("int8 needs clips to calibrate on")
+        if calibration.checked:
+            check_int8()
     clips = () if calibration is None else (*calibration.windows, *calibration.held_out)
     with whole_folder(out) as folder:
         draft = new_draft(folder, out.name.removesuffix(".infdet"), network, options, origin, on_progress)
@@ -69,12 +70,12 @@ def export_bundle(
             save_network(folder / WEIGHTS, network, network.config)
         _write_golden(draft)
         draft.report("hashing")
-        draft.seal()
+        seal(folder, draft.manifest)
     return out
 
 
 def check_int8() -> None:
-    """Raise BackendError where this processor cannot measure OpenVINO's int8, without which no int8 is written."""
+    """Raise BackendError on a processor without VNNI, which cannot measure the errors of OpenVINO's int8."""
     get_backend("openvino").check_supports("int8", "export on one that has it, or without int8")
 
 

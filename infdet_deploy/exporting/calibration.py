@@ -1,4 +1,4 @@
-"""The clips that int8 is calibrated and checked on, and every stage's tensors for them."""
+"""The clips for calibrating and checking int8, and every stage's tensors for them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from typing import TypeVar
 import numpy as np
 
 from infdet_deploy.datasets import open_dataset
-from infdet_deploy.datasets.annotations import Clip
-from infdet_deploy.datasets.folder import holds_annotations, media_in
+from infdet_deploy.datasets.folder import has_annotations, media_in
+from infdet_deploy.datasets.instances import Clip
 from infdet_deploy.errors import UsageError
 from infdet_deploy.runtime.backends.base import CompiledStage
 from infdet_deploy.snippets import MIN_FRAMES, valid_length
 from infdet_deploy.video import Video, read_video
 from infdet_deploy.video.resize import Mode
 
-CLIPS = 24  # recordings read, evenly spread over the folder
+CLIPS = 24  # number of recordings, evenly spread over the folder
 FRAMES = 240  # of each recording, from its start
-WINDOW = 80  # frames that a stage sees at once during calibration, so that memory is bounded
+WINDOW = 80  # frames per run of a stage during calibration, which bounds memory
 HELD_OUT = 4  # one of this many clips is held out: the error is measured on it
 
 Feeds = dict[str, np.ndarray]
@@ -30,13 +30,15 @@ class Calibration:
     """Clips for calibration.
 
     windows, held_out: frames uint8 [T, S, S], T a multiple of 4, 16–80, to calibrate on and to measure errors on.
-    recordings: those whose detections are compared, with their annotations, or None where the folder has none.
+    recordings: their detections are compared; each with its annotation, or None without one. checked: False writes
+    int8 without measuring errors and detections.
     """
 
     source: str
     windows: tuple[np.ndarray, ...]
     held_out: tuple[np.ndarray, ...]
     recordings: tuple[tuple[Video, Clip | None], ...]
+    checked: bool = True
 
 
 def read_calibration(folder: Path, size: int, mode: Mode, classes: Sequence[str]) -> Calibration:
@@ -49,7 +51,7 @@ def read_calibration(folder: Path, size: int, mode: Mode, classes: Sequence[str]
         raise UsageError(f"--calibrate {folder}: no such folder; expected a data set or a folder of recordings")
     media = media_in(folder)
     recordings: list[tuple[Video, Clip | None]]
-    if holds_annotations(folder) or not media:
+    if has_annotations(folder) or not media:
         data = open_dataset(folder)
         clips = [clip for clip in data.subset("training") or data.clips if clip.name in data.media]
         chosen = _spread(clips)
@@ -62,7 +64,9 @@ def read_calibration(folder: Path, size: int, mode: Mode, classes: Sequence[str]
         videos = [read_video(path, size, mode, min_frames=MIN_FRAMES) for path in _spread(sorted(set(media.values())))]
         recordings = [(video, None) for video in videos]
     if not videos:
-        raise UsageError(f"--calibrate {folder}: no recordings there; int8 needs clips like those it will run on")
+        raise UsageError(
+            f"--calibrate {folder}: no recordings there; int8 needs clips like the ones that it will run on"
+        )
     apart = len(videos) >= HELD_OUT
     held_out = [w for i, v in enumerate(videos) for w in _windows(v.frames) if not apart or i % HELD_OUT == 1]
     windows = [w for i, v in enumerate(videos) for w in _windows(v.frames) if not apart or i % HELD_OUT != 1]

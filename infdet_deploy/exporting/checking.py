@@ -1,4 +1,4 @@
-"""What every exported file must pass before it is kept: right numbers on every backend here, in the right precision."""
+"""Checks of every exported file: correct numbers on every installed backend, in the right precision."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -21,10 +21,10 @@ _HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def worst_error(stage: str, precision: str, format: str, errors: Callable[[str], Iterable[float]]) -> float:
-    """The largest relative L2 between a stage and the network, over the backends that read its file on this machine.
+    """The largest relative L2 between a stage and the network over the installed backends that read its file.
 
-    errors: backend → its errors, one for each check clip. Raises ParityError when one is out of tolerance, or when no
-    backend here can run the file.
+    errors: backend → an error per check clip. Raises ParityError when one is out of tolerance, or when no installed
+    backend runs the file.
     """
     allowed, worst = tolerance(format, precision), 0.0
 
@@ -50,9 +50,9 @@ def worst_error(stage: str, precision: str, format: str, errors: Callable[[str],
 
 
 def count_precisions(path: Path) -> dict[str, int]:
-    """How many convolutions and matrix products of a graph compute in each type.
+    """The numbers of a graph's convolutions and matrix products, by the type they compute in.
 
-    int8 means that both operands are dequantised 8-bit integers.
+    int8: both operands are dequantized 8-bit integers.
     """
     model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
     types = {v.name: v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.value_info)}
@@ -71,9 +71,9 @@ def count_precisions(path: Path) -> dict[str, int]:
 
 
 def check_precision(stage: str, path: Path, precision: str, kept: int = 0) -> dict[str, int]:
-    """Return `count_precisions`; raise ParityError when a graph called `precision` does not compute in it.
+    """Return `count_precisions`; raise ParityError when a graph does not compute in `precision`.
 
-    kept: convolutions and matrix products that may compute in another precision.
+    kept: number of convolutions and matrix products that may compute in another precision.
     """
     counts = count_precisions(path)
     others = sum(n for label, n in counts.items() if label != precision)

@@ -1,8 +1,8 @@
-"""The towers without 3D operators, for accelerators that have none: time as the batch axis, [T, C, H, W].
+"""Towers without 3D operators, for accelerators that support none: time is the batch axis, [T, C, H, W].
 
-A convolution over k frames becomes a 2D one over k copies of its input, each shifted by a frame, side by side in the
-channels. A max-pool takes the maximum over space, then over shifted copies; a temporal stride leaves out frames of each
-copy. The weights are those of the folded 3D towers in another order, so both compute the same sums.
+A convolution over k frames becomes a 2D convolution over k copies of its input, each shifted by a frame, concatenated
+in the channels. A max-pool computes the maximum over space, then over shifted copies; a temporal stride drops frames of
+each copy. The weights are those of the folded 3D towers in another order, so both compute the same sums.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def max_pool(
     layer: str = "",
     context: TemporalContext = WHOLE_CLIP,
 ) -> Tensor:
-    """The maximum over space, then over time; x [T, C, H, W] has nothing below 0, the value around a clip."""
+    """The maximum over space, then over time; x [T, C, H, W] is at least 0, the value around a clip."""
     x = F.max_pool2d(x, kernel[1:], stride[1:], padding, ceil_mode=True)
     return reduce(torch.maximum, context.taps(layer, x, kernel[0], stride[0])) if kernel[0] > 1 else x
 
@@ -76,7 +76,7 @@ class Tower2d(nn.Module):
                 x = self.pool(x, *POOLS[name], layer=name, context=context)
             else:
                 x = getattr(self, name)(x, context)
-        # The mean over space and of two neighbours in float32: 98 float16 addends would lose digits.
+        # The mean over space and of two neighbours is float32: a float16 sum of 98 values loses digits.
         x = F.avg_pool2d(x.float(), x.shape[-2:]).squeeze((2, 3))
         first, second = context.pairs("mean", x)
         return (first + second) / 2

@@ -1,4 +1,4 @@
-"""A bundle while it is written: each writer adds its files, and their entries in the manifest."""
+"""A bundle while it is written: each writer adds files and their entries in the manifest."""
 
 import dataclasses
 import importlib.metadata
@@ -24,13 +24,13 @@ from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET
 from infdet_deploy.video.sample import sample_frames
 
-OnProgress = Callable[[int, int, str], None]  # steps done, all steps, the step that begins
+OnProgress = Callable[[int, int, str], None]  # steps done, all steps, the next step
 _PACKAGES = ("torch", "onnx", "onnxscript", "numpy")
 
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """What a bundle says about its network's training.
+    """The manifest's facts about the network's training.
 
     rule: how scores become detections, `default_rule` where None. source: the run's name. frame_mode: `resize` or
     `crop`. fps: frames per second of the training clips, where known.
@@ -44,10 +44,10 @@ class Origin:
 
 @dataclasses.dataclass
 class Draft:
-    """What the writers share.
+    """State that the writers share.
 
-    specs: of the stages to write. checks: for each check clip what the network computes, by stage and tensor. starts:
-    precision → tower → its first endpoint in that precision, as for `build_stage`; set as the stages are written.
+    specs: the stages to write. checks: the network's own tensors for each check clip, by stage and name. starts:
+    precision → tower → its first endpoint in that precision, as for `build_stage`; filled while stages are written.
     """
 
     folder: Path
@@ -64,12 +64,8 @@ class Draft:
         return tuple(stage for stage in self.specs if stage in TOWERS)
 
     def inputs(self, stage: str, tensors: Tensors) -> tuple[torch.Tensor, ...]:
-        """A stage's inputs out of `eager_tensors`."""
+        """A stage's inputs from the result of `eager_tensors`."""
         return tuple(torch.from_numpy(tensors[stage][name]) for name in self.specs[stage].input_names)
-
-    def seal(self) -> None:
-        """List every file of the folder in the manifest, and write it."""
-        seal(self.folder, self.manifest)
 
 
 def new_draft(
@@ -103,7 +99,7 @@ def new_draft(
 
 
 def _steps(draft: Draft) -> int:
-    """How many steps the writers report, when int8 needs one attempt for each file."""
+    """Number of steps that the writers report if int8 needs one attempt per file."""
     options, floats = draft.options, len(draft.options.float_precisions)
     steps = len(draft.specs) * floats * len(options.formats)
     if options.incremental:

@@ -1,4 +1,4 @@
-"""From a training run to a bundle."""
+"""`export`: a training run as a bundle."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from infdet_deploy.runtime.backends.registry import is_available
 class ExportedStage:
     """How one stage was checked in one precision.
 
-    errors: format → relative L2 from the network, the largest over the check clips. operators: format → precision → the
+    errors: format → the largest relative L2 from the network over the check clips. operators: format → precision →
     number of convolutions and matrix products that compute in it. `openvino` is the format of OpenVINO's int8 file.
     """
 
@@ -31,10 +31,9 @@ class ExportedStage:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """A bundle that was written, loaded and checked.
+    """A bundle that was written, checked and loaded.
 
-    stages: how each stage was checked. detections: backend → how int8's detections compare with float32's; empty
-    without int8.
+    detections: backend → how int8's detections compare with float32's; empty without int8.
     """
 
     bundle: Bundle
@@ -57,16 +56,18 @@ def export(
     options: ExportOptions = ExportOptions(),
     on_progress: OnProgress | None = None,
 ) -> ExportResult:
-    """Export a training run as a bundle, every stage compared with the network first.
+    """Export a training run as a bundle, after comparing every stage with the network.
 
-    run: a run folder or a .safetensors checkpoint; the newest run below `runs` where None. out: the folder to write,
-    RUN.infdet here where None. on_progress: called with steps done, all steps, and the name of the next step.
+    run: a run folder or a .safetensors checkpoint; default: the newest run below `runs`. out: the folder to write;
+    default: RUN.infdet here. on_progress: called with steps done, all steps and the name of the next step.
 
-    Raises UsageError for a wrong request, ParityError when a stage is not the network, and the errors of reading the
-    checkpoint and the recordings to calibrate on. After an error the old folder is as before.
+    Raises UsageError for a wrong request, ParityError when a stage is out of tolerance, and the errors of reading the
+    checkpoint and the recordings to calibrate on. An error leaves an existing folder unchanged.
     """
     if options.int8 and options.calibrate is None:
-        raise UsageError("int8 needs --calibrate DIR: a data set, or a folder of recordings like those it will run on")
+        raise UsageError(
+            "int8 needs --calibrate DIR: a data set, or a folder of recordings like the ones that it will run on"
+        )
     if options.int8 and not is_available("onnxruntime"):
         raise missing_package("onnxruntime", "onnxruntime", "int8")
     from infdet_deploy.exporting.bundle import check_int8, export_bundle

@@ -18,8 +18,8 @@ from infdet_deploy.snippets import feature_length
 def multiply_adds(path: Path, spec: StageSpec, frames: int = COUNTED_FRAMES) -> int:
     """The multiply-adds of the ONNX file at `path` for a clip of `frames` frames.
 
-    OpenVINO reads the file, because it infers every shape inside the head once the inputs' shapes are fixed. Raises
-    ValueError naming a node whose shape is unknown.
+    OpenVINO reads the file because it infers every shape once the inputs' shapes are fixed. Raises ValueError naming a
+    node whose shape is unknown.
     """
     sizes = {"T": frames, "T+1": frames + 1, "T'": feature_length(frames)}
     model = openvino.Core().read_model(str(path))
@@ -28,7 +28,7 @@ def multiply_adds(path: Path, spec: StageSpec, frames: int = COUNTED_FRAMES) -> 
 
 
 def write_flops(draft: Draft) -> None:
-    """Enter each ONNX stage's `multiply_adds` and `multiply_adds_original` into the manifest."""
+    """Add `multiply_adds` and `multiply_adds_original` of each ONNX stage to the manifest."""
     original = original_multiply_adds(draft.network.config)
     for name, entry in draft.manifest["stages"].items():
         for file in list(entry["files"].get("onnx", {}).values())[:1]:  # the count is the same in every precision

@@ -1,4 +1,4 @@
-"""A tower with every BatchNorm folded into its convolution: the layers that all exported towers are made from."""
+"""A tower with every BatchNorm folded into its convolution: the layers of all exported towers."""
 
 import torch
 import torch.nn.functional as F
@@ -85,13 +85,13 @@ class FoldedTower(nn.Module):
             if name not in POOLS:
                 x = getattr(self, name)(x)
                 continue
-            # Even lengths need padding at the end only, which is what rounding the output up does. An odd length meets
-            # only the last pool, 2 wide, where the same holds.
+            # Even lengths need padding at the end only, which is what `ceil_mode` does. Only the last pool, of width 2,
+            # sees odd lengths, and needs the same.
             kernel, stride = POOLS[name]
             if x.ndim == 4:
                 x = F.max_pool2d(x, kernel[1:], stride[1:], ceil_mode=True)
             else:
                 x = F.max_pool3d(x, kernel, stride, ceil_mode=True)
-        # The mean over space in float32: 98 float16 addends would lose digits.
+        # The mean over space is float32: a float16 sum of 98 values loses digits.
         x = F.avg_pool3d(x.float(), (2, x.shape[-2], x.shape[-1]), stride=1)
         return x.squeeze((0, 3, 4)).transpose(0, 1)

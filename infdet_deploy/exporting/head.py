@@ -1,4 +1,4 @@
-"""The deployable head: features of one or two streams → scores, typed as `stages` says."""
+"""The deployable head: features of one or two streams → scores, with the dtypes described in `stages`."""
 
 import copy
 
@@ -57,7 +57,7 @@ class HeadStage(nn.Module):
         return self._attend(fusion, infrared, flow)
 
     def score(self, features: tuple[Tensor, ...], length: Tensor) -> Tensor:
-        """Scores from the features of the streams that there are."""
+        """Scores from the features of one or two streams."""
         fused = self.fuse(features)
         parts = fused.chunk(len(self.classifiers), dim=2)
         scores = [torch.sigmoid(one(part, length)) for one, part in zip(self.classifiers, parts, strict=True)]
@@ -83,7 +83,7 @@ class _Classifier(nn.Module):
         self.super_event = classifier.super_event
         self.hidden = classifier.hidden.to(dtype)
         self.output = classifier.output.to(dtype)
-        # learned, but the same for every clip: the mixtures' kernels are constants of the graph
+        # the mixtures' kernels do not depend on the clip, so they are constants of the graph
         layers = (classifier.sub_event1, classifier.sub_event2, classifier.sub_event3)
         self.kernels1, self.kernels2, self.kernels3 = (nn.Parameter(k.kernels().to(dtype)) for k in layers)
         self.bias2, self.bias3 = (nn.Parameter(k.join.bias.to(dtype)) for k in layers[1:] if k.join is not None)

@@ -1,4 +1,4 @@
-"""Towers for a clip that is still arriving: (frames, state) → (features, state), each frame computed once.
+"""Incremental towers for live video: (frames, state) → (features, state), each frame computed once.
 
 A step brings 8n frames. A layer that reads neighbours in time can only compute outputs whose inputs have all arrived,
 so it lags behind its input. Its state is the last inputs, which later outputs read again. Example: the infrared tower's
@@ -11,9 +11,9 @@ frames, 0–7:
 After 16 frames it has computed outputs 0–5, again 2 fewer than 16/2, and keeps frames 10–15. The next layer's input
 therefore lags by 2, and so on through the tower; `layer_after` computes both numbers for any layer.
 
-In the whole clip every layer sees zeros outside the clip, not features of zero frames. So each of these layers sets its
-inputs outside the clip to zero, as the input `inside` marks them. Modules and weights are those of `conv2d.py`, or with
-3D operators those of `incremental_3d.py`.
+In the whole clip every layer sees zeros outside the clip, not features of zero frames. So each layer here sets its
+inputs outside the clip to zero; the input `inside` marks them. Modules and weights are those of `conv2d.py`, or with 3D
+operators those of `incremental_3d.py`.
 """
 
 from collections.abc import Mapping
@@ -27,6 +27,7 @@ from infdet_deploy.exporting.folded import FoldedTower
 from infdet_deploy.exporting.incremental_3d import IncrementalUnit3d, incremental_max_pool_3d
 from infdet_deploy.exporting.specs import NEXT, StageSpec, TensorSpec
 from infdet_deploy.exporting.stages import build_stage
+from infdet_deploy.exporting.temporal import TemporalContext
 from infdet_deploy.model.i3d import ENDPOINTS, POOLS
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET
@@ -36,9 +37,9 @@ from infdet_deploy.snippets import FRAMES_PER_SNIPPET
 class LayerTiming:
     """What a layer has read and computed once P frames of a clip have arrived, P a multiple of 8.
 
-    frames_per_input: frames of the clip for each of its inputs. input_lag: inputs [0, P/frames_per_input − input_lag)
-    have arrived. output_lag: it has computed that many outputs less than the clip's P frames will give. kept: number
-    of its last inputs that later outputs read again.
+    frames_per_input: frames of the clip per input. input_lag: inputs [0, P/frames_per_input − input_lag) have arrived.
+    output_lag: how many of the outputs for these P frames it has not computed yet. kept: number of its last inputs that
+    later outputs read again.
     """
 
     frames_per_input: int
@@ -48,7 +49,7 @@ class LayerTiming:
 
 
 def layer_after(frames_per_input: int, input_lag: int, kernel: int, stride: int) -> LayerTiming:
-    """The timing of a layer with this kernel and stride, which pads a clip with `kernel − stride` zeros in all."""
+    """The timing of a layer with this kernel and stride; it pads a clip with `kernel − stride` zeros in total."""
     before = (kernel - stride) // 2
     # With P = 0: output j reads inputs j·stride − before … + kernel − 1, all of which must lie before −input_lag.
     first_missing = (before - input_lag - kernel) // stride + 1
@@ -60,8 +61,8 @@ def layer_after(frames_per_input: int, input_lag: int, kernel: int, stride: int)
 class Schedule:
     """The timing of a tower's layers.
 
-    layers: by name, in the order of the data. features_lag: how many fewer features than P/8 have been computed.
-    history: how many frames before a step's own the input `inside` covers.
+    layers: by name, in data order. features_lag: P/8 minus the number of features computed. history: number of frames
+    before the step that the input `inside` covers.
     """
 
     layers: Mapping[str, LayerTiming]
@@ -70,7 +71,7 @@ class Schedule:
 
 
 def schedule(tower: Tower2d, input_lag: int) -> Schedule:
-    """input_lag: how many frames the tower's input lags behind the clip's."""
+    """Compute a tower's schedule. input_lag: frames by which its input lags behind the clip."""
     layers: dict[str, LayerTiming] = {}
     frames_per_input, lag, history = 1, input_lag, input_lag
     for name in ENDPOINTS:
@@ -94,11 +95,11 @@ def schedule(tower: Tower2d, input_lag: int) -> Schedule:
     return Schedule(layers, layers["mean"].output_lag, history)
 
 
-class StepContext:
-    """The `TemporalContext` of one step: earlier inputs from `states`, inputs for the next step into `next_states`.
+class StepContext(TemporalContext):
+    """One step: reads earlier inputs from `states` and collects inputs for the next step in `next_states`.
 
-    inside: float32 [history + N], 1 for each frame inside the clip, else 0, up to the step's last frame. states: by
-    layer, float32; zeros for a layer without one.
+    inside: float32 [history + N], up to the step's last frame: 1 inside the clip, else 0. states: float32 by layer;
+    zeros for a layer without one.
     """
 
     def __init__(self, schedule: Schedule, inside: Tensor, states: Mapping[str, Tensor]) -> None:
@@ -124,7 +125,7 @@ class StepContext:
         return both
 
     def window(self, layer: str, x: Tensor) -> Tensor:
-        """The inputs kept, then x, with zeros for inputs outside the clip."""
+        """The kept inputs, then x, with zeros for inputs outside the clip."""
         timing = self.schedule.layers[layer]
         return self._with_kept(layer, x * self.mask(timing.frames_per_input, timing.input_lag).to(x.dtype))
 
@@ -146,9 +147,9 @@ class StepContext:
 
 
 class IncrementalTower(nn.Module):
-    """A tower in steps; `state_names` are the layers that keep state, in the order of the states."""
+    """An incremental tower; `state_names` are the layers that keep state, in the order of the states."""
 
-    lag = 0  # how many frames its input lags behind the clip's
+    lag = 0  # frames by which its input lags behind the clip
 
     def __init__(self, tower: Tower2d) -> None:
         super().__init__()
@@ -163,15 +164,15 @@ class IncrementalTower(nn.Module):
     def forward(self, x: Tensor, inside: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One step of N = 8n frames → N/8 features, and the states for the next step.
 
-        With P frames including this step's, they end before feature P/8 − features_lag of the clip. The caller drops
-        features before the clip's first and after its last.
+        After P frames, including this step's, the features end before feature P/8 − features_lag of the clip. The
+        caller drops features before the clip's first and after its last.
         """
         context = StepContext(self.schedule, inside, dict(zip(self.state_names, states, strict=True)))
         features = self.step(x, context)
         return features, tuple(context.next_states[name] for name in self.state_names)
 
     def first_states(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The states at a clip's beginning, all zeros; x: any 8 frames of the stage's input."""
+        """The states at the start of a clip, all zeros; x: any 8 frames of the stage's input."""
         context = StepContext(self.schedule, x.new_zeros(self.schedule.history + len(x), dtype=torch.float32), {})
         self.step(x, context)
         return tuple(torch.zeros_like(context.next_states[name]) for name in self.state_names)
@@ -188,8 +189,8 @@ class IncrementalInfraredTower(IncrementalTower):
 class IncrementalFlowTower(IncrementalTower):
     """flow float32 [N, c, h, w], inside, states → features float32 [N/8, d], states.
 
-    Flow leads from a frame to the next one, so the flow of the last frame that has arrived is missing: `lag` is 1. The
-    infrared tower's stem waits for a frame more than it reads, so both towers compute a feature in the same step.
+    Flow goes from a frame to the next one, so the last frame has no flow yet: `lag` is 1. The infrared tower's stem
+    waits one frame longer than it needs, so both towers compute a feature in the same step.
     """
 
     lag = 1
@@ -203,7 +204,7 @@ class IncrementalFlowTower(IncrementalTower):
 def build_incremental_tower(
     tower: str, network: InfDetNet, dtype: torch.dtype, starts: Mapping[str, str] = {}, in_3d: bool = False
 ) -> IncrementalTower:
-    """A network's `infrared_tower` or `flow_tower` in steps, in eval mode; dtype and starts as for `build_stage`.
+    """A network's incremental `infrared_tower` or `flow_tower`, in eval mode; dtype, starts: as for `build_stage`.
 
     in_3d: with the 3D operators of `incremental_3d.py`.
     """
@@ -215,7 +216,7 @@ def build_incremental_tower(
 
 
 def incremental_spec(stage: IncrementalTower, network: InfDetNet) -> StageSpec:
-    """A tower's tensors; 8n is the number of a step's frames, `next.NAME` the state that follows NAME."""
+    """An incremental tower's tensors: a step has 8n frames; `next.NAME` is the next value of state NAME."""
     config = network.config
     if isinstance(stage, IncrementalInfraredTower):
         x = TensorSpec("frames", "uint8", ("8n", config.size, config.size))

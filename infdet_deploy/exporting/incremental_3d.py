@@ -1,23 +1,19 @@
 """Incremental towers with 3D operators: convolutions and pools without shifted copies of their input.
 
-They replace the layers of `conv2d.py` that read neighbours in time, and run without temporal padding over the kept and
-the new inputs in one piece. The stem, whose frames are channels, stays the same.
+They replace the layers of `conv2d.py` that read neighbours in time, and run over the kept and the new inputs together,
+without temporal padding. The stem, whose frames are channels, stays the same.
 """
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from infdet_deploy.exporting.folded import FoldedUnit
-from infdet_deploy.exporting.temporal import TemporalContext, clip_of, frames_of
+from infdet_deploy.exporting.temporal import clip_of, frames_of
 
-
-class WindowContext(TemporalContext, Protocol):
-    """A `TemporalContext` that also supplies neighbouring frames in one piece."""
-
-    def window(self, layer: str, x: Tensor) -> Tensor:
-        """All inputs that a layer's kernel reads to compute its new outputs, one for each `stride` frames of x."""
+if TYPE_CHECKING:
+    from infdet_deploy.exporting.incremental import StepContext
 
 
 class IncrementalUnit3d(nn.Module):
@@ -28,7 +24,7 @@ class IncrementalUnit3d(nn.Module):
         self.weight, self.bias, self.layer = unit.weight, unit.bias, layer
         self.kernel, self.stride = unit.weight.shape[2], 1
 
-    def forward(self, x: Tensor, context: WindowContext) -> Tensor:
+    def forward(self, x: Tensor, context: "StepContext") -> Tensor:
         x, space = clip_of(context.window(self.layer, x)), self.kernel // 2
         return frames_of(F.relu(F.conv3d(x, self.weight, self.bias, padding=(0, space, space))))
 
@@ -40,7 +36,7 @@ def incremental_max_pool_3d(
     padding: int = 0,
     *,
     layer: str,
-    context: WindowContext,
+    context: "StepContext",
 ) -> Tensor:
     """As `conv2d.max_pool`: the maximum over space, then over time."""
     x = F.max_pool2d(x, kernel[1:], stride[1:], padding, ceil_mode=True)

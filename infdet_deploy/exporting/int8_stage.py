@@ -1,4 +1,4 @@
-"""How much of a stage can be int8: the error of each layer alone, and as few layers as possible in float32."""
+"""An int8 stage with as few float32 layers as its error allows."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -43,10 +43,10 @@ def _worst(run: Callable[[Tensors], npt.NDArray[np.generic]], tensors: Sequence[
 
 @dataclass
 class Int8Stage:
-    """A calibrated stage, written with the layers that can be int8.
+    """A calibrated stage.
 
     order: layers, most sensitive first. measured: inputs and float32 outputs that the error is measured on. kept: the
-    layers that the files written last have in float32, by the file's format.
+    float32 layers of the files written last, by format.
     """
 
     graph: CalibratedGraph
@@ -57,8 +57,8 @@ class Int8Stage:
     def write(self, file: Int8File, folder: Path, allowed: float) -> float:
         """Write the file with the fewest layers in float32 that keep its error within `allowed`; return the error.
 
-        A binary search over how many of `order` stay float32, which assumes that more of them never hurt. Raises
-        ParityError when no layer can be int8.
+        A binary search over the number of float32 layers, which assumes that more of them never increase the error.
+        Raises ParityError when no layer can be int8.
         """
         fewest, most, tried, error = 0, len(self.order), 0, float("nan")
         while fewest < most:
@@ -76,14 +76,13 @@ class Int8Stage:
         return error if last == most else self.write_keeping(file, folder, self.order[:most])
 
     def write_keeping(self, file: Int8File, folder: Path, layers: Sequence[str]) -> float:
-        """Write the file with these layers in float32; return its error on the backend that it is for."""
-        path = self.save(file, folder, layers)
-        graph = self.graph.model.graph
+        """Write the file with these layers in float32; return its error on its backend."""
+        path, graph = self.save(file, folder, layers), self.graph.model.graph
         (output,) = (value.name for value in graph.output)
         return error_on(file.backend, path, tuple(value.name for value in graph.input), output, self.measured)
 
     def save(self, file: Int8File, folder: Path, layers: Sequence[str] = ()) -> Path:
-        """Write the file with these layers in float32, without measuring it."""
+        """Write the file with these layers in float32."""
         self.kept[file.format] = list(layers)
         path = folder / file.name(self.graph.model.graph.name)
         onnx.save(quantize(self.graph, layers, file.unsigned), str(path))

@@ -22,12 +22,12 @@ OPSET = 20  # supported by OpenVINO, ONNX Runtime and TensorRT 10 and 11
 def export_onnx(
     name: str, stage: nn.Module, spec: StageSpec, example: tuple[Tensor | tuple[Tensor, ...], ...], path: Path
 ) -> None:
-    """Write stage `name` to `path`, for any T. Node names start with the stage and carry the module's path.
+    """Write stage `name` to `path`, for any T. Node names are STAGE/MODULE/OPERATOR.
 
-    example: the stage's arguments, which are spec's inputs in their order, some of them together in a tuple.
+    example: the stage's arguments: the inputs of `spec` in order, some of them grouped in a tuple.
     """
-    # Only the head computes with the clip's length, in masks and means over time. The others are the same graph at any
-    # length, and that is sooner made from numbers than from symbols.
+    # Only the head computes with the clip's length, in masks and means over time. The other stages have the same graph
+    # at any length, and tracing fixed sizes is faster than symbolic ones.
     shapes = tuple(map(_varying, spec.inputs)) if name == "head" else None
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.inference_mode():
         warnings.simplefilter("ignore")
@@ -57,24 +57,24 @@ def _varying(tensor: TensorSpec) -> dict[int, Any]:
 
 
 def _check_any_length(model: onnx.ModelProto, name: str) -> None:
-    """Fail with ParityError when the graph gives an output whose length is the example's, whatever the clip's."""
+    """Raise ParityError when an output's length is fixed to the example's."""
     free = onnx.ModelProto()
     free.CopyFrom(model)
     for value in free.graph.output:
         value.type.tensor_type.ClearField("shape")
-    for given, value in zip(onnx.shape_inference.infer_shapes(free).graph.output, model.graph.output, strict=True):
-        pairs = zip(given.type.tensor_type.shape.dim, value.type.tensor_type.shape.dim, strict=False)
-        if any(wanted.dim_param and found.HasField("dim_value") for found, wanted in pairs):
+    for inferred, value in zip(onnx.shape_inference.infer_shapes(free).graph.output, model.graph.output, strict=True):
+        pairs = zip(inferred.type.tensor_type.shape.dim, value.type.tensor_type.shape.dim, strict=False)
+        if any(expected.dim_param and found.HasField("dim_value") for found, expected in pairs):
             raise ParityError(f"{name}: {value.name} is as long as the example, not as the clip; refusing to write it")
 
 
 def _tidy(model: onnx.ModelProto, stage: str, spec: StageSpec) -> None:
-    """Name nodes after their modules and dimensions after the specification; drop notes that name source files."""
+    """Name nodes after their modules and dimensions after the specification; drop metadata that names source files."""
     used: Counter[str] = Counter()
     for node in model.graph.node:
         scopes = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]")
         parts = [part.strip(" '\"") for part in scopes.strip("[]").split(",")]
-        # scopes are nested paths: the last but one is the module's, the last the operation
+        # scopes are nested paths: the second to last is the module, the last the operation
         module = parts[-2].replace(".", "/") if len(parts) > 1 else ""
         module = module.removeprefix("_empty_nn_module_stack_from_metadata_hook")
         module = "/".join(part for part in module.split("/") if part not in ("", "stages", "tower"))

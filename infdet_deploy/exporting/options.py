@@ -1,4 +1,4 @@
-"""What an export writes."""
+"""The settings of `export`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +11,17 @@ FORMATS = ("onnx", "torchscript")
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What an export writes. Raises UsageError for an unknown name, and for options that exclude each other.
+    """Settings of `export`. Raises UsageError for an unknown name, and for options that exclude each other.
 
     precisions: of float32, float16, bfloat16, int8; int8 is made from float32.
     formats: of onnx, torchscript; int8 and incremental towers are ONNX.
-    incremental: also write towers that take a clip in steps, for `watch`.
-    whole_network: also write all stages as one graph, frames in and scores out, which stores every weight twice.
+    incremental: also write the incremental towers that `watch` needs.
+    whole_network: also write all stages as one graph, frames in and scores out; this stores every weight twice.
     conv2d: write 3D convolutions and pools as 2D ones over shifted frames; scores stay the same.
     weights: also write the network's weights, which `verify` uses to compare stages with the network.
-    calibrate: a data set or a folder of recordings like those that the network will see. int8 is calibrated and checked
-        on it, and float16's value ranges are measured on it.
-    max_map_drop: points of mAP@0.5 that int8 may lose there; 1 by default.
+    calibrate: a data set or a folder of recordings like those that the network will see, to calibrate and check int8
+        and to measure float16's value ranges.
+    max_map_drop: points of mAP@0.5 that int8 may lose on it; default: 1.
     """
 
     precisions: tuple[Precision, ...] = ("float32",)

@@ -1,8 +1,8 @@
 """A float32 stage as int8 Q/DQ: symmetric, all zero points 0, weights per channel, activations per tensor.
 
-Convolutions are quantized. Matrix products are less than a hundredth of the work, and OpenVINO 2026 computes the Q/DQ
-form of Gemm wrongly. Pools, concatenations and other operators that move values between convolutions pass int8 through:
-their inputs and outputs share one scale, so that a backend can stay in int8. So do the states of incremental towers.
+Convolutions are quantized. Matrix products are less than a hundredth of the work, and OpenVINO 2026 computes Gemm in
+Q/DQ format wrongly. Pools, concatenations and other operators that move values between convolutions, and the states of
+incremental towers, pass int8 through: their inputs and outputs share one scale, so that a backend can stay in int8.
 """
 
 import re
@@ -24,7 +24,7 @@ _JOINING = ("Concat", "Max")  # all their inputs are data; of the operators belo
 _PASSING = (*_JOINING, "MaxPool", "DepthToSpace", "Unsqueeze", "Squeeze", "Transpose", "Slice", "Pad", "Mul")
 # Between the graph's input and the first layer; bytes stay whole numbers, except the padding of 127.5.
 _MOVING_BYTES = ("Cast", "Concat", "Slice", "Pad", "Unsqueeze", "Reshape", "Transpose")
-# Too little work to be worth it, or too sensitive for 8 bits: attention energies, mixtures, the flow's last layer.
+# Not worth quantizing, or too sensitive for 8 bits: attention energies, mixtures, the flow's last layer.
 _FLOAT32 = re.compile(r"/(query|key|flow_pred)/|/classifiers/\d+/")
 
 Tensors = Mapping[str, npt.NDArray[np.generic]]
@@ -32,10 +32,10 @@ Tensors = Mapping[str, npt.NDArray[np.generic]]
 
 @dataclass(frozen=True)
 class Int8File:
-    """One of the two files of each int8 stage. format: its name in the manifest; backend: where its error is measured.
+    """One of the two files of each int8 stage. format: its name in the manifest; backend: measures its error.
 
-    unsigned: activations that are never negative are uint8. OpenVINO is right and fast with them; TensorRT supports
-    signed activations only (docs/int8.md).
+    unsigned: activations that are never negative are uint8, which OpenVINO needs for correct and fast results; TensorRT
+    supports signed activations only (docs/int8.md).
     """
 
     format: str
@@ -47,7 +47,7 @@ class Int8File:
 
     @property
     def operators(self) -> str:
-        """The manifest's key for the number of operators by precision."""
+        """The manifest's key for the numbers of operators by precision."""
         return "operators" if self.format == "onnx" else f"operators_{self.format}"
 
 
@@ -58,8 +58,8 @@ INT8_FILES = (Int8File("onnx", "onnxruntime", unsigned=False), Int8File("openvin
 class CalibratedGraph:
     """A float32 graph of which any layers can be quantized.
 
-    layers: names of the nodes that can be quantized, in the graph's order. scales: the step of each tensor that can be
-    int8. positive: the tensors among these that were never below 0.
+    layers: names of the nodes that can be quantized, in graph order. scales: the quantization step of each tensor that
+    can be int8. positive: those of these tensors that were never below 0.
     """
 
     model: ModelProto
@@ -71,7 +71,7 @@ class CalibratedGraph:
 def calibrate(model: ModelProto, feeds: Iterable[Tensors]) -> CalibratedGraph:
     """Find the layers that can be quantized, and measure the range of their inputs over all feeds.
 
-    A tensor's scale covers its largest magnitude: clipping the largest values costs a tower more than it gains.
+    A tensor's scale covers its largest magnitude: clipping the largest values increased the towers' errors.
     """
     layers = quantizable_layers(model)
     groups = _same_scale(_int8_inputs(model.graph, layers))
@@ -82,7 +82,7 @@ def calibrate(model: ModelProto, feeds: Iterable[Tensors]) -> CalibratedGraph:
     for group in groups:
         largest = max(max(-lowest[tensor], highest[tensor]) for tensor in group)
         if not grey_levels.isdisjoint(group):
-            largest = 255.0  # other recordings may be brighter, and every grey level is then exact
+            largest = 255.0  # other recordings may be brighter; every grey level stays exact
         scales |= dict.fromkeys(group, largest / LEVELS or 1.0)
         if all(lowest[tensor] >= 0 for tensor in group):
             positive |= set(group)
@@ -106,7 +106,7 @@ def transfer_scales(calibrated: CalibratedGraph, model: ModelProto) -> Calibrate
 
 
 def quantizable_layers(model: ModelProto) -> tuple[str, ...]:
-    """The names of the convolutions with constant float32 weights, except those listed above."""
+    """The names of the convolutions with constant float32 weights, except those that match `_FLOAT32`."""
     constants = {i.name for i in model.graph.initializer if i.data_type == TensorProto.FLOAT}
     return tuple(
         node.name
@@ -121,7 +121,7 @@ def _data_inputs(node: NodeProto) -> list[str]:
 
 
 def _after_relu(graph: GraphProto) -> set[str]:
-    """The tensors that contain only outputs of ReLUs, moved or joined. A state contains what its layer read before."""
+    """The tensors that contain only outputs of ReLUs, moved or joined. A state contains its layer's earlier inputs."""
     tensors = {value.name.removeprefix(NEXT) for value in graph.output if value.name.startswith(NEXT)}
     for node in graph.node:  # inputs before outputs
         if node.op_type == "Relu" or (node.op_type in _PASSING and tensors.issuperset(_data_inputs(node))):
@@ -154,7 +154,7 @@ def _int8_inputs(graph: GraphProto, chosen: Collection[str]) -> list[tuple[NodeP
 
 
 def _same_scale(int8_inputs: Iterable[tuple[NodeProto, str]]) -> list[list[str]]:
-    """Groups of tensors that share a scale, because an operator passes int8 from one to the other."""
+    """Groups of tensors that share a scale because an operator passes int8 between them."""
     int8_inputs = list(int8_inputs)
     group_of = {tensor: [tensor] for _, tensor in int8_inputs}
     for node, tensor in int8_inputs:
@@ -168,7 +168,7 @@ def _same_scale(int8_inputs: Iterable[tuple[NodeProto, str]]) -> list[list[str]]
 def _ranges(
     model: ModelProto, tensors: Collection[str], feeds: Iterable[Tensors]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """The smallest and largest value of each tensor, 0 included. Memory: the tensors of one feed at a time."""
+    """The smallest and largest value of each tensor, or 0. Memory: the tensors of one feed at a time."""
     watched = ModelProto()
     watched.CopyFrom(model)
     names = [value.name for value in model.graph.input]

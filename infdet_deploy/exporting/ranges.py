@@ -1,4 +1,4 @@
-"""How large a stage's values become, and where they are too large for float16."""
+"""The ranges of a stage's values, and where they are too large for float16."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from infdet_deploy.exporting.stages import TOWER_STARTS
 from infdet_deploy.model.i3d import ENDPOINTS, POOLS
 
 FLOAT16_MAX = 65504.0
-MARGIN = 4.0  # other clips may have values this many times as large as the measured ones
+MARGIN = 4.0  # values of other clips may exceed the measured ones by this factor
 
 
 def measure(stage: nn.Module, feeds: Iterable[tuple[Tensor, ...]]) -> dict[str, float]:
@@ -51,9 +51,9 @@ def too_large(ranges: Mapping[str, float]) -> list[str]:
 
 
 def first_endpoint(ranges: Mapping[str, float]) -> str | None:
-    """The first endpoint from which a tower can be float16; None where there is none.
+    """The first endpoint from which a tower can be float16, or None.
 
-    The layer that reads values that are too large must be float32, and the layer that computes them.
+    The layers that compute or read values that are too large must be float32.
     """
     weighted = [name for name in ENDPOINTS if name not in POOLS]
     last = max((weighted.index(name.split("/")[0]) for name in too_large(ranges)), default=None)
@@ -65,7 +65,7 @@ def first_endpoint(ranges: Mapping[str, float]) -> str | None:
 
 
 def float16_starts(stage: str, ranges: Mapping[str, float], tower: bool) -> tuple[str, ...]:
-    """The endpoints at which float16 may start, in the order to try; a stage that is no tower starts at the first.
+    """The endpoints at which float16 may start, in the order to try; stages other than towers start at the first.
 
     Raises ParityError where float16 cannot represent the stage's values.
     """

@@ -1,4 +1,4 @@
-"""What the network itself computes: every exported stage is compared with it."""
+"""The network's own tensors, with which every exported stage is compared."""
 
 import numpy as np
 import torch

@@ -6,7 +6,7 @@ from infdet_deploy.bundle.loading import NETWORK
 from infdet_deploy.bundle.schema import STAGES_OF
 from infdet_deploy.model.network import InfDetNet
 
-NEXT = "next."  # an incremental tower's output NEXT + NAME replaces its input NAME in the next step
+NEXT = "next."  # the output NEXT + NAME of an incremental tower is the input NAME of the next step
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class StageSpec:
 
 
 def stage_specs(network: InfDetNet) -> dict[str, StageSpec]:
-    """The specs of this network's stages, and of `network`, all stages in one graph."""
+    """The specs of this network's stages and of `network`, all stages in one graph."""
     config = network.config
     size, small, d = config.size, config.flow_size, config.features
     flow = TensorSpec("flow", "float32", ("T", config.flow_channels, small, small))

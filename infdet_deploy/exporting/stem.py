@@ -1,9 +1,9 @@
 """A tower's first layer, 7×7×7 with stride 2, as a 2D convolution with fewer products.
 
-- Frames become channels: the 7 frames that an output reads lie side by side in the channels, so that one grey channel
+- Frames become channels: the 7 frames that an output reads are concatenated in the channels, so that one grey channel
   becomes 7 and fills a processor's vector units, which run along the channels.
-- Grey levels stay 0…255: their scaling to −1…1 is part of the weights. They are whole numbers, exact in float16,
-  bfloat16 and uint8. The value around the picture is the level in the middle.
+- Grey levels stay 0…255: their scaling to −1…1 is part of the weights. As whole numbers they are exact in float16,
+  bfloat16 and uint8. The padding around the picture is the middle level.
 - The flow's enlargement is part of the layer, which then reads the small flow (`model.enlargement`).
 """
 
@@ -39,7 +39,7 @@ class FlatStem(nn.Module):
 
     def forward(self, x: Tensor, context: TemporalContext = WHOLE_CLIP) -> Tensor:
         taps = context.taps(LAYER, x, KERNEL, STRIDE, self.outside)
-        # Single-channel pictures are stacked below each other: as channels, a backend may interleave their pixels.
+        # Single-channel pictures are concatenated in height: as channels, a backend may interleave their pixels.
         joined = torch.cat(taps, dim=2 if x.shape[1] == 1 else 1)
         x = joined.reshape(-1, KERNEL * x.shape[1], *x.shape[2:])
         x = F.pad(x, (BEFORE, AFTER, BEFORE, AFTER), value=self.outside)

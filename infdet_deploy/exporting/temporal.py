@@ -1,10 +1,4 @@
-"""How a tower's layers read neighbouring frames when time is the batch axis, [T, C, H, W].
-
-A layer asks a `TemporalContext` for its neighbours. For a whole clip they lie next to each other, with zeros around the
-clip; `incremental.py` keeps them from one step to the next.
-"""
-
-from typing import Protocol
+"""How a tower's layers read neighbouring frames when time is the batch axis, [T, C, H, W]."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,33 +16,26 @@ def temporal_taps(x: Tensor, kernel: int, stride: int = 1, outside: float = 0.0)
     return [padded[tap : tap + 1 - kernel or None : stride] for tap in range(kernel)]
 
 
-class TemporalContext(Protocol):
-    """Supplies a layer's neighbours in time. `layer` is the layer's name, after its endpoint."""
+class TemporalContext:
+    """Supplies a layer's neighbours in time, here for a whole clip; `StepContext` keeps them from step to step.
+
+    layer: the layer's name, after its endpoint.
+    """
 
     def taps(self, layer: str, x: Tensor, kernel: int, stride: int = 1, outside: float = 0.0) -> list[Tensor]:
         """The inputs of each of `kernel` taps over x [T, C, H, W], as `temporal_taps`."""
-
-    def align(self, layer: str, x: Tensor) -> Tensor:
-        """x of a layer without neighbours, delayed like the parallel layers that wait for one on either side."""
-
-    def pairs(self, layer: str, x: Tensor) -> list[Tensor]:
-        """x [T, d] → all rows but the last, and the row after each of them."""
-
-
-class WholeClip:
-    """A clip in one piece, with zeros, or `outside`, before and after it."""
-
-    def taps(self, layer: str, x: Tensor, kernel: int, stride: int = 1, outside: float = 0.0) -> list[Tensor]:
         return temporal_taps(x, kernel, stride, outside)
 
     def align(self, layer: str, x: Tensor) -> Tensor:
+        """x of a layer without neighbours, delayed like the parallel layers, which wait for a later frame."""
         return x
 
     def pairs(self, layer: str, x: Tensor) -> list[Tensor]:
+        """x [T, d] → all rows but the last, and the row after each of them."""
         return [x[:-1], x[1:]]
 
 
-WHOLE_CLIP = WholeClip()
+WHOLE_CLIP = TemporalContext()
 
 
 def clip_of(frames: Tensor) -> Tensor:
@@ -57,5 +44,5 @@ def clip_of(frames: Tensor) -> Tensor:
 
 
 def frames_of(clip: Tensor) -> Tensor:
-    """[1, C, T, H, W] → [T, C, H, W], through channels last too."""
+    """The inverse of `clip_of`."""
     return clip.permute(0, 2, 3, 4, 1).squeeze(0).permute(0, 3, 1, 2)

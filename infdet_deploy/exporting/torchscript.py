@@ -13,6 +13,6 @@ def export_torchscript(stage: nn.Module, example: tuple[Tensor, ...], path: Path
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the tracer's deprecation notes; outputs are compared after every export
         traced = torch.jit.trace(stage, example, check_trace=False)  # type: ignore[no-untyped-call, unused-ignore]
-        buffer = io.BytesIO()  # torch's own writer hides a full disk behind an error of its own
+        buffer = io.BytesIO()  # when the disk is full, torch's own writer raises an unclear error
         torch.jit.save(torch.jit.freeze(traced), buffer)
     path.write_bytes(buffer.getbuffer())

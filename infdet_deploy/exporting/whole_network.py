@@ -1,4 +1,4 @@
-"""The stages' ONNX files joined into one graph, frames in and scores out."""
+"""Joining the stages' ONNX files into one graph, frames in and scores out."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,8 +23,8 @@ _FROM = {
 def join_stages(files: Mapping[str, Path], specs: Mapping[str, StageSpec], path: Path) -> None:
     """Write `network` to `path` from its stages' files, all in one precision.
 
-    files: by stage, in the order of the pipeline. specs: of the stages and of `network`. Nodes are called
-    network/STAGE/…. A clip's last frame has no next one, so zero flow follows the FEN's.
+    files: by stage, in pipeline order. specs: of the stages and of `network`. Node names start with network/STAGE/. A
+    clip's last frame has no next frame, so its flow is zero.
     """
     nodes = [_node("Shape", ["frames"], "frame_count", start=0, end=1)]
     nodes.append(_node("Div", ["frame_count", "frames_per_snippet"], "length"))  # ⌊T/8⌋

@@ -1,4 +1,4 @@
-"""Write the towers that take a clip in steps, each stepped through the check clips before it is kept."""
+"""Write the incremental towers; each must reproduce the features of the check clips."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,8 +28,8 @@ from infdet_deploy.snippets import FRAMES_PER_SNIPPET
 def write_incremental(draft: Draft) -> None:
     """Write TOWER_stream.PRECISION.onnx for every tower and float precision, and their manifest entries.
 
-    Raises ParityError when a tower in steps does not compute the network's features, does not compute in its
-    precision, or has 3D operators.
+    Raises ParityError when an incremental tower is out of tolerance, does not compute in its precision, or has 3D
+    operators.
     """
     stream: dict[str, Any] = {"stages": {}, "state_bytes": {}}
     for tower in draft.towers:
@@ -57,14 +57,14 @@ def write_incremental(draft: Draft) -> None:
 
 
 def export_incremental(name: str, stage: IncrementalTower, spec: StageSpec, path: Path) -> None:
-    """Write a tower in steps as ONNX, for steps of any length."""
+    """Write an incremental tower as ONNX, for steps of any length."""
     x, inside, *states = spec.inputs
     window = zeros(inside, EXAMPLE_FRAMES + stage.schedule.history)
     export_onnx(name, stage, spec, (zeros(x, EXAMPLE_FRAMES), window, tuple(zeros(s, 0) for s in states)), path)
 
 
 def _timing(stage: IncrementalTower) -> dict[str, int]:
-    """The manifest's numbers for all towers in steps."""
+    """The manifest's numbers for all incremental towers."""
     lag = stage.schedule.features_lag
     return {
         "step_frames": FRAMES_PER_SNIPPET,
@@ -83,10 +83,10 @@ def incremental_errors(
     clips: Sequence[Mapping[str, np.ndarray]],
     backend: str,
 ) -> Iterator[float]:
-    """The relative L2 of each clip's features, computed in steps on a backend.
+    """The relative L2 of each clip's features, computed step by step on a backend.
 
-    entry, stream: the manifest's entries for this tower in steps, and for all. clips: the tower's input and its
-    `features` for each whole clip.
+    entry, stream: the manifest's entries for this incremental tower and for all. clips: the tower's input and
+    `features` of each whole clip.
     """
     spec, steps = StageEntry.from_json(entry), Incremental.from_json(stream)
     runner = open_stage(backend, path, precision, spec.input_names, spec.output_names)

@@ -1,7 +1,7 @@
-"""Write the towers in steps in int8: the same layers as in the whole towers, with their scales.
+"""Write the incremental towers in int8, with the layers and scales of the whole towers.
 
-For OpenVINO they have 3D operators (`incremental_3d.py`), in a bundle that may have them: it copies the shifted inputs
-of a layer one by one, which takes a tenth of an int8 tower's time.
+OpenVINO's file has 3D operators (`incremental_3d.py`), except with `conv2d`: OpenVINO copies the shifted inputs of the
+2D operators one by one, which costs a tenth of an int8 tower's time.
 """
 
 import tempfile
@@ -28,9 +28,8 @@ from infdet_deploy.runtime.backends.registry import open_stage
 def write_int8_incremental(draft: Draft, stages: Mapping[str, Int8Stage]) -> None:
     """Write TOWER_stream.int8.onnx and TOWER_stream.int8.openvino.onnx, and their manifest entries.
 
-    stages: as `write_int8` returns them. Raises ParityError where the features' error, on the clips that the stages
-    were measured on, is above int8's tolerance. `from_whole` in the manifest is the error relative to the int8 features
-    of the whole clip.
+    stages: as returned by `write_int8`. Raises ParityError where the features' error on the stages' `measured` clips is
+    above int8's tolerance. `from_whole` in the manifest is the error relative to the int8 features of the whole clip.
     """
     folder, stream = draft.folder, draft.manifest["stream"]
     allowed = tolerance("onnx", "int8")
@@ -67,7 +66,7 @@ def write_int8_incremental(draft: Draft, stages: Mapping[str, Int8Stage]) -> Non
 
 
 def incremental_3d_graph(folder: Path, tower: str, network: InfDetNet) -> onnx.ModelProto:
-    """A tower in float32 steps with 3D operators, by way of a temporary file in `folder`."""
+    """An incremental float32 tower with 3D operators, through a temporary file in `folder`."""
     stage = build_incremental_tower(tower, network, torch.float32, in_3d=True)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         path = Path(temporary) / "steps.onnx"
@@ -76,7 +75,7 @@ def incremental_3d_graph(folder: Path, tower: str, network: InfDetNet) -> onnx.M
 
 
 def _whole(path: Path, backend: str, clips: Sequence[Tensors]) -> list[Tensors]:
-    """The clips with the features that a tower's int8 file computes for each whole clip."""
+    """The clips with the features that the tower's int8 file computes for them."""
     (name,) = (name for name in clips[0] if name != "features")
     runner = open_stage(backend, path, "int8", (name,), ("features",))
     results: list[Tensors] = [{**clip, **runner.run({name: clip[name]})} for clip in clips]

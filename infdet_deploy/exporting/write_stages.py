@@ -1,4 +1,4 @@
-"""Write every stage in each float precision and format, each file compared with the network before it is kept."""
+"""Write every stage in each float precision and format, and compare each file with the network."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -29,8 +29,8 @@ SUFFIX = {"onnx": "onnx", "torchscript": "pt"}
 def write_stages(draft: Draft, clips: Iterable[np.ndarray] = ()) -> None:
     """Write STAGE.PRECISION.onnx and .pt, and their manifest entries.
 
-    clips: recordings, uint8 [T, S, S], on which float16's value ranges are measured too. Raises ParityError when a file
-    is out of tolerance on any backend here, or does not compute in its precision, or has unwanted 3D operators.
+    clips: more clips, uint8 [T, S, S], on which float16's value ranges are measured. Raises ParityError when a file is
+    out of tolerance on any installed backend, does not compute in its precision, or has 3D operators despite `conv2d`.
     """
     network, manifest = draft.network, draft.manifest
     ranges: dict[str, dict[str, float]] = {}
@@ -52,7 +52,7 @@ def _write_stage(
 ) -> dict[str, Any]:
     """Write one stage in every format; return its entry in the manifest's parity. ranges: for float16, by module.
 
-    A float16 tower that is out of tolerance is tried again with more of its first layers in float32.
+    A float16 tower that is out of tolerance is written again with more of its first layers in float32.
     """
     starts: dict[str, str] = draft.starts[precision]
     candidates: tuple[str, ...] = (ENDPOINTS[0],)
@@ -98,7 +98,7 @@ def _write_file(
 
 
 def _check_numbers(draft: Draft, name: str, path: Path, precision: str, format: str) -> float:
-    """The largest relative L2 over the check clips and the backends that read the file here."""
+    """The largest relative L2 over the check clips and the installed backends that read the file."""
     spec = draft.specs[name]
     (output,) = spec.output_names
 

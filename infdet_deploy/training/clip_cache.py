@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infdet_deploy.datasets import DataSet
-from infdet_deploy.datasets.annotations import Clip
+from infdet_deploy.datasets.instances import Clip
 from infdet_deploy.files import whole_file
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.processes import in_processes

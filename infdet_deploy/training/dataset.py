@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infdet_deploy.datasets import DataSet, open_dataset
-from infdet_deploy.datasets.annotations import Clip
+from infdet_deploy.datasets.instances import Clip
 from infdet_deploy.datasets.trimmed import trimmed
 from infdet_deploy.errors import TrainingError
 from infdet_deploy.model.presets import ModelConfig

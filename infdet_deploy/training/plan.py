@@ -16,7 +16,7 @@ import torch
 
 from infdet_deploy.config import to_dict
 from infdet_deploy.datasets import DataSet
-from infdet_deploy.datasets.annotations import Clip
+from infdet_deploy.datasets.instances import Clip
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.runtime.chunks import chunks

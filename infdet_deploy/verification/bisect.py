@@ -1,8 +1,8 @@
-"""Finding the module at fault in a stage: every module is compared as it runs in the stage, and fed the right input.
+"""Finding the module at fault in a stage: every module is compared inside the running stage and with correct input.
 
-A module out of tolerance although its input is the reference's is a culprit; a module that only passes on wrong input
-is a victim. The reference is the stage exported again in float32 from the bundle's weights; its graph is used only if
-its output equals the eager network's.
+A module that is out of tolerance with correct input is a culprit; a module that is only wrong on wrong input is a
+victim. The reference is the stage exported again in float32 from the bundle's weights; it is used only if its output
+equals the eager network's.
 """
 
 import tempfile
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from infdet_deploy.model.network import InfDetNet
     from infdet_deploy.verification.cutting import StageGraph
 
-NAMED = 3  # further culprits named in one line; of more only the number
+NAMED = 3  # further culprits named in the summary; above this only their number
 
 Arrays = dict[str, np.ndarray]
 
@@ -95,17 +95,17 @@ def bisect(
     """Find the modules at fault in one stage's ONNX file.
 
     tensors: the stage's inputs and outputs as the eager network computes them. Raises UsageError for a backend that
-    does not read ONNX, BackendError for one that is wrong on this processor, ParityError if no backend here runs the
-    float32 graph as the network does.
+    does not run ONNX files, BackendError for one with wrong results on this processor, ParityError if no backend here
+    reproduces the network with the float32 graph.
     """
     from infdet_deploy.verification.cutting import StageGraph
 
-    form = get_backend(backend).capabilities.format
+    format = get_backend(backend).capabilities.format
     if not runs_onnx(get_backend(backend)):
         raise UsageError(f"--bisect needs a backend that runs ONNX files directly; {backend} does not")
     get_backend(backend).check_supports(precision)
-    allowed = (tolerances or Tolerances()).stage(form, precision)
-    ours = StageGraph(bundle.file_for(backend, stage, precision, form))
+    allowed = (tolerances or Tolerances()).stage(format, precision)
+    ours = StageGraph(bundle.file_for(backend, stage, precision, format))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         theirs = _reference_graph(bundle, network, stage, tensors, folder)
@@ -143,7 +143,7 @@ def _worst(values: Arrays, reference: Arrays, names: tuple[str, ...]) -> Errors:
 
 @dataclass
 class _Runner:
-    """Runs a graph, whole or in part, on the examined backend; files go to `folder`."""
+    """Runs a graph or a part of it on the examined backend. folder: for temporary files."""
 
     backend: str
     precision: str
@@ -171,7 +171,7 @@ class _Runner:
             return {}
         try:
             found = runner.run({name: feeds[name] for name in inputs})
-        except Exception:  # wrong shapes: the module is at fault; the exceptions differ by backend
+        except Exception:  # wrong shapes: the module is at fault; backends raise different exceptions
             return {}
         finally:
             runner.close()

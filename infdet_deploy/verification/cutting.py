@@ -1,7 +1,7 @@
 """Dividing an ONNX graph into the network's modules, and cutting it between them.
 
-A node's name contains the path of its module (`infrared_tower/Mixed_4c/b1b/Conv`). Nodes that only change the number
-format (casts, quantization) form no module: they are cut out together with the nodes that they feed.
+A node's name contains the path of its module (`infrared_tower/Mixed_4c/b1b/Conv`). Casts and quantization belong to no
+module: they are cut out with the nodes that read them.
 """
 
 from collections import Counter
@@ -43,7 +43,7 @@ class StageGraph:
         self.producer = {name: node for node in graph.node for name in node.output}
 
     def key(self, tensor: str) -> tuple[str, str, int]:
-        """A tensor's identity in every export of the network: node name, operator, index among the node's outputs."""
+        """Identifies a tensor in every export of the network: node name, operator, index among the node's outputs."""
         node = self.producer[tensor]
         return node.name, node.op_type, list(node.output).index(tensor)
 

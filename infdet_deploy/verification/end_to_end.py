@@ -66,12 +66,12 @@ def own_rule(scores: npt.NDArray[np.float32]) -> DetectionRule:
 
 @dataclass(frozen=True)
 class EndToEnd:
-    """One backend in one precision on all clips, against the eager network.
+    """One backend and precision compared with the eager network on all clips.
 
     max_abs … nonfinite: of all scores together, as in `tolerances.Errors`. tolerance: of max_abs. reference: number of
     the network's detections. matched, missed, extra: as in `DetectionChanges`. boundary_shift_frames, score_shift: the
     largest of the matched detections. map, reference_map: mAP by IoU (`"0.1"` … `"0.5"`, THUMOS'14) of annotated clips.
-    error: why there are no scores, in one line. scores: of the longest clip, float32 [T', C], for a picture.
+    error: why there are no scores, in one line. scores: float32 [T', C] of the longest clip, for a chart.
     """
 
     backend: str
@@ -107,10 +107,7 @@ class EndToEnd:
 
 
 def sample_clips(bundle: Bundle, references: Sequence[Tensors]) -> list[ReferenceClip]:
-    """Reference tensors as clips of 25 frames/s.
-
-    The detections follow the bundle's rule, in clips that have none by it `own_rule`.
-    """
+    """Reference tensors as clips of 25 frames/s, with the bundle's rule, or `own_rule` if that detects nothing."""
     clips = []
     for tensors in references:
         frames, scores = tensors["network"]["frames"], tensors["head"]["scores"]
@@ -123,10 +120,9 @@ def sample_clips(bundle: Bundle, references: Sequence[Tensors]) -> list[Referenc
 def dataset_clips(
     network: "InfDetNet", bundle: Bundle, clips: "Sequence[Clip]", data: "DataSet"
 ) -> Iterator[ReferenceClip]:
-    """Clips of a data set with the eager network's scores; detections follow the bundle's rule.
+    """Clips of a data set with the eager network's scores and the bundle's rule.
 
-    Each clip goes through the eager network as a whole, so memory grows with its length. Raises VideoError as
-    `DataSet.video`.
+    The eager network runs each clip as a whole, so memory grows with its length. Raises as `DataSet.video`.
     """
     from infdet_deploy.exporting.reference import eager_tensors
 
@@ -186,7 +182,7 @@ def end_to_end(
                 if detector is not None and not tally.error:
                     try:
                         scores = detector.scores(clip.frames)
-                    except Exception as error:  # the exceptions of a failing graph differ by backend
+                    except Exception as error:  # backends raise different exceptions
                         tally.error = why(entry, error)
                     else:
                         tally.add(clip, scores, clip.detections(bundle, scores), wanted[-1])

@@ -1,14 +1,12 @@
-"""The result of `verify` as one HTML page with its charts inside."""
+"""The result of `verify` as one HTML page with inline charts."""
 
 import platform
 from collections.abc import Mapping, Sequence
 from math import isfinite, isnan
-from pathlib import Path
 
 from infdet_deploy import __version__
 from infdet_deploy.plots.charts import COLOURS, REFERENCE_COLOUR, Dot, Svg, chart, dot_chart
 from infdet_deploy.plots.page import Page, Section, Table
-from infdet_deploy.plots.page import write_page as write
 from infdet_deploy.system import cpu_count, processor_name
 from infdet_deploy.verification.bisect import Bisection
 from infdet_deploy.verification.report import (
@@ -28,11 +26,6 @@ from infdet_deploy.verification.result import Verification
 Colours = Mapping[tuple[str, str], str]  # by backend and precision
 
 
-def write_page(path: Path, found: Verification) -> None:
-    """Write the page, whole or not at all."""
-    write(path, page(found))
-
-
 def page(found: Verification) -> Page:
     """The page's content."""
     names = dict.fromkeys((row.backend, row.precision) for row in found.rows)
@@ -40,11 +33,11 @@ def page(found: Verification) -> Page:
     versions = f"infdet-deploy {__version__}, Python {platform.python_version()}"
     made_by = ", ".join(f"{package} {version}" for package, version in found.bundle.manifest.made_by.items())
     sections = [
-        Section("Stages", _stage_chart(found, colours), _judged(STAGE_COLUMNS, stage_rows(found.stages)), STAGE_NOTE),
+        Section("Stages", _stage_chart(found, colours), _table(STAGE_COLUMNS, stage_rows(found.stages)), STAGE_NOTE),
         Section(
             "From frames to detections: " + found.clips,
             _score_chart(found, colours),
-            _judged(END_COLUMNS, end_rows(found.end_to_end)),
+            _table(END_COLUMNS, end_rows(found.end_to_end)),
             END_NOTE,
         ),
     ]
@@ -53,9 +46,7 @@ def page(found: Verification) -> Page:
         note = "In brackets: the change from the network."
         sections.append(Section("Mean average precision (THUMOS'14)", _map_chart(found, colours), table, note))
     sections += [
-        Section(
-            one.summary, _module_chart(one), _judged(MODULE_COLUMNS, module_rows(one, every=True)), module_note(one)
-        )
+        Section(one.summary, _module_chart(one), _table(MODULE_COLUMNS, module_rows(one, every=True)), module_note(one))
         for one in found.bisections or ()
     ]
     return Page(
@@ -72,8 +63,8 @@ def page(found: Verification) -> Page:
     )
 
 
-def _judged(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table whose last column is the verdict; `victim` modules only pass on what is wrong before them."""
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table whose last column is the verdict; victims are not marked as failed."""
     return Table(columns, rows, [number for number, row in enumerate(rows) if row[-1] not in ("ok", "victim")])
 
 

@@ -1,4 +1,4 @@
-"""What a bundle is compared with: the network's tensors; and what is compared: contenders."""
+"""The contenders of a bundle, and the network's tensors to compare them with."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 def contenders_of(bundle: Bundle) -> tuple[list[Contender], list[Contender]]:
     """Every installed backend in every precision that it supports and the bundle contains.
 
-    Returns those that run here, and those left out: no engine built for this device, or wrong results on this
-    processor.
+    Returns the contenders that run here, and the contenders left out: without an engine for this device, or with wrong
+    results on this processor.
     """
     found: list[Contender] = []
     left_out: list[Contender] = []
     for backend in available_backends():
-        form = backend.capabilities.format
-        for precision in filter(backend.capabilities.precisions.__contains__, bundle.precisions_as(form)):
-            files = (bundle.stage_file(stage, precision, form) for stage in bundle.stages)
+        format = backend.capabilities.format
+        for precision in filter(backend.capabilities.precisions.__contains__, bundle.precisions_as(format)):
+            files = (bundle.stage_file(stage, precision, format) for stage in bundle.stages)
             runs = backend.supports(precision) and all(backend.is_ready(file, precision) for file in files)
             (found if runs else left_out).append(Contender(backend.name, precision))
     return found, left_out

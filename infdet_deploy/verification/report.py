@@ -11,7 +11,7 @@ END_COLUMNS = [
     *("backend", "precision", "clips", "max abs", "rel. L2", "SNR dB", "NaN/Inf", "matched", "missed", "extra"),
     *("shift (frames)", "score shift", "verdict"),
 ]
-STAGE_NOTE = "The worst of the clips; every stage is fed the network's own input. – dB: no error."
+STAGE_NOTE = "The worst clip; every stage is fed the network's own input. – dB: no error."
 END_NOTE = "Errors are of scores. Detections are compared with the network's; shifts are the largest."
 MODULE_COLUMNS = ["module", "in the stage", "alone", "NaN/Inf", "verdict"]
 
@@ -77,7 +77,7 @@ VICTIMS_SHOWN = 3  # after each culprit, on the terminal
 
 
 def module_rows(one: Bisection, every: bool = False) -> list[list[str]]:
-    """A row of text for each module that is not ok, in data order, and for the module before the first of them.
+    """A row of text for each module that is not ok, in data order, and for the module before the first one.
 
     every: all victims, not only the first few after each culprit.
     """

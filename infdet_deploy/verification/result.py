@@ -19,11 +19,10 @@ from infdet_deploy.verification.stages import StageParity
 class Verification:
     """The result of `verify`.
 
-    against: what the bundle was compared with. data: the data set and subset compared from frames to detections, None
-    for generated clips and the golden clip. own_thresholds: number of clips without a detection by the bundle's rule,
-    compared by thresholds from their own scores. bisections: None if not requested. shown_clip, shown_scores: the
-    longest clip and the reference's scores of it, float32 [T', C]. left_out: contenders without a built engine or with
-    wrong results on this processor.
+    data: the data set and subset compared from frames to detections, None for generated clips and the golden clip.
+    own_thresholds: number of clips in which the bundle's rule detects nothing, compared at thresholds from their own
+    scores. bisections: None if not requested. shown_clip, shown_scores: the longest clip and the reference's scores of
+    it, float32 [T', C]. left_out: contenders without an engine or with wrong results on this processor.
     """
 
     bundle: Bundle
@@ -58,10 +57,7 @@ class Verification:
         precisions: dict[str, list[str]] = {}
         for entry in self.left_out:
             precisions.setdefault(entry.backend, []).append(entry.precision)
-        return [
-            f"{backend} left out in {', '.join(held)}: {self._why(backend, held)}"
-            for backend, held in precisions.items()
-        ]
+        return [f"{name} left out in {', '.join(of)}: {self._why(name, of)}" for name, of in precisions.items()]
 
     @property
     def clips(self) -> str:
@@ -74,14 +70,14 @@ class Verification:
             own = "no detection at the bundle's thresholds"
         return f"{kind}; {own}, compared at thresholds from the reference scores"
 
-    def _why(self, backend: str, held: list[str]) -> str:
+    def _why(self, backend: str, precisions: list[str]) -> str:
         if get_backend(backend).capabilities.built_ahead:
-            build = f"infdet-deploy build {self.bundle.path.name} --target {backend} --precision {','.join(held)}"
+            build = f"infdet-deploy build {self.bundle.path.name} --target {backend} --precision {','.join(precisions)}"
             return f"no engine here for this device; {build}"
         return "this processor has no VNNI, without which int8 sums overflow; verify on a processor with VNNI"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready but for NaN and infinity, which `console.print_json` replaces by null."""
+        """JSON-ready except for NaN and infinity, which `console.print_json` writes as null."""
         report: dict[str, Any] = {
             "bundle": str(self.bundle.path),
             "passed": self.passed,

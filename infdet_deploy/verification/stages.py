@@ -1,4 +1,4 @@
-"""Comparing every stage of a bundle with the network, each fed the network's own input to it."""
+"""Comparing every stage of a bundle with the network, on the network's own input to that stage."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,46 +48,37 @@ def stage_parity(
     tolerances: Tolerances | None = None,
     contenders: Sequence[Contender] | None = None,
 ) -> Iterator[StageParity]:
-    """Compare every stage of the manifest, then the towers as steps, on every clip of `references`.
+    """Compare every stage, then every incremental tower, with the network on each clip of `references`.
 
-    contenders: default: `contenders_of(bundle)`. Features of towers as steps are compared with those of the whole clip;
-    steps that a built-ahead backend has not built are left out. A backend that refuses a stage has rows with `error`.
-    Raises BundleError for a stage that no reference contains.
+    contenders: default: `contenders_of(bundle)`. An incremental tower must compute the features of the whole clip; it is
+    left out on a backend that needs an engine and has none. A backend that refuses a stage has rows with `error`.
+    Raises BundleError for a stage that the references do not contain.
     """
     tolerances = tolerances or Tolerances()
+    towers = [stage for stage in bundle.stages if stage in TOWERS and bundle.incremental is not None]
+    incremental = {stream_stage(tower): tower for tower in towers}
     for entry in contenders_of(bundle)[0] if contenders is None else contenders:
         backend = get_backend(entry.backend)
-        form = backend.capabilities.format
-        allowed = tolerances.stage(form, entry.precision)
-        steps = _steps(bundle)
-        for stage in (*bundle.manifest.stages, *steps):
-            if entry.precision not in bundle.entry(stage).files.get(form, {}):
+        format, precision = backend.capabilities.format, entry.precision
+        allowed = tolerances.stage(format, precision)
+        for stage in (*bundle.manifest.stages, *incremental):
+            if precision not in bundle.entry(stage).files.get(format, {}):
                 continue
-            if stage in steps and not backend.is_ready(bundle.stage_file(stage, entry.precision), entry.precision):
+            if stage in incremental and not backend.is_ready(bundle.stage_file(stage, precision), precision):
                 continue
-            of = steps.get(stage, stage)
-            for tensors in references:
-                if of not in tensors:
-                    raise BundleError(
-                        f"{bundle.path}: stage '{stage}' is not one that verify knows; update infdet-deploy"
-                    )
-            for tensors, (errors, failure) in zip(
-                references, _run(bundle, stage, entry, [tensors[of] for tensors in references]), strict=True
-            ):
+            reference = incremental.get(stage, stage)
+            if any(reference not in tensors for tensors in references):
+                raise BundleError(f"{bundle.path}: verify does not know the stage '{stage}'; update infdet-deploy")
+            results = _run(bundle, stage, entry, [tensors[reference] for tensors in references])
+            for tensors, (errors, failure) in zip(references, results, strict=True):
                 length = len(tensors["network"]["frames"])
-                yield StageParity(stage, entry.backend, entry.precision, length, *errors, allowed, failure)
-
-
-def _steps(bundle: Bundle) -> dict[str, str]:
-    """The bundle's towers as steps: their names → the stages that compute the same features."""
-    towers = (stage for stage in bundle.stages if stage in TOWERS)
-    return {} if bundle.incremental is None else {stream_stage(tower): tower for tower in towers}
+                yield StageParity(stage, entry.backend, precision, length, *errors, allowed, failure)
 
 
 def _run(
     bundle: Bundle, stage: str, entry: Contender, clips: Sequence[Mapping[str, npt.NDArray[Any]]]
 ) -> Iterator[tuple[Errors, str]]:
-    """For each clip the stage's errors, and why it could not run, or an empty text."""
+    """For each clip the stage's errors, and why it could not run or an empty text."""
     try:
         runner = open_bundle_stage(bundle, stage, entry.backend, entry.precision)
     except BackendError as error:
@@ -101,7 +92,7 @@ def _run(
             else:
                 assert bundle.incremental is not None
                 found = TowerSteps(runner, bundle.entry(stage), bundle.incremental).whole(tensors[runner.inputs[0]])
-        except Exception as error:  # the exceptions of a failing graph differ by backend
+        except Exception as error:  # backends raise different exceptions
             yield NOT_COMPARED, why(entry, error)
             continue
         yield compare(found, tensors[output]), ""

@@ -11,7 +11,7 @@ from infdet_deploy.bundle.tolerances import Tolerances
 from infdet_deploy.console import OnProgress, say
 from infdet_deploy.datasets import open_dataset
 from infdet_deploy.errors import InfdetError, UsageError
-from infdet_deploy.plots.page import check_page_packages
+from infdet_deploy.plots.page import check_page_packages, write_page
 from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.verification.bisect import Bisection, bisect, runs_onnx
 from infdet_deploy.verification.end_to_end import ReferenceClip, dataset_clips, end_to_end, sample_clips
@@ -34,8 +34,8 @@ class VerifyOptions:
 
     data: a data set whose clips are compared from frames to detections, with mAP; default: generated clips. subset: of
     `data`; default: `testing` if there is one, otherwise all. bisect: name the modules at fault in every ONNX stage
-    out of tolerance. self_test: compare with the bundle's golden clip, without torch and data. tolerances: in place of
-    the table's. html: also write the report as an HTML page.
+    out of tolerance. self_test: compare with the bundle's golden clip, without torch and data. html: also write the
+    report as this HTML page.
     """
 
     data: Path | str | None = None
@@ -86,9 +86,9 @@ def verify(
         tuple(stages), tuple(ends), bisections, clips.longest.name, clips.longest.scores, tuple(left_out),
     )  # fmt: skip
     if options.html is not None:
-        from infdet_deploy.verification.page import write_page
+        from infdet_deploy.verification.page import page
 
-        write_page(Path(options.html), result)
+        write_page(Path(options.html), page(result))
     return result
 
 
@@ -131,7 +131,7 @@ def _bisect_failed(
     tolerances: Tolerances,
     on_progress: OnProgress,
 ) -> Iterator[Bisection]:
-    """Bisect every single ONNX stage that failed, on the shortest clip on which it failed."""
+    """Bisect every ONNX stage that failed, on the shortest clip on which it failed."""
     by_length = {len(tensors["network"]["frames"]): tensors for tensors in references}
     failed = {(r.stage, r.backend, r.precision): r.frames for r in reversed(stages) if not r.passed}
     for index, ((stage, backend, precision), frames) in enumerate(reversed(failed.items())):

@@ -167,7 +167,7 @@ def test_bad_activitynet_json(tmp_path, row, message):
         ("[]", "no clips in it"),
         ('{"database": {}}', "no clips in it"),
         ('{"database": []}', "'database' is"),
-        ('{"c": {"actions": []},\n"c": {"actions": []}}', r"x\.json:2: key 'c' comes twice"),
+        ('{"c": {"actions": []},\n"c": {"actions": []}}', r"x\.json:2: key 'c' occurs twice"),
     ],
 )
 def test_json_without_clips(tmp_path, content, message):

@@ -88,5 +88,5 @@ def test_a_clip_of_timed_instances_is_recognised_by_its_one_class():
     one = Clip("a", 4.0, "training", (Instance("wave", 0.5, 1.0), Instance("wave", 2.0, 3.0)), "a.json:3")
     assert trimmed(one) == Clip("a", 4.0, "training", (), "a.json:3", "wave")
     two = dataclasses.replace(one, instances=(*one.instances, Instance("sit", 1.0, 2.0)))
-    with pytest.raises(AnnotationError, match=r"a.json:3: clip 'a' shows sit, wave; recognition wants"):
+    with pytest.raises(AnnotationError, match=r"a.json:3: clip 'a' shows sit, wave; recognition needs"):
         trimmed(two)

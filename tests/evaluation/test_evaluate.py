@@ -187,7 +187,7 @@ def test_requests_that_do_not_fit(data, run, detections, tmp_path, bundle_copy):
         judge(bundle_copy, data, backend="tensorflow")
     (tmp_path / "other").mkdir()
     for out in ("other", "truth.json"):
-        with pytest.raises(UsageError, match="is no earlier report"):
+        with pytest.raises(UsageError, match="is not an earlier report"):
             judge(found, truth, out=tmp_path / out)
     assert not list((tmp_path / "other").iterdir())
     with pytest.raises(AnnotationError, match="no clip of subset 'val'; subsets there are testing"):

@@ -12,10 +12,10 @@ pytest.importorskip("onnxruntime")
 
 from onnx import numpy_helper
 
-from infdet_deploy.bundle.loading import NETWORK
+from infdet_deploy.bundle.loading import NETWORK, load_bundle
 from infdet_deploy.bundle.tolerances import CHECK_FRAMES, compare, parse_tolerances
-from infdet_deploy.datasets.annotations import Clip, Instance
-from infdet_deploy.datasets.folder import holds_annotations
+from infdet_deploy.datasets.folder import has_annotations
+from infdet_deploy.datasets.instances import Clip, Instance
 from infdet_deploy.detections import Detection
 from infdet_deploy.errors import BackendError, ParityError, UsageError
 from infdet_deploy.exporting.accuracy import AccuracyCheck, check_accuracy
@@ -27,10 +27,11 @@ from infdet_deploy.exporting.int8_stage import Int8Stage, layer_errors
 from infdet_deploy.exporting.onnx import export_onnx
 from infdet_deploy.exporting.options import ExportOptions
 from infdet_deploy.exporting.quantization import INT8_FILES, calibrate, quantize
+from infdet_deploy.exporting.random_bundle import export_random
 from infdet_deploy.exporting.reference import eager_tensors
 from infdet_deploy.exporting.specs import stage_specs
 from infdet_deploy.exporting.stages import build_stage
-from infdet_deploy.model.presets import preset
+from infdet_deploy.model.presets import PRESETS, preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.runtime.backends.registry import open_stage
 from infdet_deploy.runtime.detector import Detector
@@ -119,7 +120,7 @@ def test_symmetric_with_weights_per_channel(int8, stage):
 
 
 def test_what_openvino_gets_is_unsigned_after_relus(int8):
-    nodes, constants, graph = parts(int8 / "infrared_tower.openvino.onnx")
+    nodes, constants, _ = parts(int8 / "infrared_tower.openvino.onnx")
     kinds = {node.name: constants[node.input[2]].dtype for node in nodes if node.op_type == "QuantizeLinear"}
     assert len(kinds) > 50
     assert set(kinds.values()) == {np.dtype(np.uint8)}
@@ -281,7 +282,7 @@ def test_a_readme_beside_recordings_annotates_nothing(tmp_path):
     write_video(tmp_path / "a.mkv", sample_frames(50, 96), "ffv1", "gray")
     (tmp_path / "README.txt").write_text("Corridor, night\nfrom 22 to 23\n")
     (tmp_path / "README.json").write_text('{"camera": {"name": "north"}, "fps": 25}')
-    assert not holds_annotations(tmp_path)
+    assert not has_annotations(tmp_path)
     assert read_calibration(tmp_path, 64, "resize", ("hug",)).recordings[0][1] is None
     for name, text in (
         ("hug_test.txt", "a 0.5 1.5\n"),
@@ -292,7 +293,7 @@ def test_a_readme_beside_recordings_annotates_nothing(tmp_path):
         ("annotations.json", "{}"),
     ):
         (tmp_path / name).write_text(text)
-        assert holds_annotations(tmp_path), text
+        assert has_annotations(tmp_path), text
         (tmp_path / name).unlink()
 
 
@@ -321,6 +322,19 @@ def test_refused_where_openvino_cannot_measure_it(tmp_path, network, monkeypatch
     assert not list(tmp_path.iterdir())
 
 
+def test_random_weights_get_int8_without_checks(tmp_path, monkeypatch):
+    config = dataclasses.replace(preset("tiny"), channel_divisor=8, streams="infrared", fusion="self")
+    monkeypatch.setitem(PRESETS, "small", config)
+    path = tmp_path / "a.infdet"
+    for precision in ("float32", "int8"):
+        export_random("small", path, (precision,))
+    assert set(load_bundle(path).precisions) == {"float32", "int8"}
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert set(manifest["int8"]) == {"calibration", "calibration_frames"}
+    tower = manifest["parity"]["int8"]["infrared_tower"]
+    assert tower["operators"] == tower["operators_openvino"] == {"int8": 57}
+
+
 def test_the_command_refuses_int8_without_clips(command):
     result = command("export", "--precision", "int8")
     assert result.returncode == 2
@@ -339,7 +353,6 @@ def test_the_command_refuses_int8_without_clips(command):
 @needs_vnni
 @pytest.mark.slow
 def test_a_bundle_with_int8(tmp_path, network):
-    from infdet_deploy.bundle.loading import load_bundle
     from infdet_deploy.verification.bisect import bisect
     from infdet_deploy.verification.references import sample_references
     from infdet_deploy.verification.stages import stage_parity

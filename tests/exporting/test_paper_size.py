@@ -1,41 +1,50 @@
-"""The network at its published size: export, speed measurement and detection in bounded memory."""
+"""Frames of the published size, at half the published width: export, speed measurement and detection."""
 
 import json
 
 import pytest
 
+pytest.importorskip("torch")
+
+from infdet_deploy.exporting.bundle import export_bundle
+from infdet_deploy.exporting.options import ExportOptions
+from infdet_deploy.model.presets import ModelConfig
+from infdet_deploy.model.weights import random_network
 from tests.paths import LEPTON
 
-pytest.importorskip("torch")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(0)]  # a busy machine is no failure
 
-RECORDING = LEPTON
+BENCH = ("--frames", 32, "--runs", 1, "--precision", "float32", "--json")
 STAGE_NAMES = {"fen", "infrared_tower", "flow_tower", "head", "detections"}
 
 
-def test_bench_and_detect_with_seeded_random_weights(command, tmp_path):
-    result = command(
-        "bench", "--preset", "infdet", "--frames", 32, "--runs", 1, "--precision", "float32", "--json", timeout_s=None
-    )
-    assert result.returncode == 0, result.stderr
-    report = json.loads(result.stdout)
-    assert report["frames"] == 32
-    assert report["runs"] == 1
-    assert report["network"]["channel_divisor"] == 1
-    (row,) = report["contenders"]
-    assert row["peak_memory_mb"] < 4096
-    assert (row["backend"], row["precision"]) == ("openvino", "float32")
-    assert set(row["stages_ms"]) == STAGE_NAMES
-    assert row["frames_per_s"]["median"] == pytest.approx(32_000 / row["latency_ms"]["median"], rel=1e-6)
-    assert sum(row["stages_ms"].values()) == pytest.approx(row["latency_ms"]["median"], rel=0.02)
-
-    bundle = tmp_path / "cache" / "infdet-deploy" / "infdet-random-3.infdet"
+def test_export_bench_and_detect(command, tmp_path):
+    options = ExportOptions(formats=("onnx",), incremental=False, weights=False)
+    bundle = export_bundle(random_network(ModelConfig(channel_divisor=2)), tmp_path / "half.infdet", options)
     manifest = json.loads((bundle / "manifest.json").read_text())
+    assert manifest["preprocessing"]["size"] == 224
     assert all(entry["onnx"] <= 1e-4 for entry in manifest["parity"]["float32"].values())
-    if not RECORDING.is_file():
-        pytest.skip(f"no thermal recording at {RECORDING}")
-    result = command("detect", bundle, RECORDING, "--json", timeout_s=None)
+    result = command("bench", bundle, *BENCH, timeout_s=None)
+    assert result.returncode == 0, result.stderr
+    (row,) = json.loads(result.stdout)["contenders"]
+    assert row["peak_memory_mb"] < 2048
+    if not LEPTON.is_file():
+        pytest.skip(f"no thermal recording at {LEPTON}")
+    result = command("detect", bundle, LEPTON, "--json", timeout_s=None)
     assert result.returncode == 0, result.stderr
     (video,) = json.loads(result.stdout)["videos"]
     assert video["frames"] == 100
     assert 0 < video["highest_score"] < 1
+
+
+def test_bench_of_a_preset_with_random_weights(command, tmp_path):
+    result = command("bench", "--preset", "tiny", *BENCH, timeout_s=None)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert (report["frames"], report["runs"], report["network"]["channel_divisor"]) == (32, 1, 4)
+    (row,) = report["contenders"]
+    assert (row["backend"], row["precision"]) == ("openvino", "float32")
+    assert set(row["stages_ms"]) == STAGE_NAMES
+    assert row["frames_per_s"]["median"] == pytest.approx(32_000 / row["latency_ms"]["median"], rel=1e-6)
+    assert sum(row["stages_ms"].values()) == pytest.approx(row["latency_ms"]["median"], rel=0.02)
+    assert (tmp_path / "cache" / "infdet-deploy" / "tiny-random-3.infdet" / "manifest.json").is_file()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from infdet_deploy.datasets.annotations import Clip
+from infdet_deploy.datasets.instances import Clip
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.training.batch_norm import measure_norms
 from infdet_deploy.training.dataset import PreparedClip

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from infdet_deploy import processes
-from infdet_deploy.datasets.annotations import Clip, Instance, write_annotations
+from infdet_deploy.datasets.annotations import write_annotations
+from infdet_deploy.datasets.instances import Clip, Instance
 from infdet_deploy.errors import AnnotationError, TrainingError, VideoError
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import feature_length

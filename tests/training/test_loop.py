@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from infdet_deploy.datasets import open_dataset
-from infdet_deploy.datasets.annotations import Clip, Instance
+from infdet_deploy.datasets.instances import Clip, Instance
 from infdet_deploy.detections import DetectionRule, default_thresholds
 from infdet_deploy.errors import ConfigError, Interrupted, TrainingError, UsageError
 from infdet_deploy.model.presets import ModelConfig

@@ -1,4 +1,4 @@
-"""Annotation formats, one module each. A new format is one module with these three functions and a line in FORMATS."""
+"""Annotation formats, one module each. A new format is a module with the functions of `Format` and a line in FORMATS."""
 
 from collections.abc import Sequence
 from pathlib import Path

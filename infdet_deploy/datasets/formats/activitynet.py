@@ -77,7 +77,7 @@ def checked_entries(path: Path, clips: Sequence[Clip]) -> Iterator[tuple[str, di
     for clip in clips:
         where = f"{path}: clip '{clip.name}'"
         if clip.name in seen:
-            raise AnnotationError(f"{where} comes twice")
+            raise AnnotationError(f"{where} occurs twice")
         seen.add(clip.name)
         for one in clip.instances:
             interval(where, one.start_s, one.end_s)

@@ -33,7 +33,7 @@ def read(path: Path, content: Any, options: FormatOptions) -> list[Clip]:
         try:
             clip = _clip(path, where, task, options.fps, options.report)
             if clip.name in clips:
-                raise AnnotationError(f"{where}: video '{clip.name}' comes twice, before at {clips[clip.name].where}")
+                raise AnnotationError(f"{where}: video '{clip.name}' occurs twice, first at {clips[clip.name].where}")
             clips[clip.name] = clip
         except AnnotationError as error:
             options.report(error)

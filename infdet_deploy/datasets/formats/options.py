@@ -1,4 +1,4 @@
-"""What readers and writers of annotation formats are given besides the path."""
+"""The settings of readers and writers of annotation formats."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,19 +9,15 @@ from infdet_deploy.detections import INFDET_CLASSES
 FrameRate = Callable[[str], float | None]  # a clip's name → its frames per second, None if unknown
 
 
-def unknown_rate(name: str) -> float | None:
-    """The frame rate of a clip about which nothing is known."""
-    return None
+def frame_rate(fps: float | FrameRate | None) -> FrameRate:
+    """A function from a number; None: every clip's frame rate is unknown."""
+    return fps if callable(fps) else lambda name: fps
 
 
 @dataclass(frozen=True)
 class FormatOptions:
-    """Settings that some of the formats need.
-
-    classes: names in the order of class indices. fps: for formats that count frames. report: called with each error in
-    the file.
-    """
+    """classes: names in the order of class indices. fps: for formats that count frames. report: called with each error."""
 
     classes: Sequence[str] = INFDET_CLASSES
-    fps: FrameRate = unknown_rate
+    fps: FrameRate = frame_rate(None)
     report: Report = refuse

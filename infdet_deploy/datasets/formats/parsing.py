@@ -73,7 +73,7 @@ class _Decoder(json.JSONDecoder):
             if len(found) != len(pairs):
                 twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
                 line = getattr(found[twice], "line", found.line)  # of its second occurrence
-                report(AnnotationError(f"{path}:{line}: key '{twice}' comes twice"))
+                report(AnnotationError(f"{path}:{line}: key '{twice}' occurs twice"))
             return found, end
 
         def located_array(state: Any, *rest: Any) -> tuple[LocatedArray, int]:

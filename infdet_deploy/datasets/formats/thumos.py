@@ -26,7 +26,7 @@ def recognises(path: Path, content: Any) -> bool:
 
 
 def class_files(folder: Path) -> list[Path]:
-    """The folder's class files by name: text in which most lines end with a number, as a readme's do not."""
+    """The folder's class files by name: most of their lines end with a number, unlike a readme's."""
     return [path for path in sorted(folder.glob("*.txt")) if path.name != CLASS_LIST and _is_class_file(path)]
 
 
@@ -62,7 +62,7 @@ def write(path: Path, clips: Sequence[Clip], options: FormatOptions) -> list[str
     for kind, names in (("class", options.classes), ("clip", [clip.name for clip in clips])):
         for name in names:
             if len(name.split()) != 1:
-                raise AnnotationError(f"{kind} '{name}': names in THUMOS text cannot hold spaces; rename the {kind}")
+                raise AnnotationError(f"{kind} '{name}': names in THUMOS text cannot contain spaces; rename the {kind}")
     for clip in clips:
         if not clip.instances:
             lost.append(f"clip '{clip.name}' has no instances and so no line")

@@ -23,9 +23,9 @@ def read_annotations(
 
     subset: keep only clips of this subset, named as in the file (for text files the suffix `test`, `val` or `train`).
     classes: names for the class indices of InfDet JSON. fps: frame rate, or a function from a clip's name to its frame
-    rate, for Label Studio's frame numbers. report: called with each error; without an exception from it, unusable
-    entries are left out. Clips are in order of first appearance, class files by name; a clip's instances keep the file's
-    order, which the THUMOS'14 evaluation depends on.
+    rate, for Label Studio's frame numbers. report: called with each error; if it returns, the entry is left out. Clips
+    are in order of first appearance, class files by name; a clip's instances keep the file's order, which the
+    THUMOS'14 evaluation depends on.
 
     Raises AnnotationError, with file and line, for a missing file, an empty folder, malformed rows, numbers that are
     not finite, end ≤ start, an unknown class index, a repeated clip, and a subset without any clip.

@@ -56,7 +56,7 @@ class FenStage(nn.Module):
         weight = fen.conv1.weight.unflatten(1, (2, 3)).sum(2)  # type: ignore[no-untyped-call, unused-ignore]
         self.conv1 = nn.Conv2d(2, len(weight), 7, stride=2)
         self.conv1.weight = nn.Parameter(weight / GREY)
-        # The instance norm removes the bias again; without it, float16 values before the norm would be large and coarse.
+        # The instance norm removes the bias again; without it, values before the norm would be too coarse in float16.
         self.conv1.bias = nn.Parameter(-weight.sum((1, 2, 3)))
         self.layers = nn.ModuleList(_Block(b) for b in (fen.layer1, fen.layer2, fen.layer3, fen.layer4))
         self.deconvs = nn.ModuleList((fen.deconv4, fen.deconv3, fen.deconv2))
@@ -129,8 +129,8 @@ class NetworkStage(nn.Module):
         return scores
 
 
-# Where a tower's float16 may start. A network whose activations hardly vary, for example after few training steps, loses
-# too much precision in its first layers.
+# Where a tower's float16 may start. A network whose activations hardly vary, for example after few training steps,
+# loses too much precision in its first layers.
 TOWER_STARTS = (ENDPOINTS[0], "MaxPool3d_2a_3x3", "MaxPool3d_3a_3x3", "MaxPool3d_4a_3x3")
 
 

@@ -50,9 +50,9 @@ def stage_parity(
 ) -> Iterator[StageParity]:
     """Compare every stage, then every incremental tower, with the network on each clip of `references`.
 
-    contenders: default: `contenders_of(bundle)`. An incremental tower must compute the features of the whole clip; it is
-    left out on a backend that needs an engine and has none. A backend that refuses a stage has rows with `error`.
-    Raises BundleError for a stage that the references do not contain.
+    contenders: default: `contenders_of(bundle)`. An incremental tower must compute the features of the whole clip; one
+    without a built engine is left out on backends that need engines. A backend that refuses a stage has rows with
+    `error`. Raises BundleError for a stage that the references do not contain.
     """
     tolerances = tolerances or Tolerances()
     towers = [stage for stage in bundle.stages if stage in TOWERS and bundle.incremental is not None]

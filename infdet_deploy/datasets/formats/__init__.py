@@ -1,4 +1,4 @@
-"""Annotation formats, one module each. A new format is a module with the functions of `Format` and a line in FORMATS."""
+"""Annotation formats, one module each. To add one, write the functions of `Format` and add a line to FORMATS."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -14,10 +14,13 @@ def frame_rate(fps: float | FrameRate | None) -> FrameRate:
     return fps if callable(fps) else lambda name: fps
 
 
+_UNKNOWN = frame_rate(None)
+
+
 @dataclass(frozen=True)
 class FormatOptions:
-    """classes: names in the order of class indices. fps: for formats that count frames. report: called with each error."""
+    """classes: in the order of class indices. fps: for formats that count frames. report: called with each error."""
 
     classes: Sequence[str] = INFDET_CLASSES
-    fps: FrameRate = frame_rate(None)
+    fps: FrameRate = _UNKNOWN
     report: Report = refuse

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from infdet_deploy.datasets.formats.parsing import Report, refuse
-from infdet_deploy.detections import INFDET_CLASSES
 
 FrameRate = Callable[[str], float | None]  # a clip's name → its frames per second, None if unknown
 
@@ -14,13 +13,10 @@ def frame_rate(fps: float | FrameRate | None) -> FrameRate:
     return fps if callable(fps) else lambda name: fps
 
 
-_UNKNOWN = frame_rate(None)
-
-
 @dataclass(frozen=True)
 class FormatOptions:
     """classes: in the order of class indices. fps: for formats that count frames. report: called with each error."""
 
-    classes: Sequence[str] = INFDET_CLASSES
-    fps: FrameRate = _UNKNOWN
+    classes: Sequence[str]
+    fps: FrameRate
     report: Report = refuse

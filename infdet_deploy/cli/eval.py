@@ -50,7 +50,7 @@ def evaluate(
         data = Path(context.args[0])
         say(f"note: use --data {data}; DATA as an argument works for one more release")
     elif context.args:
-        raise UsageError(f"unexpected argument {context.args[-1]}; eval takes one SUBJECT, and --data DIR")
+        raise UsageError(f"unexpected argument {context.args[-1]}; eval accepts one SUBJECT and --data DIR")
     if data is None:
         raise UsageError("name the data set: --data DIR (for detections an annotation file or folder)")
     options = EvaluateOptions(subset, protocol, fit_thresholds, backend, precision, out)

@@ -40,7 +40,9 @@ def export(
     ] = True,
     network: Annotated[
         bool,
-        typer.Option("--network", help="Also write all stages as one graph, frames in and scores out: weights twice."),
+        typer.Option(
+            "--network", help="Also write all stages as one graph from frames to scores; this stores the weights twice."
+        ),
     ] = False,
     conv2d: Annotated[
         bool,
@@ -83,7 +85,7 @@ def export(
         return
     rows = [
         [stage.stage, stage.precision]
-        + [f"{stage.errors[form]:.1e}" if form in stage.errors else "–" for form in ("onnx", "openvino", "torchscript")]
+        + [f"{stage.errors[f]:.1e}" if f in stage.errors else "–" for f in ("onnx", "openvino", "torchscript")]
         + [_computes_in(stage)]
         for stage in result.stages
     ]
@@ -97,10 +99,10 @@ def export(
 
 def _computes_in(stage: "ExportedStage") -> str:
     """A stage's operators by precision, and those of the file for OpenVINO where they differ."""
-    texts = {form: operators_text(counts) for form, counts in stage.operators.items()}
+    texts = {format: _operators(counts) for format, counts in stage.operators.items()}
     onnx, openvino = texts["onnx"], texts.get("openvino", texts["onnx"])
     return onnx if openvino == onnx else f"{onnx}; for OpenVINO {openvino}"
 
 
-def operators_text(counts: "Mapping[str, int]") -> str:
+def _operators(counts: "Mapping[str, int]") -> str:
     return ", ".join(f"{precision} × {count}" for precision, count in sorted(counts.items()))

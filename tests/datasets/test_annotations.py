@@ -34,7 +34,7 @@ def test_text_files_keep_their_order_and_merge_by_clip(tmp_path):
     )
 
 
-def test_labels_keep_underscores_that_name_no_subset(tmp_path):
+def test_labels_keep_other_underscores(tmp_path):
     text(tmp_path / "high_five.txt", "a 1 2\n")
     text(tmp_path / "long_jump_val.txt", "b 1 2\n")
     found = {clip.name: (clip.subset, clip.instances[0].label) for clip in read_annotations(tmp_path)}
@@ -103,7 +103,7 @@ def test_activitynet_json(tmp_path):
         read_annotations(path, subset="test")
 
 
-def test_a_readme_makes_no_class_file(tmp_path):
+def test_a_readme_is_no_class_file(tmp_path):
     text(tmp_path / "readme.txt", "Corridor, night.\nCamera 2, recorded from 22 to 23\n\nOne clip lasts 10 s\n")
     with pytest.raises(AnnotationError, match=r"no annotation files, expected one \.txt per class"):
         read_annotations(tmp_path)
@@ -243,7 +243,7 @@ def test_written_clips_read_back_equal(tmp_path):
     assert read_annotations(tmp_path / "x.json") == clips
 
 
-def test_classes_are_those_given_or_those_that_occur(tmp_path):
+def test_default_classes(tmp_path):
     clips = (Clip("a", None, None, (Instance("wave", 1.0, 2.0), Instance("fall", 3.0, 4.0))),)
     write_annotations(tmp_path / "x.json", clips)
     assert json.loads((tmp_path / "x.json").read_text())["classes"] == ["fall", "wave"]
@@ -253,7 +253,7 @@ def test_classes_are_those_given_or_those_that_occur(tmp_path):
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": {"actions": [[0, 1.0, 2.0], [1, 3.0, 4.0]]}}
 
 
-def test_what_cannot_be_read_back_is_not_written(tmp_path):
+def test_unreadable_values_are_not_written(tmp_path):
     clip = Clip("a", None, None, (Instance("hug", 2.0, 1.0),))
     for clips in ([clip], [Clip("a", None, None, ())] * 2):
         with pytest.raises(AnnotationError, match="clip 'a'"):

@@ -103,7 +103,7 @@ def test_commands(tmp_path, command):
     assert "Traceback" not in result.stderr
     assert "note" not in result.stderr
     assert (tmp_path / "pictures" / "dataset.png").read_bytes().startswith(b"\x89PNG")
-    assert len(json.loads(result.stdout)["problems"]) == 7  # without frames nothing is said of them
+    assert len(json.loads(result.stdout)["problems"]) == 7  # no problems of frames without frames
     file.write_text(json.dumps({"a": {"actions": [[0, 1.0, 2.0]]}}))
     result = command("dataset", "check", file, "--picture", tmp_path / "a.png")  # the spelling before 0.2
     assert result.returncode == 0, result.stderr

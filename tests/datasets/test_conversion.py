@@ -33,7 +33,7 @@ def data(tmp_path):
     return open_dataset(tmp_path / "in")
 
 
-def test_every_format_is_offered():
+def test_the_command_offers_every_format():
     assert get_args(FormatName) == get_args(CliFormats) == tuple(FORMATS)
 
 
@@ -64,7 +64,7 @@ def test_there_and_back(data, tmp_path, format):
                 assert (one.start_s, one.end_s) == pytest.approx((other.start_s, other.end_s), abs=1e-9)
 
 
-def test_what_label_studio_cannot_hold(data, tmp_path):
+def test_label_studio_has_no_times_between_frames(data, tmp_path):
     (moved,) = convert_dataset(data, tmp_path / "a.json", "label-studio", fps=10).lost
     assert moved == "times between frames (moved by up to 0.040 s)"
     with pytest.raises(AnnotationError, match="clip 'a': Label Studio counts frames; give the frame rate"):

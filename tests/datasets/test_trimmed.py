@@ -1,4 +1,4 @@
-"""Clips sorted into class folders: what is read, what is refused."""
+"""Clips in class folders: reading and refusals."""
 
 import dataclasses
 import shutil
@@ -37,7 +37,7 @@ def test_class_folders(data):
         ("train-wave-2", "training", "wave"), ("test-wave-3", "testing", "wave"),
     ]  # fmt: skip
     assert found.media["test-wave-3"] == data / "test" / "wave" / "3.mkv"
-    unsorted = open_dataset(data / "train")  # no subset folders there: all of it is for training
+    unsorted = open_dataset(data / "train")  # without subset folders all clips are for training
     assert [c.name for c in unsorted.clips] == ["sit-1", "sit-2", "wave-1", "wave-2"]
     assert {c.subset for c in unsorted.clips} == {"training"}
 
@@ -75,7 +75,7 @@ def test_two_clips_of_one_name(data, tmp_path):
         open_dataset(tmp_path)
 
 
-def test_tasks_that_the_clips_do_not_fit(data, tmp_path):
+def test_clips_that_do_not_fit_the_task(data, tmp_path):
     with pytest.raises(TrainingError, match="sorted by class and have no times; train with --task recognition"):
         load_dataset(data, "training", dataclasses.replace(MODEL, task="detection"))
     with pytest.raises(AnnotationError, match="no times"):

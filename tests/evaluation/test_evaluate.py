@@ -1,4 +1,4 @@
-"""`eval`: the same figures for a checkpoint and its bundle, thresholds stored, pictures, one line for every mistake."""
+"""`eval`: equal metrics of a checkpoint and its bundle, stored thresholds, pictures, one-line errors."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ from infdet_deploy.synthetic.dataset import SynthesizeOptions, synthesize
 EXTRA = {"thresholds": [0.45, 0.5, 0.55], "mean_duration_s": [0.2, 0.2, 0.2], "frame_mode": "resize", "source": "a"}
 
 
-def judge(subject, data, **options):
+def run_evaluate(subject, data, **options):
     return evaluate(subject, data, EvaluateOptions(**options)).to_dict()
 
 
@@ -54,7 +54,7 @@ def detections(tmp_path):
 
 
 def test_detection_file(detections, tmp_path):
-    report = judge(*detections, out=tmp_path / "out")
+    report = run_evaluate(*detections, out=tmp_path / "out")
     assert (report["kind"], report["subset"], report["classes"]) == ("detections", None, ["drop", "hug"])
     assert (report["clips"], report["instances"], report["detections"]) == (1, 2, 1)
     for protocol in ("thumos14", "activitynet"):
@@ -70,21 +70,21 @@ def test_detection_file(detections, tmp_path):
         "report.json",
     ]
     assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
-    again = judge(*detections, subset="test", protocol="thumos14", out=tmp_path / "out")  # a report is replaced
+    again = run_evaluate(*detections, subset="test", protocol="thumos14", out=tmp_path / "out")  # a report is replaced
     assert list(again["protocols"]) == ["thumos14"]
     assert json.loads((tmp_path / "out" / "report.json").read_text()) == again
 
 
 @pytest.mark.slow
-def test_a_checkpoint_and_its_bundle_are_judged_alike(data, run, tiny_bundle, tmp_path):
-    eager = judge(run, data, out=tmp_path / "eager")
-    compiled = judge(tiny_bundle, data, out=tmp_path / "compiled")
+def test_a_checkpoint_and_its_bundle_have_equal_metrics(data, run, tiny_bundle, tmp_path):
+    eager = run_evaluate(run, data, out=tmp_path / "eager")
+    compiled = run_evaluate(tiny_bundle, data, out=tmp_path / "compiled")
     assert (eager["kind"], compiled["kind"]) == ("checkpoint", "bundle")
     assert eager["subset"] == compiled["subset"] == "testing"
     assert eager["clips"] == 3
     assert eager["detections"] > 0
     assert compiled["errors"] == eager["errors"]
-    for label, curve in eager["precision_recall"]["thumos14"].items():  # random weights: scores as good as equal swap
+    for label, curve in eager["precision_recall"]["thumos14"].items():  # random weights: nearly equal scores may swap
         assert compiled["precision_recall"]["thumos14"][label]["score"] == pytest.approx(curve["score"], abs=1e-5)
         assert compiled["precision_recall"]["thumos14"][label]["recall"][-1:] == curve["recall"][-1:]
     assert compiled["thresholds"] == eager["thresholds"] == {"drop": 0.45, "fight": 0.5, "hug": 0.55}
@@ -106,7 +106,7 @@ def test_fitted_thresholds_are_stored_in_the_best_checkpoint(data, run, tmp_path
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     before = load_file(copy / "best.safetensors")
-    report = judge(copy, data, fit_thresholds=True)
+    report = run_evaluate(copy, data, fit_thresholds=True)
     assert report["thresholds_before"] == {"drop": 0.45, "fight": 0.5, "hug": 0.55}
     _, extra = load_network(copy / "best.safetensors")
     assert extra == {**EXTRA, "thresholds": list(report["thresholds"].values())}
@@ -114,7 +114,7 @@ def test_fitted_thresholds_are_stored_in_the_best_checkpoint(data, run, tmp_path
     after = load_file(copy / "best.safetensors")
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     assert load_network(copy / "last.safetensors")[1] == EXTRA
-    again = judge(copy / "best.safetensors", data)
+    again = run_evaluate(copy / "best.safetensors", data)
     assert again["thresholds"] == report["thresholds"]
     assert again["protocols"] == report["protocols"]
 
@@ -122,13 +122,13 @@ def test_fitted_thresholds_are_stored_in_the_best_checkpoint(data, run, tmp_path
 @pytest.mark.slow
 def test_fitted_thresholds_are_stored_in_the_manifest(data, run, tmp_path, bundle_copy):
     before = read_manifest(bundle_copy)
-    report = judge(bundle_copy, data, fit_thresholds=True, backend="onnxruntime")
+    report = run_evaluate(bundle_copy, data, fit_thresholds=True, backend="onnxruntime")
     rule = {**before["rule"], "thresholds": list(report["thresholds"].values())}
     assert read_manifest(bundle_copy) == {**before, "rule": rule}
     assert load_bundle(bundle_copy).rule.thresholds == tuple(report["thresholds"].values())
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
-    assert judge(copy, data, fit_thresholds=True)["thresholds"] == report["thresholds"]
+    assert run_evaluate(copy, data, fit_thresholds=True)["thresholds"] == report["thresholds"]
 
 
 def test_other_metadata_of_a_checkpoint_stays(tmp_path, tiny_network):
@@ -153,7 +153,7 @@ def test_a_network_of_one_class(data, tmp_path):
     for entry in content["database"].values():
         entry["annotations"] = [{"label": "drop", "segment": [2.0, 5.0]}]
     (folder / "annotations.json").write_text(json.dumps(content | {"classes": ["drop"]}))
-    report = judge(tmp_path / "one.safetensors", folder)
+    report = run_evaluate(tmp_path / "one.safetensors", folder)
     assert report["classes"] == list(report["thresholds"]) == ["drop"]
     assert sum(report["errors"]["instances"]["drop"].values()) == 3
     assert report["errors"]["detections"]["drop"]["wrong_class"] == 0
@@ -177,29 +177,29 @@ def test_kinds(tmp_path, run, tiny_bundle, detections):
 def test_requests_that_do_not_fit(data, run, detections, tmp_path, bundle_copy):
     found, truth = detections
     with pytest.raises(UsageError, match="'voc', expected both, thumos14 or activitynet"):
-        judge(found, truth, protocol="voc")
+        run_evaluate(found, truth, protocol="voc")
     with pytest.raises(UsageError, match="fitting thresholds needs scores"):
-        judge(found, truth, fit_thresholds=True)
+        run_evaluate(found, truth, fit_thresholds=True)
     for what in (found, run):
         with pytest.raises(UsageError, match="backend and precision are for bundles"):
-            judge(what, data, backend="openvino")
+            run_evaluate(what, data, backend="openvino")
     with pytest.raises(UsageError, match="tensorflow"):
-        judge(bundle_copy, data, backend="tensorflow")
+        run_evaluate(bundle_copy, data, backend="tensorflow")
     (tmp_path / "other").mkdir()
     for out in ("other", "truth.json"):
         with pytest.raises(UsageError, match="is not an earlier report"):
-            judge(found, truth, out=tmp_path / out)
+            run_evaluate(found, truth, out=tmp_path / out)
     assert not list((tmp_path / "other").iterdir())
     with pytest.raises(AnnotationError, match="no clip of subset 'val'; subsets there are testing"):
-        judge(found, truth, subset="val")
+        run_evaluate(found, truth, subset="val")
 
 
 def test_data_that_does_not_fit(data, run, tmp_path, tiny_bundle, detections):
     for what in (run, tiny_bundle):
         with pytest.raises(AnnotationError, match="no clip of subset 'val'; subsets there are testing, training"):
-            judge(what, data, subset="val")
+            run_evaluate(what, data, subset="val")
         with pytest.raises(VideoError, match=r"clip 'a' has no frames; expected videos/a\.mp4"):
-            judge(what, detections[1])
+            run_evaluate(what, detections[1])
     folder = shutil.copytree(data, tmp_path / "data")
     file = folder / "annotations.json"
     content = json.loads(file.read_text())
@@ -208,12 +208,12 @@ def test_data_that_does_not_fit(data, run, tmp_path, tiny_bundle, detections):
     file.write_text(json.dumps(content))
     for what in (run, tiny_bundle):
         with pytest.raises(AnnotationError, match="no clip of subset 'training'; subsets there are testing"):
-            judge(what, folder, fit_thresholds=True)
+            run_evaluate(what, folder, fit_thresholds=True)
     next(iter(content["database"].values()))["annotations"][0]["label"] = "wave"
     file.write_text(json.dumps({"database": content["database"]}))
     for what in (run, tiny_bundle):
         with pytest.raises(AnnotationError, match="has label 'wave', the network knows drop, fight, hug"):
-            judge(what, folder)
+            run_evaluate(what, folder)
 
 
 def test_commands(detections, command, tmp_path):
@@ -230,7 +230,7 @@ def test_commands(detections, command, tmp_path):
     for arguments, said in (
         ((tmp_path / "none", "--data", truth), f"{tmp_path / 'none'}: no such file or folder; expected a detection"),
         ((found,), "name the data set: --data DIR"),
-        ((found, truth, "--data", truth), f"unexpected argument {truth}; eval takes one SUBJECT"),
+        ((found, truth, "--data", truth), f"unexpected argument {truth}; eval accepts one SUBJECT"),
     ):
         refused = command("--quiet", "eval", *arguments)
         assert refused.returncode == 2

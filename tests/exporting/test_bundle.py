@@ -1,4 +1,4 @@
-"""Exported stages against the network, on every backend; and what is refused while exporting."""
+"""Exported stages compared with the network on every backend, and exports that are refused."""
 
 import json
 
@@ -64,7 +64,7 @@ def test_a_float32_graph_called_float16_is_refused(tiny_bundle):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_float16_graphs_hold_float16_weights(tiny_bundle, stage):
+def test_float16_graphs_have_float16_weights(tiny_bundle, stage):
     graph = onnx.load(str(tiny_bundle / f"{stage}.float16.onnx")).graph
     weights = [i for i in graph.initializer if i.name.endswith(("weight", "bias")) or i.name.startswith("kernels")]
     assert len(weights) >= 15
@@ -126,7 +126,7 @@ def test_manifest_describes_the_folder(tiny_bundle):
         assert all(stage["onnx"] <= ALLOWED[precision] for stage in stages.values())
 
 
-def test_a_stage_that_computes_something_else_is_not_written(tmp_path, monkeypatch, tiny_network):
+def test_a_wrong_stage_is_not_written(tmp_path, monkeypatch, tiny_network):
     right = InfraredTowerStage.forward
     monkeypatch.setattr(InfraredTowerStage, "forward", lambda self, frames: right(self, frames) * 1.01)
     old = tmp_path / "old.infdet"
@@ -139,7 +139,7 @@ def test_a_stage_that_computes_something_else_is_not_written(tmp_path, monkeypat
     assert [(p.name, p.read_text()) for p in old.iterdir()] == [("manifest.json", "kept")]
 
 
-def test_a_tower_that_loses_too_much_keeps_its_first_layers_in_float32(tmp_path, monkeypatch, tiny_network):
+def test_an_inaccurate_tower_keeps_its_first_layers_in_float32(tmp_path, monkeypatch, tiny_network):
     allowed = iter([0.0, 1e-2])  # the first attempt is out of tolerance
     only = stage_specs(tiny_network)["flow_tower"]
     monkeypatch.setattr("infdet_deploy.exporting.draft.stage_specs", lambda network: {"flow_tower": only})

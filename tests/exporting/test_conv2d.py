@@ -1,4 +1,4 @@
-"""The towers without 3D operators against those with them."""
+"""The towers without 3D operators compared with the 3D towers."""
 
 import dataclasses
 import json
@@ -54,7 +54,7 @@ def towers_2d(tmp_path_factory, tiny_network):
 
 
 def with_statistics(module):
-    """Batch norms that do something, in eval mode."""
+    """Random batch norms, in eval mode."""
     generator = torch.Generator().manual_seed(1)
     for bn in (m for m in module.modules() if isinstance(m, torch.nn.BatchNorm3d)):
         bn.running_mean.normal_(generator=generator)
@@ -65,7 +65,7 @@ def with_statistics(module):
 
 
 def clip(channels, frames, dtype, side=8):
-    """[T, C, 8, 8], some of it below 0 cut off as after a ReLU."""
+    """[T, C, 8, 8], at least 0 as after a ReLU."""
     x = torch.randn(frames, channels, side, side, generator=torch.Generator().manual_seed(frames), dtype=dtype)
     return F.relu(x)
 
@@ -121,7 +121,7 @@ def test_a_pool_inside_a_block():
         assert torch.equal(max_pool(x, (3, 3, 3), (1, 1, 1), padding=1), expected)
 
 
-def test_what_the_taps_see():
+def test_inputs_of_the_taps():
     x = torch.arange(1.0, 9).reshape(8, 1, 1, 1)
     seen = [tap.flatten().tolist() for tap in temporal_taps(x, 3)]
     assert seen == [[0, 1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, 6, 7, 8], [2, 3, 4, 5, 6, 7, 8, 0]]
@@ -182,7 +182,7 @@ def test_exported_and_run(towers_2d, tiny_network, references, stage, backend, p
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 @pytest.mark.parametrize("stage", STAGES)
-def test_no_3d_operator_is_left(tiny_bundle, towers_2d, stage, precision):
+def test_no_3d_operators(tiny_bundle, towers_2d, stage, precision):
     file = (towers_2d if stage in TOWERS else tiny_bundle) / f"{stage}.{precision}.onnx"
     assert operators_3d(file) == []
     check_2d(stage, file)
@@ -215,7 +215,7 @@ def test_names_in_the_graphs_and_operators_in_the_manifest(tiny_bundle, towers_2
         assert manifest["parity"]["float16"][stage]["operators"] == {"float16": convolutions}
     assert Bundle(towers_2d, manifest).operators == "2d"
     assert load_bundle(tiny_bundle).operators == "3d"
-    assert Bundle(tiny_bundle, {}).operators == "3d"  # a version wrote it that knew no others
+    assert Bundle(tiny_bundle, {}).operators == "3d"  # manifests without the key are from before 2D towers
 
 
 @pytest.mark.slow
@@ -252,7 +252,7 @@ def test_a_planted_3d_operator_is_refused(tmp_path, monkeypatch, tiny_network):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_rank_that_cannot_be_told_is_refused(tmp_path):
+def test_an_unknown_rank_is_refused(tmp_path):
     helper, file = onnx.helper, tmp_path / "a.onnx"
     value = helper.make_tensor_value_info
     node = helper.make_node("Reshape", ["x", "shape"], ["y"], name="a/Reshape")

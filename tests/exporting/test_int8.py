@@ -57,7 +57,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def tensors(network):
-    """What each stage sees and gives, by clip: four to calibrate on, then those of 16, 44 and 100 frames."""
+    """Each stage's inputs and outputs by clip: four for calibration, then clips of 16, 44 and 100 frames."""
     clips = [sample_frames(64, 64, seed=s) for s in range(1, 5)] + [sample_frames(t, 64, seed=t) for t in CHECK_FRAMES]
     return [eager_tensors(network, clip) for clip in clips]
 
@@ -119,7 +119,7 @@ def test_symmetric_with_weights_per_channel(int8, stage):
     assert dims[0] == {"fen": "T+1", "infrared_tower": "T", "head": "T'"}[stage]
 
 
-def test_what_openvino_gets_is_unsigned_after_relus(int8):
+def test_openvinos_file_is_unsigned_after_relus(int8):
     nodes, constants, _ = parts(int8 / "infrared_tower.openvino.onnx")
     kinds = {node.name: constants[node.input[2]].dtype for node in nodes if node.op_type == "QuantizeLinear"}
     assert len(kinds) > 50
@@ -130,7 +130,7 @@ def test_what_openvino_gets_is_unsigned_after_relus(int8):
     assert not any(constants[node.input[2]].any() for node in nodes)
 
 
-def test_what_a_pool_or_a_concatenation_joins_has_one_scale(float32, tensors):
+def test_pools_and_concatenations_have_one_scale(float32, tensors):
     found = calibrate(onnx.load(str(float32 / "infrared_tower.onnx")), [tensors[0]["infrared_tower"]])
     makers = {node.output[0]: node for node in found.model.graph.node}
     joined = [makers[tensor] for tensor in found.scales if makers[tensor].op_type in ("Concat", "MaxPool")]
@@ -141,10 +141,10 @@ def test_what_a_pool_or_a_concatenation_joins_has_one_scale(float32, tensors):
 
 @needs_vnni
 @pytest.mark.parametrize("stage", STAGES)
-def test_error_at_every_length_and_that_backends_agree(int8, tensors, stage):
+def test_errors_at_every_length_and_between_backends(int8, tensors, stage):
     output = {"fen": "flow", "head": "scores"}.get(stage, "features")
     inputs = tuple(v.name for v in onnx.load(str(int8 / f"{stage}.openvino.onnx")).graph.input)
-    # all layers in int8; a FEN of random weights, whose norms enlarge what is nearly constant, bears it badly
+    # all layers are int8; the norms of a FEN with random weights enlarge the errors
     bound = {"fen": 0.15, "infrared_tower": 3e-2, "head": 1e-3}[stage]
     for clip in tensors[4:]:
         results = []
@@ -157,7 +157,7 @@ def test_error_at_every_length_and_that_backends_agree(int8, tensors, stage):
         assert compare(*results).relative_l2 <= bound
 
 
-def test_names_tell_what_is_kept(float32, tensors, tmp_path):
+def test_kept_layers_are_found_by_name(float32, tensors, tmp_path):
     keep = "infrared_tower/Mixed_4c/b1b/Conv"
     out = tmp_path / "out.onnx"
     found = calibrate(onnx.load(str(float32 / "infrared_tower.onnx")), [tensors[0]["infrared_tower"]])
@@ -180,7 +180,7 @@ def test_a_float32_graph_called_int8_is_refused(float32, int8):
 
 
 def with_outlier(model):
-    """The same function, in which one channel between Mixed_4c's b1a and b1b is a thousand times the others."""
+    """The same function, with one channel between Mixed_4c's b1a and b1b scaled by 1000."""
     for constant in model.graph.initializer:
         values = numpy_helper.to_array(constant).copy()
         if constant.name in ("tower.Mixed_4c.b1a.weight", "tower.Mixed_4c.b1a.bias"):
@@ -191,7 +191,7 @@ def with_outlier(model):
     return model
 
 
-def test_the_layer_behind_an_outlier_stays_float32(float32, tensors, tmp_path):
+def test_the_layer_after_an_outlier_stays_float32(float32, tensors, tmp_path):
     seen = [clip["infrared_tower"] for clip in tensors]
     found = calibrate(with_outlier(onnx.load(str(float32 / "infrared_tower.onnx"))), seen[:4])
     # the outlier's layer, and some to compare it with
@@ -211,7 +211,7 @@ def test_the_layer_behind_an_outlier_stays_float32(float32, tensors, tmp_path):
     assert error <= 5e-2
 
 
-def test_a_stage_that_cannot_hold_its_error_is_refused(float32, tensors, tmp_path):
+def test_a_stage_above_its_allowed_error_is_refused(float32, tensors, tmp_path):
     seen = [clip["fen"] for clip in tensors]
     found = calibrate(onnx.load(str(float32 / "fen.onnx")), seen[:1])
     stage = Int8Stage(found, found.layers[:2], seen[4:5])
@@ -268,7 +268,7 @@ def test_accuracy_without_annotations():
     assert (two.missed, two.extra, two.passed) == (1, 1, False)
 
 
-def test_the_clips_that_are_read(tmp_path):
+def test_calibration_clips(tmp_path):
     for index in range(5):
         write_video(tmp_path / f"{index}.mkv", sample_frames(250 if index == 0 else 50, 96, seed=index), "ffv1", "gray")
     found = read_calibration(tmp_path, 64, "resize", ("hug",))
@@ -278,7 +278,7 @@ def test_the_clips_that_are_read(tmp_path):
     assert [(v.name, len(v.frames), clip) for v, clip in found.recordings][:2] == [("0", 250, None), ("1", 50, None)]
 
 
-def test_a_readme_beside_recordings_annotates_nothing(tmp_path):
+def test_a_readme_is_no_annotation(tmp_path):
     write_video(tmp_path / "a.mkv", sample_frames(50, 96), "ffv1", "gray")
     (tmp_path / "README.txt").write_text("Corridor, night\nfrom 22 to 23\n")
     (tmp_path / "README.json").write_text('{"camera": {"name": "north"}, "fps": 25}')

@@ -1,4 +1,4 @@
-"""Exports that are killed at any moment leave the old bundle or the whole new one, and nothing that stays."""
+"""An export killed at any moment leaves the old or the complete new bundle, and no temporary files for long."""
 
 import contextlib
 import multiprocessing
@@ -25,7 +25,7 @@ KILLS = 40
 
 
 def serve(out: Path, requests: Connection) -> None:
-    """Fork an export for every `source` asked for; tell its process, when it is at its last step, how it ended."""
+    """Fork an export per `source` received; send its process id, when its last step begins, and its exit status."""
     torch.set_num_threads(1)  # a forked process has none of its parent's threads
     network = random_network(MODEL)
 

@@ -42,7 +42,7 @@ def bundle(network, tmp_path_factory):
 @pytest.mark.parametrize(
     "changes", [{}, {"streams": "infrared", "fusion": "none"}, {"streams": "flow", "fusion": "none", "flow_stride": 1}]
 )
-def test_joined_stages_give_the_networks_scores(changes):
+def test_joined_stages_compute_the_networks_scores(changes):
     network = small(**changes)
     stage = build_stage(NETWORK, network, torch.float32)
     for frames in (16, 44):
@@ -62,7 +62,7 @@ def test_one_graph_of_frames_and_scores(bundle, network, backend):
     runner.close()
 
 
-def test_names_carry_stage_and_module(bundle):
+def test_node_names_contain_stage_and_module(bundle):
     graph = onnx.load(str(bundle.stage_file(NETWORK, "float32"))).graph
     names = {node.name for node in graph.node}
     assert len(names) == len(graph.node)
@@ -71,14 +71,14 @@ def test_names_carry_stage_and_module(bundle):
     assert [d.dim_param or d.dim_value for d in graph.input[0].type.tensor_type.shape.dim] == ["T", 64, 64]
 
 
-def test_the_joined_graph_is_no_part_of_the_pipeline(bundle):
+def test_the_joined_graph_is_not_in_the_pipeline(bundle):
     assert NETWORK in bundle.manifest.stages
     assert NETWORK not in bundle.stages
     with Detector(bundle) as detector:
         assert NETWORK not in detector.stages
 
 
-def test_bfloat16_graphs_compute_in_it_but_for_their_islands(bundle, network):
+def test_bfloat16_graphs_have_few_float32_operators(bundle, network):
     for stage in bundle.manifest.stages:
         counts = count_precisions(bundle.stage_file(stage, "bfloat16"))
         assert counts.get("float32", 0) == float32_operators(stage, network)
@@ -87,7 +87,7 @@ def test_bfloat16_graphs_compute_in_it_but_for_their_islands(bundle, network):
     assert {i.data_type for i in head.initializer if i.name.endswith("weight")} == {onnx.TensorProto.BFLOAT16}
 
 
-def test_bfloat16_runs_where_it_is_taken(bundle, network):
+def test_bfloat16_runs_where_it_is_supported(bundle, network):
     clip = sample_frames(100, 64, seed=5)
     expected = eager_tensors(network, clip)
     with Detector(bundle, precision="bfloat16") as detector:
@@ -95,7 +95,7 @@ def test_bfloat16_runs_where_it_is_taken(bundle, network):
         assert np.abs(detector.scores(clip) - expected["head"]["scores"]).max() < 3e-2
     for name, found in features.items():
         error = compare(found, expected["head"][name]).relative_l2
-        assert 1e-4 < error < 5e-2  # rounding of eight bits shows; no more than it
+        assert 1e-4 < error < 5e-2  # only the rounding to eight bits
     with pytest.raises(UsageError, match="onnxruntime takes float32, float16, int8, not bfloat16"):
         Detector(bundle, "onnxruntime", "bfloat16")
 

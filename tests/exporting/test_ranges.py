@@ -30,7 +30,7 @@ def network(monkeypatch):
 
 
 def grow(network, unit: str, factor: float) -> None:
-    """Make what a unit of the tower gives larger."""
+    """Scale the output of a unit of the tower."""
     bn = network.infrared_tower.get_submodule(unit).bn
     with torch.no_grad():
         bn.weight *= factor
@@ -53,7 +53,7 @@ def test_ranges_are_the_largest_outputs_and_weights(network):
     assert measure(stage, [])["Mixed_3b/b0"] == 70000
 
 
-def test_what_float16_cannot_hold():
+def test_values_too_large_for_float16():
     assert too_large({"a": 16376.0, "b": 16377.0, "c": float("nan"), "d": float("inf")}) == ["b", "c", "d"]
     assert first_endpoint({"Conv3d_1a_7x7": 1.0}) == "Conv3d_1a_7x7"
     assert first_endpoint({"Conv3d_2c_3x3": 1e5, "Mixed_4c/b1b": 1e5}) == "Mixed_4e"
@@ -75,7 +75,7 @@ def test_layers_up_to_the_one_that_overflows_stay_float32(network, tmp_path):
     assert manifest["ranges"]["infrared_tower"]["Conv3d_2b_1x1"] > 65504
 
 
-def test_a_stage_that_ends_too_large_is_refused_with_the_module(network, tmp_path):
+def test_too_large_values_at_the_end_are_refused_with_the_module(network, tmp_path):
     grow(network, "Mixed_5c.b1b", 1e7)
     with pytest.raises(ParityError, match=r"infrared_tower float16: Mixed_5c/b1b has values up to .*without float16"):
         export_bundle(network, tmp_path / "a.infdet", FLOAT16)

@@ -1,4 +1,4 @@
-"""The towers' first layer as it is exported against the plain one."""
+"""The exported first layer of the towers compared with the original one."""
 
 import pytest
 
@@ -17,7 +17,7 @@ PRECISIONS = [(torch.float64, 1e-12), (torch.float32, 1e-5)]
 
 
 def unit(channels, dtype):
-    """A stem whose batch norm does something, in eval mode."""
+    """A stem with a random batch norm, in eval mode."""
     made, generator = Unit3d(channels, 5, 7, 2), torch.Generator().manual_seed(channels)
     made.bn.running_mean.normal_(generator=generator)
     made.bn.running_var.uniform_(0.5, 2, generator=generator)
@@ -47,7 +47,7 @@ def test_frames_as_channels(channels, dtype, allowed):
 
 
 @pytest.mark.parametrize(("dtype", "allowed"), PRECISIONS)
-def test_bytes_as_they_are(dtype, allowed):
+def test_stem_on_bytes(dtype, allowed):
     stem = unit(3, dtype)
     folded = FoldedUnit(stem, grey=True)
     for frames in LENGTHS:
@@ -67,7 +67,7 @@ def test_enlargement_inside(factor, size, channels, dtype, allowed):
     flow = torch.rand(16, channels, size, size, dtype=dtype) * 2 - 1
     ours = EnlargingStem(folded.weight, folded.bias, factor, size)(flow)
     assert relative(ours, plain(stem, enlarge_flow(flow, factor))) <= allowed
-    # its borders too, one by one: there lie zeros around the enlarged flow
+    # each border too, where zeros surround the enlarged flow
     expected = plain(stem, enlarge_flow(flow, factor))
     for edge in (0, 1, -2, -1):
         assert relative(ours[..., edge, :], expected[..., edge, :]) <= 2 * allowed
@@ -87,7 +87,7 @@ def test_spans_cover_a_line():
     for factor in (2, 4):
         lines = spans(32, factor)
         assert sum(span.last - span.first - span.taps.shape[-1] + 1 for span in lines) == 32
-        # between the borders every tap takes all of the enlarged pixel; at a border some lie outside and take nothing
+        # between the borders every tap reads the whole enlarged pixel; at a border some taps lie outside
         inner = max(lines, key=lambda span: span.last - span.first)
         assert torch.allclose(inner.taps.sum(-1), torch.ones(factor // 2, 7, dtype=torch.float64))
         assert float(lines[0].taps.sum(-1).min()) == 0

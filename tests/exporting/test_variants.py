@@ -1,4 +1,4 @@
-"""Networks with one stream or another fusion: exported, run and typed like the published one."""
+"""Networks with one stream or another fusion: exported and run like the published one."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ SINGLE = [("infrared", "none"), ("infrared", "self"), ("flow", "none")]
 
 
 def network_of(streams: str, fusion: str, flow: str = "fen"):
-    """Random weights with an attention that counts."""
+    """Random weights with an active attention."""
     config = dataclasses.replace(TINY, streams=streams, fusion=fusion, flow=flow)
     found = random_network(config, seed=3)
     with torch.no_grad():
@@ -50,7 +50,7 @@ def test_the_head_equals_the_network(streams, fusion):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("streams", "fusion"), [("infrared", "self"), ("flow", "none"), ("both", "late")])
-def test_bundles_run_as_the_network(tmp_path, streams, fusion):
+def test_bundles_equal_the_network(tmp_path, streams, fusion):
     network = network_of(streams, fusion)
     precisions = ("float32", "float16") if fusion == "self" else ("float32",)
     options = ExportOptions(precisions, formats=("onnx",), incremental=False)

@@ -74,8 +74,8 @@ def test_a_second_detection_of_an_instance_is_a_false_positive(average_precision
     assert average_precision(truth, detections, 0.5) == pytest.approx((1 + 2 / 3) / 2)
 
 
-def test_the_sides_differ_in_who_chooses():
-    """The instance takes the best detection; by score, the surer but looser one takes the instance."""
+def test_protocols_differ_in_who_chooses():
+    """THUMOS'14: the instance selects the detection of highest IoU. ActivityNet: the highest score selects first."""
     truth, detections = {"v": [(0.0, 2.0)]}, [found("v", 0.0, 1.5, 0.9), found("v", 0.0, 2.0, 0.8)]
     assert average_precision_thumos14(truth, detections, 0.5) == 0.5
     assert average_precision_activitynet(truth, detections, 0.5) == 1.0
@@ -89,7 +89,7 @@ def test_precision_is_interpolated_in_activitynet_only():
 
 
 def test_thumos14_instances_choose_in_file_order():
-    """The first takes the detection both want most; whether the second finds another depends on who comes first."""
+    """Both instances prefer the same detection; the order decides whether the second matches another."""
     wide, narrow = (0.0, 10.0), (0.0, 6.0)
     detections = [found("v", 0.0, 7.0, 0.9), found("v", 4.0, 10.0, 0.8)]
     # wide: IoU 0.7 and 0.6; narrow: IoU 6/7 and 0.2
@@ -107,7 +107,7 @@ def test_thumos14_equal_iou_goes_to_the_higher_score_then_to_the_first():
     assert average_precision_thumos14(truth, [same, low], 0.5) == 1.0
 
 
-def test_activitynet_equal_iou_takes_the_first_free_instance():
+def test_activitynet_equal_iou_selects_the_first_free_instance():
     truth = {"v": [(0.0, 4.0), (4.0, 8.0)]}  # the detection at 2–6 overlaps both by 1/3
     detections = [found("v", 2.0, 6.0, 0.9), found("v", 0.0, 4.0, 0.8)]
     assert average_precision_activitynet(truth, detections, 0.3) == pytest.approx(0.5)
@@ -131,7 +131,7 @@ def test_equal_scores_keep_their_order_within_a_video(average_precision):
 
 
 def test_equal_scores_of_two_videos():
-    """THUMOS'14's kit goes through the videos by name; by ActivityNet's protocol the order given stays."""
+    """THUMOS'14's kit sorts the videos by name; ActivityNet's protocol keeps the input order."""
     truth = {"a": [(0.0, 2.0)]}
     detections = [found("b", 0.0, 2.0, 0.5), found("a", 0.0, 2.0, 0.5)]
     assert average_precision_thumos14(truth, detections, 0.5) == 1.0
@@ -185,7 +185,7 @@ def test_bad_requests_and_detections_are_refused():
 
 
 def test_precision_recall_by_both_protocols():
-    """Two instances; the surer detection fits loosely, the next exactly, the third nothing, the last the other one."""
+    """Detections by falling score: a loose match, an exact match, no match, and a match of the second instance."""
     clips = (Clip("v", 20.0, None, (Instance("hug", 0.0, 2.0), Instance("hug", 8.0, 9.0), Instance("drop", 5.0, 6.0))),)
     detections = [
         found("v", 8.0, 9.0, 0.3), found("v", 0.0, 1.5, 0.9), found("v", 0.0, 2.0, 0.8), found("w", 0.0, 1.0, 0.5),
@@ -195,11 +195,11 @@ def test_precision_recall_by_both_protocols():
     assert curves["drop"].recall.tolist() == curves["drop"].precision.tolist() == []
     assert curves["hug"].scores.tolist() == [0.9, 0.8, 0.5, 0.3]
     assert curves["hug"].order.tolist() == [1, 2, 3, 0]
-    assert curves["hug"].matches.tolist() == [-1, 0, -1, 1]  # the instance takes the exact one
+    assert curves["hug"].matches.tolist() == [-1, 0, -1, 1]  # the instance selects the exact match
     assert curves["hug"].precision.tolist() == [0, 1 / 2, 1 / 3, 1 / 2]
     assert curves["hug"].recall.tolist() == [0, 1 / 2, 1 / 2, 1]
     hug = precision_recall(clips, detections, "activitynet")["hug"]
-    assert hug.matches.tolist() == [0, -1, -1, 1]  # the surer one takes the instance
+    assert hug.matches.tolist() == [0, -1, -1, 1]  # the higher score selects the instance
     assert hug.precision.tolist() == [1, 1 / 2, 1 / 3, 1 / 2]
     assert hug.recall.tolist() == [1 / 2, 1 / 2, 1 / 2, 1]
     assert precision_recall(clips, detections, "activitynet", iou=0.8)["hug"].matches.tolist() == [-1, 0, -1, 1]

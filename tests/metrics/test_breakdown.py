@@ -39,7 +39,7 @@ def test_each_kind_of_detection(detection, kind):
     assert report["detections"] == {"drop": counted(DETECTIONS, **{kind: 1}), "hug": counted(DETECTIONS)}
 
 
-def test_the_better_scored_one_is_correct_and_the_other_its_duplicate():
+def test_the_higher_score_is_correct_and_the_lower_its_duplicate():
     report = breakdown(CLIPS, [found(0.0, 4.0, 0.4), found(0.0, 3.0, 0.9), found(0.5, 4.0, 0.3)]).to_dict()
     assert report["detections"]["drop"] == counted(DETECTIONS, correct=1, duplicate=2)
     assert report["instances"]["drop"] == counted(INSTANCES, found=1, missed=1)
@@ -76,7 +76,7 @@ def test_counts_add_up():
 
 def test_one_class_and_classes_without_instances():
     report = breakdown(CLIPS, [found(10.0, 14.0), found(0.0, 4.0, label="wave")], ("drop",)).to_dict()
-    assert report["detections"] == {"drop": counted(DETECTIONS, wrong_class=1)}  # hug is there, though not judged
+    assert report["detections"] == {"drop": counted(DETECTIONS, wrong_class=1)}  # hug occurs but is not evaluated
     alone = (Clip("v", 9.0, None, (Instance("drop", 0.0, 4.0),)),)
     report = breakdown(alone, [found(0.0, 4.0)]).to_dict()
     assert report["detections"] == {"drop": counted(DETECTIONS, correct=1)}

@@ -8,7 +8,7 @@ from infdet_deploy.metrics.thresholds import ScoredClip, detections, fit_thresho
 
 
 def scored(label: str, *others: str) -> ScoredClip:
-    """20 s at a snippet a second; the action is at 4–10 s. Below 0.31 everything is one run, above 0.79 nothing is."""
+    """20 s at 1 snippet/s with an action at 4–10 s. Below 0.31 everything is one run, above 0.79 there is none."""
     scores = np.full((19, 1 + len(others)), 0.31, np.float32)
     scores[4:10, 0] = 0.79
     return ScoredClip(Clip("c", 20.0, None, (Instance(label, 4.0, 10.0),)), scores, 1.0)

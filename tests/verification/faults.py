@@ -12,7 +12,7 @@ from infdet_deploy.files import sha256
 
 
 def rehash(bundle: Path, file: str) -> None:
-    """Make the manifest list a changed file as it now is."""
+    """Update a changed file's entry in the manifest."""
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["files"][file] = {"bytes": (bundle / file).stat().st_size, "sha256": sha256(bundle / file)}
     write_manifest(bundle, manifest)
@@ -29,7 +29,7 @@ def change_graph(bundle: Path, file: str, change: Callable[[Any], None]) -> None
 
 
 def keep_float32_onnx(bundle: Path) -> None:
-    """Take every other file of the stages out of the bundle."""
+    """Remove every other file of the stages from the bundle."""
     manifest = json.loads((bundle / "manifest.json").read_text())
     for stage in manifest["stages"].values():
         kept = stage["files"]["onnx"]["float32"]
@@ -66,7 +66,7 @@ def set_pads(graph: Any, node: str, pads: list[int]) -> None:
 
 
 def poison_bias(graph: Any, ending: str) -> None:
-    """NaN in the one bias whose name ends so."""
+    """NaN in the bias whose name has this suffix."""
     import onnx
 
     (bias,) = (i for i in graph.initializer if i.name.endswith(ending))

@@ -1,4 +1,4 @@
-"""Faults planted in single modules, each of which must be named, and what is fed by them told apart from it."""
+"""Faults planted in single modules must be named, apart from the modules that read their output."""
 
 import shutil
 
@@ -50,14 +50,14 @@ def test_a_weight_that_overflows_float16(faulty, network, tensors, backend):
     assert found.culprits == ("infrared_tower/Mixed_4c/b1b",)
     by_name = {module.module: module for module in found.modules}
     culprit = by_name["infrared_tower/Mixed_4c/b1b"]
-    assert (culprit.nonfinite > 0) == (backend == "onnxruntime")  # OpenVINO takes an infinite weight as the largest
+    assert (culprit.nonfinite > 0) == (backend == "onnxruntime")  # OpenVINO replaces an infinite weight by the largest
     assert not culprit.alone <= 10 * found.tolerance
     after = by_name["infrared_tower/Mixed_4d/b0"]
     assert after.verdict == "victim"
     assert not after.inside <= found.tolerance
     assert after.alone <= found.tolerance
     assert {m.verdict for m in found.modules[: found.modules.index(culprit)]} == {"ok"}
-    assert by_name["infrared_tower/Mixed_4c/b2b"].verdict == "ok"  # beside it, not behind it
+    assert by_name["infrared_tower/Mixed_4c/b2b"].verdict == "ok"  # parallel to it, not after it
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -65,7 +65,7 @@ def test_a_weight_that_overflows_float16(faulty, network, tensors, backend):
     ("node", "pads"),
     [
         ("flow_tower/Mixed_3c/b2b/Conv", [0, 0, 0, 2, 2, 2]),  # the same shape, moved by one
-        ("flow_tower/Mixed_5b/b1b/Conv", [1, 1, 1, 1, 1, 2]),  # a shape that the next layer does not take
+        ("flow_tower/Mixed_5b/b1b/Conv", [1, 1, 1, 1, 1, 2]),  # a shape that the next layer refuses
     ],
 )
 def test_a_wrong_padding(faulty, network, tensors, backend, node, pads):
@@ -89,7 +89,7 @@ def test_a_fault_in_the_head(faulty, network, tensors):
     assert found.culprits == ("head/classifiers/0/hidden",)
 
 
-def test_a_right_stage_has_no_culprit_and_tolerances_count(tiny_bundle, network, tensors):
+def test_a_correct_stage_has_no_culprit_and_tolerances_count(tiny_bundle, network, tensors):
     bundle = load_bundle(tiny_bundle)
     right = bisect(bundle, network, "fen", "openvino", "float32", tensors["fen"])
     assert (right.first, right.culprits) == ("", ())

@@ -1,4 +1,4 @@
-"""Comparison by hand-made numbers, and that a stage from other weights is found out."""
+"""Comparison of hand-made numbers, and detection of a stage with other weights."""
 
 import json
 

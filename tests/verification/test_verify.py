@@ -42,7 +42,7 @@ END_KEYS = {
 }
 
 
-def test_the_golden_clip_is_what_the_network_gives(tiny_bundle, tiny_network):
+def test_the_golden_clip_has_the_networks_tensors(tiny_bundle, tiny_network):
     from infdet_deploy.exporting.reference import eager_tensors
 
     arrays = load_golden(load_bundle(tiny_bundle))
@@ -113,7 +113,7 @@ def test_self_test_finds_a_changed_stage_and_refuses_a_bundle_without_a_clip(bun
     assert "has no golden.npz" in refused.stderr
 
 
-def test_a_stage_that_cannot_run_is_a_row_and_no_traceback(bundle_copy):
+def test_a_stage_that_cannot_run_is_a_row_without_traceback(bundle_copy):
     node = "flow_tower/Mixed_5b/b1b/Conv"
     change_graph(bundle_copy, "flow_tower.float32.onnx", lambda g: set_pads(g, node, [1, 1, 1, 1, 1, 2]))
     bundle = load_bundle(bundle_copy)
@@ -224,7 +224,7 @@ def test_data_gives_map_and_its_change(tmp_path, tiny_bundle, command):
     assert "Mean average precision" in (tmp_path / "work" / "page.html").read_text()
 
 
-def test_a_stricter_tolerance_fails_and_the_newest_bundle_is_taken(tiny_bundle, command, tmp_path):
+def test_a_stricter_tolerance_fails_on_the_newest_bundle(tiny_bundle, command, tmp_path):
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "new.infdet").symlink_to(tiny_bundle)
     result = command("verify", "--self-test", "--tolerance", "float16=1e-9", "--tolerance", "float32.scores=1")
@@ -233,11 +233,11 @@ def test_a_stricter_tolerance_fails_and_the_newest_bundle_is_taken(tiny_bundle, 
     assert "over 1e-09" in result.stdout
     lines = [line.split() for line in result.stdout.splitlines()]
     assert sorted({line[-1] for line in lines if line[:3] == ["fen", "openvino", "float32"]}) == ["ok"]
-    assert len([line for line in lines if line[:2] == ["head", "openvino"]]) == 2  # a line a precision
+    assert len([line for line in lines if line[:2] == ["head", "openvino"]]) == 2  # a line per precision
 
 
 class _Outside(HTMLParser):
-    """Tags that are open, and whatever a page would fetch."""
+    """Open tags, and the links that a page would fetch."""
 
     def __init__(self):
         super().__init__()
@@ -275,7 +275,7 @@ def made_up(bundle):
     return Verification(bundle, "network", "DATA & more", 0, Tolerances(), stages, ends, (found,), "clip", scores)
 
 
-def test_rows_hold_the_worst_and_the_page_holds_itself(tiny_bundle):
+def test_rows_show_the_worst_clip_and_the_page_is_complete(tiny_bundle):
     found = made_up(load_bundle(tiny_bundle))
     assert not found.passed
     assert stage_rows(found.stages) == [
@@ -305,7 +305,7 @@ def test_rows_hold_the_worst_and_the_page_holds_itself(tiny_bundle):
     assert not re.search(r'="[^"]*\b(nan|inf)\b', page)
 
 
-def test_what_verifies_itself_imports_no_torch():
+def test_self_test_imports_no_torch():
     code = (
         "import sys\n"
         "import infdet_deploy.verification.verify, infdet_deploy.verification.page, infdet_deploy.bundle.golden\n"

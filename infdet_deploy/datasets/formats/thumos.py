@@ -37,7 +37,7 @@ def _is_class_file(path: Path) -> bool:
         with suppress(ValueError):
             float(line[-1])
             numbers += len(line) > 1
-    return 2 * numbers >= len(lines)
+    return 2 * numbers > len(lines) or not lines
 
 
 def read(path: Path, content: Any, options: FormatOptions) -> list[Clip]:

@@ -62,7 +62,7 @@ def test_the_golden_clip_has_the_networks_tensors(tiny_bundle, tiny_network):
 @pytest.mark.slow
 def test_self_test_without_torch_onnx_and_safetensors(tiny_bundle, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
-        "import sys\nfor name in ('torch', 'onnx', 'safetensors', 'cv2', 'matplotlib'):\n    sys.modules[name] = None\n"
+        "import sys\nfor name in ('torch', 'onnx', 'safetensors', 'cv2'):\n    sys.modules[name] = None\n"
     )
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"}
 
@@ -309,6 +309,6 @@ def test_self_test_imports_no_torch():
     code = (
         "import sys\n"
         "import infdet_deploy.verification.verify, infdet_deploy.verification.page, infdet_deploy.bundle.golden\n"
-        "print([m for m in ('torch', 'onnx', 'safetensors', 'cv2', 'matplotlib') if m in sys.modules])\n"
+        "print([m for m in ('torch', 'onnx', 'safetensors', 'cv2') if m in sys.modules])\n"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

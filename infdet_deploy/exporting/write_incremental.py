@@ -13,12 +13,13 @@ import torch
 from infdet_deploy.bundle.loading import stream_stage
 from infdet_deploy.bundle.schema import Incremental, StageEntry
 from infdet_deploy.bundle.tolerances import compare
+from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.checking import check_2d, check_precision, worst_error
 from infdet_deploy.exporting.draft import Draft
 from infdet_deploy.exporting.incremental import IncrementalTower, build_incremental_tower, incremental_spec, zeros
 from infdet_deploy.exporting.onnx import EXAMPLE_FRAMES, export_onnx
 from infdet_deploy.exporting.specs import StageSpec
-from infdet_deploy.exporting.stages import float32_operators
+from infdet_deploy.exporting.stages import TOWER_STARTS, float32_operators
 from infdet_deploy.model.i3d import ENDPOINTS
 from infdet_deploy.runtime.backends.registry import open_stage
 from infdet_deploy.runtime.incremental import TowerSteps
@@ -38,22 +39,43 @@ def write_incremental(draft: Draft) -> None:
         stream |= _timing(first)
         stream["state_bytes"][name] = sum(4 * prod(map(int, state.shape)) for state in spec.inputs[2:])
         entry = stream["stages"][name] = {**dataclasses.asdict(spec), "files": {"onnx": {}}}
-        clips = [check[tower] for check in draft.checks]
-        for precision, starts in draft.starts.items():
-            draft.report(f"{name} {precision} onnx")
-            stage = build_incremental_tower(tower, draft.network, getattr(torch, precision), starts)
-            path = draft.folder / f"{name}.{precision}.onnx"
-            export_incremental(name, stage, spec, path)
-            check_2d(name, path)
-            operators = check_precision(name, path, precision, float32_operators(tower, draft.network, starts))
-            error = worst_error(
-                name, precision, "onnx", partial(incremental_errors, path, precision, entry, stream, clips)
-            )
-            start = starts.get(tower, ENDPOINTS[0])
-            before = {} if start == ENDPOINTS[0] else {"float32_before": start}
-            draft.manifest["parity"][precision][name] = {"operators": operators, "onnx": error} | before
-            entry["files"]["onnx"][precision] = path.name
+        for precision in draft.starts:
+            parity = _write_tower(draft, tower, precision, spec, stream)
+            draft.manifest["parity"][precision][name] = parity
+            entry["files"]["onnx"][precision] = f"{name}.{precision}.onnx"
     draft.manifest["stream"] = stream
+
+
+def _write_tower(
+    draft: Draft, tower: str, precision: str, spec: StageSpec, stream: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write one incremental tower; return its entry in the manifest's parity.
+
+    It starts where the whole tower does. If a float16 tower is out of tolerance there, more of its first layers compute
+    in float32.
+    """
+    name = stream_stage(tower)
+    path = draft.folder / f"{name}.{precision}.onnx"
+    clips = [check[tower] for check in draft.checks]
+    first = draft.starts[precision].get(tower, ENDPOINTS[0])
+    later = [start for start in TOWER_STARTS if ENDPOINTS.index(start) > ENDPOINTS.index(first)]
+    candidates = [first, *later] if precision == "float16" else [first]
+    for start in candidates:
+        starts = {**draft.starts[precision], tower: start}
+        draft.report(f"{name} {precision} onnx")
+        stage = build_incremental_tower(tower, draft.network, getattr(torch, precision), starts)
+        export_incremental(name, stage, spec, path)
+        check_2d(name, path)
+        operators = check_precision(name, path, precision, float32_operators(tower, draft.network, starts))
+        errors = partial(incremental_errors, path, precision, stream["stages"][name], stream, clips)
+        try:
+            error = worst_error(name, precision, "onnx", errors)
+        except ParityError:
+            if start == candidates[-1]:
+                raise
+        else:
+            break
+    return {"operators": operators, "onnx": error} | ({} if start == ENDPOINTS[0] else {"float32_before": start})
 
 
 def export_incremental(name: str, stage: IncrementalTower, spec: StageSpec, path: Path) -> None:
@@ -78,8 +100,8 @@ def _timing(stage: IncrementalTower) -> dict[str, int]:
 def incremental_errors(
     path: Path,
     precision: str,
-    entry: dict[str, Any],
-    stream: dict[str, Any],
+    entry: Mapping[str, Any],
+    stream: Mapping[str, Any],
     clips: Sequence[Mapping[str, np.ndarray]],
     backend: str,
 ) -> Iterator[float]:

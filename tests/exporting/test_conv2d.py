@@ -10,7 +10,8 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 import torch.nn.functional as F
 
-from infdet_deploy.bundle.loading import STAGES, Bundle, load_bundle
+from infdet_deploy.bundle.loading import STAGES, load_bundle
+from infdet_deploy.bundle.schema import Manifest, StageEntry
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.bundle import export_bundle
@@ -213,9 +214,10 @@ def test_names_in_the_graphs_and_operators_in_the_manifest(tiny_bundle, towers_2
     assert manifest["operators"] == "2d"
     for stage, convolutions in (("infrared_tower", 57), ("flow_tower", 56 + 16)):
         assert manifest["parity"]["float16"][stage]["operators"] == {"float16": convolutions}
-    assert Bundle(towers_2d, manifest).operators == "2d"
     assert load_bundle(tiny_bundle).operators == "3d"
-    assert Bundle(tiny_bundle, {}).operators == "3d"  # manifests without the key are from before 2D towers
+    older = json.loads((tiny_bundle / "manifest.json").read_text())
+    del older["operators"]  # written before there were 2D towers
+    assert Manifest.from_json(tiny_bundle, older).operators == "3d"
 
 
 @pytest.mark.slow
@@ -268,5 +270,6 @@ def test_an_unknown_rank_is_refused(tmp_path):
 def test_tensorrt_rtx_builds_them(towers_2d, name, precision, arch):
     manifest = json.loads((towers_2d / "manifest.json").read_text())
     file = towers_2d / f"{name}.{precision}.onnx"
-    built = built_for_rtx(file, manifest["stages"][name]["inputs"], arch)  # float32 on Turing too, unlike the 3D ones
+    inputs = StageEntry.from_json(manifest["stages"][name]).inputs
+    built = built_for_rtx(file, inputs, arch)  # float32 on Turing too, unlike the 3D ones
     assert built.convolutions == {precision: 57 if name == "infrared_tower" else 56 + 16}

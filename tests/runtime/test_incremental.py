@@ -149,15 +149,41 @@ def test_a_wrong_incremental_tower_is_not_exported(bundle, tiny_network, tmp_pat
             model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(value).reshape(()), name))
         onnx.save(model, str(file))
 
-    tower = "infrared_tower"
-    manifest = {"stages": {tower: {}}, "parity": {"float32": {}}}
-    clips = [eager_tensors(tiny_network, sample_frames(20, 64))]
-    specs = {tower: stage_specs(tiny_network)[tower]}
-    draft = Draft(tmp_path, tiny_network, ExportOptions(), specs, clips, manifest, starts={"float32": {}})
+    draft = infrared_draft(tiny_network, tmp_path, "float32")
     monkeypatch.setattr("infdet_deploy.exporting.write_incremental.export_onnx", without_masks)
     with pytest.raises(ParityError, match=r"infrared_tower_stream float32.*relative L2"):
         write_incremental(draft)
-    assert "stream" not in manifest
+    assert "stream" not in draft.manifest
+
+
+def infrared_draft(network, folder, precision):
+    """A bundle in progress of the infrared tower alone."""
+    tower = "infrared_tower"
+    manifest = {"stages": {tower: {}}, "parity": {precision: {}}}
+    clips = [eager_tensors(network, sample_frames(20, 64))]
+    specs = {tower: stage_specs(network)[tower]}
+    return Draft(folder, network, ExportOptions(), specs, clips, manifest, starts={precision: {}})
+
+
+def test_a_float16_tower_out_of_tolerance_starts_later(tiny_network, tmp_path, monkeypatch):
+    outcomes = iter([ParityError("out of tolerance"), 5e-3])
+
+    def worst_error(*_):
+        outcome = next(outcomes)
+        if isinstance(outcome, ParityError):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr("infdet_deploy.exporting.write_incremental.worst_error", worst_error)
+    draft = infrared_draft(tiny_network, tmp_path, "float16")
+    write_incremental(draft)
+    entry = draft.manifest["parity"]["float16"]["infrared_tower_stream"]
+    assert entry["float32_before"] == "MaxPool3d_2a_3x3"
+    assert entry["onnx"] == 5e-3
+    assert entry["operators"]["float32"] == 1
+    assert draft.manifest["stream"]["stages"]["infrared_tower_stream"]["files"]["onnx"] == {
+        "float16": "infrared_tower_stream.float16.onnx"
+    }
 
 
 @pytest.mark.parametrize("tower", ["infrared_tower", "flow_tower"])

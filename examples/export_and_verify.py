@@ -2,11 +2,11 @@
 
 import sys
 
-from infdet_deploy import ExportOptions, export, verify
+from infdet_deploy import export, verify
 
 
 def main(run: str, bundle: str) -> None:
-    result = export(run, bundle, ExportOptions(precisions=("float32", "float16")))
+    result = export(run, bundle)  # float32; ExportOptions(precisions=("float32", "float16")) adds float16
     for stage in result.stages:
         print(f"{stage.stage} {stage.precision}: relative L2 {max(stage.errors.values()):.1e}")
     verification = verify(bundle)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from math import isfinite
 from typing import Any, Protocol
 
+FIRST_LINE_S = 0.5  # a request that is refused within this time prints its error alone
 LINE_INTERVAL_S = 15.0  # between lines of progress, where there is no terminal
 
 
@@ -36,7 +37,7 @@ class OnProgress(Protocol):
 
 @contextmanager
 def progress(label: str, wanted: bool = True) -> Iterator[OnProgress]:
-    """Show progress on stderr: a bar on a terminal, elsewhere a line at once and then every 15 s.
+    """Show progress on stderr: a bar on a terminal, elsewhere a line after half a second and then every 15 s.
 
     wanted: False in all processes of a group but the main one. Yields a function to call with each step.
     """
@@ -87,10 +88,11 @@ def _lines(label: str) -> Iterator[OnProgress]:
         state = (done, total, text)
 
     def repeat() -> None:
+        if not ended.wait(FIRST_LINE_S):
+            say(f"{label or 'working'} …")
         while not ended.wait(LINE_INTERVAL_S):
             say(progress_line(label, *state, time.monotonic() - start))
 
-    say(f"{label or 'working'} …")
     thread = threading.Thread(target=repeat, daemon=True)
     thread.start()
     try:

@@ -6,15 +6,23 @@ import time
 from infdet_deploy import console
 
 
-def test_progress_without_a_terminal_is_a_line_at_once_and_then_at_intervals(capsys, monkeypatch):
+def test_progress_without_a_terminal_is_lines_at_intervals(capsys, monkeypatch):
+    monkeypatch.setattr(console, "FIRST_LINE_S", 0.01)
     monkeypatch.setattr(console, "LINE_INTERVAL_S", 0.05)
     with console.progress("export") as update:
-        assert capsys.readouterr().err == "export …\n"
         update(3, 12, "fen float16")
         time.sleep(0.3)
-    lines = capsys.readouterr().err.splitlines()
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first == "export …"
     assert len(lines) >= 2
     assert all(line.startswith("export fen float16: 3/12, 0:00 elapsed, 0:0") for line in lines)
+
+
+def test_a_request_that_is_refused_prints_no_progress(capsys, monkeypatch):
+    monkeypatch.setattr(console, "FIRST_LINE_S", 10)
+    with console.progress("export"):
+        pass
+    assert capsys.readouterr().err == ""
 
 
 def test_progress_lines():

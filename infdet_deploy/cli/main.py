@@ -33,6 +33,7 @@ def main() -> None:
 def _parser_error(error: Exception) -> str | None:
     """A parser's message in one line, with the command whose help explains it; None where help was printed."""
     message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+    message = message.replace(": Value error, ", ": ")  # how pydantic, which newer typer uses, begins its own messages
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]

@@ -43,8 +43,9 @@ def verify(
     from infdet_deploy.verification import verify as verification
 
     options = verification.VerifyOptions(data, subset, bisect, self_test, parse_tolerances(tolerance or []), html)
+    path = bundle_path(bundle)
     with progress("verify") as update:
-        result = verification.verify(bundle_path(bundle), options, update)
+        result = verification.verify(path, options, update)
     if json_output:
         print_json(result.to_dict())
     else:

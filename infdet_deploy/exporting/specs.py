@@ -3,19 +3,10 @@
 from dataclasses import dataclass
 
 from infdet_deploy.bundle.loading import NETWORK
-from infdet_deploy.bundle.schema import STAGES_OF
+from infdet_deploy.bundle.schema import STAGES_OF, TensorSpec
 from infdet_deploy.model.network import InfDetNet
 
 NEXT = "next."  # the output NEXT + NAME of an incremental tower is the input NAME of the next step
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """A stage's input or output. shape: integers, or names of dimensions that vary (`T` in steps of 4, `T'`)."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,10 @@ def test_bad_request(tmp_path, arguments, word):
         (("export", "WEIGHTS", "--out", "bundle.onnx"), ("bundle.onnx", "NAME.infdet")),
         (("import-weights", "any.pt", "--out", "w.pt"), ("w.pt", "NAME.safetensors")),
         (("export", "FOREIGN"), ("u.pt", "import-weights")),
-        (("import-weights", "any.pt", "--out", "w.safetensors", "--tower", "both"), ("both", "infrared or flow")),
+        (
+            ("import-weights", "any.pt", "--out", "w.safetensors", "--tower", "both"),
+            ("both", "not one of 'infrared', 'flow'"),
+        ),
     ],
 )
 def test_request_that_does_not_fit(folder, tmp_path, arguments, words):
@@ -185,7 +188,7 @@ def test_bench_json(folder):
         ms = row["latency_ms"]
         assert 0 < ms["min"] <= ms["median"] <= ms["p90"] <= ms["p99"] <= ms["max"]
         assert row["frames_per_s"]["max"] == pytest.approx(32 / ms["min"] * 1000)
-    assert report["paper"]["frames_per_s"] == 290
+    assert report["paper"] is None  # the paper's figure is for its own network
 
 
 def test_verify_json(folder):

@@ -13,6 +13,7 @@ pytest.importorskip("onnxruntime")
 from onnx import numpy_helper
 
 from infdet_deploy.bundle.loading import NETWORK, load_bundle
+from infdet_deploy.bundle.schema import StageEntry
 from infdet_deploy.bundle.tolerances import CHECK_FRAMES, compare, parse_tolerances
 from infdet_deploy.datasets.folder import has_annotations
 from infdet_deploy.datasets.instances import Clip, Instance
@@ -403,13 +404,13 @@ def test_a_bundle_with_int8(tmp_path, network):
         runner = open_bundle_stage(bundle, NETWORK, backend, "int8")
         assert np.abs(runner.run({"frames": frames})["scores"] - apart).max() < 1e-6  # the same graphs
         runner.close()
-    built = built_for_rtx(bundle.stage_file(NETWORK, "int8"), manifest["stages"][NETWORK]["inputs"])
+    built = built_for_rtx(bundle.stage_file(NETWORK, "int8"), StageEntry.from_json(manifest["stages"][NETWORK]).inputs)
     assert built.convolutions["int8"] >= int8[NETWORK]["operators"]["int8"] - INT8_LAYERS["head"]
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_tensorrt_rtx_builds_the_signed_file(network, int8, name):
-    inputs = [dataclasses.asdict(tensor) for tensor in stage_specs(network)[name].inputs]
+    inputs = stage_specs(network)[name].inputs
     built = built_for_rtx(int8 / f"{name}.onnxruntime.onnx", inputs)
     # The head's are over time alone: the parser puts a reshape between them and Q/DQ, so they do not count as int8.
     assert built.convolutions.get("int8", 0) == {"fen": 15, "head": 0}.get(name, 57)

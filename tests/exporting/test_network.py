@@ -96,7 +96,7 @@ def test_bfloat16_runs_where_it_is_supported(bundle, network):
     for name, found in features.items():
         error = compare(found, expected["head"][name]).relative_l2
         assert 1e-4 < error < 5e-2  # only the rounding to eight bits
-    with pytest.raises(UsageError, match="onnxruntime takes float32, float16, int8, not bfloat16"):
+    with pytest.raises(UsageError, match="onnxruntime supports float32, float16, int8, not bfloat16"):
         Detector(bundle, "onnxruntime", "bfloat16")
 
 

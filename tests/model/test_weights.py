@@ -140,7 +140,7 @@ def test_save_and_load_are_bit_exact(tmp_path, tiny_network):
         ({"infdet": "{broken"}, "damaged"),
         ({"infdet": "[]"}, "damaged"),
         ({"infdet": json.dumps({"format": 1, "model": {"sizes": 3}})}, "sizes"),
-        ({"infdet": json.dumps({"format": 1, "model": {"channel_divisor": 8}})}, "expected"),
+        ({"infdet": json.dumps({"format": 1, "model": {"channel_divisor": 4}})}, "expected"),
     ],
 )
 def test_foreign_headers_are_refused(tmp_path, tiny_network, header, message):

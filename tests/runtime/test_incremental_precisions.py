@@ -13,7 +13,9 @@ pytest.importorskip("onnxruntime")
 
 from infdet_deploy.bundle.loading import Bundle, load_bundle
 from infdet_deploy.bundle.manifest import read_manifest
+from infdet_deploy.bundle.schema import Incremental, Manifest, Preprocessing
 from infdet_deploy.bundle.tolerances import compare, tolerance
+from infdet_deploy.detections import DetectionRule
 from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.checking import operators_3d
 from infdet_deploy.exporting.draft import Draft
@@ -58,16 +60,15 @@ def halves(tmp_path_factory, clips):
     """The same incremental tower in bfloat16 and float16, alone."""
     network, checks = clips
     folder = tmp_path_factory.mktemp("precisions")
-    manifest = {
-        "model": {"streams": "infrared"},
-        "preprocessing": {"size": 64},
-        "stages": {TOWER: {}},
-        "parity": {"bfloat16": {}, "float16": {}},
-    }
+    manifest = {"stages": {TOWER: {}}, "parity": {"bfloat16": {}, "float16": {}}}
     draft = draft_of(network, folder, manifest, checks)
     draft.starts = {"bfloat16": {}, "float16": {}}
     write_incremental(draft)
-    return Bundle(folder, manifest)
+    stream = Incremental.from_json(manifest["stream"])
+    pictures, rule = Preprocessing(64, "resize", None), DetectionRule((0.5,), (0.0,))
+    return Bundle(folder, Manifest(
+        "halves", "", {}, "3d", {}, "detection", "infrared", pictures, ("a",), rule, {}, stream, {}, {}
+    ))  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -34,12 +34,26 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
-class StageEntry:
-    """A stage. files: format → precision → file name. multiply_adds: for 100 frames, in the exported graph and in the
-    published network; None in old bundles."""
+class StageSpec:
+    """A stage's inputs and outputs, in order."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return tuple(tensor.name for tensor in self.inputs)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return tuple(tensor.name for tensor in self.outputs)
+
+
+@dataclass(frozen=True)
+class StageEntry(StageSpec):
+    """A stage in the manifest. files: format → precision → file name. multiply_adds: for 100 frames, in the exported
+    graph and in the published network; None in old bundles."""
+
     files: Mapping[str, Mapping[str, str]]
     multiply_adds: int | None = None
     multiply_adds_original: int | None = None
@@ -52,14 +66,6 @@ class StageEntry:
         )
         counts = (entry.get(key) for key in ("multiply_adds", "multiply_adds_original"))
         return cls(inputs, outputs, {name: dict(files) for name, files in entry["files"].items()}, *map(_whole, counts))
-
-    @property
-    def input_names(self) -> tuple[str, ...]:
-        return tuple(tensor.name for tensor in self.inputs)
-
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        return tuple(tensor.name for tensor in self.outputs)
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ from infdet_deploy import __version__
 from infdet_deploy.bundle.golden import Tensors
 from infdet_deploy.bundle.loading import NETWORK, TOWERS
 from infdet_deploy.bundle.manifest import FORMAT, write_manifest
+from infdet_deploy.bundle.schema import StageSpec
 from infdet_deploy.bundle.tolerances import CHECK_FRAMES
 from infdet_deploy.config import to_dict
 from infdet_deploy.detections import DetectionRule, default_rule
 from infdet_deploy.exporting.options import ExportOptions
 from infdet_deploy.exporting.quantization import INT8_FILES
 from infdet_deploy.exporting.reference import eager_tensors
-from infdet_deploy.exporting.specs import StageSpec, stage_specs
+from infdet_deploy.exporting.specs import stage_specs
 from infdet_deploy.files import sha256
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from infdet_deploy.bundle.schema import TensorSpec
+from infdet_deploy.bundle.schema import StageSpec, TensorSpec
 from infdet_deploy.exporting.conv2d import Mixed2d, Tower2d
 from infdet_deploy.exporting.folded import FoldedTower
 from infdet_deploy.exporting.incremental_3d import IncrementalUnit3d, incremental_max_pool_3d
-from infdet_deploy.exporting.specs import NEXT, StageSpec
+from infdet_deploy.exporting.specs import NEXT
 from infdet_deploy.exporting.stages import build_stage
 from infdet_deploy.exporting.temporal import TemporalContext
 from infdet_deploy.model.i3d import ENDPOINTS, POOLS

@@ -12,9 +12,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from infdet_deploy.bundle.schema import TensorSpec
+from infdet_deploy.bundle.schema import StageSpec, TensorSpec
 from infdet_deploy.errors import ParityError
-from infdet_deploy.exporting.specs import StageSpec
 
 EXAMPLE_FRAMES = 32  # length of the clips that graphs are traced with
 OPSET = 20  # supported by OpenVINO, ONNX Runtime and TensorRT 10 and 11

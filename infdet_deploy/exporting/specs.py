@@ -1,28 +1,10 @@
 """Names, dtypes and shapes of every stage's tensors: one definition for all formats, reports and backends."""
 
-from dataclasses import dataclass
-
 from infdet_deploy.bundle.loading import NETWORK
-from infdet_deploy.bundle.schema import STAGES_OF, TensorSpec
+from infdet_deploy.bundle.schema import STAGES_OF, StageSpec, TensorSpec
 from infdet_deploy.model.network import InfDetNet
 
 NEXT = "next."  # the output NEXT + NAME of an incremental tower is the input NAME of the next step
-
-
-@dataclass(frozen=True)
-class StageSpec:
-    """A stage's inputs and outputs, in order."""
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-
-    @property
-    def input_names(self) -> tuple[str, ...]:
-        return tuple(tensor.name for tensor in self.inputs)
-
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        return tuple(tensor.name for tensor in self.outputs)
 
 
 def stage_specs(network: InfDetNet) -> dict[str, StageSpec]:

@@ -9,8 +9,7 @@ from onnx import helper, numpy_helper
 from onnx.compose import add_prefix_graph
 
 from infdet_deploy.bundle.loading import NETWORK
-from infdet_deploy.bundle.schema import TensorSpec
-from infdet_deploy.exporting.specs import StageSpec
+from infdet_deploy.bundle.schema import StageSpec, TensorSpec
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET
 
 # (stage, input) → the tensor that feeds it; all other inputs are the network's, `frames` and `length`.

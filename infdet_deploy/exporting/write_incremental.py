@@ -11,14 +11,13 @@ import numpy as np
 import torch
 
 from infdet_deploy.bundle.loading import stream_stage
-from infdet_deploy.bundle.schema import Incremental, StageEntry
+from infdet_deploy.bundle.schema import Incremental, StageEntry, StageSpec
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.checking import check_2d, check_precision, worst_error
 from infdet_deploy.exporting.draft import Draft
 from infdet_deploy.exporting.incremental import IncrementalTower, build_incremental_tower, incremental_spec, zeros
 from infdet_deploy.exporting.onnx import EXAMPLE_FRAMES, export_onnx
-from infdet_deploy.exporting.specs import StageSpec
 from infdet_deploy.exporting.stages import TOWER_STARTS, float32_operators
 from infdet_deploy.model.i3d import ENDPOINTS
 from infdet_deploy.runtime.backends.registry import open_stage

@@ -340,8 +340,10 @@ def test_the_command_refuses_int8_without_clips(command):
     result = command("export", "--precision", "int8")
     assert result.returncode == 2
     error = "infdet-deploy: int8 needs --calibrate DIR: a data set, or a folder of recordings"
-    assert result.stderr.splitlines()[-1].startswith(error)
-    assert command("export", "--int8").stderr.splitlines()[-1].startswith(error)
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith(error)
+    (line,) = command("export", "--int8").stderr.strip().splitlines()
+    assert line.startswith(error)
     result = command("export", "no-such-run")
     assert result.returncode == 2
     assert result.stderr.startswith(

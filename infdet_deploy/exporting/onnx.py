@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx_ir
 import torch
+from onnx_ir.passes import common
+from onnxscript import optimizer
 from torch import Tensor, nn
 
 from infdet_deploy.bundle.schema import StageSpec, TensorSpec
@@ -40,15 +43,30 @@ def export_onnx(
             output_names=[o.name for o in spec.outputs],
             dynamic_shapes=shapes,
             opset_version=OPSET,
+            optimize=False,
             verbose=False,
         )
         assert program is not None
-        model = program.model_proto
+        model = _optimized(program.model)
     _tidy(model, name, spec)
     if shapes is None:
         _check_any_length(model, name)
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
+
+
+def _optimized(model: onnx_ir.Model) -> onnx.ModelProto:
+    """The model as `torch.onnx.export(optimize=True)` writes it, in half the time.
+
+    Four fifths of the nodes of an incremental tower compute constants. Removing them first leaves few nodes for the
+    slow part: matching the rewrite rules.
+    """
+    optimizer.fold_constants(model)
+    for cleanup in (common.CommonSubexpressionEliminationPass(), common.RemoveUnusedNodesPass()):
+        cleanup(model)
+    optimizer.optimize_ir(model)
+    common.DeduplicateInitializersPass()(model)
+    return onnx_ir.to_proto(model)
 
 
 def _varying(tensor: TensorSpec) -> dict[int, Any]:

@@ -1,5 +1,6 @@
 """Every program in examples/ runs, on small synthetic data."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -11,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+from infdet_deploy.model import presets
 from tests.paths import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -24,6 +26,11 @@ def load(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def small_network() -> presets.ModelConfig:
+    """Takes the place of the preset `tiny`: fewer and smaller graphs, so that exports are quick."""
+    return dataclasses.replace(presets.preset("tiny"), channel_divisor=8, streams="infrared", fusion="self")
 
 
 def notebook_code(path: Path) -> list[str]:
@@ -47,7 +54,8 @@ def test_detect_file(stream_bundle, clip_file, capsys):
 
 
 @pytest.mark.slow
-def test_train_own_data_then_export_and_verify(nine_clips, tmp_path, capsys):
+def test_train_own_data_then_export_and_verify(nine_clips, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(presets.PRESETS, "tiny", small_network())
     run, bundle = tmp_path / "run", tmp_path / "own.infdet"
     load("train_own_data.py").main(str(nine_clips), str(run), "2")
     lines = capsys.readouterr().out.splitlines()
@@ -55,7 +63,8 @@ def test_train_own_data_then_export_and_verify(nine_clips, tmp_path, capsys):
     assert "'0.5': " in lines[-1]
     load("export_and_verify.py").main(str(run), str(bundle))
     lines = capsys.readouterr().out.splitlines()
-    assert {line.split(":")[0] for line in lines} >= {"fen float32", "head float32"}
+    stages = {"infrared_tower", "infrared_tower_stream", "head"}
+    assert {line.split(":")[0] for line in lines} >= {f"{stage} float32" for stage in stages}
     assert lines[-1] == "passed"
 
 
@@ -92,7 +101,7 @@ def test_custom_backend(custom_backend, stream_bundle, tiny_clip):
 
 @pytest.mark.slow
 def test_quickstart_notebook(tmp_path):
-    """quickstart.ipynb with fewer clips and steps, cell by cell in one process; no outputs are stored in it."""
+    """quickstart.ipynb with fewer clips and steps and a small network; no outputs are stored in it."""
     notebook = EXAMPLES / "quickstart.ipynb"
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells if "outputs" in cell)
@@ -101,6 +110,8 @@ def test_quickstart_notebook(tmp_path):
     assert small != code
     script = tmp_path / "quickstart.py"
     script.write_text(
+        "from infdet_deploy.model import presets\nfrom tests.examples.test_examples import small_network\n\n"
+        "presets.PRESETS['tiny'] = small_network()\n\n"
         f"def main():\n    {small.replace(chr(10), chr(10) + '    ')}\n\nif __name__ == '__main__':\n    main()\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

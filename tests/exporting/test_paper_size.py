@@ -1,4 +1,7 @@
-"""Frames of the published size, at half the published width: export, speed measurement and detection."""
+"""A network of the published size and width: export, speed measurement and detection.
+
+It has one stream: the flow tower is as large, and stages run one after the other, so the peak memory is the same.
+"""
 
 import json
 
@@ -20,14 +23,15 @@ STAGE_NAMES = {"fen", "infrared_tower", "flow_tower", "head", "detections"}
 
 def test_export_bench_and_detect(command, tmp_path):
     options = ExportOptions(formats=("onnx",), incremental=False, weights=False)
-    bundle = export_bundle(random_network(ModelConfig(channel_divisor=2)), tmp_path / "half.infdet", options)
+    network = random_network(ModelConfig(streams="infrared", fusion="self"))
+    bundle = export_bundle(network, tmp_path / "a.infdet", options)
     manifest = json.loads((bundle / "manifest.json").read_text())
     assert manifest["preprocessing"]["size"] == 224
     assert all(entry["onnx"] <= 1e-4 for entry in manifest["parity"]["float32"].values())
     result = command("bench", bundle, *BENCH, timeout_s=None)
     assert result.returncode == 0, result.stderr
     (row,) = json.loads(result.stdout)["contenders"]
-    assert row["peak_memory_mb"] < 2048
+    assert row["peak_memory_mb"] < 4096
     if not LEPTON.is_file():
         pytest.skip(f"no thermal recording at {LEPTON}")
     result = command("detect", bundle, LEPTON, "--json", timeout_s=None)

@@ -18,7 +18,7 @@ from infdet_deploy.training.distributed import launched_world
 from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.windows import Batch, Windows
 
-STEPS = {"windows": 3, "whole": 20}
+STEPS = {"windows": 3, "whole": 6}
 MODEL = ModelConfig(size=64, channel_divisor=8)
 
 

@@ -172,14 +172,17 @@ def test_recognition_from_clips_to_a_bundle(weights, tmp_path):
         "average": 0.8,
         "norm_windows": 8,
     }
-    result = train(root, TrainOptions(out=tmp_path / "run", weights=weights, task="recognition", settings=chosen))
+    options = TrainOptions(
+        out=tmp_path / "run", weights=weights, task="recognition", streams="infrared", settings=chosen
+    )
+    result = train(root, options)
     assert result.figure == "accuracy"
     assert result.test_value == 1.0
     report = evaluate(tmp_path / "run", root).to_dict()
     assert report["recognition"]["accuracy"] == 1.0
     assert report["recognition"]["map"] == 1.0
     assert report["recognition"]["confusion"]["dark"] == {"bright": 0, "dark": 2}
-    bundle = export(tmp_path / "run", tmp_path / "r.infdet", ExportOptions(incremental=False)).path
+    bundle = export(tmp_path / "run", tmp_path / "r.infdet", ExportOptions(formats=("onnx",), incremental=False)).path
     assert evaluate(bundle, root).recognition.accuracy == 1.0
     clips = [root / "testing" / label / "1.mkv" for label in ("bright", "dark")]
     found = list(detect(bundle, clips))

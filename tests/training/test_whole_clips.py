@@ -19,6 +19,8 @@ from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.whole_clips import WholeClip, accumulate_gradients
 from infdet_deploy.video.sample import sample_frames
 
+TINY = dataclasses.replace(preset("tiny"), channel_divisor=8)
+
 
 def clip_of(frames: int, size: int = 64, dtype: torch.dtype = torch.float32) -> WholeClip:
     """Frames like a recording's, flow and labels at random."""
@@ -32,7 +34,7 @@ def clip_of(frames: int, size: int = 64, dtype: torch.dtype = torch.float32) -> 
 @pytest.fixture(scope="module")
 def network():
     """Random weights, non-trivial batch norms and γ not 0, so that every path has a gradient."""
-    found = random_network(preset("tiny"), seed=1)
+    found = random_network(TINY, seed=1)
     with torch.no_grad():
         found.fusion.gamma.fill_(0.5)
         for module in found.modules():
@@ -82,7 +84,7 @@ def test_gradients_of_the_whole_graph(network):
 
     float32 allows no stricter test: with random weights, rounding decides some maxima and ReLUs, and gradients jump.
     """
-    found = [errors_at(network, frames, snippets) for frames, snippets in ((140, 7), (156, 8), (172, 9))]
+    found = [errors_at(network, frames, snippets) for frames, snippets in ((140, 7), (172, 9))]
     ours, whole = (max(part) for part in zip(*found, strict=True))
     assert ours <= 2 * whole + 1e-4
 
@@ -124,7 +126,7 @@ def errors_at(network, frames: int, snippets: int) -> tuple[float, float]:
 )
 def test_gradients_of_variants(variant):
     """Networks without one tower or without FEN, in float64: equal to the whole graph's."""
-    double = random_network(dataclasses.replace(preset("tiny"), channel_divisor=8, **variant), seed=1).double()
+    double = random_network(dataclasses.replace(TINY, **variant), seed=1).double()
     clip = clip_of(140, dtype=torch.float64)
     expected_losses, expected = whole_gradients(double, clip)
     trained = arranged(double)
@@ -150,12 +152,11 @@ def test_frozen_towers_get_no_gradient(network):
 PEAK = """
 import resource, sys
 import torch
-from tests.training.test_whole_clips import arranged, clip_of
-from infdet_deploy.model.presets import preset
+from tests.training.test_whole_clips import TINY, arranged, clip_of
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.training.whole_clips import accumulate_gradients
 
-accumulate_gradients(arranged(random_network(preset("tiny"))), clip_of(int(sys.argv[1])), 8)
+accumulate_gradients(arranged(random_network(TINY)), clip_of(int(sys.argv[1])), 8)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 

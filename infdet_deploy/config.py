@@ -17,7 +17,7 @@ def from_dict(kind: type[Config], values: Any, where: str = "configuration") -> 
     """Build the dataclass `kind` from a mapping.
 
     Supports nested dataclasses, lists, tuples, dicts, literals and `X | None`; an int is accepted for a float. Raises
-    ConfigError for an unknown or missing key or a value of the wrong type.
+    ConfigError for a missing key, a value of the wrong type, and an unknown key unless `kind.ignores_unknown_keys`.
     """
     if not isinstance(values, dict):
         raise ConfigError(
@@ -26,7 +26,7 @@ def from_dict(kind: type[Config], values: Any, where: str = "configuration") -> 
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in values:
-        if key not in fields:
+        if key not in fields and not getattr(kind, "ignores_unknown_keys", False):
             raise ConfigError(f"{where}: unknown key '{key}'; known keys are {', '.join(fields)}")
     arguments = {}
     for name, field in fields.items():
@@ -40,8 +40,8 @@ def from_dict(kind: type[Config], values: Any, where: str = "configuration") -> 
 def _convert(hint: Any, value: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
+        if type(value) in arguments:
+            return value
         return _convert(next(a for a in arguments if a is not type(None)), value, where)
     if origin is typing.Literal:
         if value not in arguments:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import torch
 
-from infdet_deploy.bundle.loading import STAGES
+from infdet_deploy.bundle.schema import STAGES
 from infdet_deploy.bundle.tolerances import compare, tolerance
 from infdet_deploy.exporting.int8_stage import Int8Stage, layer_errors
 from infdet_deploy.exporting.onnx import export_onnx

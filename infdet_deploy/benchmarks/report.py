@@ -20,7 +20,8 @@ from infdet_deploy.benchmarks.roofline import Peaks, StageFloor, Work, stage_flo
 from infdet_deploy.benchmarks.statistics import Summary, summary
 from infdet_deploy.benchmarks.steps import StepTimes
 from infdet_deploy.benchmarks.workers import Answer, Ready
-from infdet_deploy.bundle.loading import TOWERS, Bundle
+from infdet_deploy.bundle.loading import Bundle
+from infdet_deploy.bundle.schema import TOWERS
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.detections import compare_detections
 from infdet_deploy.runtime.backends.base import Performance

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from infdet_deploy.benchmarks.statistics import Summary, summary
-from infdet_deploy.bundle.loading import TOWERS, Bundle, stream_stage
+from infdet_deploy.bundle.loading import Bundle
+from infdet_deploy.bundle.schema import TOWERS, stream_stage
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.runtime.detector import Detector

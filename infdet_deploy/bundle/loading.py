@@ -17,14 +17,11 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self
 
 from infdet_deploy.bundle.external_data import has_external_data
 from infdet_deploy.bundle.manifest import MANIFEST, is_file_name, read_manifest, short, write_manifest
-from infdet_deploy.bundle.schema import STAGES as STAGES
 from infdet_deploy.bundle.schema import STAGES_OF, FileEntry, Incremental, Manifest, StageEntry
-from infdet_deploy.bundle.schema import TOWERS as TOWERS
-from infdet_deploy.bundle.schema import stream_stage as stream_stage
 from infdet_deploy.bundle.tolerances import PRECISIONS
 from infdet_deploy.detections import DetectionRule
 from infdet_deploy.errors import BundleError, UsageError
@@ -77,7 +74,7 @@ class Bundle:
     @property
     def frame_mode(self) -> "Mode":
         """`resize` or `crop`: how a recording's pictures become size×size frames."""
-        return cast("Mode", self.manifest.preprocessing.mode)
+        return self.manifest.preprocessing.mode
 
     @property
     def fps(self) -> float | None:
@@ -101,8 +98,7 @@ class Bundle:
 
     def entry(self, stage: str) -> StageEntry:
         """The tensors and files of a stage or an incremental tower."""
-        steps = self.incremental.stages if self.incremental else {}
-        return self.manifest.stages[stage] if stage in self.manifest.stages else steps[stage]
+        return self.manifest.all_stages[stage]
 
     def digest(self, name: str) -> str | None:
         """SHA-256 of a file; None if the manifest has no `files` yet."""

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from infdet_deploy.datasets.formats import FORMATS, FormatName
-from infdet_deploy.datasets.formats.options import FormatOptions, FrameRate, frame_rate
-from infdet_deploy.datasets.formats.parsing import Report, empty_subset, load_json, refuse
+from infdet_deploy.datasets.formats.parsing import FormatOptions, FrameRate, Report, empty_subset, load_json, refuse
 from infdet_deploy.datasets.instances import Clip, classes_of
 from infdet_deploy.detections import INFDET_CLASSES
 from infdet_deploy.errors import AnnotationError
+
+
+def _frame_rate(fps: float | FrameRate | None) -> FrameRate:
+    return fps if callable(fps) else lambda name: fps
 
 
 def read_annotations(
@@ -32,7 +35,7 @@ def read_annotations(
     """
     path = Path(path)
     content = None if path.is_dir() else load_json(path, report)
-    return parse_annotations(path, content, FormatOptions(classes, frame_rate(fps), report), subset)
+    return parse_annotations(path, content, FormatOptions(classes, _frame_rate(fps), report), subset)
 
 
 def parse_annotations(path: Path, content: Any, options: FormatOptions, subset: str | None = None) -> tuple[Clip, ...]:
@@ -77,5 +80,5 @@ def write_annotations(
     `read_annotations`. Returns a line for each thing that the format cannot store; the rest reads back equal. Raises
     AnnotationError for clips that could not be read back.
     """
-    options = FormatOptions(classes_of(clips) if classes is None else classes, frame_rate(fps))
+    options = FormatOptions(classes_of(clips) if classes is None else classes, _frame_rate(fps))
     return tuple(FORMATS[format].write(Path(path), clips, options))

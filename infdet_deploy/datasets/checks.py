@@ -1,20 +1,23 @@
 """Checking a data set before training: statistics, and each problem with file and line."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from infdet_deploy.datasets.annotation_checks import length_table, problems
+from infdet_deploy.config import to_dict
 from infdet_deploy.datasets.folder import DataSet, open_dataset
+from infdet_deploy.datasets.instances import Clip
 from infdet_deploy.errors import VideoError
 from infdet_deploy.processes import in_processes
 from infdet_deploy.snippets import MIN_FRAMES
 from infdet_deploy.video import read_video
 
+LENGTH_EDGES_S = (5.0, 10.0)  # the paper's Table II: below 5 s, 5 to 10 s, from 10 s
 _SLACK_S = 0.1  # an instance may end this long after the last frame, since times are often rounded
 
 
@@ -55,19 +58,9 @@ class DatasetReport:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: every field but `dataset` and `decoded_s`, with `decoded` as `frames`."""
-        return {
-            "annotations": self.annotations,
-            "clips": self.clips,
-            "subsets": self.subsets,
-            "classes": list(self.classes),
-            "trimmed": self.trimmed,
-            "instances": self.instances,
-            "lengths": {label: list(row) for label, row in self.lengths.items()},
-            "length_s": {label: None if row is None else asdict(row) for label, row in self.length_s.items()},
-            "duration_s": None if self.duration_s is None else asdict(self.duration_s),
-            "frames": {"decoded": self.decoded, "of": self.clips},
-            "problems": list(self.problems),
-        }
+        values = to_dict(self)
+        del values["dataset"], values["decoded_s"]
+        return values | {"frames": {"decoded": values.pop("decoded"), "of": self.clips}}
 
 
 def check_dataset(
@@ -83,11 +76,13 @@ def check_dataset(
     """
     errors: list[str] = []
     dataset = open_dataset(data, fps, classes, lambda error: errors.append(str(error)))
-    errors += problems(dataset.clips, dataset.classes)
+    errors += _annotation_problems(dataset)
     decoded = _decode(dataset, on_progress)
     decoded_s = {name: result for name, result in decoded.items() if isinstance(result, float)}
     errors += _frame_problems(dataset, decoded)
-    instances = [one for clip in dataset.clips for one in clip.instances]
+    lengths_s: dict[str, list[float]] = {label: [] for label in dataset.classes}
+    for one in (one for clip in dataset.clips for one in clip.instances):
+        lengths_s.setdefault(one.label, []).append(one.end_s - one.start_s)
     known = (clip.duration_s or decoded_s.get(clip.name) for clip in dataset.clips)
     return DatasetReport(
         annotations=str(dataset.annotations),
@@ -95,12 +90,9 @@ def check_dataset(
         subsets=dict(Counter(str(clip.subset) for clip in dataset.clips)),
         classes=dataset.classes,
         trimmed={label: sum(clip.label == label for clip in dataset.clips) for label in dataset.classes},
-        instances=len(instances),
-        lengths=length_table(dataset.clips, dataset.classes),
-        length_s={
-            label: _spread([one.end_s - one.start_s for one in instances if one.label == label])
-            for label in dataset.classes
-        },
+        instances=sum(map(len, lengths_s.values())),
+        lengths={label: _histogram(lengths_s[label]) for label in dataset.classes},
+        length_s={label: _spread(lengths_s[label]) for label in dataset.classes},
         duration_s=_spread([duration_s for duration_s in known if duration_s is not None]),
         decoded=sum(not isinstance(result, str) for result in decoded.values()),
         problems=tuple(errors),
@@ -109,21 +101,48 @@ def check_dataset(
     )
 
 
-def _frame_problems(data: DataSet, decoded: dict[str, float | str | None]) -> list[str]:
+def _annotation_problems(data: DataSet) -> Iterator[str]:
+    """A line for each label that is no class, instance outside its clip, and pair of overlapping instances."""
+    for clip in data.clips:
+        for label, where in clip.labels():
+            if label not in data.classes:
+                yield f"{where}: class '{label}' of clip '{clip.name}' is not one of {', '.join(data.classes)}"
+        for one in clip.instances:
+            if one.start_s < 0:
+                yield f"{one.where}: starts at {one.start_s:g} s, before clip '{clip.name}' begins"
+            if clip.duration_s is not None and one.end_s > clip.duration_s + 1e-6:
+                yield f"{one.where}: ends at {one.end_s:g} s, after clip '{clip.name}' of {clip.duration_s:g} s"
+        yield from _overlaps(clip)
+
+
+def _overlaps(clip: Clip) -> Iterator[str]:
+    """A line for each two instances of one class that share time: detections cannot separate them."""
+    for one, other in pairwise(sorted(clip.instances, key=lambda i: (i.label, i.start_s, i.end_s))):
+        if one.label == other.label and other.start_s < one.end_s:
+            yield (
+                f"{other.where}: {one.label} {other.start_s:g}–{other.end_s:g} s overlaps "
+                f"{one.start_s:g}–{one.end_s:g} s of clip '{clip.name}', at {one.where}"
+            )
+
+
+def _frame_problems(data: DataSet, decoded: dict[str, float | str | None]) -> Iterator[str]:
     """A line for each clip that does not decode or has no frames, and each instance after the last frame."""
-    found = []
     for clip in data.clips:
         result = decoded.get(clip.name)
         if isinstance(result, str):
-            found.append(result)
+            yield result
         elif clip.name not in data.media and data.media:
-            found.append(f"{clip.where}: clip '{clip.name}' has no frames in {data.root}")
-        for one in clip.instances if isinstance(result, float) else ():
-            if one.end_s > result + _SLACK_S and (clip.duration_s is None or one.end_s <= clip.duration_s):  # type: ignore[operator]
-                found.append(
-                    f"{one.where}: ends at {one.end_s:g} s, but the frames of '{clip.name}' end at {result:.2f} s"
-                )
-    return found
+            yield f"{clip.where}: clip '{clip.name}' has no frames in {data.root}"
+        elif result is not None:
+            for one in clip.instances:
+                if one.end_s > result + _SLACK_S and (clip.duration_s is None or one.end_s <= clip.duration_s):
+                    yield f"{one.where}: ends at {one.end_s:g} s, but the frames of '{clip.name}' end at {result:.2f} s"
+
+
+def _histogram(lengths_s: list[float]) -> tuple[int, ...]:
+    """How many lengths are below 5 s, from 5 to 10 s, and from 10 s."""
+    bins = np.digitize(lengths_s, LENGTH_EDGES_S)
+    return tuple(np.bincount(bins, minlength=len(LENGTH_EDGES_S) + 1).tolist())
 
 
 def _spread(values: list[float]) -> Spread | None:

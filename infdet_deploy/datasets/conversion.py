@@ -1,10 +1,11 @@
 """Writing a data set's annotations in another format."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from infdet_deploy.config import to_dict
 from infdet_deploy.datasets.annotations import write_annotations
 from infdet_deploy.datasets.folder import DataSet, open_dataset
 from infdet_deploy.datasets.formats import FormatName
@@ -21,7 +22,8 @@ class ConversionResult:
     lost: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"lost": list(self.lost)}
+        """As JSON types."""
+        return to_dict(self)
 
 
 def convert_dataset(

@@ -19,8 +19,7 @@ import numpy as np
 
 from infdet_deploy.datasets.annotations import parse_annotations
 from infdet_deploy.datasets.formats import FORMATS
-from infdet_deploy.datasets.formats.options import FormatOptions
-from infdet_deploy.datasets.formats.parsing import Report, empty_subset, load_json, refuse
+from infdet_deploy.datasets.formats.parsing import FormatOptions, Report, empty_subset, load_json, refuse
 from infdet_deploy.datasets.formats.thumos import CLASS_LIST, class_files, read_class_ids
 from infdet_deploy.datasets.instances import Clip, canonical_subset, classes_of
 from infdet_deploy.datasets.trimmed import is_sorted_by_class, read_class_folders
@@ -72,8 +71,8 @@ class DataSet:
                     f"{self.root}: clip '{clip.name}' has no frames; expected videos/{clip.name}.mp4 (or another video "
                     f"file) or a folder frames/{clip.name}"
                 )
-            for label, where in [(clip.label, clip.where), *((one.label, one.where) for one in clip.instances)]:
-                if label and label not in classes:
+            for label, where in clip.labels():
+                if label not in classes:
                     raise AnnotationError(
                         f"{where}: clip '{clip.name}' has label '{label}', the network knows {', '.join(classes)}"
                     )

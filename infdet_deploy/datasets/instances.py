@@ -1,6 +1,6 @@
 """Annotated actions, annotated clips and scored detections. Times are seconds from the clip's start."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from infdet_deploy.detections import INFDET_CLASSES
@@ -36,6 +36,11 @@ class Clip:
     where: str = field(default="", compare=False, repr=False)
     label: str = ""
 
+    def labels(self) -> Iterator[tuple[str, str]]:
+        """The labels of the clip and its instances, each with its place."""
+        places = [(self.label, self.where), *((one.label, one.where) for one in self.instances)]
+        yield from ((label, where) for label, where in places if label)
+
 
 @dataclass(frozen=True)
 class ScoredInstance:
@@ -55,6 +60,6 @@ def canonical_subset(subset: str | None) -> str | None:
 
 def classes_of(clips: Sequence[Clip]) -> tuple[str, ...]:
     """InfDet's three classes if no other label occurs, else all labels by name."""
-    labels = {one.label for clip in clips for one in clip.instances} | {clip.label for clip in clips} - {""}
+    labels = {label for clip in clips for label, _ in clip.labels()}
     trimmed = any(clip.label for clip in clips)
     return INFDET_CLASSES if labels <= set(INFDET_CLASSES) and not trimmed else tuple(sorted(labels))

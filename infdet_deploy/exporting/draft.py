@@ -10,9 +10,9 @@ import torch
 
 from infdet_deploy import __version__
 from infdet_deploy.bundle.golden import Tensors
-from infdet_deploy.bundle.loading import NETWORK, TOWERS
+from infdet_deploy.bundle.loading import NETWORK
 from infdet_deploy.bundle.manifest import FORMAT, write_manifest
-from infdet_deploy.bundle.schema import StageSpec
+from infdet_deploy.bundle.schema import TOWERS, StageSpec
 from infdet_deploy.bundle.tolerances import CHECK_FRAMES
 from infdet_deploy.config import to_dict
 from infdet_deploy.detections import DetectionRule, default_rule

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from infdet_deploy.bundle.loading import stream_stage
-from infdet_deploy.bundle.schema import Incremental, StageEntry, StageSpec
+from infdet_deploy.bundle.schema import Incremental, StageEntry, StageSpec, stream_stage
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.checking import check_2d, check_precision, worst_error

@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 import torch
 
-from infdet_deploy.bundle.loading import TOWERS, stream_stage
+from infdet_deploy.bundle.schema import TOWERS, stream_stage
 from infdet_deploy.bundle.tolerances import tolerance
 from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.checking import check_2d, check_precision

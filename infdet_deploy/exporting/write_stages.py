@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from infdet_deploy.bundle.golden import Tensors
-from infdet_deploy.bundle.loading import NETWORK, TOWERS
+from infdet_deploy.bundle.loading import NETWORK
+from infdet_deploy.bundle.schema import TOWERS
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.checking import check_2d, check_precision, worst_error

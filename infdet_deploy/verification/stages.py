@@ -7,7 +7,8 @@ from typing import Any
 import numpy.typing as npt
 
 from infdet_deploy.bundle.golden import Tensors
-from infdet_deploy.bundle.loading import TOWERS, Bundle, stream_stage
+from infdet_deploy.bundle.loading import Bundle
+from infdet_deploy.bundle.schema import TOWERS, stream_stage
 from infdet_deploy.bundle.tolerances import NOT_COMPARED, Errors, Tolerances, compare
 from infdet_deploy.errors import BackendError, BundleError, InfdetError, first_line
 from infdet_deploy.runtime.backends.contender import Contender

@@ -18,7 +18,8 @@ from infdet_deploy.benchmarks.preparation import Preparation
 from infdet_deploy.benchmarks.report import build_report
 from infdet_deploy.benchmarks.roofline import Peaks
 from infdet_deploy.benchmarks.tables import remarks, tables
-from infdet_deploy.bundle.loading import STAGES, load_bundle
+from infdet_deploy.bundle.loading import load_bundle
+from infdet_deploy.bundle.schema import STAGES
 from infdet_deploy.errors import BundleError, UsageError
 from infdet_deploy.runtime.backends.contender import Contender
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from infdet_deploy.bundle.loading import STAGES
 from infdet_deploy.bundle.manifest import FORMAT, write_manifest
+from infdet_deploy.bundle.schema import STAGES
 from infdet_deploy.files import sha256
 
 # ModelProto: ir_version 8, a graph called "g" with nothing in it.

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import onnx
 
-from infdet_deploy.bundle.loading import load_bundle, stream_stage
+from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.manifest import MANIFEST, read_manifest
+from infdet_deploy.bundle.schema import stream_stage
 from infdet_deploy.exporting.calibration import stage_tensors
 from infdet_deploy.exporting.draft import seal
 from infdet_deploy.exporting.quantization import INT8_FILES, CalibratedGraph, calibrate, quantize, transfer_scales

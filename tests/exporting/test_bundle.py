@@ -8,7 +8,8 @@ import pytest
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
-from infdet_deploy.bundle.loading import STAGES, load_bundle
+from infdet_deploy.bundle.loading import load_bundle
+from infdet_deploy.bundle.schema import STAGES
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.bundle import export_bundle

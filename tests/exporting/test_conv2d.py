@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 import torch.nn.functional as F
 
-from infdet_deploy.bundle.loading import STAGES, load_bundle
-from infdet_deploy.bundle.schema import Manifest, StageEntry
+from infdet_deploy.bundle.loading import load_bundle
+from infdet_deploy.bundle.schema import STAGES, Manifest, StageEntry
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.bundle import export_bundle

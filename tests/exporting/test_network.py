@@ -7,7 +7,8 @@ import onnx
 import pytest
 import torch
 
-from infdet_deploy.bundle.loading import NETWORK, STAGES, load_bundle
+from infdet_deploy.bundle.loading import NETWORK, load_bundle
+from infdet_deploy.bundle.schema import STAGES
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import BackendError, UsageError
 from infdet_deploy.exporting.bundle import export_bundle

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from infdet_deploy.bundle.loading import STAGES_OF
+from infdet_deploy.bundle.schema import STAGES_OF
 from infdet_deploy.errors import UsageError
 from infdet_deploy.exporting.bundle import export_bundle
 from infdet_deploy.exporting.options import ExportOptions

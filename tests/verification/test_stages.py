@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from infdet_deploy.bundle.loading import STAGES
+from infdet_deploy.bundle.schema import STAGES
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.detections import Detection, compare_detections
 from infdet_deploy.verification.stages import StageParity

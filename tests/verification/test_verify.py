@@ -14,8 +14,9 @@ import pytest
 pytest.importorskip("torch")
 
 from infdet_deploy.bundle.golden import load_golden
-from infdet_deploy.bundle.loading import STAGES, load_bundle
+from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.manifest import write_manifest
+from infdet_deploy.bundle.schema import STAGES
 from infdet_deploy.bundle.tolerances import Tolerances
 from infdet_deploy.detections import detect
 from infdet_deploy.errors import BundleError

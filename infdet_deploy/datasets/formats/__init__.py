@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 from infdet_deploy.datasets.formats import activitynet, infdet, label_studio, thumos
-from infdet_deploy.datasets.formats.options import FormatOptions
+from infdet_deploy.datasets.formats.parsing import FormatOptions
 from infdet_deploy.datasets.instances import Clip
 
 FormatName = Literal["activitynet", "infdet", "thumos", "label-studio"]

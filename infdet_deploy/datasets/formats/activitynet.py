@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from infdet_deploy.datasets.formats.options import FormatOptions
-from infdet_deploy.datasets.formats.parsing import at, field, interval, number, segment
+from infdet_deploy.datasets.formats.parsing import FormatOptions, at, field, interval, number, segment
 from infdet_deploy.datasets.instances import Clip, Instance
 from infdet_deploy.errors import AnnotationError
 from infdet_deploy.files import write_json

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from infdet_deploy.datasets.formats.activitynet import checked_entries, read_clips
-from infdet_deploy.datasets.formats.options import FormatOptions
+from infdet_deploy.datasets.formats.parsing import FormatOptions
 from infdet_deploy.datasets.instances import Clip
 from infdet_deploy.errors import AnnotationError
 from infdet_deploy.files import write_json

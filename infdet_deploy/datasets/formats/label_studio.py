@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from infdet_deploy.datasets.formats.options import FormatOptions, FrameRate
-from infdet_deploy.datasets.formats.parsing import Report, at, field, interval, number
+from infdet_deploy.datasets.formats.parsing import FormatOptions, FrameRate, Report, at, field, interval, number
 from infdet_deploy.datasets.instances import Clip, Instance
 from infdet_deploy.errors import AnnotationError
 from infdet_deploy.files import write_json

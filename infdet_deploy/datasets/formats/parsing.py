@@ -3,7 +3,8 @@
 import bisect
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,21 @@ from infdet_deploy.errors import AnnotationError
 
 # Called with each entry that cannot be used: `refuse` stops reading, a checker collects the errors and continues.
 Report = Callable[[AnnotationError], None]
+FrameRate = Callable[[str], float | None]  # a clip's name → its frames per second, None if unknown
 
 
 def refuse(error: AnnotationError) -> None:
     """The report of a strict reader: raise the error."""
     raise error
+
+
+@dataclass(frozen=True)
+class FormatOptions:
+    """classes: in the order of class indices. fps: for formats that count frames. report: called with each error."""
+
+    classes: Sequence[str]
+    fps: FrameRate
+    report: Report = refuse
 
 
 def empty_subset(path: Path, subset: str, clips: Iterable[Clip]) -> AnnotationError:
@@ -46,51 +57,41 @@ def read_rows(path: Path, columns: str, report: Report = refuse) -> Iterator[tup
             yield f"{path}:{number}", row
 
 
-class LocatedObject(dict[str, Any]):
-    """A JSON object with the line on which it begins."""
-
+class _Object(dict[str, Any]):
     line: int
 
 
-class LocatedArray(list[Any]):
-    """A JSON array with the line on which it begins."""
-
+class _Array(list[Any]):
     line: int
 
 
 class _Decoder(json.JSONDecoder):
-    """Adds line numbers to objects and arrays, which only Python's pure-Python scanner allows."""
+    """Objects and arrays know the line on which they begin, which only Python's pure-Python scanner allows."""
 
     def __init__(self, path: Path, text: str, report: Report) -> None:
         super().__init__(object_pairs_hook=list)
-        self.breaks = [index for index, character in enumerate(text) if character == "\n"]
-        parse_object, parse_array = json.decoder.JSONObject, json.decoder.JSONArray  # type: ignore[attr-defined]
+        breaks = [index for index, character in enumerate(text) if character == "\n"]
 
-        def located_object(state: Any, *rest: Any) -> tuple[LocatedObject, int]:
-            pairs, end = parse_object(state, *rest)
-            found = LocatedObject(pairs)
-            found.line = self.line(state[1])
-            if len(found) != len(pairs):
-                twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-                line = getattr(found[twice], "line", found.line)  # of its second occurrence
-                report(AnnotationError(f"{path}:{line}: key '{twice}' occurs twice"))
-            return found, end
+        def located(kind: Any, parse: Callable[..., tuple[list[Any], int]]) -> Callable[..., Any]:
+            def parse_with_line(state: Any, *rest: Any) -> tuple[Any, int]:
+                content, end = parse(state, *rest)
+                found = kind(content)
+                found.line = bisect.bisect_left(breaks, state[1]) + 1
+                if len(found) != len(content):
+                    twice = Counter(key for key, _ in content).most_common(1)[0][0]
+                    line = getattr(found[twice], "line", found.line)  # of its second occurrence
+                    report(AnnotationError(f"{path}:{line}: key '{twice}' occurs twice"))
+                return found, end
 
-        def located_array(state: Any, *rest: Any) -> tuple[LocatedArray, int]:
-            values, end = parse_array(state, *rest)
-            found = LocatedArray(values)
-            found.line = self.line(state[1])
-            return found, end
+            return parse_with_line
 
-        self.parse_object, self.parse_array = located_object, located_array
+        self.parse_object = located(_Object, json.decoder.JSONObject)  # type: ignore[attr-defined]
+        self.parse_array = located(_Array, json.decoder.JSONArray)  # type: ignore[attr-defined]
         self.scan_once = json.scanner.py_make_scanner(self)  # type: ignore[attr-defined]
-
-    def line(self, position: int) -> int:
-        return bisect.bisect_left(self.breaks, position) + 1
 
 
 def load_json(path: Path, report: Report = refuse) -> Any:
-    """A JSON file's content, built of LocatedObject and LocatedArray. Reports repeated keys."""
+    """A JSON file's content; see `at` for the line of an object or array. Reports repeated keys."""
     text = read_text(path)
     try:
         return _Decoder(path, text, report).decode(text)

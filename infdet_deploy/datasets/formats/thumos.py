@@ -9,8 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from infdet_deploy.datasets.formats.options import FormatOptions
-from infdet_deploy.datasets.formats.parsing import interval, read_rows, read_text
+from infdet_deploy.datasets.formats.parsing import FormatOptions, interval, read_rows, read_text
 from infdet_deploy.datasets.instances import Clip, Instance, canonical_subset
 from infdet_deploy.detections import INFDET_CLASSES
 from infdet_deploy.errors import AnnotationError

@@ -85,10 +85,9 @@ def build(
 def _stages(bundle: Bundle, precisions: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """What to build. Raises UsageError if a stage of the network lacks a precision."""
     # Extra stages (`network`, incremental towers) are built in the precisions they have.
-    entries = {**bundle.manifest.stages, **(bundle.incremental.stages if bundle.incremental else {})}
     for precision in precisions:
-        for stage in entries:
-            if stage in bundle.stages or precision in entries[stage].files.get("onnx", {}):
+        for stage, entry in bundle.manifest.all_stages.items():
+            if stage in bundle.stages or precision in entry.files.get("onnx", {}):
                 bundle.stage_file(stage, precision)
                 yield stage, precision
 

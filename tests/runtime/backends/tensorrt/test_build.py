@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from infdet_deploy.bundle.loading import STAGES, load_bundle
-from infdet_deploy.bundle.schema import TensorSpec
+from infdet_deploy.bundle.loading import load_bundle
+from infdet_deploy.bundle.schema import STAGES, TensorSpec
 from infdet_deploy.errors import BackendError, InfdetError, UsageError
 from infdet_deploy.runtime.backends.tensorrt import cache
 from infdet_deploy.runtime.backends.tensorrt.build import StageBuild, build

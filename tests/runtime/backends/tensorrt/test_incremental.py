@@ -7,7 +7,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from infdet_deploy.bundle.loading import STAGES, load_bundle
+from infdet_deploy.bundle.loading import load_bundle
+from infdet_deploy.bundle.schema import STAGES
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.detector import Detector

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from infdet_deploy.bundle.loading import STAGES, load_bundle
+from infdet_deploy.bundle.loading import load_bundle
+from infdet_deploy.bundle.schema import STAGES
 from infdet_deploy.errors import BackendError, UsageError
 from infdet_deploy.runtime.backends.tensorrt.engine import build_in_child
 from infdet_deploy.runtime.backends.tensorrt.options import BuildOptions, profile

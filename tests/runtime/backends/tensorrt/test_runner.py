@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from infdet_deploy.benchmarks.contenders import contenders
-from infdet_deploy.bundle.loading import STAGES, load_bundle
+from infdet_deploy.bundle.loading import load_bundle
+from infdet_deploy.bundle.schema import STAGES
 from infdet_deploy.errors import BackendError, InfdetError, UsageError
 from infdet_deploy.files import sha256
 from infdet_deploy.runtime.backends.registry import get_backend, is_available, open_stage

@@ -23,6 +23,11 @@ def stream_stage(tower: str) -> str:
     return f"{tower}_stream"
 
 
+def features_name(tower: str) -> str:
+    """The name of a tower's features among the head's inputs: `infrared_features`."""
+    return tower.replace("_tower", "_features")
+
+
 class _Entry:
     """An object in the manifest. Later versions may add keys that this one does not know."""
 
@@ -145,12 +150,12 @@ class Manifest:
 
         `files` may be missing while a bundle is being written. Raises BundleError.
         """
-        absent = {"source": "", "made_by": {}, "operators": "3d", "parity": {}, "files": {}}
+        values = {"source": "", "made_by": {}, "operators": "3d", "parity": {}, "files": {}, **data}
         try:
-            network = {
-                key: data["model"].get(key, usual) for key, usual in (("task", "detection"), ("streams", "both"))
-            }
-            manifest = from_dict(cls, {**absent, **data, **network, "incremental": data.get("stream")}, "manifest")
+            values["task"] = data["model"].get("task", "detection")
+            values["streams"] = data["model"].get("streams", "both")
+            values["incremental"] = data.get("stream")
+            manifest = from_dict(cls, values, "manifest")
         except (ConfigError, *WRONG_ENTRY) as error:
             raise damaged(folder, error) from None
         _check(folder, manifest, complete="files" in data)

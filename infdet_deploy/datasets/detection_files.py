@@ -5,7 +5,7 @@
 3. `detect --json`: `{"videos": [{"video", "detections": [{"label", "start_s", "end_s", "score"}]}]}`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from infdet_deploy.datasets.formats.parsing import field, interval, load_json, n
 from infdet_deploy.datasets.formats.thumos import INFDET_CLASS_IDS, class_id
 from infdet_deploy.datasets.instances import ScoredInstance
 from infdet_deploy.errors import AnnotationError
-from infdet_deploy.files import write_json
 
 
 def read_detections(path: Path | str, class_ids: dict[int, str] | None = None) -> list[ScoredInstance]:
@@ -57,17 +56,3 @@ def _json_detections(path: Path) -> Iterator[ScoredInstance]:
             ends = segment(where, row) if "results" in root else (row.get("start_s"), row.get("end_s"))
             start_s, end_s = interval(where, *ends)
             yield ScoredInstance(video, label, start_s, end_s, number(f"{where}, score", row.get("score")))
-
-
-def write_detections(path: Path | str, detections: Iterable[ScoredInstance]) -> None:
-    """Write detections as ActivityNet results JSON, videos in order of first appearance.
-
-    Raises AnnotationError for times or scores that could not be read back.
-    """
-    results: dict[str, list[Any]] = {}
-    for found in detections:
-        where = f"{path}: video '{found.video}'"
-        ends = interval(where, found.start_s, found.end_s)
-        row = {"label": found.label, "score": number(where, found.score), "segment": ends}
-        results.setdefault(found.video, []).append(row)
-    write_json(path, {"version": "VERSION 1.3", "results": results, "external_data": {}})

@@ -1,7 +1,7 @@
 """Cuts a long clip into overlapping chunks whose features equal those of the whole clip."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,33 +59,23 @@ def clip_chunks(frames: Frames, snippets: int) -> Iterator[Chunk]:
 def stream_chunks(blocks: Iterable[Frames], snippets: int) -> Iterator[Chunk]:
     """The same chunks of a clip of unknown length that arrives in blocks, uint8 [n, S, S].
 
-    A chunk's frames are valid until the next chunk is requested. At most 3 frames at the end are dropped.
+    At most 3 frames at the end are dropped.
     """
-    window = _Window()
-    first = 0  # the next chunk's first feature
+    held = np.empty((0, 0, 0), np.uint8)  # the clip's frames from `begin`
+    begin = frames = first = 0  # first: the next chunk's first feature
     for block in blocks:
-        window.append(block)
+        held = np.concatenate((held, block)) if len(held) else block
+        frames = (begin + len(held)) // 4 * 4
         # The clip may go on: a chunk must be neither its last nor its only one.
-        while window.frames > _longest_whole(snippets) and window.frames > _end_frame(first + snippets):
-            start, stop, keep = _bounds(first, first + snippets, window.frames)
-            yield Chunk(window.cut(start, stop + 1), stop - start, keep)
+        while frames > _longest_whole(snippets) and frames > _end_frame(first + snippets):
+            start, stop, keep = _bounds(first, first + snippets, frames)
+            yield Chunk(held[start - begin : stop + 1 - begin], stop - start, keep)
             first += snippets
-            window.drop(_first_frame(first))
-    for start, stop, keep in chunks(window.frames, snippets):
+            start = _first_frame(first)
+            held, begin = held[start - begin :], start
+    for start, stop, keep in chunks(frames, snippets):
         if start // FRAMES_PER_SNIPPET + keep.start >= first:
-            yield Chunk(window.cut(start, min(stop + 1, window.frames)), stop - start, keep)
-
-
-def groups(clip: Iterable[Chunk], size: int) -> Iterator[list[Chunk]]:
-    """Lists of `size` chunks, the last one shorter; their frames are copies."""
-    group: list[Chunk] = []
-    for chunk in clip:
-        group.append(replace(chunk, frames=chunk.frames.copy()))
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
+            yield Chunk(held[start - begin : min(stop + 1, frames) - begin], stop - start, keep)
 
 
 def _longest_whole(snippets: int) -> int:
@@ -100,35 +90,3 @@ def _first_frame(first: int) -> int:
 def _end_frame(last: int) -> int:
     # a feature covers 16 frames, one snippet more than its stride
     return (last + 1) * FRAMES_PER_SNIPPET + HALO_FRAMES
-
-
-class _Window:
-    """The frames of a clip from `_begin` to `_end`, in one buffer that grows as needed."""
-
-    def __init__(self) -> None:
-        self._buffer = np.empty((0, 0, 0), np.uint8)
-        self._begin = self._end = 0
-
-    @property
-    def frames(self) -> int:
-        """Frames of the clip so far, rounded down to a multiple of 4."""
-        return self._end // 4 * 4
-
-    def append(self, block: Frames) -> None:
-        count = self._end - self._begin
-        if count + len(block) > len(self._buffer):
-            larger = np.empty((count + 2 * len(block), *block.shape[1:]), np.uint8)
-            if count:
-                larger[:count] = self._buffer[:count]
-            self._buffer = larger
-        self._buffer[count : count + len(block)] = block
-        self._end += len(block)
-
-    def cut(self, start: int, stop: int) -> Frames:
-        return self._buffer[start - self._begin : stop - self._begin]
-
-    def drop(self, start: int) -> None:
-        """Remove the frames before `start`."""
-        kept = self._buffer[start - self._begin : self._end - self._begin]
-        self._buffer[: len(kept)] = kept  # numpy copies overlapping slices correctly
-        self._begin = start

@@ -3,22 +3,23 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from infdet_deploy.bundle.loading import Bundle, BundleCheck
+from infdet_deploy.bundle.schema import TOWERS, features_name
 from infdet_deploy.detections import Detection, clip_score, detect
 from infdet_deploy.errors import InfdetError, UsageError, VideoError
 from infdet_deploy.runtime.backends.base import CompiledStage, Performance
 from infdet_deploy.runtime.backends.registry import get_backend
-from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS, GROUP_CHUNKS, Chunk, clip_chunks, groups, stream_chunks
+from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS, GROUP_CHUNKS, Chunk, clip_chunks, stream_chunks
 from infdet_deploy.runtime.disk_array import DiskArray
-from infdet_deploy.runtime.stages import CompiledStages, open_bundle_stage, stage_source
+from infdet_deploy.runtime.stages import CompiledStages, stage_source
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, valid_length
 from infdet_deploy.system import trim_memory
 from infdet_deploy.video import Video, read_video
@@ -72,27 +73,24 @@ class Detector(CompiledStages):
                 self.bundle = bundle
             else:
                 with BundleCheck(bundle) as check:  # files are hashed while cached stages are loaded
-                    self._open_cached(check.unchecked, performance)
+                    with suppress(UsageError):  # raised again below, after the check
+                        self._open(check.unchecked, performance, cached=True)
                     self.bundle = check.result()
-            for stage in self.bundle.stages:
-                if stage not in self._stages:
-                    opened = open_bundle_stage(self.bundle, stage, backend, precision, performance=performance)
-                    self._stages[stage] = opened
+            self._open(self.bundle, performance)
         except BaseException:
             self.close()
             raise
         self.concurrency = min(stage.concurrency for stage in self._stages.values())
 
-    def _open_cached(self, unchecked: Bundle, performance: Performance) -> None:
-        """Open the stages that an earlier process compiled and cached, without reading the bundle's files."""
-        for stage in unchecked.stages:
-            try:
-                source = stage_source(unchecked, stage, self.backend, self.precision, performance=performance)
-            except UsageError:  # reported when the stages are opened, after the check
-                return
-            cached = get_backend(self.backend).open_cached(source)
-            if cached is not None:
-                self._stages[stage] = cached
+    def _open(self, bundle: Bundle, performance: Performance, cached: bool = False) -> None:
+        """Open the stages. cached: only those that an earlier process cached, without reading the bundle's files."""
+        backend = get_backend(self.backend)
+        for stage in bundle.stages:
+            if stage not in self._stages:
+                source = stage_source(bundle, stage, self.backend, self.precision, performance=performance)
+                opened = backend.open_cached(source) if cached else backend.open_stage(source)
+                if opened is not None:
+                    self._stages[stage] = opened
 
     def detect(self, video: Video | Path | str) -> list[Detection]:
         """Detections in a recording (a path, or frames already read), in order of class, then time.
@@ -117,20 +115,22 @@ class Detector(CompiledStages):
             BlockReader(path, self.bundle.size, self.bundle.frame_mode, fps, MIN_FRAMES) as stream,
             ExitStack() as files,
         ):
-            stored = {name: files.enter_context(DiskArray()) for name in self._streams()}
+            stored = {tower: files.enter_context(DiskArray()) for tower in self._towers()}
             long, size = False, max(GROUP_CHUNKS, self.concurrency)
-            for group in groups(stream_chunks(stream, self.chunk_snippets), size):
+            parts = stream_chunks(stream, self.chunk_snippets)
+            while group := list(islice(parts, size)):
                 long = long or len(group) == size
                 # One tower after the other, so that only one has its layers' outputs in memory.
-                for name, features in self._streams().items():
-                    for rows in self._each(features, group, None):
-                        stored[name].append(rows)
+                for tower, array in stored.items():
+                    for rows in self._each(tower, group, None):
+                        array.append(rows)
                     if long:
                         self._release_memory()
                 if on_frames:
                     on_frames(FRAMES_PER_SNIPPET * min(map(len, stored.values())))
             assert stream.fps is not None
-            scores = self.scores_of(stored, stream.frames)
+            features = {features_name(tower): array for tower, array in stored.items()}
+            scores = self.scores_of(features, stream.frames)
         found = self.detections(scores, stream.frames, stream.fps)
         return Analysis(stream.name, stream.frames, stream.fps, scores, found)
 
@@ -192,39 +192,27 @@ class Detector(CompiledStages):
         frames = np.ascontiguousarray(frames[: len(frames) // 4 * 4])
         parts = list(clip_chunks(frames, self.chunk_snippets))
         return {
-            name: np.concatenate(list(self._each(features, parts, timings)))
-            for name, features in self._streams().items()
+            features_name(tower): np.concatenate(list(self._each(tower, parts, timings))) for tower in self._towers()
         }
 
-    def _each(
-        self, features: Callable[[Chunk, Timings | None], np.ndarray], parts: list[Chunk], timings: Timings | None
-    ) -> Iterator[np.ndarray]:
-        """Each chunk's features, in order; `concurrency` chunks are computed at the same time."""
+    def _towers(self) -> list[str]:
+        return [stage for stage in self.bundle.stages if stage in TOWERS]
+
+    def _each(self, tower: str, parts: list[Chunk], timings: Timings | None) -> Iterator[np.ndarray]:
+        """A tower's features of each chunk, in order; `concurrency` chunks are computed at the same time."""
         if self.concurrency == 1 or len(parts) == 1:
-            yield from (features(part, timings) for part in parts)
+            yield from (self._chunk_features(tower, part, timings) for part in parts)
             return
         with ThreadPoolExecutor(self.concurrency) as threads:
-            yield from threads.map(features, parts, repeat(timings))
+            yield from threads.map(self._chunk_features, repeat(tower), parts, repeat(timings))
 
-    def _streams(self) -> dict[str, Callable[[Chunk, Timings | None], np.ndarray]]:
-        """The functions that compute each stream's features of a chunk, by the name of the head's input."""
-        streams = {
-            "infrared_features": ("infrared_tower", self._infrared_features),
-            "flow_features": ("flow_tower", self._flow_features),
-        }
-        return {name: features for name, (tower, features) in streams.items() if tower in self.stages}
-
-    def _infrared_features(self, chunk: Chunk, timings: Timings | None) -> np.ndarray:
-        with clock(timings, "infrared_tower"):
-            features = self.stages["infrared_tower"].run({"frames": chunk.frames[: chunk.count]})["features"]
-        return features[chunk.keep]
-
-    def _flow_features(self, chunk: Chunk, timings: Timings | None) -> np.ndarray:
-        with clock(timings, "fen"):
-            flow = self._flow(chunk.frames, 0, chunk.count)
-        with clock(timings, "flow_tower"):
-            features = self.stages["flow_tower"].run({"flow": flow})["features"]
-        return features[chunk.keep]
+    def _chunk_features(self, tower: str, chunk: Chunk, timings: Timings | None) -> np.ndarray:
+        feeds = {"frames": chunk.frames[: chunk.count]}
+        if tower == "flow_tower":
+            with clock(timings, "fen"):
+                feeds = {"flow": self.flow(chunk.frames, 0, chunk.count)}
+        with clock(timings, tower):
+            return self.stages[tower].run(feeds)["features"][chunk.keep]
 
     def _release_memory(self) -> None:
         """Free the memory that stages keep between runs; the next run allocates it again."""
@@ -232,24 +220,21 @@ class Detector(CompiledStages):
             stage.release_memory()
         trim_memory()
 
-    def flow(self, frames: np.ndarray, start: int, stop: int) -> np.ndarray:
-        """Flow float32 [stop−start, c, h, w] of frames start … stop−1; a clip's last frame has zero flow."""
-        blocks = []
-        for first in range(start, stop, FEN_BLOCK):
-            block = _with_next(frames, first, min(first + FEN_BLOCK, stop))
-            blocks.append(self.stages["fen"].run({"frames": block})["flow"])
-        flow = np.concatenate(blocks)
-        if stop == len(frames):
-            flow[-1] = 0
-        return flow
+    def flow(self, frames: np.ndarray, start: int, stop: int) -> Any:
+        """Flow float32 [stop−start, c, h, w] of frames start … stop−1; a clip's last frame has zero flow.
 
-    def _flow(self, frames: np.ndarray, start: int, stop: int) -> Any:
-        """As `flow`; a backend that computes on the GPU leaves it there, in one array."""
-        if not get_backend(self.backend).capabilities.on_gpu:
-            return self.flow(frames, start, stop)
-        flow = self.stages["fen"].run_on_device({"frames": _with_next(frames, start, stop)})["flow"]
-        if stop == len(frames):
+        A backend that computes on the GPU leaves the flow there.
+        """
+        fen, on_gpu = self.stages["fen"], get_backend(self.backend).capabilities.on_gpu
+        if on_gpu:
+            flow = fen.run_on_device({"frames": _with_next(frames, start, stop)})["flow"]
+        else:
+            ends = [(first, min(first + FEN_BLOCK, stop)) for first in range(start, stop, FEN_BLOCK)]
+            flow = np.concatenate([fen.run({"frames": _with_next(frames, *block)})["flow"] for block in ends])
+        if stop == len(frames) and on_gpu:
             flow[stop - start - 1 :].clear()
+        elif stop == len(frames):
+            flow[-1] = 0
         return flow
 
 

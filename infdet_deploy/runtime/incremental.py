@@ -5,14 +5,14 @@
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 
 from infdet_deploy.bundle.loading import Bundle, load_bundle
-from infdet_deploy.bundle.schema import Incremental, StageEntry, stream_stage
+from infdet_deploy.bundle.schema import Incremental, StageEntry, features_name, stream_stage
 from infdet_deploy.errors import BundleError, InfdetError, UsageError
 from infdet_deploy.runtime.backends.base import CompiledStage
 from infdet_deploy.runtime.backends.registry import get_backend
@@ -30,7 +30,7 @@ class TowerSteps:
         """stage: the compiled tower. spec, stream: the manifest's entries for this tower and for all towers."""
         self._stage = stage
         frames, inside, *states = spec.inputs
-        self._frames, self._inside, self._shape = frames.name, inside.name, _sizes(frames.shape[1:])
+        self._frames, self._inside = frames.name, inside.name
         self._states = {state.name: np.zeros(_sizes(state.shape), np.float32) for state in states}
         self.width = _sizes(spec.outputs[0].shape[1:])[0]  # channels of a feature
         self._behind = int(self._frames == "flow")  # frames by which its input lags: flow needs the next frame
@@ -71,10 +71,6 @@ class TowerSteps:
             over = self._fed + frames >= length
             rows.append(self.step(np.concatenate((part, filler)), length if over else None))
         return np.concatenate(rows)
-
-    def nothing(self, frames: int) -> np.ndarray:
-        """The input of a flow tower's step that lies entirely after the clip."""
-        return np.zeros((frames, *self._shape), np.float32)
 
     def rest(self, length: int) -> int:
         """Frames still to be fed until a clip of this length has all its features."""
@@ -171,7 +167,15 @@ class FeatureStream:
             raise InfdetError("this stream was flushed; start a new one for more frames")
         if frames.dtype != np.uint8 or frames.ndim != 3 or frames.shape[1:] != (size, size):
             raise InfdetError(f"frames are {frames.dtype} {list(frames.shape)}, expected uint8 [n, {size}, {size}]")
-        return self._collect(self._fill(frames))
+        steps = []
+        while len(frames):
+            free = self._frames[1 + self._waiting :]
+            taken = min(len(free), len(frames))
+            free[:taken] = frames[:taken]
+            frames, self._waiting = frames[taken:], self._waiting + taken
+            if self._waiting == self._model.step_frames:
+                steps.append(self._step(None))
+        return self._joined(steps)
 
     def flush(self) -> Features:
         """End the clip: its remaining features, as from `push`. A clip of fewer than 16 frames has none.
@@ -181,20 +185,10 @@ class FeatureStream:
         if self._over:
             raise InfdetError("this stream was already flushed")
         self._over = True
-        return self._collect(self._drain((self._stepped + self._waiting) // 4 * 4))
-
-    def _fill(self, frames: np.ndarray) -> Iterator[Features]:
-        while len(frames):
-            free = self._frames[1 + self._waiting :]
-            taken = min(len(free), len(frames))
-            free[:taken] = frames[:taken]
-            frames, self._waiting = frames[taken:], self._waiting + taken
-            if self._waiting == self._model.step_frames:
-                yield self._step(None)
-
-    def _drain(self, length: int) -> Iterator[Features]:
+        length, steps = (self._stepped + self._waiting) // 4 * 4, []
         while length >= MIN_FRAMES and any(tower.rest(length) > 0 for tower in self._towers.values()):
-            yield self._step(length)
+            steps.append(self._step(length))
+        return self._joined(steps)
 
     def _step(self, length: int | None) -> Features:
         """Run all stages on the step; frames past `length`, if given, have no effect."""
@@ -202,27 +196,18 @@ class FeatureStream:
         model = self._model
         with model.lock:
             for stage, tower in self._towers.items():
-                if stage == "infrared_tower":
-                    x = self._frames[1:]
-                elif self._waiting:
-                    x = model.stages["fen"].run({"frames": self._frames})["flow"]
-                else:
-                    x = tower.nothing(model.step_frames)
-                found[_features(stage)] = tower.step(x, length)
+                infrared = stage == "infrared_tower"
+                x = self._frames[1:] if infrared else model.stages["fen"].run({"frames": self._frames})["flow"]
+                found[features_name(stage)] = tower.step(x, length)
         self._frames[0] = self._frames[-1]
         self._stepped, self._waiting = self._stepped + model.step_frames, 0
         return found
 
-    def _collect(self, steps: Iterator[Features]) -> Features:
-        parts = [{_features(s): np.zeros((0, tower.width), np.float32) for s, tower in self._towers.items()}, *steps]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    def _joined(self, steps: list[Features]) -> Features:
+        nothing = {features_name(s): np.zeros((0, tower.width), np.float32) for s, tower in self._towers.items()}
+        return {name: np.concatenate([step[name] for step in (nothing, *steps)]) for name in nothing}
 
 
 def _sizes(shape: Sequence[int | str]) -> tuple[int, ...]:
     """A shape whose dimensions do not vary."""
     return tuple(int(size) for size in shape)
-
-
-def _features(tower: str) -> str:
-    """The name of a tower's features: `infrared_features`."""
-    return tower.replace("_tower", "_features")

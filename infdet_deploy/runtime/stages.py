@@ -8,13 +8,15 @@ from infdet_deploy.errors import InfdetError
 from infdet_deploy.runtime.backends.base import CompiledStage, Performance, StageSource
 from infdet_deploy.runtime.backends.registry import get_backend
 
+Shapes = Mapping[str, tuple[int, ...]]
+
 
 def stage_source(
     bundle: Bundle,
     stage: str,
     backend: str,
     precision: str,
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    shapes: Shapes | None = None,
     performance: Performance = "latency",
 ) -> StageSource:
     """The source of a bundle's stage for a backend. Raises UsageError if the bundle lacks the precision or format.
@@ -29,15 +31,10 @@ def stage_source(
 
 
 def open_bundle_stage(
-    bundle: Bundle,
-    stage: str,
-    backend: str,
-    precision: str,
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
-    performance: Performance = "latency",
+    bundle: Bundle, stage: str, backend: str, precision: str, shapes: Shapes | None = None
 ) -> CompiledStage:
     """Compile one stage of a bundle. Arguments as for `stage_source`; raises UsageError or BackendError."""
-    return get_backend(backend).open_stage(stage_source(bundle, stage, backend, precision, shapes, performance))
+    return get_backend(backend).open_stage(stage_source(bundle, stage, backend, precision, shapes))
 
 
 class CompiledStages:

@@ -162,7 +162,7 @@ class Backend(ABC):
         if not self.capabilities.fixed_shapes:
             source = replace(source, shapes=None)
         try:
-            return self.compile(source)
+            return self.open_cached(source) or self.compile(source)
         except InfdetError:
             raise
         except Exception as error:

@@ -30,19 +30,15 @@ class OpenVino(Backend):
         """For throughput OpenVINO gives each concurrent call a few CPUs."""
         import openvino
 
-        core, key = openvino.Core(), None
-        if source.digest is not None and cache.folder() is not None:
-            key = _key(core, source)
-            cached = _import(core, key, source)
-            if cached is not None:
-                return cached
+        core = openvino.Core()
         model = core.read_model(str(source.path))
         if source.shapes:
             # Saves shape inference, a third of the time of small networks with short inputs.
             model.reshape({name: openvino.PartialShape(list(shape)) for name, shape in source.shapes.items()})
         compiled = core.compile_model(model, "CPU", properties(source.performance))
-        if key is not None and sha256(source.path) == source.digest:  # the file may have changed since the check
-            cache.store(key, compiled.export_model().getbuffer())
+        # The file may have changed since its check.
+        if cache.folder() is not None and source.digest is not None and sha256(source.path) == source.digest:
+            cache.store(_key(core, source), compiled.export_model().getbuffer())
         return OpenVinoStage(source, compiled)
 
     def load_cached(self, source: StageSource) -> "OpenVinoStage | None":
@@ -51,7 +47,14 @@ class OpenVino(Backend):
         import openvino
 
         core = openvino.Core()
-        return _import(core, _key(core, source), source)
+        blob = cache.load(_key(core, source))
+        if blob is None:
+            return None
+        try:
+            tensor = openvino.Tensor(blob, shared_memory=True)
+            return OpenVinoStage(source, core.import_model(tensor, "CPU", properties(source.performance)), blob)
+        except RuntimeError:  # written by another build of the same OpenVINO version
+            return None
 
 
 class OpenVinoStage(CompiledStage):
@@ -102,20 +105,6 @@ def properties(performance: str) -> dict[str, str]:
         "CACHE_MODE": "OPTIMIZE_SPEED",
         "PERFORMANCE_HINT": performance.upper(),
     }
-
-
-def _import(core: "openvino.Core", key: str, source: StageSource) -> OpenVinoStage | None:
-    """The cached stage; None if it is not cached or OpenVINO refuses it."""
-    blob = cache.load(key)
-    if blob is None:
-        return None
-    import openvino
-
-    try:
-        tensor = openvino.Tensor(blob, shared_memory=True)
-        return OpenVinoStage(source, core.import_model(tensor, "CPU", properties(source.performance)), blob)
-    except RuntimeError:  # written by another build of the same OpenVINO version
-        return None
 
 
 def _key(core: "openvino.Core", source: StageSource) -> str:

@@ -1,4 +1,4 @@
-"""All backends by name: ours, and those that other packages register.
+"""All backends by name: the built-in ones, and those from other packages.
 
 A package registers a backend in its pyproject.toml; the entry point is the Backend class or an instance:
 
@@ -28,7 +28,7 @@ _loaded: dict[EntryPoint | str, Backend] = {}
 
 
 def backend_names() -> tuple[str, ...]:
-    """The names of all backends, installed or not: ours first, then registered ones."""
+    """The names of all backends, installed or not: built-in ones first, then registered ones."""
     return tuple(dict.fromkeys((*_BUILT_IN, *sorted(_registered()))))
 
 

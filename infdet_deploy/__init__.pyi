@@ -66,7 +66,7 @@ from infdet_deploy.runtime.backends.base import StageSource as StageSource
 from infdet_deploy.runtime.backends.tensorrt.build import BuildResult as BuildResult
 from infdet_deploy.runtime.backends.tensorrt.build import StageBuild as StageBuild
 from infdet_deploy.runtime.backends.tensorrt.build import build as build
-from infdet_deploy.runtime.backends.tensorrt.options import BuildOptions as BuildOptions
+from infdet_deploy.runtime.backends.tensorrt.build_options import BuildOptions as BuildOptions
 from infdet_deploy.runtime.detector import Detector as Detector
 from infdet_deploy.runtime.doctor import Examination as Examination
 from infdet_deploy.runtime.doctor import examine as examine

@@ -10,7 +10,7 @@ from infdet_deploy.cli.subjects import bundle_path
 from infdet_deploy.console import print_json, progress, table
 from infdet_deploy.errors import UsageError
 from infdet_deploy.precision import parse_precisions
-from infdet_deploy.runtime.backends.tensorrt.options import BuildOptions, Target
+from infdet_deploy.runtime.backends.tensorrt.build_options import BuildOptions, Target
 
 DEFAULT = BuildOptions()
 

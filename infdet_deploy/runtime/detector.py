@@ -18,8 +18,8 @@ from infdet_deploy.errors import InfdetError, UsageError, VideoError
 from infdet_deploy.runtime.backends.base import CompiledStage, Performance
 from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS, GROUP_CHUNKS, Chunk, clip_chunks, stream_chunks
+from infdet_deploy.runtime.compiled_stages import CompiledStages, stage_source
 from infdet_deploy.runtime.disk_array import DiskArray
-from infdet_deploy.runtime.stages import CompiledStages, stage_source
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, valid_length
 from infdet_deploy.system import trim_memory
 from infdet_deploy.video import Video, read_video

@@ -16,7 +16,7 @@ from infdet_deploy.bundle.schema import Incremental, StageEntry, features_name, 
 from infdet_deploy.errors import BundleError, InfdetError, UsageError
 from infdet_deploy.runtime.backends.base import CompiledStage
 from infdet_deploy.runtime.backends.registry import get_backend
-from infdet_deploy.runtime.stages import CompiledStages, open_bundle_stage
+from infdet_deploy.runtime.compiled_stages import CompiledStages, open_bundle_stage
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, STEP_FRAMES, feature_length
 
 Features = dict[str, np.ndarray]

@@ -13,8 +13,8 @@ from infdet_deploy.bundle.tolerances import NOT_COMPARED, Errors, Tolerances, co
 from infdet_deploy.errors import BackendError, BundleError, InfdetError, first_line
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.backends.registry import get_backend
+from infdet_deploy.runtime.compiled_stages import open_bundle_stage
 from infdet_deploy.runtime.incremental import TowerSteps
-from infdet_deploy.runtime.stages import open_bundle_stage
 from infdet_deploy.verification.references import contenders_of
 
 

@@ -12,7 +12,7 @@ from infdet_deploy.exporting.draft import seal
 from infdet_deploy.exporting.quantization import INT8_FILES, CalibratedGraph, calibrate, quantize, transfer_scales
 from infdet_deploy.exporting.write_int8_incremental import incremental_3d_graph
 from infdet_deploy.model.network import InfDetNet
-from infdet_deploy.runtime.stages import open_bundle_stage
+from infdet_deploy.runtime.compiled_stages import open_bundle_stage
 from infdet_deploy.video.sample import sample_frames
 
 

@@ -35,8 +35,8 @@ from infdet_deploy.exporting.stages import build_stage
 from infdet_deploy.model.presets import PRESETS, preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.runtime.backends.registry import open_stage
+from infdet_deploy.runtime.compiled_stages import open_bundle_stage
 from infdet_deploy.runtime.detector import Detector
-from infdet_deploy.runtime.stages import open_bundle_stage
 from infdet_deploy.video import Video
 from infdet_deploy.video.sample import sample_frames
 from tests.processor import needs_vnni

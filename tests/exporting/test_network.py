@@ -18,8 +18,8 @@ from infdet_deploy.exporting.reference import eager_tensors
 from infdet_deploy.exporting.stages import build_stage, float32_operators
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
+from infdet_deploy.runtime.compiled_stages import open_bundle_stage
 from infdet_deploy.runtime.detector import Detector
-from infdet_deploy.runtime.stages import open_bundle_stage
 from infdet_deploy.video.sample import sample_frames
 from tests.runtime.backends.tensorrt.judge import built_for_rtx
 

@@ -5,7 +5,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from infdet_deploy.files import sha256
-from infdet_deploy.runtime import cache
+from infdet_deploy.runtime import compiled_cache
 from infdet_deploy.runtime.backends.base import Array, Backend, Capabilities, CompiledStage, StageSource
 from infdet_deploy.system import cpu_features
 
@@ -37,17 +37,17 @@ class OpenVino(Backend):
             model.reshape({name: openvino.PartialShape(list(shape)) for name, shape in source.shapes.items()})
         compiled = core.compile_model(model, "CPU", properties(source.performance))
         # The file may have changed since its check.
-        if cache.folder() is not None and source.digest is not None and sha256(source.path) == source.digest:
-            cache.store(_key(core, source), compiled.export_model().getbuffer())
+        if compiled_cache.folder() is not None and source.digest is not None and sha256(source.path) == source.digest:
+            compiled_cache.store(_key(core, source), compiled.export_model().getbuffer())
         return OpenVinoStage(source, compiled)
 
     def load_cached(self, source: StageSource) -> "OpenVinoStage | None":
-        if cache.folder() is None:
+        if compiled_cache.folder() is None:
             return None
         import openvino
 
         core = openvino.Core()
-        blob = cache.load(_key(core, source))
+        blob = compiled_cache.load(_key(core, source))
         if blob is None:
             return None
         try:
@@ -111,7 +111,7 @@ def _key(core: "openvino.Core", source: StageSource) -> str:
     """A hash of everything that a compiled graph depends on, including the processor, because machines share homes."""
     import openvino
 
-    return cache.key_of(
+    return compiled_cache.key_of(
         openvino=openvino.get_version(),
         processor=core.get_property("CPU", "FULL_DEVICE_NAME"),
         capabilities=sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),

@@ -16,9 +16,9 @@ from infdet_deploy.errors import BackendError, InfdetError, UsageError
 from infdet_deploy.runtime.backends.base import Backend
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.backends.registry import available_backends, backend_names, get_backend, is_available
+from infdet_deploy.runtime.compiled_stages import open_bundle_stage, stage_source
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.runtime.doctor import examine
-from infdet_deploy.runtime.stages import open_bundle_stage, stage_source
 from infdet_deploy.verification.references import contenders_of
 from infdet_deploy.verification.stages import stage_parity
 

@@ -10,11 +10,12 @@ from typing import Any
 from infdet_deploy.bundle.loading import NETWORK, Bundle, load_bundle
 from infdet_deploy.console import OnProgress
 from infdet_deploy.errors import BackendError, InfdetError, UsageError, missing_package
-from infdet_deploy.runtime.backends.tensorrt import cache
+from infdet_deploy.runtime.backends.tensorrt import engine_cache
+from infdet_deploy.runtime.backends.tensorrt.build_options import BuildOptions, profile
 from infdet_deploy.runtime.backends.tensorrt.cuda import current_device
 from infdet_deploy.runtime.backends.tensorrt.engine import PACKAGES, build_in_child
+from infdet_deploy.runtime.backends.tensorrt.engine_cache import Platform, Record
 from infdet_deploy.runtime.backends.tensorrt.inspect import check_precision
-from infdet_deploy.runtime.backends.tensorrt.options import BuildOptions, profile
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class StageBuild:
     stage: str
     precision: str
     engine: Path | None = None
-    record: cache.Record | None = None
+    record: Record | None = None
     reused: bool = False
     error: str | None = None
 
@@ -47,7 +48,7 @@ class BuildResult:
     """All engines of a build. engines: the cache folder. built: one entry for each stage and precision."""
 
     bundle: Path
-    platform: cache.Platform
+    platform: Platform
     engines: Path
     built: tuple[StageBuild, ...]
 
@@ -79,7 +80,7 @@ def build(
         if on_progress:
             on_progress(done, len(stages), f"{stage} {precision}")
         built.append(_build(bundle, stage, precision, platform, options))
-    return BuildResult(bundle.path, platform, cache.engine_folder(bundle.path), tuple(built))
+    return BuildResult(bundle.path, platform, engine_cache.engine_folder(bundle.path), tuple(built))
 
 
 def _stages(bundle: Bundle, precisions: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -92,7 +93,7 @@ def _stages(bundle: Bundle, precisions: tuple[str, ...]) -> Iterator[tuple[str, 
                 yield stage, precision
 
 
-def _platform(bundle: str, options: BuildOptions) -> cache.Platform:
+def _platform(bundle: str, options: BuildOptions) -> Platform:
     package, command = PACKAGES[options.target], f"infdet-deploy build {bundle} --target {options.target}"
     if importlib.util.find_spec(package) is None:
         place = f" --arch {','.join(options.arch)}" if options.arch else ", both on the device"
@@ -103,19 +104,19 @@ def _platform(bundle: str, options: BuildOptions) -> cache.Platform:
     except ImportError as error:  # the package does not find its libraries
         raise BackendError(f"{package} is installed but does not load: {' '.join(str(error).split())}") from None
     if options.arch:
-        return cache.Platform(options.target, version, ",".join(options.arch), "any")
+        return Platform(options.target, version, ",".join(options.arch), "any")
     try:
-        return cache.Platform(options.target, version, *current_device())
+        return Platform(options.target, version, *current_device())
     except BackendError as error:
         raise BackendError(f"{error}; build on the device that will run the engines: {command}") from None
 
 
-def _build(bundle: Bundle, stage: str, precision: str, platform: cache.Platform, options: BuildOptions) -> StageBuild:
+def _build(bundle: Bundle, stage: str, precision: str, platform: Platform, options: BuildOptions) -> StageBuild:
     """Build one stage, or reuse its engine."""
-    onnx, folder = bundle.stage_file(stage, precision), cache.engine_folder(bundle.path)
-    key = cache.make_key(platform, onnx, options)
+    onnx, folder = bundle.stage_file(stage, precision), engine_cache.engine_folder(bundle.path)
+    key = engine_cache.make_key(platform, onnx, options)
     path = key.file(folder, stage, precision)
-    record = cache.lookup(path, key)
+    record = engine_cache.lookup(path, key)
     if record is not None:
         return StageBuild(stage, precision, path, record, reused=True)
     gpu = "".join(c if c.isalnum() else "-" for c in platform.gpu)
@@ -129,7 +130,7 @@ def _build(bundle: Bundle, stage: str, precision: str, platform: cache.Platform,
         raise
     except InfdetError as error:
         return StageBuild(stage, precision, error=str(error))
-    return StageBuild(stage, precision, path, cache.store(path, stage, precision, key, engine))
+    return StageBuild(stage, precision, path, engine_cache.store(path, stage, precision, key, engine))
 
 
 def _float32_allowed(bundle: Bundle, stage: str, precision: str) -> int:

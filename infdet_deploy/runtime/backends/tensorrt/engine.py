@@ -16,7 +16,7 @@ from typing import Any
 from infdet_deploy.errors import BackendError, InfdetError, UsageError
 from infdet_deploy.files import whole_file
 from infdet_deploy.runtime.backends.tensorrt import inspect
-from infdet_deploy.runtime.backends.tensorrt.options import BuildOptions, ShapeRange
+from infdet_deploy.runtime.backends.tensorrt.build_options import BuildOptions, ShapeRange
 
 PACKAGES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}  # target → the package that builds it
 
@@ -41,7 +41,7 @@ def build_engine(
 ) -> Engine:
     """Build the engine of the stage at `onnx`.
 
-    shapes: see `options.profile`. timing_cache: a file of kernel timings from earlier builds on this device, read if it
+    shapes: see `build_options.profile`. timing_cache: a file of kernel timings from earlier builds on this device, read if it
     exists and updated.
     Raises BackendError with TensorRT's message if the graph does not parse or build.
     """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infdet_deploy.errors import ParityError
-from infdet_deploy.runtime.backends.tensorrt.options import ShapeRange
+from infdet_deploy.runtime.backends.tensorrt.build_options import ShapeRange
 
 # Words of the engine inspector in all versions → type.
 _TYPES = {

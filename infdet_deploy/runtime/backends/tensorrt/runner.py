@@ -20,7 +20,7 @@ import tensorrt as trt
 
 from infdet_deploy.errors import BackendError
 from infdet_deploy.runtime.backends.base import CompiledStage, StageSource
-from infdet_deploy.runtime.backends.tensorrt import cache
+from infdet_deploy.runtime.backends.tensorrt import engine_cache
 from infdet_deploy.runtime.backends.tensorrt.cuda import (
     DeviceArray,
     check,
@@ -215,9 +215,9 @@ def _error(what: str) -> BackendError:
     return BackendError(f"{what}: {reported(logger(trt))}")
 
 
-def _find(path: Path, precision: str) -> tuple[cache.Platform, tuple[Path, cache.Record] | None]:
-    platform = cache.Platform("tensorrt", trt.__version__, *current_device())
-    return platform, cache.find(path, precision, platform)
+def _find(path: Path, precision: str) -> tuple[engine_cache.Platform, tuple[Path, engine_cache.Record] | None]:
+    platform = engine_cache.Platform("tensorrt", trt.__version__, *current_device())
+    return platform, engine_cache.find(path, precision, platform)
 
 
 def built(path: Path, precision: str) -> bool:
@@ -238,7 +238,7 @@ def open_stage(source: StageSource) -> TensorRtStage:
     runtime = trt.Runtime(logger(trt))
     # A version-compatible engine contains code of its TensorRT version. It was built here, and its hash is checked.
     runtime.engine_host_code_allowed = bool(record.key.options.get("version_compatible"))
-    engine = runtime.deserialize_cuda_engine(cache.load(file, record))
+    engine = runtime.deserialize_cuda_engine(engine_cache.load(file, record))
     if engine is None:
         raise BackendError(f"TensorRT does not load {file}: {reported(logger(trt))}; delete it and build again")
     remedy = f"infdet-deploy build {bundle} --target tensorrt, with larger --frames or --clip-frames"

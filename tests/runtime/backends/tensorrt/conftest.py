@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from infdet_deploy.runtime.backends.tensorrt import build, engine
-from infdet_deploy.runtime.backends.tensorrt.options import BuildOptions
+from infdet_deploy.runtime.backends.tensorrt.build_options import BuildOptions
 from tests.runtime.backends.tensorrt import double
 
 BACKEND = "infdet_deploy.runtime.backends.tensorrt.runner"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from infdet_deploy.bundle.schema import TensorSpec
+from infdet_deploy.runtime.backends.tensorrt.build_options import BuildOptions, profile
 from infdet_deploy.runtime.backends.tensorrt.engine import Engine, build_in_child
-from infdet_deploy.runtime.backends.tensorrt.options import BuildOptions, profile
 
 
 def built_for_rtx(onnx: Path, inputs: Sequence[TensorSpec], arch: str = "sm86") -> Engine:

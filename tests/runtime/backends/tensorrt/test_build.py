@@ -12,10 +12,10 @@ import pytest
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.schema import STAGES, TensorSpec
 from infdet_deploy.errors import BackendError, InfdetError, UsageError
-from infdet_deploy.runtime.backends.tensorrt import cache
+from infdet_deploy.runtime.backends.tensorrt import engine_cache
 from infdet_deploy.runtime.backends.tensorrt.build import StageBuild, build
+from infdet_deploy.runtime.backends.tensorrt.build_options import BuildOptions, profile
 from infdet_deploy.runtime.backends.tensorrt.engine import build_engine, build_in_child
-from infdet_deploy.runtime.backends.tensorrt.options import BuildOptions, profile
 from tests.runtime.backends.tensorrt import double
 
 VERSIONS = ("10.9.0", "11.4.1")
@@ -30,7 +30,7 @@ def test_every_stage_in_every_precision(nvidia, build_bundle, bundle_copy, versi
     trt = nvidia(version)
     assert hasattr(trt.BuilderFlag, "FP16") == version.startswith("10")
     result = build_bundle(bundle_copy)
-    assert result.platform == cache.Platform("tensorrt", version, "Orin", "8.7")
+    assert result.platform == engine_cache.Platform("tensorrt", version, "Orin", "8.7")
     assert [(e.precision, e.stage) for e in result.built] == [(p, s) for p in ("float32", "float16") for s in STAGES]
     built = {(e.stage, e.precision): e for e in result.built}
     assert all(e.record.inspected and not e.reused for e in result.built)
@@ -90,8 +90,8 @@ def test_an_engine_keeps_the_name_of_earlier_versions(nvidia, build_bundle, bund
         "frames": [16, 128, 384], "clip_frames": 32768, "memory_mb": None, "dla": None, "hardware_compatible": False,
         "version_compatible": False, "arch": [],
     }  # fmt: skip
-    key = cache.make_key(
-        cache.Platform("tensorrt", "10.9.0", "Orin", "8.7"), bundle_copy / "manifest.json", BuildOptions()
+    key = engine_cache.make_key(
+        engine_cache.Platform("tensorrt", "10.9.0", "Orin", "8.7"), bundle_copy / "manifest.json", BuildOptions()
     )
     assert key.options == options
     fixed = dataclasses.replace(key, onnx_sha256="0" * 64)
@@ -224,19 +224,19 @@ def test_records_of_other_engines_are_ignored(nvidia, build_bundle, bundle_copy)
     nvidia(VERSIONS[0])
     entry = build_bundle(bundle_copy, "float16").built[0]
     onnx = bundle_copy / "fen.float16.onnx"
-    here = cache.Platform("tensorrt", VERSIONS[0], "Orin", "8.7")
-    assert cache.find(onnx, "float16", here) == (entry.engine, entry.record)
-    assert cache.find(onnx, "float32", here) is None
+    here = engine_cache.Platform("tensorrt", VERSIONS[0], "Orin", "8.7")
+    assert engine_cache.find(onnx, "float16", here) == (entry.engine, entry.record)
+    assert engine_cache.find(onnx, "float32", here) is None
     for other in ({"gpu": "Thor"}, {"capability": "8.9"}, {"version": "10.9.1"}, {"target": "tensorrt-rtx"}):
-        assert cache.find(onnx, "float16", dataclasses.replace(here, **other)) is None
+        assert engine_cache.find(onnx, "float16", dataclasses.replace(here, **other)) is None
     record = entry.engine.with_suffix(".json")
     right = json.loads(record.read_text())
     for wrong in ("{", "[]", json.dumps(right | {"format": 2}), json.dumps(right | {"more": 1})):
         record.write_text(wrong)
-        assert cache.find(onnx, "float16", here) is None
+        assert engine_cache.find(onnx, "float16", here) is None
     record.write_text(json.dumps(right))
     onnx.write_bytes(onnx.read_bytes() + b"\0")
-    assert cache.find(onnx, "float16", here) is None
+    assert engine_cache.find(onnx, "float16", here) is None
 
 
 def test_compatible_engines_are_found_where_they_run(nvidia, build_bundle, bundle_copy):
@@ -250,8 +250,8 @@ def test_compatible_engines_are_found_where_they_run(nvidia, build_bundle, bundl
         ("Orin", "8.7", "10.8.0", False),
         ("Orin", "8.7", "11.0.0", False),
     ):
-        here = cache.Platform("tensorrt", version, gpu, capability)
-        assert (cache.find(onnx, "float16", here) is not None) == found, (gpu, version)
+        here = engine_cache.Platform("tensorrt", version, gpu, capability)
+        assert (engine_cache.find(onnx, "float16", here) is not None) == found, (gpu, version)
 
 
 def test_a_missing_package_is_one_line(tiny_bundle, build_bundle):

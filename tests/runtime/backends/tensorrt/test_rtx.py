@@ -8,8 +8,8 @@ import pytest
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.schema import STAGES
 from infdet_deploy.errors import BackendError, UsageError
+from infdet_deploy.runtime.backends.tensorrt.build_options import BuildOptions, profile
 from infdet_deploy.runtime.backends.tensorrt.engine import build_in_child
-from infdet_deploy.runtime.backends.tensorrt.options import BuildOptions, profile
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed here"

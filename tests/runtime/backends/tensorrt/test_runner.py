@@ -12,9 +12,8 @@ from infdet_deploy.bundle.schema import STAGES
 from infdet_deploy.errors import BackendError, InfdetError, UsageError
 from infdet_deploy.files import sha256
 from infdet_deploy.runtime.backends.registry import get_backend, is_available, open_stage
-from infdet_deploy.runtime.backends.tensorrt import cache
+from infdet_deploy.runtime.compiled_stages import open_bundle_stage
 from infdet_deploy.runtime.detector import Detector
-from infdet_deploy.runtime.stages import open_bundle_stage
 from infdet_deploy.verification.references import load_reference, sample_references
 from infdet_deploy.verification.stages import stage_parity
 from infdet_deploy.verification.verify import VerifyOptions, verify
@@ -219,7 +218,7 @@ def test_verify_compares_the_built_engines(bundle, monkeypatch):
 def test_verify_notes_missing_engines(bundle, monkeypatch):
     only(monkeypatch, "tensorrt")
     hashed = []
-    monkeypatch.setattr(cache, "sha256", lambda path: hashed.append(path.name) or sha256(path))
+    monkeypatch.setattr(engine_cache, "sha256", lambda path: hashed.append(path.name) or sha256(path))
     found = verify(bundle.path, VerifyOptions(self_test=True))
     assert {(row.backend, row.precision) for row in found.stages} == {("tensorrt", "float32")}
     assert found.passed

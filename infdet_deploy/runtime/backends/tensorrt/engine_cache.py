@@ -14,9 +14,9 @@ from typing import Any
 from infdet_deploy.config import from_dict, read_json, to_dict
 from infdet_deploy.errors import BackendError, ConfigError
 from infdet_deploy.files import sha256, whole_file, write_json
+from infdet_deploy.runtime.backends.tensorrt.build_options import BuildOptions
 from infdet_deploy.runtime.backends.tensorrt.engine import Engine
-from infdet_deploy.runtime.backends.tensorrt.options import BuildOptions
-from infdet_deploy.runtime.cache import key_of
+from infdet_deploy.runtime.compiled_cache import key_of
 
 FORMAT = 1
 

@@ -11,12 +11,12 @@ import pytest
 
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.errors import BundleError, UsageError
-from infdet_deploy.runtime import cache as compiled_cache
+from infdet_deploy.runtime import compiled_cache
 from infdet_deploy.runtime.backends import openvino as backend
 from infdet_deploy.runtime.backends.base import StageSource
 from infdet_deploy.runtime.backends.registry import get_backend
+from infdet_deploy.runtime.compiled_stages import open_bundle_stage
 from infdet_deploy.runtime.detector import Detector
-from infdet_deploy.runtime.stages import open_bundle_stage
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_the_least_recently_used_entry_is_deleted(root, monkeypatch):
 WRITER = """
 import sys, zlib
 from infdet_deploy.errors import BundleError, UsageError
-from infdet_deploy.runtime import cache as compiled_cache
+from infdet_deploy.runtime import compiled_cache
 for turn in range(60):
     compiled_cache.store("shared", bytes([turn]) * 300_000)
     kept = compiled_cache.load("shared")

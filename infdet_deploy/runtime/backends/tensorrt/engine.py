@@ -41,9 +41,8 @@ def build_engine(
 ) -> Engine:
     """Build the engine of the stage at `onnx`.
 
-    shapes: see `build_options.profile`. timing_cache: a file of kernel timings from earlier builds on this device, read if it
-    exists and updated.
-    Raises BackendError with TensorRT's message if the graph does not parse or build.
+    shapes: from `build_options.profile`. timing_cache: a file of kernel timings from earlier builds on this device,
+    read if it exists, and updated. Raises BackendError with TensorRT's message if the graph does not parse or build.
     """
     start = time.perf_counter()
     trt = importlib.import_module(PACKAGES[options.target])

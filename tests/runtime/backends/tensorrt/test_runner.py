@@ -12,6 +12,7 @@ from infdet_deploy.bundle.schema import STAGES
 from infdet_deploy.errors import BackendError, InfdetError, UsageError
 from infdet_deploy.files import sha256
 from infdet_deploy.runtime.backends.registry import get_backend, is_available, open_stage
+from infdet_deploy.runtime.backends.tensorrt import engine_cache
 from infdet_deploy.runtime.compiled_stages import open_bundle_stage
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.verification.references import load_reference, sample_references

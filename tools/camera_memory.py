@@ -1,7 +1,7 @@
 """Memory of several cameras on one network: `python -m tools.camera_memory BUNDLE [--precision int8] [--cameras 1 4]`.
 
-Each number of cameras runs in its own process; every camera sees some seconds of its own clip, and its events are
-counted. The memory of one more camera is the difference.
+Each number of cameras runs in its own process, and each camera shows its own clip. The difference between two numbers
+is the memory of the added cameras.
 """
 
 import argparse
@@ -26,7 +26,7 @@ FPS = 25.0
 
 
 def run(path: Path, precision: str, count: int, frames: int) -> None:
-    """Run so many cameras to the end of their clips; print the process's memory and their state, in MB."""
+    """Run `count` cameras to the end of their clips; print the process's memory and their state, in MB."""
     bundle, events = load_bundle(path), list[Event]()
     head = LiveHead(bundle, precision=precision)
     with StreamModel(bundle, precision=precision) as model:

@@ -1,8 +1,8 @@
 """Early against offline decisions: `python -m tools.early_decisions BUNDLE DATA [--subset testing] [--together 10]`.
 
-Computes the features of each whole clip once, runs the head over them every few snippets as `watch` does (which sees
-them a little later, at other snippets), and compares with `detect`. `--together`: join so many clips to one recording,
-longer than the window.
+Computes the features of each clip once, runs the head over them every few snippets, as `watch` does, and compares the
+detections with those of `detect`. (`watch` sees features a little later, at other snippets.) `--together N` joins N
+clips to one recording, to make it longer than the window.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""How far every exported stage of the paper-size network is from eager PyTorch, with reproducible weights.
+"""The error of every exported stage of the published size against eager PyTorch, with reproducible weights.
 
-Not a test: it takes ten minutes and 8 GB. `python -m tools.paper_parity` prints the table of docs/verify.md.
-int8 is calibrated on generated clips; all layers that can be are int8 but those of the FEN that `export` would keep.
+`python -m tools.paper_parity` prints the table of docs/verify.md; it needs ten minutes and 8 GB. int8 is calibrated on
+generated clips; all layers are int8 except those of the FEN that `export` would keep in float32.
 """
 
 import sys
@@ -35,7 +35,7 @@ def main() -> None:
     clips = {t: eager_tensors(network, sample_frames(t, 224, seed=t)) for t in LENGTHS}
     calibration = [eager_tensors(network, sample_frames(64, 224, seed=seed)) for seed in (1, 2)]
     example = eager_tensors(network, sample_frames(32, 224))
-    scores = {}  # what a pipeline of the stages gives, each fed with what the one before it gave
+    scores = {}  # errors from frames to scores, each stage fed with the output of the one before
     print("| stage | precision | backend | " + " | ".join(f"T = {t}" for t in LENGTHS) + " |")
     print("|---|---|---|" + "---:|" * len(LENGTHS))
     with tempfile.TemporaryDirectory() as folder:
@@ -64,10 +64,7 @@ def main() -> None:
                     continue
                 passed = {t: {"frames": clips[t]["fen"]["frames"]} for t in LENGTHS}
                 for stage in STAGES:
-                    names, (output,) = (
-                        tuple(i.name for i in specs[stage].inputs),
-                        (o.name for o in specs[stage].outputs),
-                    )
+                    names, (output,) = specs[stage].input_names, specs[stage].output_names
                     runner = open_stage(runtime, files[stage, runtime], precision, names, (output,))
                     errors = []
                     for t in LENGTHS:

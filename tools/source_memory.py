@@ -38,7 +38,7 @@ class Growth:
 
 
 def measure(frames: int, leak: str | None = None) -> Growth:
-    """Push so many frames through a source. leak: `reader` keeps a kilobyte a frame here, `decoder` in the child."""
+    """Read `frames` frames from a source. leak: `reader` keeps a kilobyte a frame here, `decoder` in the child."""
     with tempfile.TemporaryDirectory() as folder:
         # The decoder runs ahead of its reader: it must not have ended when its memory is read.
         path = write_frames(Path(folder) / "frames.y4m", frames + 2000)

@@ -36,7 +36,7 @@ def run(count: int, folder: Path, command: Sequence[str], longest_s: float = 1.0
     """Start `command` and kill it, `count` times; returns the number of lines and clips at the end.
 
     A kill follows at most `longest_s` after the process wrote its first line or, half of the times, its first clip.
-    Raises AssertionError for half a line, a line that is there twice, or a clip that does not play.
+    Raises AssertionError for a partial line, a duplicate line, or a clip that does not play.
     """
     rng = np.random.default_rng(seed)
     played: set[Path] = set()
@@ -62,7 +62,7 @@ def run(count: int, folder: Path, command: Sequence[str], longest_s: float = 1.0
 
 
 def whole_lines(log: Path) -> list[str]:
-    """The ids in a log; raises where a line is not whole, or there twice."""
+    """The ids in a log. Raises AssertionError for a partial or a duplicate line."""
     text = log.read_text() if log.exists() else ""
     assert text.endswith("\n") or not text, text[-100:]
     ids = [json.loads(line)["id"] for line in text.splitlines()]
@@ -71,7 +71,7 @@ def whole_lines(log: Path) -> list[str]:
 
 
 def frames_of(path: Path) -> int:
-    """How many frames a clip has; raises where it does not play to its end."""
+    """Number of frames in a clip. Raises AssertionError if it does not play to its end."""
     with av.open(str(path)) as container:
         shown = [frame.time for frame in container.decode(video=0)]
         assert shown[-1] is not None
@@ -88,7 +88,7 @@ def _written(folder: Path) -> tuple[int, int]:
 
 
 def watch_doubles(folder: Path) -> None:
-    """A camera whose pictures brighten and go dark again, 400 frames a second; ends when it is killed."""
+    """Watch a camera with brightening and darkening pictures, 400 frames a second, until the process is killed."""
 
     class Endless(FakeSource):
         def read(self, timeout: float):  # type: ignore[no-untyped-def]
@@ -114,7 +114,7 @@ def watch_doubles(folder: Path) -> None:
 
 
 def main() -> int:
-    """Exit status 1, by an AssertionError, when something half-written is found."""
+    """Exit status 1, by an AssertionError, after a kill that left something incomplete."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path, nargs="?")
     parser.add_argument("recording", type=Path, nargs="?")

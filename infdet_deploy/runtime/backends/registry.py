@@ -29,7 +29,7 @@ _loaded: dict[EntryPoint | str, Backend] = {}
 
 def backend_names() -> tuple[str, ...]:
     """The names of all backends, installed or not: built-in ones first, then registered ones."""
-    return tuple(dict.fromkeys((*_BUILT_IN, *sorted(_registered()))))
+    return tuple(dict.fromkeys((*_BUILT_IN, *sorted(_registered(tuple(sys.path))))))
 
 
 def get_backend(name: str) -> Backend:
@@ -40,7 +40,7 @@ def get_backend(name: str) -> Backend:
             module, _, kind = _BUILT_IN[name].partition(":")
             _loaded[name] = getattr(import_module(f"{_PACKAGE}.{module}"), kind)()
         return _loaded[name]
-    entry = _registered().get(name)
+    entry = _registered(tuple(sys.path)).get(name)
     if entry is None:
         raise UsageError(f"no backend '{name}'; backends are {', '.join(backend_names())}")
     if entry not in _loaded:
@@ -73,12 +73,8 @@ def open_stage(
     return get_backend(backend).open_stage(StageSource(path, precision, inputs, outputs))
 
 
-def _registered() -> dict[str, EntryPoint]:
-    return _entry_points(tuple(sys.path))
-
-
 @cache
-def _entry_points(path: tuple[str, ...]) -> dict[str, EntryPoint]:
+def _registered(path: tuple[str, ...]) -> dict[str, EntryPoint]:
     """path: where distributions are searched. Cached, because reading them takes milliseconds."""
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 

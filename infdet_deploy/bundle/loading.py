@@ -13,11 +13,12 @@
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from infdet_deploy.bundle.external_data import has_external_data
 from infdet_deploy.bundle.manifest import MANIFEST, is_file_name, read_manifest, short, write_manifest
@@ -129,37 +130,33 @@ class Bundle:
         return self.path / files[precision]
 
 
-class BundleCheck:
-    """A context in which threads hash a bundle's files; `result` waits for them. Raises as `load_bundle`.
+@contextmanager
+def open_bundle(path: Path | str) -> Iterator[tuple[Bundle, Callable[[], Bundle]]]:
+    """Check a bundle's files in threads while the caller works. Raises as `load_bundle`.
 
-    unchecked: the bundle as its manifest describes it, for work that reads none of its files.
+    Yields the unchecked bundle, for work that reads none of its files, and a function that returns it once all files
+    are checked.
     """
+    path = Path(path)
+    if not path.is_dir():
+        raise BundleError(f"no such bundle: {path} (a folder NAME.infdet that infdet-deploy export writes)")
+    bundle = Bundle(path, Manifest.from_json(path, read_manifest(path)))
+    files = bundle.manifest.files
+    _check_names(path, files)
+    threads = ThreadPoolExecutor(min(cpu_count(), MAX_THREADS))
+    # The largest files first, to balance the threads. Hashing releases the interpreter lock.
+    names = sorted(files, key=lambda name: files[name].bytes, reverse=True)
+    checks = {name: threads.submit(check_file, path, name, files[name]) for name in names}
 
-    def __init__(self, path: Path | str) -> None:
-        path = Path(path)
-        if not path.is_dir():
-            raise BundleError(f"no such bundle: {path} (a folder NAME.infdet that infdet-deploy export writes)")
-        self.unchecked = Bundle(path, Manifest.from_json(path, read_manifest(path)))
-        files = self.unchecked.manifest.files
-        _check_names(path, files)
-        self._threads = ThreadPoolExecutor(min(cpu_count(), MAX_THREADS))
-        # The largest files first, to balance the threads. Hashing releases the interpreter lock.
-        names = sorted(files, key=lambda name: files[name].bytes, reverse=True)
-        self._checks: dict[str, Future[None]] = {
-            name: self._threads.submit(check_file, path, name, files[name]) for name in names
-        }
+    def checked() -> Bundle:
+        for name in files:  # of several damaged files, report the first listed
+            checks[name].result()
+        return bundle
 
-    def result(self) -> Bundle:
-        """The bundle, once all its files are checked."""
-        for name in self.unchecked.manifest.files:  # of several damaged files, report the first listed
-            self._checks[name].result()
-        return self.unchecked
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._threads.shutdown(cancel_futures=True)
+    try:
+        yield bundle, checked
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def load_bundle(path: Path | str) -> Bundle:
@@ -168,8 +165,8 @@ def load_bundle(path: Path | str) -> Bundle:
     Raises BundleError if a file is missing, changed, not listed, a link or outside the folder, if an ONNX file keeps
     data in another file, if the manifest is damaged, or if a newer version wrote it.
     """
-    with BundleCheck(path) as check:
-        return check.result()
+    with open_bundle(path) as (_, checked):
+        return checked()
 
 
 def store_thresholds(bundle: Bundle, thresholds: Sequence[float]) -> Bundle:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from infdet_deploy.bundle.loading import Bundle, BundleCheck
+from infdet_deploy.bundle.loading import Bundle, open_bundle
 from infdet_deploy.bundle.schema import TOWERS, features_name
 from infdet_deploy.detections import Detection, clip_score, detect
 from infdet_deploy.errors import InfdetError, UsageError, VideoError
@@ -72,10 +72,10 @@ class Detector(CompiledStages):
             if isinstance(bundle, Bundle):
                 self.bundle = bundle
             else:
-                with BundleCheck(bundle) as check:  # files are hashed while cached stages are loaded
+                with open_bundle(bundle) as (unchecked, checked):  # files are hashed while cached stages are loaded
                     with suppress(UsageError):  # raised again below, after the check
-                        self._open(check.unchecked, performance, cached=True)
-                    self.bundle = check.result()
+                        self._open(unchecked, performance, cached=True)
+                    self.bundle = checked()
             self._open(self.bundle, performance)
         except BaseException:
             self.close()

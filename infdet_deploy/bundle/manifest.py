@@ -19,8 +19,6 @@ FORMAT = 2
 MANIFEST = "manifest.json"
 MAX_BYTES = 16_000_000
 COUNTED_FRAMES = 100  # clip length of `multiply_adds`, as in the paper
-# Errors from using an entry of the wrong type.
-WRONG_ENTRY = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
 _SEAL = re.compile(rb'\{\s*"sha256": "([0-9a-f]{64})"')
 _NO_DIGEST = b"0" * 64
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from infdet_deploy.bundle.manifest import WRONG_ENTRY, damaged, short
+from infdet_deploy.bundle.manifest import damaged, short
 from infdet_deploy.config import from_dict
 from infdet_deploy.detections import DetectionRule
 from infdet_deploy.errors import BundleError, ConfigError
@@ -151,12 +151,11 @@ class Manifest:
         `files` may be missing while a bundle is being written. Raises BundleError.
         """
         values = {"source": "", "made_by": {}, "operators": "3d", "parity": {}, "files": {}, **data}
+        network = {"task": "detection", "streams": "both"} | (data["model"] if isinstance(data["model"], dict) else {})
+        values |= {"task": network["task"], "streams": network["streams"], "incremental": data.get("stream")}
         try:
-            values["task"] = data["model"].get("task", "detection")
-            values["streams"] = data["model"].get("streams", "both")
-            values["incremental"] = data.get("stream")
             manifest = from_dict(cls, values, "manifest")
-        except (ConfigError, *WRONG_ENTRY) as error:
+        except (ConfigError, OverflowError) as error:
             raise damaged(folder, error) from None
         _check(folder, manifest, complete="files" in data)
         return manifest

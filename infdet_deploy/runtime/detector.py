@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice, repeat
 from pathlib import Path
@@ -115,7 +115,7 @@ class Detector(CompiledStages):
             BlockReader(path, self.bundle.size, self.bundle.frame_mode, fps, MIN_FRAMES) as stream,
             ExitStack() as files,
         ):
-            stored = {tower: files.enter_context(DiskArray()) for tower in self._towers()}
+            stored = {tower: files.enter_context(closing(DiskArray())) for tower in self._towers()}
             long, size = False, max(GROUP_CHUNKS, self.concurrency)
             parts = stream_chunks(stream, self.chunk_snippets)
             while group := list(islice(parts, size)):

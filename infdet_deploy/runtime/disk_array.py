@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +35,3 @@ class DiskArray:
     def close(self) -> None:
         """Delete the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -12,7 +12,7 @@ file if it does not support the towers' precision on this processor.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -81,12 +81,12 @@ def _attend(graph: HeadGraph, clip: _Clip, files: ExitStack) -> None:
     names = [name for attention in graph.attentions for name in attention]
     if not names:
         return
-    stored = [files.enter_context(DiskArray()) for _ in names]
+    stored = [files.enter_context(closing(DiskArray())) for _ in names]
     for _, tensors in clip.run(graph.part(graph.weights, names)):
         for index, (rows, tensor) in enumerate(zip(stored, tensors, strict=True)):
             rows.append(tensor[0].T if index % 3 == 1 else tensor[0])  # keys are [1, h, T']
     for name, query, key, value in zip(graph.attended, stored[::3], stored[1::3], stored[2::3], strict=True):
-        rows = clip.attended[name] = files.enter_context(DiskArray())
+        rows = clip.attended[name] = files.enter_context(closing(DiskArray()))
         for start in range(0, len(query), BLOCK):
             rows.append(attend(query[start : start + BLOCK], key, value))
 

@@ -1,6 +1,7 @@
 """The head block by block computes the scores of the whole head, for every fusion and precision."""
 
 import dataclasses
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -92,7 +93,7 @@ def test_softmax_is_exact_however_large_the_energies(monkeypatch):
 def test_disk_array_returns_its_rows():
     rng = np.random.default_rng(3)
     values = rng.random((40, 6), np.float32)
-    with DiskArray() as rows:
+    with closing(DiskArray()) as rows:
         for part in np.split(values, [1, 17, 17, 39]):
             rows.append(part)
         assert len(rows) == 40

@@ -50,14 +50,8 @@ def _bounds(first: int, last: int, frames: int) -> tuple[int, int, slice]:
     return start, stop, slice(offset, offset + last - first)
 
 
-def clip_chunks(frames: Frames, snippets: int) -> Iterator[Chunk]:
-    """The chunks of a clip in memory, uint8 [T, S, S], T a multiple of 4."""
-    for start, stop, keep in chunks(len(frames), snippets):
-        yield Chunk(frames[start : stop + 1], stop - start, keep)
-
-
-def stream_chunks(blocks: Iterable[Frames], snippets: int) -> Iterator[Chunk]:
-    """The same chunks of a clip of unknown length that arrives in blocks, uint8 [n, S, S].
+def clip_chunks(blocks: Iterable[Frames], snippets: int) -> Iterator[Chunk]:
+    """The chunks of a clip that arrives in one or more blocks, uint8 [n, S, S].
 
     At most 3 frames at the end are dropped.
     """

@@ -17,7 +17,7 @@ from infdet_deploy.detections import Detection, clip_score, detect
 from infdet_deploy.errors import InfdetError, UsageError, VideoError
 from infdet_deploy.runtime.backends.base import CompiledStage, Performance
 from infdet_deploy.runtime.backends.registry import get_backend
-from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS, GROUP_CHUNKS, Chunk, clip_chunks, stream_chunks
+from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS, GROUP_CHUNKS, Chunk, clip_chunks
 from infdet_deploy.runtime.compiled_stages import CompiledStages, stage_source
 from infdet_deploy.runtime.disk_array import DiskArray
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, valid_length
@@ -117,7 +117,7 @@ class Detector(CompiledStages):
         ):
             stored = {tower: files.enter_context(closing(DiskArray())) for tower in self._towers()}
             long, size = False, max(GROUP_CHUNKS, self.concurrency)
-            parts = stream_chunks(stream, self.chunk_snippets)
+            parts = clip_chunks(stream, self.chunk_snippets)
             while group := list(islice(parts, size)):
                 long = long or len(group) == size
                 # One tower after the other, so that only one has its layers' outputs in memory.
@@ -189,8 +189,7 @@ class Detector(CompiledStages):
             raise InfdetError(f"frames are {frames.dtype} {list(frames.shape)}, expected uint8 [T, {size}, {size}]")
         if len(frames) < MIN_FRAMES:
             raise VideoError(f"clip has {len(frames)} frames; at least {MIN_FRAMES} are needed")
-        frames = np.ascontiguousarray(frames[: len(frames) // 4 * 4])
-        parts = list(clip_chunks(frames, self.chunk_snippets))
+        parts = list(clip_chunks([np.ascontiguousarray(frames)], self.chunk_snippets))
         return {
             features_name(tower): np.concatenate(list(self._each(tower, parts, timings))) for tower in self._towers()
         }

@@ -4,20 +4,16 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import av
 import numpy as np
-import numpy.typing as npt
 
-from infdet_deploy.video.containers import quiet, read_container
+from infdet_deploy.video.containers import read_container
 from infdet_deploy.video.resize import Mode, resize
 from infdet_deploy.video.sample import sample_frames
+from infdet_deploy.video.writing import write_video
 
 WIDTH, HEIGHT = 160, 120  # of small thermal cameras
 RUNS = 5
-# What PyAV's own builds can write, the commonest first.
-CODECS = (("libx264", "yuv420p"), ("mpeg4", "yuv420p"), ("ffv1", "gray"))
 
 
 @dataclass(frozen=True)
@@ -39,26 +35,13 @@ def measure_preparation(frames: int, size: int, mode: Mode) -> Preparation:
     decoding, resizing = [], []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mkv"
-        codec = _encode(path, pictures)
+        codec = write_video(path, pictures)
         for _ in range(RUNS):
-            decoded: list[npt.NDArray[np.uint8]] = []
             start = time.perf_counter()
-            read_container(path, lambda picture: decoded.append(picture.copy()))  # noqa: B023
+            decoded = [raw.pixels.copy() for raw in read_container(path)]
             read = time.perf_counter()
             resize(np.stack(decoded), size, mode)
             resizing.append(time.perf_counter() - read)
             decoding.append(read - start)
     decode_ms, preprocess_ms = (float(np.median(seconds) * 1000) for seconds in (decoding, resizing))
     return Preparation(decode_ms, preprocess_ms, codec, WIDTH, HEIGHT, RUNS)
-
-
-def _encode(path: Path, pictures: npt.NDArray[np.uint8]) -> str:
-    """Write uint8 [T, H, W] with the first codec that this build of libav has; its name."""
-    codec, pixels = next((c, p) for c, p in CODECS if c in av.codecs_available)
-    with quiet(), av.open(str(path), "w") as container:
-        stream: Any = container.add_stream(codec, rate=25)
-        stream.width, stream.height, stream.pix_fmt = pictures.shape[2], pictures.shape[1], pixels
-        for picture in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="gray")))
-        container.mux(stream.encode())
-    return codec

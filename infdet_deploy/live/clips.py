@@ -7,7 +7,6 @@ import threading
 import time
 from collections import deque
 from datetime import UTC, datetime
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from infdet_deploy.console import say
 from infdet_deploy.errors import first_line
 from infdet_deploy.files import whole_file
 from infdet_deploy.live.events import Event
+from infdet_deploy.video.writing import write_video
 
 BEFORE_S = AFTER_S = 3.0
 BUFFER_S, BUFFER_BYTES = 120.0, 64 << 20  # limits of the frames kept for one camera
@@ -125,19 +125,6 @@ class ClipBuffer:
 
 def write_clip(path: Path, frames: Frames) -> None:
     """Write frames (square and grey, as the network sees them) with their times as MP4, atomically."""
-    import av
-
-    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-    with whole_file(path) as temporary, av.open(str(temporary), "w") as container:
-        stream = container.add_stream(codec, rate=25)
-        assert isinstance(stream, av.VideoStream)
-        stream.height, stream.width = frames[0][1].shape
-        stream.pix_fmt = "yuv420p"
-        millisecond = stream.codec_context.time_base = Fraction(1, 1000)
-        last = -1
-        for shown, picture in frames:
-            frame = av.VideoFrame.from_ndarray(picture, format="gray").reformat(format="yuv420p")
-            last = frame.pts = max(last + 1, round((shown - frames[0][0]) * 1000))
-            frame.time_base = millisecond
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    times_s, pictures = zip(*frames, strict=True)
+    with whole_file(path) as temporary:
+        write_video(temporary, pictures, times_s=times_s)

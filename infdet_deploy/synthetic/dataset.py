@@ -6,12 +6,10 @@ does not reveal the class, and a seed determines all frames.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +22,7 @@ from infdet_deploy.snippets import FRAMES_PER_SNIPPET
 from infdet_deploy.synthetic.choreography import direct, schedule
 from infdet_deploy.synthetic.figures import Figure, draw, joints
 from infdet_deploy.synthetic.scenery import Sensor, background
+from infdet_deploy.video.writing import write_video
 
 VERSION = "infdet-synthetic 2"
 FPS = 25.0  # InfDet's: all times in its published annotations are multiples of 1/25 s
@@ -119,26 +118,13 @@ def frames_of(duration_s: float, clip_s: tuple[float, float], fps: float) -> int
     return FRAMES_PER_SNIPPET * min(snippets, floor(longest))
 
 
-def _write_video(path: Path, frames: NDArray[np.uint8], fps: float) -> None:
-    """Write frames uint8 [T, H, W] as H.264 in MP4."""
-    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-        stream.height, stream.width = frames.shape[1:]
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "14", "preset": "veryfast"}
-        stream.codec_context.thread_count = 1
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray")))
-        container.mux(stream.encode())
-
-
 def _make(path: Path, index: int, options: SynthesizeOptions) -> tuple[list[dict[str, Any]], float]:
     """Draw and write clip number `index`; returns its annotations and its length in seconds."""
     cv2.setNumThreads(1)
     rng = np.random.default_rng([options.seed, index])
     label = CLASSES[index % len(CLASSES)]
     frames, annotations = render_clip(rng, label, options)
-    _write_video(path, frames, options.fps)
+    write_video(path, frames, options.fps, crf="14", preset="veryfast")
     return annotations, round(len(frames) / options.fps, 3)
 
 

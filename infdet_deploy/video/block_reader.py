@@ -1,28 +1,26 @@
 """Frames of a recording in blocks, decoded ahead by a thread: for recordings larger than memory."""
 
-import queue
-import threading
-from collections.abc import Iterator
-from contextlib import suppress
+from array import array
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infdet_deploy.errors import VideoError
+from infdet_deploy.errors import UsageError, VideoError
 from infdet_deploy.video.containers import announced_frames
-from infdet_deploy.video.frames import OTHER_READERS, Intake, check_length, check_rate, read_recording, recording_name
 from infdet_deploy.video.images import picture_files
-from infdet_deploy.video.resize import Mode, check_request
-from infdet_deploy.video.timing import resolve
+from infdet_deploy.video.readers import OTHER_READERS, read_recording
+from infdet_deploy.video.resize import Mode, check_request, resize
+from infdet_deploy.video.thermal import count_values, grey_table
+from infdet_deploy.video.timing import RawFrame, resolve
 
 BLOCK_FRAMES = 64
 BLOCKS_AHEAD = 4  # blocks decoded in advance
-
-
-class _StoppedError(Exception):
-    """The reader was closed."""
 
 
 class BlockReader:
@@ -34,113 +32,108 @@ class BlockReader:
         name: as in `Video`.
         frames: frames so far; at the end, those of the recording.
         fps: frames per second; None before the end.
+        timestamps_s: float64 [T], seconds since the first frame; empty before the end.
     """
 
     def __init__(
-        self, path: Path | str, size: int, mode: Mode = "resize", fps: float | None = None, min_frames: int = 0
+        self, path: Path | str, size: int | None, mode: Mode = "resize", fps: float | None = None, min_frames: int = 0
     ) -> None:
         """Arguments as in `read_video`. Errors in the recording are raised while iterating."""
-        self._path, self._size, self._mode = Path(path), size, mode
-        self._rate, self._min_frames = fps, min_frames
         check_rate(fps)
-        check_request(size, mode)
-        self.name = recording_name(self._path)
+        check_request(1 if size is None else size, mode)
+        self._path, self._size, self._rate, self._min_frames = Path(path), size, fps, min_frames
+        self._mode: Mode = mode
+        self.name = self._path.name if self._path.is_dir() else self._path.stem
         self.frames = 0
         self.fps: float | None = None
-        self._queue: queue.Queue[NDArray[np.uint8] | BaseException | None] = queue.Queue(BLOCKS_AHEAD)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._decode, name=f"decode {self.name}", daemon=True)
+        self.timestamps_s: NDArray[np.float64] = np.zeros(0)
+        self._closed = False
+        self._blocks = self._ahead()
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         """Blocks, uint8 [n, size, size], n ≥ 1. Raises as `read_video`, when the decoder reaches the error."""
-        self._thread.start()
-        while (item := self._queue.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            self.frames += len(item)
-            yield item
-
-    def close(self) -> None:
-        """End the thread; blocks not yet read are lost."""
-        self._stopped.set()
-        while self._thread.is_alive():
-            with suppress(queue.Empty):
-                self._queue.get(timeout=0.05)  # the thread may be waiting for space
-        self._queue.queue.clear()
+        return self._blocks
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._blocks.close()
 
-    def _decode(self) -> None:
-        """Runs in the thread: queues all blocks, then None; or an error."""
+    def _ahead(self) -> Generator[NDArray[np.uint8]]:
+        """Blocks, of which a thread decodes `BLOCKS_AHEAD` in advance."""
+        frames = self._decode()
+        pool = ThreadPoolExecutor(1, f"decode {self.name}")
         try:
-            self._read()
-            self._put(None)
-        except _StoppedError:
-            pass
-        except BaseException as error:
-            with suppress(_StoppedError):
-                self._put(error)
+            waiting = deque(pool.submit(_next_block, frames) for _ in range(BLOCKS_AHEAD))
+            while (block := waiting.popleft().result()) is not None:
+                waiting.append(pool.submit(_next_block, frames))
+                self.frames += len(block)
+                yield block
+        finally:
+            self._closed = True  # so that the thread ends now
+            pool.shutdown(cancel_futures=True)
+            frames.close()
 
-    def _read(self) -> None:
-        blocks = _Blocks(self._size, self._put)
-        table: NDArray[np.uint8] | None = None
-        intake = Intake(self._path, self._size, self._mode)
-
-        def keep(frame: NDArray[Any]) -> None:
-            if self._stopped.is_set():
-                raise _StoppedError
-            intake.count_in(frame)
-            if frame.dtype == np.uint8:
-                blocks.add(intake.resized(frame))
-            elif table is not None:
-                blocks.add(table[intake.resized(frame)])
-
-        timing = read_recording(self._path, keep)
-        first, table = intake.count, intake.table()
-        if table is not None:
-            intake = Intake(self._path, self._size, self._mode)
-            read_recording(self._path, keep)
-            if intake.count != first:
+    def _decode(self) -> Generator[NDArray[np.uint8]]:
+        """Grey frames at the requested size; `fps` and `timestamps_s` are known at the end."""
+        times_s, declared, histogram = array("d"), None, None  # 8 bytes a frame: recordings may last for days
+        for raw in self._alike():
+            times_s.append(raw.time_s)
+            declared = raw.fps
+            if raw.pixels.dtype == np.uint8:
+                yield self._resized(raw.pixels)
+            else:
+                counts = count_values(raw.pixels)
+                histogram = counts if histogram is None else histogram + counts
+        least = max(self._min_frames, 1)
+        if len(times_s) < least:
+            raise VideoError(
+                f"{self._path}: clip has {len(times_s)} frames; at least {least} are needed: use a longer recording"
+            )
+        if histogram is not None:
+            table, count = grey_table(histogram), 0
+            for raw in self._alike():
+                count += 1
+                yield table[self._resized(raw.pixels)]
+            if count != len(times_s):
                 raise VideoError(f"{self._path}: the file changed during reading; wait until it is complete")
-        check_length(self._path, first, self._min_frames)
-        self.fps, _ = resolve(timing, first, self._rate)
-        blocks.flush()
+        self.fps, self.timestamps_s = resolve(declared, np.array(times_s), self._rate)
 
-    def _put(self, item: NDArray[np.uint8] | BaseException | None) -> None:
-        while not self._stopped.is_set():
-            with suppress(queue.Full):
-                self._queue.put(item, timeout=0.05)
+    def _alike(self) -> Iterator[RawFrame]:
+        """The recording's frames; VideoError for one whose size or type differs from the first."""
+        first = None
+        for index, raw in enumerate(read_recording(self._path)):
+            (height, width), dtype = raw.pixels.shape, raw.pixels.dtype
+            kind = f"{width}x{height} {dtype}"
+            first = first or kind
+            if self._closed:
                 return
-        raise _StoppedError
+            if kind != first:
+                raise VideoError(
+                    f"{self._path}: frame {index} is {kind}, the first is {first};"
+                    " expected one size throughout: re-encode the video to one size"
+                )
+            yield raw
+
+    def _resized(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """The frame at the requested size, always a new array."""
+        return pixels.copy() if self._size is None else resize(pixels, self._size, self._mode)
 
 
-class _Blocks:
-    """Collects frames into blocks and passes on each full one."""
-
-    def __init__(self, size: int, put: Any) -> None:
-        self._size, self._put = size, put
-        self._block = np.empty((BLOCK_FRAMES, size, size), np.uint8)
-        self._count = 0
-
-    def add(self, frame: NDArray[np.uint8]) -> None:
-        self._block[self._count] = frame
-        self._count += 1
-        if self._count == BLOCK_FRAMES:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._count:
-            self._put(self._block[: self._count])
-            self._block, self._count = np.empty_like(self._block), 0
+def _next_block(frames: Iterator[NDArray[np.uint8]]) -> NDArray[np.uint8] | None:
+    block = list(islice(frames, BLOCK_FRAMES))
+    return np.stack(block) if block else None
 
 
-def expected_frames(path: Path | str) -> int | None:
+def check_rate(fps: float | None) -> None:
+    """Raise UsageError unless a given frame rate is a positive number."""
+    if fps is not None and not 0 < fps < float("inf"):
+        raise UsageError(f"fps is {fps}; expected frames per second, such as 25")
+
+
+def expected_frames(path: Path) -> int | None:
     """Approximate number of frames in a recording, without decoding it; None if unknown."""
-    path = Path(path)
     try:
         if path.is_dir():
             return len(picture_files(path)) or None
@@ -149,7 +142,7 @@ def expected_frames(path: Path | str) -> int | None:
         return None
 
 
-def frames_at(path: Path | str, numbers: NDArray[np.int_], size: int, mode: Mode = "resize") -> NDArray[np.uint8]:
+def frames_at(path: Path, numbers: NDArray[np.int_], size: int, mode: Mode = "resize") -> NDArray[np.uint8]:
     """Frames of a recording by number, in ascending order: uint8 [n, size, size], as from `BlockReader`."""
     found: list[NDArray[np.uint8]] = []
     with BlockReader(path, size, mode) as stream:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infdet_deploy.video.grey import to_grey
-from infdet_deploy.video.thermal import HIGH_PERCENTILE, LOW_PERCENTILE, count_values
+from infdet_deploy.video.thermal import count_range, count_values
 
 _LONGEST_STEP_S = 1.0  # longer steps count as this long: after an outage the scene is usually the same
 
@@ -43,7 +43,9 @@ class CausalRange:
         counts = count_values(frame)
         step_s = min(max(time_s - self._time_s, 0.0), _LONGEST_STEP_S) if self._histogram is not None else 0.0
         self._time_s = time_s
-        self._outside_s = self._outside_s + step_s if self._mostly_outside(counts) else 0.0
+        low, high = self.ends or (0, len(counts))
+        inside = counts[int(np.ceil(low)) : int(high) + 1].sum()
+        self._outside_s = self._outside_s + step_s if inside * 2 < counts.sum() else 0.0
         if self._histogram is None:
             self._histogram = counts.astype(np.float64)
         elif self._outside_s > self._restart_s:
@@ -52,7 +54,7 @@ class CausalRange:
         else:
             self._histogram *= 0.5 ** (step_s / self._half_life_s)
             self._histogram += counts
-        self.ends = self._follow(_percentiles(self._histogram), step_s)
+        self.ends = self._follow(count_range(self._histogram), step_s)
 
     def apply(self, frame: NDArray[np.uint16]) -> NDArray[np.uint8]:
         """Counts → grey levels with the current range: uint16 of any shape → uint8, clipped."""
@@ -60,29 +62,11 @@ class CausalRange:
         low, high = self.ends
         if high <= low:
             return np.zeros(frame.shape, np.uint8)
-        levels = (frame.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
-        return to_grey(levels)
+        return to_grey((frame.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low)))
 
-    def _mostly_outside(self, counts: NDArray[np.int64]) -> bool:
-        if self.ends is None:
-            return False
-        low, high = self.ends
-        inside = counts[int(np.ceil(low)) : int(high) + 1].sum()
-        return bool(inside * 2 < counts.sum())
-
-    def _follow(self, target: tuple[float, float], step_s: float) -> tuple[float, float]:
+    def _follow(self, target: tuple[int, int], step_s: float) -> tuple[float, float]:
         if self.ends is None or self.ends[0] == self.ends[1]:
-            return target
+            return float(target[0]), float(target[1])
         low, high = self.ends
         most = self._rate_per_s * step_s * (high - low)
         return float(np.clip(target[0], low - most, low + most)), float(np.clip(target[1], high - most, high + most))
-
-
-def _percentiles(histogram: NDArray[np.float64]) -> tuple[float, float]:
-    """The counts at both percentiles; if they are equal, the lowest and highest count present."""
-    seen = np.cumsum(histogram)
-    low, high = (int(np.searchsorted(seen, seen[-1] * p / 100)) for p in (LOW_PERCENTILE, HIGH_PERCENTILE))
-    if low == high:
-        present = np.flatnonzero(histogram > 0)
-        low, high = int(present[0]), int(present[-1])
-    return float(low), float(high)

@@ -1,23 +1,19 @@
 """Video files through libav: the frames of the first video stream. Files that are cut short are refused."""
 
 import contextlib
-from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from math import nan
 from pathlib import Path
-from typing import Any
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from infdet_deploy.errors import VideoError, reason
 from infdet_deploy.video.grey import grey
-from infdet_deploy.video.timing import DEFAULT_FPS, Timing
+from infdet_deploy.video.timing import DEFAULT_FPS, RawFrame
 
 _NOT_VIDEO = {"tty"}  # text files: libav would draw their characters as pictures
 
@@ -40,22 +36,14 @@ def quiet() -> Iterator[None]:
         av.logging.set_level(level)
 
 
-def read_container(path: Path, keep: Callable[[NDArray[Any]], None]) -> Timing:
-    """Decode the first video stream of a file.
+def read_container(path: Path) -> Iterator[RawFrame]:
+    """Decode the first video stream of a file, in display order. Rotation tags are not applied.
 
-    Args:
-        path: any file that libav reads: mp4, mkv, avi, webm, ts, … Rotation tags are not applied.
-        keep: called with each frame in display order, uint8 [H,W] or, for grey of more than 8 bits, uint16 [H,W]; the
-            array is valid only during the call.
-
-    Returns:
-        The declared frame rate and the frames' presentation times in seconds, each None where unknown.
-
-    Raises:
-        VideoError: not a video, no video stream, nothing decodes, or fewer frames decode than the file announces.
+    path: any file that libav reads: mp4, mkv, avi, webm, ts, …
+    Raises VideoError: not a video, no video stream, nothing decodes, or fewer frames decode than the file announces.
     """
     with quiet(), _open(path) as container:
-        return _decode(path, container, video_stream(container, path), keep)
+        yield from _decode(path, container, video_stream(container, path))
 
 
 def announced_frames(path: Path) -> int | None:
@@ -103,10 +91,9 @@ def stated_fps(stream: VideoStream) -> float | None:
     return float(rate) if rate else None
 
 
-def _decode(path: Path, container: InputContainer, stream: VideoStream, keep: Callable[[NDArray[Any]], None]) -> Timing:
+def _decode(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[RawFrame]:
     """Decode to the end, then compare with the announced length."""
-    count, accepted = 0, False
-    times = array("d")  # 8 bytes a frame: recordings may last for days
+    count, accepted, fps = 0, False, stated_fps(stream)
     end_s: float | None = None
     failure: str | None = None
     try:
@@ -123,14 +110,13 @@ def _decode(path: Path, container: InputContainer, stream: VideoStream, keep: Ca
                 continue
             if packet.size:
                 accepted, failure = True, None
-                ends = (end_s, _packet_end_s(packet, stream))
+                ends = (end_s, _packet_end_s(packet, fps or DEFAULT_FPS))
                 end_s = max((end for end in ends if end is not None), default=None)
             for frame in frames:
                 if frame.is_corrupt:
                     raise _DamageError("a damaged frame")
-                keep(grey(frame))
                 count += 1
-                times.append(nan if frame.time is None else frame.time)
+                yield RawFrame(grey(frame), nan if frame.time is None else frame.time, fps)
     except (av.FFmpegError, _DamageError) as error:
         failure = reason(error)
     missing = failure or _cut_short(container, stream, count, end_s)
@@ -146,8 +132,6 @@ def _decode(path: Path, container: InputContainer, stream: VideoStream, keep: Ca
             f"{path}: the video is cut short or damaged: {count}{of} frames decode ({missing}); copy it again,"
             f" or re-encode the readable part: ffmpeg -i {path.name} repaired.mp4"
         )
-    seconds = np.array(times)
-    return Timing(stated_fps(stream), None if np.isnan(seconds).any() else seconds)
 
 
 def _cut_short(container: InputContainer, stream: VideoStream, count: int, end_s: float | None) -> str | None:
@@ -189,9 +173,9 @@ def _expected_frames(container: InputContainer, stream: VideoStream) -> int | No
     return round(announced_s * rate) if announced_s is not None and rate is not None else None
 
 
-def _packet_end_s(packet: "av.Packet[VideoStream]", stream: VideoStream) -> float | None:
+def _packet_end_s(packet: "av.Packet[VideoStream]", fps: float) -> float | None:
     begin = packet.pts if packet.pts is not None else packet.dts
     if begin is None or packet.time_base is None:
         return None
-    length_s = float(packet.duration * packet.time_base) if packet.duration else 1 / (stated_fps(stream) or DEFAULT_FPS)
+    length_s = float(packet.duration * packet.time_base) if packet.duration else 1 / fps
     return float(begin * packet.time_base) + length_s

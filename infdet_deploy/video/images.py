@@ -3,7 +3,7 @@
 import os
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from infdet_deploy.errors import VideoError, reason
 from infdet_deploy.files import IMAGE_SUFFIXES
 from infdet_deploy.video.containers import quiet
 from infdet_deploy.video.grey import grey
-from infdet_deploy.video.timing import Timing
+from infdet_deploy.video.timing import RawFrame
 
 _BIG_TIFF = 43  # in place of 42, where offsets have 64 bits
 
@@ -30,19 +30,11 @@ _SIGNATURES = (
 )
 
 
-def read_folder(path: Path, keep: Callable[[NDArray[Any]], None]) -> Timing:
+def read_folder(path: Path) -> Iterator[RawFrame]:
     """Read the pictures of a folder in the order of their numbers (2.png before 10.png).
 
-    Args:
-        path: the folder; sub-folders, hidden files and other types are ignored. Only the first page of a TIFF is read.
-        keep: called with each frame, uint8 [H,W], or uint16 [H,W] for 16-bit grey pictures.
-
-    Returns:
-        An empty Timing: pictures carry no time.
-
-    Raises:
-        VideoError: no pictures, one that does not decode, or one of another size or depth than the first; the file is
-            named.
+    Sub-folders, hidden files and other types are ignored. Only the first page of a TIFF is read.
+    Raises VideoError: no pictures, or a named one that does not decode or differs from the first in size or depth.
     """
     files = picture_files(path)
     if not files:
@@ -61,8 +53,7 @@ def read_folder(path: Path, keep: Callable[[NDArray[Any]], None]) -> Timing:
                     f"{file}: {_kind(frame)}, but {files[0].name} is {_kind(first)}; expected pictures of one size and"
                     " depth: remove or convert the odd one"
                 )
-            keep(frame)
-    return Timing()
+            yield RawFrame(frame)
 
 
 def picture_files(path: Path) -> list[Path]:

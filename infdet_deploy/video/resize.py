@@ -1,17 +1,15 @@
 """How a frame becomes a square network input.
 
-Both modes are separable: one small weight matrix per axis, computed once per size and applied tap by tap, since each
-output pixel looks at a few neighbours only.
-
 1. `resize`, per axis: the mean over the covered area when shrinking (OpenCV's INTER_AREA), linear interpolation between
    pixel centres with clamped edges when enlarging (INTER_LINEAR), nothing when the length already fits.
 2. `crop`: a frame whose shorter side is under `size + 2` is first enlarged until that side is `size + 2`, aspect kept;
    then the centre `size`×`size` is cut out.
 
-Arithmetic is float32, the result is rounded to the nearest level (half goes up) and clipped.
+Both are separable: one weight matrix per axis, computed once per size and applied tap by tap, since each output pixel
+depends on a few neighbours only. Arithmetic is float32; results are rounded to the nearest level (half goes up) and
+clipped.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
@@ -22,8 +20,7 @@ from infdet_deploy.errors import UsageError
 
 Mode = Literal["resize", "crop"]
 
-# A crop needs this many pixels more than its own size on the shorter side: 226 for 224.
-CROP_MARGIN = 2
+CROP_MARGIN = 2  # a crop needs this many pixels more than its own size on the shorter side: 226 for 224
 
 
 def resize(frames: NDArray[Any], size: int, mode: Mode = "resize") -> NDArray[Any]:
@@ -69,28 +66,18 @@ def check_request(size: int, mode: str) -> None:
         raise UsageError(f"frame size is {size}; expected a number of pixels of at least 1, such as 224")
 
 
-@dataclass(frozen=True)
 class _Taps:
-    """A weight matrix whose rows have a few neighbouring weights each.
+    """A weight matrix [target,source] whose rows have a few neighbouring weights each."""
 
-    Attributes:
-        index: int [taps,target], the source pixels of each output pixel.
-        weight: float32 [taps,target,1].
-    """
-
-    index: NDArray[np.intp]
-    weight: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, matrix: NDArray[np.float64]) -> "_Taps":
-        """From weights [target,source]."""
+    def __init__(self, matrix: NDArray[np.float64]) -> None:
         present = matrix > 0
         source = matrix.shape[1]
         first = present.argmax(axis=1)
         taps = int((source - present[:, ::-1].argmax(axis=1) - first).max())
         index = np.minimum(first, source - taps)[:, None] + np.arange(taps)
         weight = np.take_along_axis(matrix, index, axis=1).astype(np.float32)
-        return cls(np.ascontiguousarray(index.T), np.ascontiguousarray(weight.T)[..., None])
+        self.index = np.ascontiguousarray(index.T)  # int [taps,target], the source pixels of each output pixel
+        self.weight = np.ascontiguousarray(weight.T)[..., None]  # float32 [taps,target,1]
 
     def apply(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [source,N] → float32 [target,N]."""
@@ -101,20 +88,16 @@ class _Taps:
 
 
 @lru_cache(maxsize=64)
-def _axis_weights(source: int, target: int) -> "_Taps":
+def _axis_weights(source: int, target: int) -> _Taps:
     """The weights that resize one axis from `source` to `target` pixels."""
-    if target < source:
-        return _Taps.of(_area_weights(source, target))
-    return _Taps.of(_linear_weights(source, target, target / source))
-
-
-def _area_weights(source: int, target: int) -> NDArray[np.float64]:
-    """Each output pixel is the mean of the input interval it covers, pixels at the interval's ends by their share."""
+    if target >= source:
+        return _Taps(_linear_weights(source, target, target / source))
+    # Each output pixel is the mean of the input interval it covers, pixels at the interval's ends by their share.
     step = source / target
     start = np.arange(target)[:, None] * step
     pixel = np.arange(source)[None, :]
     overlap = np.minimum(pixel + 1, start + step) - np.maximum(pixel, start)
-    return np.asarray(np.clip(overlap, 0, None) / step)
+    return _Taps(np.clip(overlap, 0, None) / step)
 
 
 def _linear_weights(source: int, target: int, scale: float) -> NDArray[np.float64]:
@@ -142,9 +125,8 @@ def _crop_plan(height: int, width: int, size: int) -> tuple[slice, slice, tuple[
     scale = needed / shorter
     tall, wide = round(height * needed / shorter), round(width * needed / shorter)
     rows, columns = _centre(tall, size), _centre(wide, size)
-    vertical = _Taps.of(_linear_weights(height, tall, scale)[rows])
-    horizontal = _Taps.of(_linear_weights(width, wide, scale)[columns])
-    return rows, columns, (vertical, horizontal)
+    weights = _linear_weights(height, tall, scale)[rows], _linear_weights(width, wide, scale)[columns]
+    return rows, columns, (_Taps(weights[0]), _Taps(weights[1]))
 
 
 def _centre(length: int, size: int) -> slice:

@@ -6,9 +6,8 @@ optical flow reads flicker as motion.
 
 import contextlib
 import logging
-from array import array
-from collections.abc import Callable, Iterator
-from math import prod
+from collections.abc import Iterator
+from math import nan, prod
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,7 @@ from numpy.typing import NDArray
 
 from infdet_deploy.errors import VideoError, missing_package, reason
 from infdet_deploy.video.grey import to_grey
-from infdet_deploy.video.timing import Timing
-
-Keep = Callable[[NDArray[Any]], None]
+from infdet_deploy.video.timing import RawFrame
 
 LOW_PERCENTILE, HIGH_PERCENTILE = 0.5, 99.5
 _COUNTS = 1 << 16
@@ -28,19 +25,11 @@ _COUNTS = 1 << 16
 def to_8bit(
     frames: NDArray[np.uint16], low: float = LOW_PERCENTILE, high: float = HIGH_PERCENTILE
 ) -> NDArray[np.uint8]:
-    """Map a clip's counts linearly to grey levels, one range for all frames.
+    """Map a clip's counts, uint16 [T,H,W], linearly to grey levels, uint8 [T,H,W], with one range for all frames.
 
-    Args:
-        frames: uint16 [T,H,W].
-        low: percentile (0 to 100) of all the clip's pixels that becomes 0; lower counts become 0 too.
-        high: percentile that becomes 255.
-
-    Returns:
-        uint8 [T,H,W]. A clip with a single value is all zeros. Where both percentiles are equal (a small target before
-        a flat background), the range is the clip's minimum to its maximum.
-
-    Raises:
-        ValueError: not uint16, or not 0 <= low < high <= 100.
+    low, high: percentiles (0 to 100) of all the clip's pixels that become 0 and 255; counts beyond them are clipped.
+    A clip with a single value is all zeros. Where both percentiles are equal (a small target before a flat background),
+    the range is the clip's minimum to its maximum. Raises ValueError: not uint16, or not 0 <= low < high <= 100.
     """
     histogram = np.zeros(_COUNTS, np.int64)
     for frame in frames:
@@ -61,30 +50,27 @@ def grey_table(
     """Grey level of each count, uint8 [65536], for a clip with this histogram; see `to_8bit`."""
     if not 0 <= low < high <= 100:
         raise ValueError(f"percentiles are {low} and {high}; expected 0 <= low < high <= 100")
-    present = np.flatnonzero(histogram)
-    if len(present) < 2:
+    if np.count_nonzero(histogram) < 2:
         return np.zeros(_COUNTS, np.uint8)
-    seen = np.cumsum(histogram)
-    # Exact for clips of any length; low=0 is the first count that occurs.
-    bottom, top = (int(np.searchsorted(seen, max(seen[-1] * p / 100, 1))) for p in (low, high))
-    if bottom == top:
-        bottom, top = int(present[0]), int(present[-1])
+    bottom, top = count_range(histogram, low, high)
     return to_grey((np.arange(_COUNTS) - bottom) * (255 / (top - bottom)))
 
 
-def read_cptv(path: Path, keep: Keep) -> Timing:
-    """Read a Cacophony Project thermal recording.
+def count_range(histogram: NDArray[Any], low: float = LOW_PERCENTILE, high: float = HIGH_PERCENTILE) -> tuple[int, int]:
+    """The counts at two percentiles of a histogram [65536]; where they are equal, the lowest and highest count."""
+    seen = np.cumsum(histogram)
+    # Exact for clips of any length; low=0 is the first count that occurs.
+    bottom, top = (int(np.searchsorted(seen, max(seen[-1] * p / 100, np.finfo(float).tiny))) for p in (low, high))
+    if bottom == top:
+        present = np.flatnonzero(histogram)
+        bottom, top = int(present[0]), int(present[-1])
+    return bottom, top
 
-    Args:
-        path: a `.cptv` file.
-        keep: called with each frame, uint16 [H,W], except the camera's background frame.
 
-    Returns:
-        The header's frame rate, if it has one, and the camera's timestamps.
+def read_cptv(path: Path) -> Iterator[RawFrame]:
+    """Read a Cacophony Project thermal recording (`.cptv`), without the camera's background frame.
 
-    Raises:
-        InfdetError: the package cptv is not installed.
-        VideoError: not a CPTV file, or cut short.
+    Raises InfdetError if the package cptv is not installed, VideoError for another file, or one that is cut short.
     """
     try:
         from cptv import CPTVReader
@@ -98,26 +84,19 @@ def read_cptv(path: Path, keep: Keep) -> Timing:
                 f"{path}: not a readable CPTV recording ({reason(error)}); expected a .cptv file of version 1 or 2"
             ) from None
         expected = reader.num_frames or None
-        times = array("d")
+        fps = float(reader.fps) if reader.fps else None
         count = background = 0
         failure = None
-        frames = iter(reader)
-        while True:
-            try:
-                frame = next(frames, None)
-                if frame is None:
-                    reader.s.read(1)  # raises where the gzip stream is cut between two frames
-                    break
-            except Exception as error:
-                failure = reason(error)
-                break
-            if frame.background_frame:
-                background += 1
-                continue
-            keep(frame.pix)
-            count += 1
-            if frame.time_on is not None:
-                times.append(frame.time_on.total_seconds())
+        try:
+            for frame in reader:
+                if frame.background_frame:
+                    background += 1
+                    continue
+                count += 1
+                yield RawFrame(frame.pix, nan if frame.time_on is None else frame.time_on.total_seconds(), fps)
+            reader.s.read(1)  # raises where the gzip stream is cut between two frames
+        except Exception as error:
+            failure = reason(error)
     if failure is None and expected is not None and count + background < expected:
         failure = "the file ends early"
     if failure is not None:
@@ -126,29 +105,14 @@ def read_cptv(path: Path, keep: Keep) -> Timing:
             f"{path}: the recording is cut short or damaged: {count}{of} frames decode ({failure});"
             " copy it again from the camera"
         )
-    return Timing(float(reader.fps) if reader.fps else None, np.array(times) if count and len(times) == count else None)
 
 
-def read_tiff(path: Path, keep: Keep) -> Timing:
+def read_tiff(path: Path) -> Iterator[RawFrame]:
     """Read a TIFF stack, one page a frame.
 
-    Args:
-        path: a `.tif` or `.tiff` file of uint8 or uint16 grey pages.
-        keep: called with each frame, uint8 or uint16 [H,W].
-
-    Returns:
-        An empty Timing: a TIFF carries no time.
-
-    Raises:
-        InfdetError: the package tifffile is not installed.
-        VideoError: not a TIFF, cut short, compressed in a way that needs more packages, or not grey uint8 or uint16.
+    Raises InfdetError if the package tifffile is not installed, VideoError for a file that is no TIFF, is cut short, is
+    compressed in a way that needs more packages, or is not grey uint8 or uint16.
     """
-    for page in _tiff_pages(path):
-        keep(page)
-    return Timing()
-
-
-def _tiff_pages(path: Path) -> Iterator[NDArray[Any]]:
     try:
         import tifffile
     except ImportError:
@@ -163,7 +127,7 @@ def _tiff_pages(path: Path) -> Iterator[NDArray[Any]]:
             for part in parts:
                 _check_grey(path, part)
             for page in (page for part in parts for page in _pages(part)):
-                yield page.astype(page.dtype.newbyteorder("="), copy=False)
+                yield RawFrame(page.astype(page.dtype.newbyteorder("="), copy=False))
         damage = [text for text in complaints if "invalid" in text or "corrupt" in text]
         if damage:
             raise ValueError(damage[0])

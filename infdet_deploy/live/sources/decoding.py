@@ -1,19 +1,20 @@
 """Decode a source to its end: with libav, or with the readers of recordings that libav does not know."""
 
+from array import array
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
+import numpy as np
 from av.container import InputContainer
 
 from infdet_deploy.errors import VideoError
 from infdet_deploy.live.sources.messages import Request
 from infdet_deploy.live.sources.timestamps import ArrivalTime, PlaybackTime, SmoothedTime
 from infdet_deploy.video.containers import declared_rate, stated_fps, video_stream
-from infdet_deploy.video.frames import OTHER_READERS
 from infdet_deploy.video.grey import grey
-from infdet_deploy.video.images import read_folder
+from infdet_deploy.video.readers import OTHER_READERS, read_recording
 from infdet_deploy.video.timing import DEFAULT_FPS, resolve
 
 if TYPE_CHECKING:
@@ -33,17 +34,18 @@ def decode(request: Request, sender: "FrameSender") -> None:
 
 
 def _decode_recording(path: Path, request: Request, sender: "FrameSender") -> None:
-    """A thermal recording or a folder, read twice: readers return the times at the end."""
-    reader = read_folder if path.is_dir() else OTHER_READERS[path.suffix.lower()]
-    seen: list[None] = []
-    timing = reader(path, lambda frame: seen.append(None))
+    """A thermal recording or a folder, read twice: its rate depends on all frames' times."""
+    seen, declared = array("d"), None
+    for raw in read_recording(path):
+        seen.append(raw.time_s)
+        declared = raw.fps
     if not seen:
         raise VideoError(f"{path}: no frames in this recording; give another one")
-    fps, times_s = resolve(timing, len(seen), request.fps)
+    fps, times_s = resolve(declared, np.array(seen), request.fps)
     sender.opened(fps)
     clock = PlaybackTime(sender.alive, request.paced, catch_up=False)
-    position_s = iter(times_s.tolist())
-    reader(path, lambda frame: sender.frame(frame, lambda: clock.shown(next(position_s))))
+    for raw, position_s in zip(read_recording(path), times_s.tolist(), strict=True):
+        sender.frame(raw.pixels, lambda: clock.shown(position_s))  # noqa: B023 - called at once
 
 
 def _decode_container(request: Request, sender: "FrameSender") -> None:

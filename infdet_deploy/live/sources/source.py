@@ -18,7 +18,7 @@ from infdet_deploy.errors import UsageError, VideoError
 from infdet_deploy.live.sources.address import Address
 from infdet_deploy.live.sources.health import Health, HealthRule, State
 from infdet_deploy.live.sources.supervisor import ReconnectPolicy, Supervisor
-from infdet_deploy.video.frames import check_rate
+from infdet_deploy.video.block_reader import check_rate
 from infdet_deploy.video.resize import Mode, check_request
 
 Pace = Literal["own", "fast"]

@@ -15,7 +15,7 @@ LINE_INTERVAL_S = 15.0  # between lines of progress, where there is no terminal
 
 
 def set_quiet() -> None:
-    """No notes and no progress from now on, in this process and in those that it starts."""
+    """Print no notes and no progress from now on, in this process and its children."""
     os.environ["INFDET_QUIET"] = "1"
 
 
@@ -39,36 +39,25 @@ class OnProgress(Protocol):
 def progress(label: str, wanted: bool = True) -> Iterator[OnProgress]:
     """Show progress on stderr: a bar on a terminal, elsewhere a line after half a second and then every 15 s.
 
-    wanted: False in all processes of a group but the main one. Yields a function to call with each step.
+    wanted: False in every process of a group except the main one. Yields a function to call with each step.
     """
     if not wanted or is_quiet():
         yield lambda done, total, text="", /: None
-    elif sys.stderr.isatty():
-        with _bar(label) as update:
-            yield update
-    else:
-        with _lines(label) as update:
-            yield update
+        return
+    with (_bar if sys.stderr.isatty() else _lines)(label) as update:
+        yield update
 
 
 @contextmanager
 def _bar(label: str) -> Iterator[OnProgress]:
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
-    columns = (
-        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()),
-        *(TextColumn("left"), TimeRemainingColumn()),
-    )
+    steps, times = (rich.BarColumn(), rich.MofNCompleteColumn()), (rich.TimeElapsedColumn(), rich.TimeRemainingColumn())
+    columns = ("{task.description}", *steps, times[0], "left", times[1])
     # Where stdout is a terminal, printed lines go above the bar; otherwise straight to their file or pipe.
-    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+    above = sys.stdout.isatty()
+    with rich.Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=above) as bar:
         task = bar.add_task(label, total=None)
 
         def update(done: int, total: int, text: str = "", /) -> None:
@@ -104,10 +93,9 @@ def _lines(label: str) -> Iterator[OnProgress]:
 
 def progress_line(label: str, done: int, total: int, text: str, elapsed_s: float) -> str:
     """ "export fen float16: 3/12, 0:45 elapsed, 2:15 left"; the time left where a step is done."""
-    line = f"{label} {text}".strip() or "working"
-    line += f": {done}/{total}, " if total else ": "
-    line += f"{clock(elapsed_s)} elapsed"
-    return line + (f", {clock(elapsed_s * (total - done) / done)} left" if 0 < done <= total else "")
+    what, counted = f"{label} {text}".strip() or "working", f"{done}/{total}, " if total else ""
+    left = f", {clock(elapsed_s * (total - done) / done)} left" if 0 < done <= total else ""
+    return f"{what}: {counted}{clock(elapsed_s)} elapsed{left}"
 
 
 def clock(seconds: float) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -74,29 +75,18 @@ def _locked(folder: Path, wait: bool = False) -> Iterator[bool]:
     """Lock a folder until the block or the process ends; yields False if it cannot be locked."""
     import fcntl  # not on Windows, where reading bundles works anyway
 
-    descriptor, locked = None, False
-    with contextlib.suppress(OSError):  # locked by another process, or a file system without locks
-        descriptor = os.open(folder, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        locked = True
-    try:
+    with contextlib.ExitStack() as stack:
+        locked = False
+        with contextlib.suppress(OSError):  # locked by another process, or a file system without locks
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = True
         yield locked
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
 
 
 def _temporary_folder(path: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix=f".{path.name}.unfinished-", dir=path.parent))
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Remove the temporary folders of killed writers of `path`, which are not locked."""
-    for left in path.parent.iterdir():
-        if left.name.startswith(f".{path.name}.unfinished-"):
-            with _locked(left) as abandoned:
-                if abandoned:
-                    shutil.rmtree(left, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -122,7 +112,10 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     with _locked(path.parent, wait=True):
-        _remove_leftovers(path)
+        for left in path.parent.glob(f"{glob.escape(f'.{path.name}.unfinished-')}*"):
+            with _locked(left) as abandoned:  # by a killed writer
+                if abandoned:
+                    shutil.rmtree(left, ignore_errors=True)
 
 
 def _put(temporary: Path, path: Path) -> None:

@@ -15,19 +15,18 @@ def in_processes(
     function: Callable[..., Any],
     jobs: Sequence[tuple[Any, ...]],
     workers: int | None = None,
-    first: Callable[..., None] | None = None,
-    arguments: tuple[Any, ...] = (),
+    initializer: Callable[..., None] | None = None,
+    initargs: tuple[Any, ...] = (),
 ) -> Iterator[tuple[int, Any]]:
     """Call `function(*job)` for every job. Yields each job's index and result in the order they finish.
 
     function: a top-level function of a module with picklable arguments and results. workers: number of processes,
-    default: one per CPU; each calls `first(*arguments)` when it starts. An error in a job is raised and cancels the
-    other jobs.
+    default: one per CPU; each calls `initializer(*initargs)` first. An error in a job is raised and cancels the others.
     """
     if not jobs:
         return
     workers = min(workers or cpu_count(), len(jobs))
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), first, arguments) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer, initargs) as pool:
         waiting = {pool.submit(function, *job): index for index, job in enumerate(jobs)}
         try:
             for future in as_completed(waiting):

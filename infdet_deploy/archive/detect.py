@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from infdet_deploy.archive.jobs import run_jobs
-from infdet_deploy.archive.recordings import Recording, check_result_names, find_recordings
+from infdet_deploy.archive.recordings import Recording, find_recordings
 from infdet_deploy.archive.results import RecordingResult, ResultFiles
 from infdet_deploy.errors import UsageError
 from infdet_deploy.precision import parse_precision
@@ -65,11 +65,9 @@ def detect(
         UsageError: no recordings, a live source, two results of one name, values out of range.
         BundleError, BackendError: the bundle or the backend cannot be used.
     """
-    bundle, options = Path(bundle), options or DetectOptions()
-    pending = find_recordings(recordings)
-    if options.out is not None:
-        check_result_names(pending)
-    return _detect(bundle, pending, options, on_progress or (lambda done, total, name: None))
+    options = options or DetectOptions()
+    pending = find_recordings(recordings, own_results=options.out is not None)
+    return _detect(Path(bundle), pending, options, on_progress or (lambda done, total, name: None))
 
 
 def _detect(

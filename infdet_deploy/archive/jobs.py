@@ -13,11 +13,13 @@ from infdet_deploy.archive.results import RecordingResult
 from infdet_deploy.console import say
 from infdet_deploy.errors import InfdetError, UsageError, one_line
 from infdet_deploy.processes import in_processes
+from infdet_deploy.video.block_reader import frames_at
 
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
 
     from infdet_deploy.archive.detect import DetectOptions
+    from infdet_deploy.bundle.loading import Bundle
     from infdet_deploy.runtime.detector import Analysis, Detector
 
 FPS_FACTOR = 1.5  # a frame rate further than this from the training clips' is worth a note
@@ -40,14 +42,14 @@ def run_jobs(
     with _open_detector(bundle, options) as detector:  # errors in the bundle or the options appear once, here
         if workers == 1:
             for recording in recordings:
-                yield recording, _detect_one(detector, options, recording, partial(on_frames, recording))
+                yield recording, _detect_one(options, recording, detector, partial(on_frames, recording))
             return
     shares = multiprocessing.get_context("spawn").SimpleQueue()
     for share in _cpu_shares(workers):
         shares.put(share)
     jobs = [(options, recording) for recording in recordings]
     try:
-        for index, result in in_processes(_in_worker, jobs, workers, _start_worker, (shares, bundle, options)):
+        for index, result in in_processes(_detect_one, jobs, workers, _start_worker, (shares, bundle, options)):
             yield recordings[index], result
     except BrokenProcessPool:
         raise InfdetError("a process died, perhaps out of memory; give fewer --jobs") from None
@@ -69,11 +71,6 @@ def _start_worker(shares: "SimpleQueue[list[int]]", bundle: Path, options: "Dete
     _worker_detector = _open_detector(bundle, options)
 
 
-def _in_worker(options: "DetectOptions", recording: Recording) -> RecordingResult:
-    assert _worker_detector is not None
-    return _detect_one(_worker_detector, options, recording)
-
-
 def _open_detector(bundle: Path, options: "DetectOptions") -> "Detector":
     from infdet_deploy.bundle.thresholds import with_thresholds
     from infdet_deploy.runtime.detector import Detector
@@ -84,43 +81,35 @@ def _open_detector(bundle: Path, options: "DetectOptions") -> "Detector":
 
 
 def _detect_one(
-    detector: "Detector",
     options: "DetectOptions",
     recording: Recording,
+    detector: "Detector | None" = None,
     on_frames: Callable[[int], None] | None = None,
 ) -> RecordingResult:
-    path = recording.path
+    """detector: default: the one of this process."""
+    path, detector = recording.path, detector or _worker_detector
+    assert detector is not None
     try:
         found = detector.analyse(path, options.fps, on_frames)
         _compare_rates(found, detector.bundle.fps)
         picture = None
         if options.picture is not None:
-            picture = _draw(detector, path, found, options.picture / recording.result.parent)
+            file = options.picture / recording.result.parent / f"{found.name}.png"
+            picture = _draw(detector.bundle, path, found, file)
     except UsageError:
         raise
     except (InfdetError, OSError) as error:
         return RecordingResult(path, path.stem, error=one_line(error))
-    return RecordingResult(
-        path,
-        found.name,
-        found.frames,
-        found.fps,
-        found.duration_s,
-        highest_score=float(found.scores.max()),
-        detections=tuple(found.detections),
-        picture=picture,
-    )
+    length, detections = (found.frames, found.fps, found.duration_s), tuple(found.detections)
+    return RecordingResult(path, found.name, *length, float(found.scores.max()), detections, picture)
 
 
-def _draw(detector: "Detector", path: Path, found: "Analysis", folder: Path) -> Path:
+def _draw(bundle: "Bundle", path: Path, found: "Analysis", file: Path) -> Path:
     from infdet_deploy.plots.clip import VideoPreview, draw_clip
-    from infdet_deploy.video.block_reader import frames_at
 
-    bundle = detector.bundle
     shown = VideoPreview(
         found.name, found.frames, found.fps, lambda picks: frames_at(path, picks, bundle.size, bundle.frame_mode)
     )
-    file = folder / f"{found.name}.png"
     return draw_clip(file, shown, found.scores, bundle.classes, bundle.rule.thresholds, found.detections)
 
 

@@ -1,5 +1,6 @@
 """Find recordings: files, folders of pictures, and everything in folders of recordings."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +18,24 @@ class Recording:
     result: Path
 
 
-def find_recordings(paths: Sequence[Path | str]) -> list[Recording]:
+def find_recordings(paths: Sequence[Path | str], own_results: bool = False) -> list[Recording]:
     """The recordings at these paths: files, folders of pictures, and all recordings in other folders, at any depth.
 
-    Raises UsageError for a missing path, the address of a camera, and a folder without recordings.
+    Raises UsageError for a missing path, the address of a camera, a folder without recordings and, with `own_results`,
+    two recordings whose results would be written to one file.
     """
     found = []
     for name in paths:
         path = Path(name)
-        _check_kind(name, path)
+        if not path.exists():
+            if str(name).startswith(("rtsp:/", "rtsps:/", "http:/", "https:/", "v4l2:")):  # a Path has lost a slash
+                raise UsageError(f"{name} is a camera, not a recording; use: infdet-deploy watch BUNDLE {name}")
+            raise UsageError(
+                f"{name}: no such file or folder; expected a video, a thermal recording or a folder of pictures"
+            )
         if path.is_dir() and not _is_clip(path):
-            inside = sorted(one for one in path.rglob("*") if not _hidden(one.relative_to(path)) and _is_recording(one))
+            shown = (one for one in sorted(path.rglob("*")) if not re.search(r"(^|/)\.", str(one.relative_to(path))))
+            inside = [one for one in shown if (_is_clip(one) if one.is_dir() else _is_video(one))]
             if not inside:
                 raise UsageError(
                     f"{path}: no recordings in this folder; expected videos ({' '.join(VIDEO_SUFFIXES)}), TIFF "
@@ -36,35 +44,14 @@ def find_recordings(paths: Sequence[Path | str]) -> list[Recording]:
             found += [Recording(one, Path(f"{one.relative_to(path)}.json")) for one in inside]
         else:
             found.append(Recording(path, Path(f"{path.resolve().name}.json")))
-    return found
-
-
-def _check_kind(name: Path | str, path: Path) -> None:
-    if path.exists():
-        return
-    if str(name).startswith(("rtsp:/", "rtsps:/", "http:/", "https:/", "v4l2:")):  # a Path has lost a slash
-        raise UsageError(f"{name} is a camera, not a recording; use: infdet-deploy watch BUNDLE {name}")
-    raise UsageError(f"{name}: no such file or folder; expected a video, a thermal recording or a folder of pictures")
-
-
-def check_result_names(recordings: Sequence[Recording]) -> None:
-    """Raise UsageError for two recordings whose results would be written to one file."""
     seen: dict[Path, Path] = {}
-    for recording in recordings:
-        if recording.result in seen:
+    for one in found if own_results else ():
+        if seen.setdefault(one.result, one.path) is not one.path:
             raise UsageError(
-                f"--out: {seen[recording.result]} and {recording.path} would both be written to {recording.result}; "
+                f"--out: {seen[one.result]} and {one.path} would both be written to {one.result}; "
                 "name the folder above them, or give each its own --out"
             )
-        seen[recording.result] = recording.path
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
-def _is_recording(path: Path) -> bool:
-    return _is_clip(path) if path.is_dir() else _is_video(path)
+    return found
 
 
 def _is_clip(folder: Path) -> bool:

@@ -63,11 +63,10 @@ class ResultFiles:
     """A folder with a result file for each recording; results made with the same settings are reused."""
 
     def __init__(self, folder: Path, bundle: Path, settings: dict[str, Any], picture: bool) -> None:
-        """settings: JSON-ready, all that a result depends on but the recording and the bundle's files; picture: a
-        result counts as finished only with its picture."""
-        digest = sha256(bundle / "manifest.json")
+        """settings: JSON-ready, what a result depends on besides the recording and the bundle. picture: a result counts
+        as finished only with its picture."""
         self._folder, self._picture = folder, picture
-        self._made_with = {"bundle": str(bundle), "digest": digest, **settings}
+        self._made_with = {"bundle": str(bundle), "digest": sha256(bundle / "manifest.json"), **settings}
 
     def read(self, recording: Recording) -> RecordingResult | None:
         """The finished result of a recording; None if it was not computed yet, or with other settings or files."""
@@ -77,11 +76,10 @@ class ResultFiles:
             result = RecordingResult.from_dict(entry)
             expected = self._made_with | _file_state(recording.path)
             same = all(content[key] == value for key, value in expected.items())
+            drawn = result.picture is not None and result.picture.is_file()
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        if not same or (self._picture and not (result.picture and result.picture.is_file())):
-            return None
-        return replace(result, path=recording.path, finished=True)
+        return replace(result, path=recording.path, finished=True) if same and (drawn or not self._picture) else None
 
     def write(self, recording: Recording, result: RecordingResult) -> None:
         """Write a result, whole or not at all."""

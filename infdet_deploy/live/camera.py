@@ -31,13 +31,6 @@ class Camera:
 
     Frames are processed in order; when the machine is too slow, the source drops some and counts them. A gap in the
     source resets the state, and open actions are finalised: an action cannot be followed across missing frames.
-
-    Attributes:
-        processed: frames that went through the network.
-        failures: failures of the network.
-        suppressed: runs that repeated an earlier action.
-        events: number of events by class.
-        steps: duration of the latest steps of the network in seconds, including the wait for other cameras' steps.
     """
 
     def __init__(
@@ -52,9 +45,10 @@ class Camera:
         """new_features, new_stretch: called at the start of each stretch of frames without a gap. emit: called with
         each event. bundle: its name. clips: saves a clip of each event."""
         self.source, self.name = source, source.name
-        self.processed = self.failures = self.suppressed = 0
-        self.events: Counter[str] = Counter()
-        self.steps: deque[float] = deque(maxlen=_STEPS)
+        self.processed = self.failures = 0  # frames that went through the network, failures of the network
+        self.suppressed = 0  # runs that repeated an earlier action
+        self.events: Counter[str] = Counter()  # by class
+        self.steps: deque[float] = deque(maxlen=_STEPS)  # s, including the wait for other cameras' steps
         self._new_features, self._new_stretch = new_features, new_stretch
         self._emit, self._bundle, self._clips = emit, bundle, clips
         self._stop, self._stopped = threading.Event(), 0.0
@@ -74,7 +68,7 @@ class Camera:
     def join(self, timeout: float) -> bool:
         """Wait for the thread. Returns whether it has ended."""
         self._thread.join(timeout)
-        return not self._thread.is_alive()
+        return not self.running
 
     @property
     def running(self) -> bool:

@@ -29,11 +29,8 @@ Frames = list[tuple[float, np.ndarray]]
 def clip_name(event: Event) -> str:
     """File name of an event's clip: camera, start in UTC, class and the id's beginning."""
     start = datetime.fromtimestamp(event.start, UTC).strftime("%Y%m%dT%H%M%SZ")
-    return "_".join((_plain(event.camera), start, _plain(event.label), event.id[:8])) + _SUFFIX
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9-]+", "-", text).strip("-") or "x"
+    camera, label = (re.sub(r"[^A-Za-z0-9-]+", "-", text).strip("-") or "x" for text in (event.camera, event.label))
+    return f"{camera}_{start}_{label}_{event.id[:8]}{_SUFFIX}"
 
 
 class ClipSaver:
@@ -101,8 +98,7 @@ class ClipBuffer:
         self._bytes += picture.nbytes
         while self._bytes > BUFFER_BYTES or shown - self._frames[0][0] > BUFFER_S:
             self._bytes -= self._frames.popleft()[1].nbytes
-        if self._waiting and any(shown >= stop for *_, stop in self._waiting):
-            self._save_until(shown)
+        self._save_until(shown)
 
     def save(self, event: Event) -> None:
         """Save the clip `event.clip` as soon as all of its frames have arrived."""
@@ -116,11 +112,12 @@ class ClipBuffer:
         self._save_until(float("inf"))
 
     def _save_until(self, now: float) -> None:
-        for name, start, stop in [one for one in self._waiting if one[2] <= now]:
-            frames = [(shown, picture) for shown, picture in self._frames if start <= shown <= stop]
-            if frames:
+        waiting, self._waiting = self._waiting, []
+        for name, start, stop in waiting:
+            if stop > now:
+                self._waiting.append((name, start, stop))
+            elif frames := [(shown, picture) for shown, picture in self._frames if start <= shown <= stop]:
                 self._saver.put(name, frames)
-        self._waiting = [one for one in self._waiting if one[2] > now]
 
 
 def write_clip(path: Path, frames: Frames) -> None:

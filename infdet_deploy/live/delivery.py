@@ -50,14 +50,14 @@ class Delivery:
                 self._closing.wait(wait_s * random.uniform(0.5, 1.0))
 
     def begin_close(self) -> None:
-        """Deliver queued events without a pause; stop at the first failure."""
+        """Deliver the queued events without a pause; stop at the first failure."""
         self._closing.set()
         self._queue.wake()
 
     def close(self, deadline: float) -> bool:
-        """Wait for that until `deadline` (time.monotonic()). Returns whether the thread has ended."""
+        """Wait for the thread until `deadline` (time.monotonic()). Returns whether it has ended."""
         self._thread.join(max(0.0, deadline - time.monotonic()))
-        ended = not self._thread.is_alive()
-        if ended:
-            self.sink.close()
-        return ended
+        if self._thread.is_alive():
+            return False
+        self.sink.close()
+        return True

@@ -43,11 +43,12 @@ class Event:
         """JSON-ready: what sinks send."""
         event: dict[str, Any] = {"id": self.id, "camera": self.camera, "class": self.label}
         event["score"] = round(self.score, 6)
-        for name, time in (("start", self.start), ("end", self.end), ("emitted", self.emitted)):
-            event[name] = iso8601(time)
+        for name in ("start", "end", "emitted"):
+            time = getattr(self, name)
+            # local time with its UTC offset, to the millisecond: 2026-11-25T10:49:05.120+00:00
+            event[name] = datetime.fromtimestamp(time).astimezone().isoformat(timespec="milliseconds")
             event[f"{name}_unix"] = round(time, 3)
-        event["decision_delay_s"] = round(self.decision_delay_s, 3)
-        event["bundle"] = self.bundle
+        event |= {"decision_delay_s": round(self.decision_delay_s, 3), "bundle": self.bundle}
         return event | ({"clip": self.clip} if self.clip else {})
 
 
@@ -56,8 +57,3 @@ def new_event(action: Action, camera: str, bundle: str, emitted: float) -> Event
     label = action.detection.label
     identity = uuid.uuid5(_NAMESPACE, f"{bundle}\n{camera}\n{label}\n{action.start:.3f}\n{action.end:.3f}")
     return Event(str(identity), camera, label, action.detection.score, action.start, action.end, emitted, bundle)
-
-
-def iso8601(time: float) -> str:
-    """Unix seconds as local time with its UTC offset, to the millisecond: 2026-11-25T10:49:05.120+00:00."""
-    return datetime.fromtimestamp(time).astimezone().isoformat(timespec="milliseconds")

@@ -16,18 +16,12 @@ FINISH_S, DELIVER_S = 30.0, 10.0  # a stop waits at most this long for the camer
 
 
 class Pipeline:
-    """Runs cameras until they end or `stop` is called.
-
-    Attributes:
-        cameras: add them before `start`; their events go to `emit`.
-        listeners: called with every event, in the camera's thread. A failure is only reported.
-        deliveries: one for each sink.
-    """
+    """Runs cameras until they end or `stop` is called."""
 
     def __init__(self, queue: EventQueue | None = None, sinks: Sequence[Sink] = (), clips: ClipSaver | None = None):
         """queue: events that wait for the sinks; None without sinks. clips: writes the clips of events."""
-        self.cameras: list[Camera] = []
-        self.listeners: list[Callable[[Event], None]] = []
+        self.cameras: list[Camera] = []  # add them before `start`; their events go to `emit`
+        self.listeners: list[Callable[[Event], None]] = []  # called in the camera's thread; failures are only reported
         self.queue, self.clips = queue, clips
         self.deliveries = [Delivery(queue, sink) for sink in sinks] if queue is not None else []
         if queue is not None:

@@ -25,7 +25,6 @@ from infdet_deploy.live.window import SlidingWindow, Stretch, WholeStretch
 
 if TYPE_CHECKING:
     from infdet_deploy.bundle.loading import Bundle
-    from infdet_deploy.live.head import LiveHead
 
 
 @dataclass(frozen=True)
@@ -118,14 +117,19 @@ def watch(
         head = LiveHead(loaded, options.backend, options.precision, cached=options.every > 0)
         stack.callback(head.close)
         model = stack.enter_context(StreamModel(loaded, options.backend, options.precision))
-        new_stretch = _stretches(head, loaded, options)
+
+        def new_stretch() -> Stretch:
+            if options.every == 0:
+                return WholeStretch(head.session(), loaded.classes, loaded.rule)
+            return SlidingWindow(head.session(), loaded.classes, loaded.rule, options.window_s, options.every)
+
         for source in opened:
             clips = None if pipeline.clips is None else ClipBuffer(pipeline.clips)
             pipeline.cameras.append(Camera(source, model.stream, new_stretch, pipeline.emit, loaded.name, clips))
         state_mb = sum(camera.state_bytes for camera in pipeline.cameras) / 1e6
         say(f"sources: {len(opened)}, one network for all; state: {state_mb:.1f} MB")
         if options.metrics_port is not None:
-            from infdet_deploy.live.metrics import MetricsServer
+            from infdet_deploy.live.prometheus import MetricsServer
 
             server = MetricsServer(pipeline, loaded.classes, options.metrics_port, options.metrics_host)
             stack.callback(server.close)
@@ -193,16 +197,9 @@ def _default_queue(bundle: "Bundle", sources: Sequence[str], out: Path | None, s
     return root / f"{bundle.name}-{hashlib.sha256(command.encode()).hexdigest()[:12]}.queue"
 
 
-def _stretches(head: "LiveHead", bundle: "Bundle", options: WatchOptions) -> Callable[[], Stretch]:
-    rule, classes = bundle.rule, bundle.classes
-    if options.every == 0:
-        return lambda: WholeStretch(head.session(), classes, rule)
-    return lambda: SlidingWindow(head.session(), classes, rule, options.window_s, options.every)
-
-
 def _summary(camera: Camera) -> CameraSummary:
-    stats = camera.source.stats
+    stats, events = camera.source.stats, sum(camera.events.values())
     error = stats.error if stats.state == "ended" else None
-    events = sum(camera.events.values())
-    steps = camera.step_s(50), camera.step_s(99)
-    return CameraSummary(camera.name, camera.processed, stats.dropped, events, *steps, error)
+    return CameraSummary(
+        camera.name, camera.processed, stats.dropped, events, camera.step_s(50), camera.step_s(99), error
+    )

@@ -13,27 +13,9 @@ from infdet_deploy.synthetic import motions
 from infdet_deploy.synthetic.figures import Array
 from infdet_deploy.synthetic.motions import envelope, overlaid, smoothed, wander
 
-
-@dataclass(frozen=True)
-class Lengths:
-    """A lognormal distribution of instance lengths, mean and sigma in log seconds, clipped to two lengths."""
-
-    mean: float
-    sigma: float
-    shortest_s: float
-    longest_s: float
-
-    def draw(self, rng: np.random.Generator) -> float:
-        return float(np.clip(rng.lognormal(self.mean, self.sigma), self.shortest_s, self.longest_s))
-
-
 # Fitted to InfDet's published annotations (281 drops, 210 fights, 352 hugs; means 1.43, 6.12 and 3.28 s):
-# mean and deviation of the log length, cut at the 2nd and 98th percentiles.
-LENGTHS = {
-    "drop": Lengths(0.222, 0.510, 0.48, 3.98),
-    "fight": Lengths(1.725, 0.390, 2.58, 12.84),
-    "hug": Lengths(1.123, 0.324, 1.76, 6.32),
-}
+# mean and deviation of the log length, shortest and longest length in seconds (2nd and 98th percentiles).
+_LENGTHS = {"drop": (0.222, 0.510, 0.48, 3.98), "fight": (1.725, 0.390, 2.58, 12.84), "hug": (1.123, 0.324, 1.76, 6.32)}
 # InfDet's annotated videos contain 3.5, 3.0 and 4.3 instances on average; fewer fit a short clip.
 _COUNTS = {"drop": (0.35, 0.45, 0.20), "fight": (0.85, 0.13, 0.02), "hug": (0.30, 0.45, 0.25)}  # chances of 2, 3, 4
 _OTHER_CLASS = 0.04  # the chance that a later instance has another class than the first
@@ -51,6 +33,11 @@ class Actor:
     size: float = 1.0  # stature relative to the actors in front
 
 
+def _length_s(rng: np.random.Generator, label: str) -> float:
+    mean, sigma, shortest_s, longest_s = _LENGTHS[label]
+    return float(np.clip(rng.lognormal(mean, sigma), shortest_s, longest_s))
+
+
 def schedule(rng: np.random.Generator, label: str, clip_s: tuple[float, float]) -> tuple[float, list[Instance]]:
     """A clip's length in seconds and its instances in order, mostly of class `label`."""
     shortest_s, longest_s = clip_s
@@ -59,7 +46,7 @@ def schedule(rng: np.random.Generator, label: str, clip_s: tuple[float, float]) 
         str(rng.choice([other for other in CLASSES if other != label])) if rng.random() < _OTHER_CLASS else label
         for _ in range(count - 1)
     ]
-    lengths_s = [LENGTHS[name].draw(rng) for name in labels]
+    lengths_s = [_length_s(rng, name) for name in labels]
 
     def needed_s() -> float:
         gaps_s = [_GAP_S[name] for name in labels[:-1]]
@@ -97,9 +84,6 @@ class _Pair:
         self.layers: list[tuple[int, Array, Array]] = []
         self.falls: list[tuple[int, float, float, float, float]] = []
 
-    def layer(self, who: int, weight: Array, motion: Array) -> None:
-        self.layers.append((who, weight, motion))
-
     def hold(self, start_s: float, end_s: float, distance: float) -> None:
         """Reach `distance` by `start_s` and keep it until `end_s`."""
         self.distance += [(start_s, distance), (end_s, distance)]
@@ -108,12 +92,15 @@ class _Pair:
             place = float(np.clip(place + self.rng.uniform(-0.35, 0.35), -self.reach, self.reach))
         self.middle += [(start_s, place), (end_s, place)]
 
+    def kneel(self, who: int, weight: Array) -> None:
+        self.layers.append((who, weight, motions.CROUCH if self.rng.random() < 0.5 else motions.ONE_KNEE))
+
     def fight(self, start_s: float, end_s: float) -> None:
         rng, t = self.rng, self.t
         self.hold(start_s, end_s, rng.uniform(0.4, 0.5))
         weight = envelope(t, start_s - 0.1, end_s + 0.1, 0.3, 0.3)
         for who in (0, 1):
-            self.layer(who, weight, motions.fighting(rng, t, start_s, end_s))
+            self.layers.append((who, weight, motions.fighting(rng, t, start_s, end_s)))
         self.shake += weight * np.stack([0.06 * wander(rng, t, 0.9), 0.09 * wander(rng, t, 1.5)])
 
     def hug(self, start_s: float, end_s: float) -> None:
@@ -126,9 +113,9 @@ class _Pair:
         arms = envelope(t, start_s - 0.1, end_s, closing_s, parting_s)
         around = envelope(t, start_s + 0.4 * closing_s, end_s - 0.4 * parting_s, 0.8 * closing_s, 0.6 * parting_s)
         for who in (0, 1):
-            self.layer(who, arms * rng.uniform(0.8, 1.0), motions.GREETING + rng.normal(0, 0.06, 10))
+            self.layers.append((who, arms * rng.uniform(0.8, 1.0), motions.GREETING + rng.normal(0, 0.06, 10)))
             held = motions.EMBRACE + rng.normal(0, 0.06, 10)
-            self.layer(who, around, held + 0.05 * wander(rng, t, 2.5)[:, None] * np.eye(10)[0])
+            self.layers.append((who, around, held + 0.05 * wander(rng, t, 2.5)[:, None] * np.eye(10)[0]))
         self.shake[1] += 0.025 * around * np.sin(2 * np.pi * rng.uniform(0.25, 0.5) * t)
 
     def drop(self, start_s: float, end_s: float, until_s: float) -> None:
@@ -143,7 +130,7 @@ class _Pair:
         self.falls.append((who, start_s, end_s, up_s, rise_s))
         if rng.random() < 0.4:  # the other bends down to help
             down = envelope(t, end_s + 0.6, min(up_s + 1.5, until_s), 1.2, 1.2)
-            self.layer(1 - who, down, motions.CROUCH if rng.random() < 0.5 else motions.ONE_KNEE)
+            self.kneel(1 - who, down)
 
     def pass_time(self, start_s: float, end_s: float) -> None:
         """Unlabelled activity between two instances."""
@@ -153,15 +140,15 @@ class _Pair:
             return
         what = rng.choice(["apart", "kneel", "wave", "close", "talk"], p=[0.3, 0.25, 0.15, 0.15, 0.15])
         who = int(rng.integers(2))
-        if what == "apart" or what == "close":
+        if what in ("apart", "close"):
             there = rng.uniform(0.7, 1.1) if what == "apart" else rng.uniform(0.28, 0.36)
             self.hold(start_s + 0.4 * free_s, start_s + 0.6 * free_s, there)
         elif what == "kneel":
             down = envelope(t, start_s + 0.1, end_s, 0.36 * free_s, 0.36 * free_s)
-            self.layer(who, down, motions.CROUCH if rng.random() < 0.5 else motions.ONE_KNEE)
+            self.kneel(who, down)
         elif what == "wave":
             up = envelope(t, start_s + 0.3, min(end_s, start_s + 3.0), 0.5, 0.5)
-            self.layer(who, up, motions.waving(t, rng.uniform(1.2, 2.0)))
+            self.layers.append((who, up, motions.waving(t, rng.uniform(1.2, 2.0))))
 
     def actors(self) -> list[Actor]:
         rng, t, fps = self.rng, self.t, self.fps
@@ -169,9 +156,7 @@ class _Pair:
         apart = smoothed(np.interp(t, *np.transpose(self.distance)), fps, 0.35) + self.shake[0]
         turn = np.cos(rng.uniform(0.0, 0.8))  # cosine of the angle to the side view
         found = []
-        for who, side in ((0, -1.0), (1, 1.0)):
-            if self.alone and who == 1:
-                continue
+        for who, side in ((0, -1.0),) if self.alone else ((0, -1.0), (1, 1.0)):
             x = middle.copy() if self.alone else middle + side * apart / 2
             facing = np.full(len(t), -side * turn)
             if self.alone:  # faces its walking direction
@@ -184,8 +169,7 @@ class _Pair:
                     at = int(np.argmax(down))
                     towards = -np.sign(x[at]) if abs(x[at]) > 0.15 else np.sign(facing[at] + 1e-9)
                     facing = facing + smoothed(down.astype(float), fps, 0.5) * (towards * turn - facing)
-            poses = motions.standing(rng, t)
-            poses = motions.walking(poses, t, x, facing)
+            poses = motions.walking(motions.standing(rng, t), t, x, facing)
             for whose, weight, motion in self.layers:
                 if whose == who:
                     poses = overlaid(poses, weight, motion)

@@ -42,20 +42,18 @@ class SynthesizeOptions:
 
     def __post_init__(self) -> None:
         (rows, columns), (shortest_s, longest_s) = self.size, self.clip_s
-        if self.clips < 1:
-            raise UsageError(f"clips is {self.clips}, expected 1 or more")
-        if self.seed < 0:
-            raise UsageError(f"seed is {self.seed}, expected 0 or more")
-        if min(rows, columns) < 32 or rows % 2 or columns % 2:
-            raise UsageError(f"size is {rows} rows × {columns} columns, expected even numbers of at least 32")
-        if not 1 <= self.fps <= 240:
-            raise UsageError(f"fps is {self.fps}, expected 1 to 240")
-        if not 10 <= shortest_s <= longest_s:
-            raise UsageError(
-                f"clip_s is {shortest_s} to {longest_s} s, expected at least 10 s and the shorter length first"
-            )
-        if not 0 <= self.test_share <= 1:
-            raise UsageError(f"test_share is {self.test_share}, expected 0 to 1")
+        even = min(rows, columns) >= 32 and rows % 2 == columns % 2 == 0
+        lengths = f"clip_s is {shortest_s} to {longest_s} s, expected at least 10 s and the shorter length first"
+        for valid, message in (
+            (self.clips >= 1, f"clips is {self.clips}, expected 1 or more"),
+            (self.seed >= 0, f"seed is {self.seed}, expected 0 or more"),
+            (even, f"size is {rows} rows × {columns} columns, expected even numbers of at least 32"),
+            (1 <= self.fps <= 240, f"fps is {self.fps}, expected 1 to 240"),
+            (10 <= shortest_s <= longest_s, lengths),
+            (0 <= self.test_share <= 1, f"test_share is {self.test_share}, expected 0 to 1"),
+        ):
+            if not valid:
+                raise UsageError(message)
 
 
 def render_clip(
@@ -101,8 +99,7 @@ def render_clip(
             draw(canvas, figure, index, _SCALE)
         frames[index] = sensor.exposed(canvas, index)
     annotations = [
-        {"label": instance.label, "segment": [round(float(instance.start_s), 3), round(float(instance.end_s), 3)]}
-        for instance in instances
+        {"label": one.label, "segment": [round(float(one.start_s), 3), round(float(one.end_s), 3)]} for one in instances
     ]
     return frames, annotations
 
@@ -118,20 +115,21 @@ def frames_of(duration_s: float, clip_s: tuple[float, float], fps: float) -> int
     return FRAMES_PER_SNIPPET * min(snippets, floor(longest))
 
 
-def _make(path: Path, index: int, options: SynthesizeOptions) -> tuple[list[dict[str, Any]], float]:
-    """Draw and write clip number `index`; returns its annotations and its length in seconds."""
+def _make(path: Path, index: int, options: SynthesizeOptions) -> dict[str, Any]:
+    """Draw and write clip number `index`; returns its entry in the annotations."""
     cv2.setNumThreads(1)
     rng = np.random.default_rng([options.seed, index])
-    label = CLASSES[index % len(CLASSES)]
-    frames, annotations = render_clip(rng, label, options)
+    of_class, label_index = divmod(index, len(CLASSES))
+    frames, annotations = render_clip(rng, CLASSES[label_index], options)
     write_video(path, frames, options.fps, crf="14", preset="veryfast")
-    return annotations, round(len(frames) / options.fps, 3)
-
-
-def _subset(index: int, test_share: float) -> str:
-    """`testing` for `test_share` of each class's clips, evenly spread."""
-    of_class = index // len(CLASSES)
-    return "testing" if int((of_class + 1) * test_share + 0.5) > int(of_class * test_share + 0.5) else "training"
+    # `test_share` of each class's clips are for testing, evenly spread.
+    testing = int((of_class + 1) * options.test_share + 0.5) > int(of_class * options.test_share + 0.5)
+    return {
+        "subset": "testing" if testing else "training",
+        "duration": round(len(frames) / options.fps, 3),
+        "fps": options.fps,
+        "annotations": annotations,
+    }
 
 
 def synthesize(
@@ -154,20 +152,12 @@ def synthesize(
     with whole_folder(out) as folder:
         videos = folder / "videos"
         videos.mkdir()
-        made: dict[int, tuple[list[dict[str, Any]], float]] = {}
+        made: dict[int, dict[str, Any]] = {}
         jobs = [(videos / f"{name}.mp4", index, options) for index, name in enumerate(names)]
         for index, result in in_processes(_make, jobs):
             made[index] = result
             if on_progress is not None:
                 on_progress(len(made), options.clips)
-        database = {
-            name: {
-                "subset": _subset(index, options.test_share),
-                "duration": made[index][1],
-                "fps": options.fps,
-                "annotations": made[index][0],
-            }
-            for index, name in enumerate(names)
-        }
+        database = {name: made[index] for index, name in enumerate(names)}
         write_json(folder / "annotations.json", {"version": VERSION, "classes": list(CLASSES), "database": database})
     return out

@@ -60,10 +60,10 @@ def joints(poses: Array, x: Array, facing: Array) -> Array:
 
     `poses` float64 [T, 10] radians; `x` float64 [T] place of the pelvis in statures; `facing` float64 [T] in -1..1.
     """
-    lean, head, shoulder_a, elbow_a, shoulder_b, elbow_b, hip_a, knee_a, hip_b, knee_b = poses.T
-    count = len(poses)
-    forward, height = np.zeros((count, 17)), np.zeros((count, 17))
-    side = np.zeros(17)
+    angles = dict(zip(ANGLES, poses.T, strict=True))
+    lean = angles["lean"]
+    forward, height = np.zeros((2, len(poses), len(POINTS)))
+    side = np.zeros(len(POINTS))
 
     def place(name: str, start: str, length: float, angle_from_down: Array) -> None:
         at, origin = _AT[name], _AT[start]
@@ -75,12 +75,10 @@ def joints(poses: Array, x: Array, facing: Array) -> Array:
 
     up = np.pi - lean
     place("neck", "pelvis", TORSO, up)
-    place("head", "neck", NECK_TO_HEAD, up - head)
+    place("head", "neck", NECK_TO_HEAD, up - angles["head"])
     side[[_AT["neck"], _AT["head"]]] = 0.0
-    for letter, shoulder, elbow, hip, knee in (
-        ("a", shoulder_a, elbow_a, hip_a, knee_a),
-        ("b", shoulder_b, elbow_b, hip_b, knee_b),
-    ):
+    for letter in "ab":
+        shoulder, elbow, hip, knee = (angles[f"{joint}_{letter}"] for joint in ("shoulder", "elbow", "hip", "knee"))
         place(f"shoulder_{letter}", "neck", 0.03, -lean)
         place(f"elbow_{letter}", f"shoulder_{letter}", UPPER_ARM, shoulder - lean)
         place(f"hand_{letter}", f"elbow_{letter}", FOREARM, shoulder - lean + elbow)

@@ -19,11 +19,7 @@ _LONGEST_STEP_S = 1.0  # longer steps count as this long: after an outage the sc
 
 
 class CausalRange:
-    """The range of counts of one camera, updated frame by frame.
-
-    Attributes:
-        ends: the counts that become 0 and 255; None before the first frame.
-    """
+    """The range of counts of one camera, updated frame by frame."""
 
     def __init__(
         self,
@@ -33,7 +29,7 @@ class CausalRange:
         ends: tuple[float, float] | None = None,
     ) -> None:
         """ends: the range of the same camera before an interruption."""
-        self.ends = ends
+        self.ends = ends  # the counts that become 0 and 255; None before the first frame
         self._half_life_s, self._rate_per_s, self._restart_s = half_life_s, rate_per_s, restart_s
         self._histogram: NDArray[np.float64] | None = None
         self._time_s = self._outside_s = 0.0

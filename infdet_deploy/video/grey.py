@@ -25,17 +25,18 @@ def grey(frame: av.VideoFrame) -> NDArray[Any]:
         # libav treats grey formats as full range, whatever their tag says.
         return _first_plane(frame)
     if kind.is_rgb or kind.has_palette or kind.is_bit_stream or len(kind.components) < 3:
-        return _rgb_brightness(frame.to_ndarray(format="rgb24").astype(np.int32))
+        pixels = frame.to_ndarray(format="rgb24").astype(np.int32)
+        # The weights sum to 2**14, so that grey pixels do not change.
+        brightness = (4899 * pixels[..., 0] + 9617 * pixels[..., 1] + 1868 * pixels[..., 2] + 8192) >> 14
+        return brightness.astype(np.uint8)
     if not kind.is_planar or kind.name.startswith("p"):
         # Packed (yuyv422) and high-aligned (p010) layouts: let libav unpack them, luma values stay.
         frame = frame.reformat(format="yuv444p")
         kind = frame.format
     bits = kind.components[0].bits
     full = kind.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
-    if bits == 8 and full:
-        return _first_plane(frame)
-    table = _luma_table(bits, full)
-    return np.asarray(table[_first_plane(frame)])
+    plane = _first_plane(frame)
+    return plane if bits == 8 and full else np.asarray(_luma_table(bits, full)[plane])
 
 
 def to_grey(levels: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
@@ -48,14 +49,11 @@ def _first_plane(frame: av.VideoFrame) -> NDArray[Any]:
     """Plane 0 as uint8 or native uint16 [H,W]; rows in memory may be padded."""
     plane = frame.planes[0]
     wide = frame.format.components[0].bits > 8
-    row_bytes = frame.width * (2 if wide else 1)
-    pitch = plane.line_size
-    memory = np.frombuffer(memoryview(plane), np.uint8)
-    rows = memory[: frame.height * pitch].reshape(frame.height, pitch)[:, :row_bytes]
+    memory = np.frombuffer(memoryview(plane), np.uint8)[: frame.height * plane.line_size]
+    rows = memory.reshape(frame.height, -1)[:, : frame.width * (2 if wide else 1)]
     if not wide:
         return rows
-    stored = np.ascontiguousarray(rows).view(">u2" if frame.format.is_big_endian else "<u2")
-    return stored.astype(np.uint16, copy=False)
+    return np.ascontiguousarray(rows).view(">u2" if frame.format.is_big_endian else "<u2").astype(np.uint16, copy=False)
 
 
 @lru_cache(maxsize=8)
@@ -64,8 +62,3 @@ def _luma_table(bits: int, full: bool) -> NDArray[np.uint8]:
     luma = np.arange(1 << bits)
     black, span = (0, (1 << bits) - 1) if full else (16 << (bits - 8), 219 << (bits - 8))
     return to_grey((luma - black) * (255 / span))
-
-
-def _rgb_brightness(pixels: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """int32 [H,W,3] in 0–255 → uint8 [H,W]; the weights sum to 2**14, so that grey pixels do not change."""
-    return ((4899 * pixels[..., 0] + 9617 * pixels[..., 1] + 1868 * pixels[..., 2] + 8192) >> 14).astype(np.uint8)

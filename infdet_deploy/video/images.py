@@ -46,24 +46,25 @@ def read_folder(path: Path) -> Iterator[RawFrame]:
     with quiet():
         for file in files:
             frame = read_picture(file)
-            if first is None:
-                first = frame
-            elif frame.shape != first.shape or frame.dtype != first.dtype:
+            kind = f"{frame.shape[1]}x{frame.shape[0]} {8 * frame.dtype.itemsize}-bit"
+            first = first or kind
+            if kind != first:
                 raise VideoError(
-                    f"{file}: {_kind(frame)}, but {files[0].name} is {_kind(first)}; expected pictures of one size and"
-                    " depth: remove or convert the odd one"
+                    f"{file}: {kind}, but {files[0].name} is {first}; expected pictures of one size and depth:"
+                    " remove or convert the odd one"
                 )
             yield RawFrame(frame)
 
 
 def picture_files(path: Path) -> list[Path]:
     """The pictures directly in a folder, in natural order."""
-    files = [
-        file
-        for file in path.iterdir()
-        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
-    ]
-    return sorted(files, key=lambda file: (_natural(file.name), file.name))
+
+    def natural(file: Path) -> tuple[list[str | int], str]:
+        parts = enumerate(re.split(r"(\d+)", file.name))
+        return [int(part) if index % 2 else part for index, part in parts], file.name
+
+    shown = (file for file in path.iterdir() if not file.name.startswith("."))
+    return sorted((file for file in shown if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()), key=natural)
 
 
 def is_stack(file: Path) -> bool:
@@ -114,11 +115,3 @@ def _codec(data: bytes) -> str:
                 raise ValueError("the file is cut short")
             return codec
     raise ValueError(f"unknown content; expected one of: {' '.join(IMAGE_SUFFIXES)}")
-
-
-def _natural(name: str) -> list[str | int]:
-    return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"(\d+)", name))]
-
-
-def _kind(frame: NDArray[Any]) -> str:
-    return f"{frame.shape[1]}x{frame.shape[0]} {8 * frame.dtype.itemsize}-bit"

@@ -42,10 +42,9 @@ def resolve(
     """
     usable = fps is None and np.isfinite(times_s).all() and np.all(np.diff(times_s) > 0)
     measured = (len(times_s) - 1) / float(times_s[-1] - times_s[0]) if usable and len(times_s) > 1 else None
-    if declared is not None and (
-        not 0 < declared <= _HIGHEST_FPS
-        or (measured is not None and abs(declared - measured) > _RATE_TOLERANCE * measured)
-    ):
+    if declared is not None and not 0 < declared <= _HIGHEST_FPS:
+        declared = None
+    if declared is not None and measured is not None and abs(declared - measured) > _RATE_TOLERANCE * measured:
         declared = None
     rate = fps or declared or measured or DEFAULT_FPS
     return rate, times_s - times_s[0] if usable else np.arange(len(times_s)) / rate

@@ -13,8 +13,8 @@ from infdet_deploy.detections import DetectionRule
 from infdet_deploy.errors import UsageError
 from infdet_deploy.live.camera import Camera
 from infdet_deploy.live.events import Event
-from infdet_deploy.live.metrics import MetricsServer
 from infdet_deploy.live.pipeline import Pipeline
+from infdet_deploy.live.prometheus import MetricsServer
 from infdet_deploy.live.window import SlidingWindow
 from tests.live.fakes import FakeSource, FakeStream, frames, head
 

@@ -151,24 +151,16 @@ def discovery(
         level = topic_name(camera)
         node, events = f"{prefix.replace('/', '_')}_{level}", f"{prefix}/{level}/event"
         device = {"identifiers": [node], "name": camera, "manufacturer": "infdet-deploy", "model": bundle}
-        common = {
+        common: dict[str, Any] = {
             "state_topic": events,
             "availability": [{"topic": alive}, {"topic": f"{prefix}/{level}/availability"}],
             "availability_mode": "all",
             "device": {**device, "sw_version": __version__},
         }
-        messages[f"homeassistant/event/{node}/action/config"] = {
-            **common,
-            "name": "Action",
-            "unique_id": f"{node}_action",
-            "event_types": list(classes),
-        }
-        messages[f"homeassistant/binary_sensor/{node}/active/config"] = {
-            **common,
-            "name": "Active",
-            "unique_id": f"{node}_active",
-            "value_template": "ON",
-            "off_delay": _ACTIVE_S,
-            "json_attributes_topic": events,
-        }
+        action = {"name": "Action", "unique_id": f"{node}_action", "event_types": list(classes)}
+        active = {"name": "Active", "unique_id": f"{node}_active", "value_template": "ON", "off_delay": _ACTIVE_S}
+        messages[f"homeassistant/event/{node}/action/config"] = common | action
+        messages[f"homeassistant/binary_sensor/{node}/active/config"] = (
+            common | active | {"json_attributes_topic": events}
+        )
     return messages

@@ -35,32 +35,25 @@ _STREAMS = {"rtsp": _RTSP | _PROBE, "rtsps": _RTSP | _PROBE, "http": _HTTP | _PR
 
 @dataclass(frozen=True)
 class Address:
-    """A parsed address.
+    """A parsed address."""
 
-    Attributes:
-        kind: `stream`, `camera` (on this machine) or `file`.
-        target: what libav opens.
-        shown: the address without user, password and query, for messages.
-        name: a short name derived from it.
-        options: libav's options.
-    """
-
-    kind: Literal["stream", "camera", "file"]
-    target: str
-    shown: str
-    name: str
-    options: dict[str, str] = field(default_factory=dict)
+    kind: Literal["stream", "camera", "file"]  # camera: on this machine
+    target: str  # what libav opens
+    shown: str  # the address without user, password and query, for messages
+    name: str  # a short name derived from it
+    options: dict[str, str] = field(default_factory=dict)  # libav's
 
     @classmethod
     def of(cls, url: str) -> "Address":
         """Parse an address; UsageError for an unknown kind, VideoError for a missing file or device."""
-        scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)(?=://)", url)
-        if url.startswith("v4l2:"):
+        if url.startswith("v4l2:") or re.fullmatch(r"/dev/video\d+", url):
             return _camera(url.removeprefix("v4l2:"))
-        if re.fullmatch(r"/dev/video\d+", url):
-            return _camera(url)
+        scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)(?=://)", url)
         if scheme is None or scheme[0].lower() == "file":
-            return _file(Path(url if scheme is None else unquote(urlsplit(url).path)))
+            path = Path(url if scheme is None else unquote(urlsplit(url).path))
+            if not path.exists():
+                raise VideoError(f"{path}: no such file; {_EXPECTED}")
+            return cls("file", str(path.absolute()), str(path), path.name if path.is_dir() else path.stem)
         if scheme[0].lower() not in _STREAMS:
             raise UsageError(f"{scheme[0]}://…: unknown kind of address {scheme[0]!r}; {_EXPECTED}")
         return _stream(url)
@@ -91,9 +84,3 @@ def _camera(url: str) -> Address:
         found = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
         raise VideoError(f"{target}: no such camera; expected a device such as /dev/video0 (found: {found})")
     return Address("camera", target, f"v4l2:{target}", path.name, dict(parse_qsl(query)))
-
-
-def _file(path: Path) -> Address:
-    if not path.exists():
-        raise VideoError(f"{path}: no such file; {_EXPECTED}")
-    return Address("file", str(path.absolute()), str(path), path.name if path.is_dir() else path.stem)

@@ -56,8 +56,7 @@ class FrameSender:
         self._end, self._request = end, request
         self._range = CausalRange(ends=request.range_ends)
         self._before: NDArray[Any] | None = None
-        self._decode_errors = 0
-        self._reported = 0.0
+        self._decode_errors, self._reported = 0, 0.0
 
     def opened(self, fps: float | None) -> None:
         """The source is open and states this frame rate."""
@@ -71,8 +70,7 @@ class FrameSender:
         moment, (low, high) = shown(), _NO_RANGE
         if small.dtype == np.uint16:
             self._range.update(raw, moment)
-            small = self._range.apply(small)
-            low, high = self._range.ends or _NO_RANGE
+            small, (low, high) = self._range.apply(small), self._range.ends or _NO_RANGE
         self.send(Message(Kind.FRAME, same, time=moment, low=low, high=high, body=small.tobytes()))
 
     def damaged(self) -> None:

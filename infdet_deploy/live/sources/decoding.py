@@ -61,22 +61,20 @@ def _decode_container(request: Request, sender: "FrameSender") -> None:
         by_number = is_file and request.fps is not None
         number = count()
         for packet in container.demux(stream):
-            if packet.is_corrupt:
-                sender.damaged()
-                continue
             try:
-                frames = packet.decode()
+                frames = None if packet.is_corrupt else packet.decode()
             except av.FFmpegError:
+                frames = None
+            if frames is None:
                 sender.damaged()
                 continue
             for frame in frames:
                 if frame.is_corrupt:
                     sender.damaged()
                     continue
-                index = next(number)
-                position_s = frame.time
+                position_s, number_s = frame.time, next(number) / (nominal or DEFAULT_FPS)
                 if by_number or (is_file and position_s is None):
-                    position_s = index / (nominal or DEFAULT_FPS)
+                    position_s = number_s
                 sender.frame(grey(frame), lambda: clock.shown(position_s))  # noqa: B023 - called at once
 
 

@@ -39,28 +39,24 @@ class Health:
     def __init__(self, rule: HealthRule) -> None:
         self._rule = rule
         self._condition: State = "ok"
-        self._since = 0.0
-        self._last = 0.0
+        self._since = self._last = 0.0
 
     def update(self, picture: NDArray[np.uint8], same: bool, shown: float) -> State:
         """`ok`, `frozen`, `black` or `saturated`, after this picture, uint8 [H,W].
 
         same: it equals its predecessor before any mapping of counts. shown: time in seconds.
         """
-        condition = self._condition_of(picture, same)
+        rule = self._rule
+        sample = picture if min(picture.shape) < _SMALL else picture[::_STEP, ::_STEP]
+        condition: State = "frozen" if same else "ok"
+        if np.count_nonzero(sample <= rule.black_level) >= rule.black_share * sample.size:
+            condition = "black"
+        elif np.count_nonzero(sample >= rule.saturated_level) >= rule.saturated_share * sample.size:
+            condition = "saturated"
         if condition != self._condition or shown < self._since:
             # A picture is known to be frozen only when it is shown for the second time.
             self._condition, self._since = condition, self._last if condition == "frozen" else shown
         self._last = shown
         lasted_s = shown - self._since
-        limit_s = self._rule.frozen_s if condition == "frozen" else self._rule.uniform_s
+        limit_s = rule.frozen_s if condition == "frozen" else rule.uniform_s
         return condition if condition != "ok" and lasted_s > limit_s else "ok"
-
-    def _condition_of(self, picture: NDArray[np.uint8], same: bool) -> State:
-        rule = self._rule
-        sample = picture if min(picture.shape) < _SMALL else picture[::_STEP, ::_STEP]
-        if np.count_nonzero(sample <= rule.black_level) >= rule.black_share * sample.size:
-            return "black"
-        if np.count_nonzero(sample >= rule.saturated_level) >= rule.saturated_share * sample.size:
-            return "saturated"
-        return "frozen" if same else "ok"

@@ -8,9 +8,9 @@ system frees a socket however both ends die.
 import json
 import socket
 import struct
-import time
 from dataclasses import asdict, dataclass
 from enum import IntEnum
+from io import BufferedReader
 from typing import Literal
 
 from infdet_deploy.config import from_dict
@@ -34,43 +34,26 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class Request:
-    """What to decode.
-
-    Attributes:
-        kind: `stream`, `camera` or `file`.
-        target: what libav opens.
-        options: libav's options.
-        size: side of the pictures in pixels.
-        mode: `resize` or `crop`.
-        fps: the caller's frame rate.
-        paced: play a file at its own pace.
-        range_ends: the range of a 16-bit camera before the process was restarted.
-    """
+    """What to decode."""
 
     kind: Literal["stream", "camera", "file"]
-    target: str
-    options: dict[str, str]
-    size: int
+    target: str  # what libav opens
+    options: dict[str, str]  # libav's
+    size: int  # side of the pictures in pixels
     mode: Mode
-    fps: float | None
-    paced: bool
-    range_ends: tuple[float, float] | None = None
+    fps: float | None  # the caller's frame rate
+    paced: bool  # play a file at its own pace
+    range_ends: tuple[float, float] | None = None  # of a 16-bit camera, before the process was restarted
 
 
 @dataclass(frozen=True)
 class Message:
-    """A message; which fields have a meaning depends on its kind.
-
-    Attributes:
-        same: the frame equals its predecessor.
-        decode_errors: since the last message.
-        time: when the frame was shown, Unix seconds.
-    """
+    """A message; which fields have a meaning depends on its kind."""
 
     kind: Kind
-    same: bool = False
-    decode_errors: int = 0
-    time: float = 0.0
+    same: bool = False  # the frame equals its predecessor
+    decode_errors: int = 0  # since the last message
+    time: float = 0.0  # when the frame was shown, Unix seconds
     low: float = 0.0
     high: float = 0.0
     body: bytes | bytearray = b""
@@ -92,33 +75,24 @@ def send(end: socket.socket, message: Message) -> None:
     end.sendall(_HEADER.pack(m.kind, m.same, m.decode_errors, m.time, m.low, m.high, len(m.body)) + m.body)
 
 
-def receive(end: socket.socket, deadline: float, longest: int) -> Message:
-    """The next message.
+def receive(stream: BufferedReader, longest: int) -> Message:
+    """The next message from a socket's `makefile("rb")`.
 
-    Raises TimeoutError once `time.monotonic()` reaches `deadline`, EOFError when the other end is gone, ValueError for
-    anything that is not a message or is longer than `longest` bytes.
+    Raises TimeoutError after the socket's timeout, after which `stream` cannot be used, EOFError when the other end is
+    gone, ValueError for anything that is not a message or is longer than `longest` bytes.
     """
-    header = _HEADER.unpack(_receive_bytes(end, _HEADER.size, deadline))
-    kind, same, decode_errors, moment, low, high, length = header
+    kind, same, errors, moment, low, high, length = _HEADER.unpack(_receive_bytes(stream, _HEADER.size))
     if length > longest:
         raise ValueError(f"a message of {length} bytes")
-    return Message(Kind(kind), same, decode_errors, moment, low, high, _receive_bytes(end, length, deadline))
+    return Message(Kind(kind), same, errors, moment, low, high, _receive_bytes(stream, length))
 
 
-def _receive_bytes(end: socket.socket, count: int, deadline: float) -> bytearray:
+def _receive_bytes(stream: BufferedReader, count: int) -> bytearray:
     body = bytearray(count)
-    memory = memoryview(body)
-    while memory:
-        end.settimeout(max(deadline - time.monotonic(), 1e-3))
-        try:
-            received = end.recv_into(memory)
-        except TimeoutError:
-            if time.monotonic() < deadline:
-                continue
-            raise
-        except ConnectionError:
-            received = 0
-        if not received:
-            raise EOFError
-        memory = memory[received:]
+    try:
+        received = stream.readinto(body)
+    except ConnectionError:
+        received = 0
+    if received < count:
+        raise EOFError
     return body

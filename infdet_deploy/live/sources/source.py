@@ -46,29 +46,17 @@ class Frame:
 
 @dataclass
 class SourceStats:
-    """The state of a source and its counters.
+    """The state of a source and its counters."""
 
-    Attributes:
-        frames: frames received, including dropped ones.
-        dropped: frames dropped because the reader was too slow.
-        restarts: restarts of the decoder.
-        decode_errors: packets that did not decode, and frames marked as damaged.
-        state: see `State`.
-        last_frame_time: when the newest frame was shown, Unix seconds.
-        fps: measured frames per second; until enough frames arrived, the requested or stated rate.
-        reconnect_s: seconds from the last frame before the latest failure to the first frame after it.
-        error: the reason of the latest failure, in one line.
-    """
-
-    frames: int = 0
-    dropped: int = 0
-    restarts: int = 0
-    decode_errors: int = 0
+    frames: int = 0  # received, including dropped ones
+    dropped: int = 0  # because the reader was too slow
+    restarts: int = 0  # of the decoder
+    decode_errors: int = 0  # packets that did not decode, and frames marked as damaged
     state: State = "starting"
-    last_frame_time: float | None = None
-    fps: float | None = None
-    reconnect_s: float | None = None
-    error: str | None = None
+    last_frame_time: float | None = None  # when the newest frame was shown, Unix seconds
+    fps: float | None = None  # measured; until enough frames arrived, the requested or stated rate
+    reconnect_s: float | None = None  # from the last frame before the latest failure to the first one after it
+    error: str | None = None  # the reason of the latest failure, in one line
 
 
 @dataclass(frozen=True)
@@ -179,10 +167,6 @@ class Source:
         with self._changed:
             self.stats.fps = self.stats.fps or fps
 
-    def damaged(self, decode_errors: int) -> None:
-        """Count damaged packets or frames."""
-        self.stats.decode_errors += decode_errors
-
     def received(self, picture: NDArray[np.uint8], same: bool, shown: float) -> None:
         """Queue a frame; for a lossless source, wait until there is room."""
         stats, longest = self.stats, self._options.queue_frames
@@ -247,16 +231,10 @@ def open_source(url: str, size: int, options: SourceOptions | None = None) -> So
     address = Address.of(url)
     request = address.request(size, options.mode, options.fps, paced=options.pace == "own")
     source = Source(address, Supervisor(request, options.reconnect), options)
-    if address.kind == "file":
-        _wait_for_first_frame(source, options.reconnect)
-    return source
-
-
-def _wait_for_first_frame(source: Source, policy: ReconnectPolicy) -> None:
-    """Raise VideoError for a file that cannot be read."""
-    deadline = time.monotonic() + policy.start_s + policy.connect_s
-    while not source.stats.frames and time.monotonic() < deadline:
+    deadline = time.monotonic() + options.reconnect.start_s + options.reconnect.connect_s
+    while address.kind == "file" and not source.stats.frames and time.monotonic() < deadline:
         if source.ended:
             source.close()
             raise VideoError(source.stats.error or f"{source.url}: no frame in this file; expected a video")
         time.sleep(0.01)
+    return source

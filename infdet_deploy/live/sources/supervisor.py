@@ -69,8 +69,7 @@ class Supervisor:
     @property
     def pid(self) -> int | None:
         """The decoder's process id; None while there is none."""
-        process = self._process
-        return process.pid if process else None
+        return process.pid if (process := self._process) else None
 
     def start(self, source: "Source") -> None:
         """Start the thread, which reports frames and failures to `source`."""
@@ -87,7 +86,8 @@ class Supervisor:
             self._thread.join(2 * _REAP_S)
 
     def _run(self, source: "Source") -> None:
-        wait_s = self._policy.backoff_s
+        policy = self._policy
+        wait_s = policy.backoff_s
         while not self._stopping.is_set():
             begun, self._first_frame = time.monotonic(), None
             try:
@@ -102,10 +102,10 @@ class Supervisor:
             source.failed(failure or "the stream ended")
             now = time.monotonic()
             if self._first_frame is not None and now - self._first_frame > wait_s:
-                wait_s = self._policy.backoff_s
-            shortened = wait_s * random.uniform(0.5, 1)
-            self._stopping.wait(max(shortened - (now - begun), self._policy.backoff_s / 2))
-            wait_s = min(2 * wait_s, self._policy.backoff_max_s)
+                wait_s = policy.backoff_s
+            shortened_s = wait_s * random.uniform(0.5, 1)
+            self._stopping.wait(max(shortened_s - (now - begun), policy.backoff_s / 2))
+            wait_s = min(2 * wait_s, policy.backoff_max_s)
 
     def _attempt(self, source: "Source") -> str | None:
         """Run one decoder until it ends or hangs. Returns the reason, None for a normal end."""
@@ -129,38 +129,39 @@ class Supervisor:
                 self._reap(process)
 
     def _listen(self, process: subprocess.Popen[bytes], end: socket.socket, source: "Source") -> str | None:
-        policy = self._policy
-        longest = max(self.request.size**2, _LONGEST_TEXT)
-        deadline = time.monotonic() + policy.start_s
-        too_late = f"the decoder did not start within {policy.start_s:g} s"
-        while True:
-            try:
-                message = receive(end, deadline, longest)
-            except TimeoutError:
-                return too_late
-            except EOFError:
-                return _death(process)
-            except ValueError as error:
-                return f"the decoder sent {error}"
-            if message.decode_errors:
-                source.damaged(message.decode_errors)
-            match message.kind:
-                case Kind.ENDED:
-                    return None
-                case Kind.FAILED:
-                    return message.body.decode(errors="replace")
-                case Kind.STARTED:
-                    deadline, too_late = time.monotonic() + policy.connect_s, f"no frame within {policy.connect_s:g} s"
-                case Kind.OPENED:
-                    source.opened(None if math.isnan(message.low) else message.low)
-                case Kind.FRAME:
-                    self._deliver(message, source)
-            if message.kind in (Kind.FRAME, Kind.ALIVE):
-                deadline, too_late = time.monotonic() + policy.hang_s, f"no frame for {policy.hang_s:g} s"
+        policy, longest = self._policy, max(self.request.size**2, _LONGEST_TEXT)
+        begun, limit_s = time.monotonic(), policy.start_s
+        too_late = f"the decoder did not start within {limit_s:g} s"
+        with end.makefile("rb") as stream:
+            while True:
+                end.settimeout(max(begun + limit_s - time.monotonic(), 1e-3))
+                try:
+                    message = receive(stream, longest)
+                except TimeoutError:
+                    return too_late
+                except EOFError:
+                    return _death(process)
+                except ValueError as error:
+                    return f"the decoder sent {error}"
+                source.stats.decode_errors += message.decode_errors
+                match message.kind:
+                    case Kind.ENDED:
+                        return None
+                    case Kind.FAILED:
+                        return message.body.decode(errors="replace")
+                    case Kind.STARTED:
+                        begun, limit_s = time.monotonic(), policy.connect_s
+                        too_late = f"no frame within {limit_s:g} s"
+                    case Kind.OPENED:
+                        source.opened(None if math.isnan(message.low) else message.low)
+                    case Kind.FRAME:
+                        self._deliver(message, source)
+                if message.kind in (Kind.FRAME, Kind.ALIVE):
+                    begun, limit_s = time.monotonic(), policy.hang_s
+                    too_late = f"no frame for {limit_s:g} s"
 
     def _deliver(self, message: Message, source: "Source") -> None:
-        if self._first_frame is None:
-            self._first_frame = time.monotonic()
+        self._first_frame = self._first_frame or time.monotonic()
         if not math.isnan(message.low):
             self.request = replace(self.request, range_ends=(message.low, message.high))
         size = self.request.size

@@ -25,8 +25,7 @@ class SmoothedTime:
 
     def __init__(self) -> None:
         self._offset: float | None = None
-        self._position_s = 0.0
-        self._last = 0.0
+        self._position_s = self._last = 0.0
 
     def shown(self, position_s: float | None) -> float:
         """As in `ArrivalTime`."""
@@ -37,8 +36,7 @@ class SmoothedTime:
         if self._offset is None or abs(offset - self._offset) > _JUMP_S:
             self._offset, self._last = offset, 0.0
         else:
-            grown = self._offset + _DRIFT * max(position_s - self._position_s, 0.0)
-            self._offset = min(offset, grown)
+            self._offset = min(offset, self._offset + _DRIFT * max(position_s - self._position_s, 0.0))
         self._position_s = position_s
         self._last = max(position_s + self._offset, self._last + 1e-6)
         return self._last

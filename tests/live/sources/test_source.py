@@ -39,7 +39,7 @@ def read_all(source):
     return frames
 
 
-def wait_for(condition, seconds=15.0):
+def wait_for(condition, seconds=60.0):
     until = time.monotonic() + seconds
     while not condition() and time.monotonic() < until:
         time.sleep(0.02)

@@ -3,10 +3,9 @@
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from http.server import ThreadingHTTPServer
 from math import nan
-from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any, get_args
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from infdet_deploy.errors import UsageError, missing_package, reason
 from infdet_deploy.live.camera import Camera
@@ -14,8 +13,6 @@ from infdet_deploy.live.pipeline import Pipeline
 from infdet_deploy.live.sources.health import State
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIEnvironment
-
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
@@ -23,7 +20,7 @@ _DELAYS_S = (1, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120, 300)
 _QUANTILES = (0.5, 0.99)
 _LATE_S = 30.0  # a camera further behind the clock is not healthy
 _TIMEOUT_S = 10.0  # a client that sends nothing for this long is disconnected
-_REQUESTS = 8  # most requests at once; more connections are closed
+_REQUESTS = 8  # answered at once; more connections are closed
 
 _Table = dict[str, tuple[str, Callable[[Camera], float | None]]]  # name → description, value
 
@@ -34,7 +31,7 @@ _COUNTERS: _Table = {
     "restarts": ("Restarts of the decoder", lambda c: c.source.stats.restarts),
     "decode_errors": ("Packets and frames that did not decode", lambda c: c.source.stats.decode_errors),
     "failures": ("Failures of the network", lambda c: c.failures),
-    "variants_suppressed": ("Runs that were an earlier action seen again", lambda c: c.suppressed),
+    "variants_suppressed": ("Runs that repeated an earlier action", lambda c: c.suppressed),
 }
 _GAUGES: _Table = {
     "fps": ("Frames per second of the source", lambda c: c.source.stats.fps),
@@ -71,7 +68,6 @@ class _Collector:
                 steps.add_metric((camera.name, f"{quantile:g}"), _number(camera.step_s(100 * quantile)))
             for label in self._classes:
                 events.add_metric((camera.name, label), camera.events[label])
-        yield from (state, steps, events)
         waiting = GaugeMetricFamily("infdet_events_waiting", "Events that a sink has not stored yet", labels=("sink",))
         if self._pipeline.queue is not None:
             for sink, count in self._pipeline.queue.waiting().items():
@@ -79,7 +75,7 @@ class _Collector:
         failures = CounterMetricFamily("infdet_delivery_failures", "Deliveries that failed", labels=("sink",))
         for delivery in self._pipeline.deliveries:
             failures.add_metric((delivery.sink.name,), delivery.failures)
-        yield from (waiting, failures)
+        yield from (state, steps, events, waiting, failures)
 
 
 def _number(value: float | None) -> float:
@@ -103,10 +99,8 @@ def health(cameras: Sequence[Camera]) -> dict[str, Any]:
 
 
 def _registry(pipeline: Pipeline, classes: Sequence[str]) -> "CollectorRegistry":
-    try:
-        from prometheus_client import CollectorRegistry, Histogram, PlatformCollector, ProcessCollector
-    except ImportError:
-        raise missing_package("prometheus-client", "live", "--metrics-port") from None
+    from prometheus_client import CollectorRegistry, Histogram, PlatformCollector, ProcessCollector
+
     registry = CollectorRegistry()
     name, text = "infdet_decision_delay_seconds", "From an action's end to its event"
     delay = Histogram(name, text, ("camera",), buckets=_DELAYS_S, registry=registry)
@@ -119,10 +113,8 @@ def _registry(pipeline: Pipeline, classes: Sequence[str]) -> "CollectorRegistry"
     return registry
 
 
-class _Server(ThreadingMixIn, WSGIServer):
+class _Server(ThreadingHTTPServer):
     """Answers up to `_REQUESTS` requests at once, in threads."""
-
-    daemon_threads = True
 
     def __init__(self, *arguments: Any) -> None:
         self._free = threading.BoundedSemaphore(_REQUESTS)
@@ -132,20 +124,12 @@ class _Server(ThreadingMixIn, WSGIServer):
         if self._free.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
-            self.shutdown_request(request)
+            super().shutdown_request(request)
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
-
-
-class _Handler(WSGIRequestHandler):
-    timeout = _TIMEOUT_S
-
-    def log_message(self, *_: Any) -> None:
-        pass
+    def shutdown_request(self, request: Any) -> None:
+        """Called once each accepted request has been answered or has failed."""
+        self._free.release()
+        super().shutdown_request(request)
 
 
 class MetricsServer:
@@ -156,25 +140,35 @@ class MetricsServer:
     """
 
     def __init__(self, pipeline: Pipeline, classes: Sequence[str], port: int, host: str) -> None:
-        registry = _registry(pipeline, classes)
-        from prometheus_client import make_wsgi_app
+        try:
+            from prometheus_client import MetricsHandler
+        except ImportError:
+            raise missing_package("prometheus-client", "live", "--metrics-port") from None
 
-        serve_metrics = make_wsgi_app(registry)
+        class Handler(MetricsHandler):
+            registry = _registry(pipeline, classes)
+            timeout = _TIMEOUT_S
 
-        def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Any:
-            path = environ["PATH_INFO"]
-            if path == "/metrics":
-                return serve_metrics(environ, start_response)
-            if path == "/healthz":
-                report = health(pipeline.cameras)
-                status = "200 OK" if report["ok"] else "503 Service Unavailable"
-                start_response(status, [("Content-Type", "application/json")])
-                return [json.dumps(report).encode() + b"\n"]
-            start_response("404 Not Found", [("Content-Type", "text/plain")])
-            return [b"/metrics or /healthz\n"]
+            def do_GET(self) -> None:
+                path = self.path.partition("?")[0]
+                if path == "/metrics":
+                    super().do_GET()
+                elif path == "/healthz":
+                    report = health(pipeline.cameras)
+                    self._answer(200 if report["ok"] else 503, "application/json", json.dumps(report) + "\n")
+                else:
+                    self._answer(404, "text/plain", "/metrics or /healthz\n")
+
+            do_HEAD = do_GET
+
+            def _answer(self, status: int, kind: str, text: str) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.end_headers()
+                self.wfile.write(text.encode())
 
         try:
-            self._server = make_server(host, port, application, _Server, _Handler)
+            self._server = _Server((host, port), Handler)
         except (OSError, OverflowError) as error:
             raise UsageError(f"--metrics-port: cannot bind port {port} at {host}: {reason(error)}") from None
         self.port = self._server.server_port

@@ -11,14 +11,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from infdet_deploy.errors import UsageError, VideoError
-from infdet_deploy.video.containers import announced_frames
-from infdet_deploy.video.images import picture_files
-from infdet_deploy.video.readers import OTHER_READERS, read_recording
+from infdet_deploy.errors import UsageError, VideoError, reason
+from infdet_deploy.video.containers import announced_frames, read_container
+from infdet_deploy.video.images import picture_files, read_folder
 from infdet_deploy.video.resize import Mode, check_request, resize
-from infdet_deploy.video.thermal import count_values, grey_table
+from infdet_deploy.video.thermal import count_values, grey_table, read_cptv, read_tiff
 from infdet_deploy.video.timing import RawFrame, resolve
 
+# Readers of files that libav does not read, by suffix.
+OTHER_READERS = {".cptv": read_cptv, ".tif": read_tiff, ".tiff": read_tiff}
 BLOCK_FRAMES = 64
 BLOCKS_AHEAD = 4  # blocks decoded in advance
 
@@ -124,6 +125,25 @@ class BlockReader:
 def _next_block(frames: Iterator[NDArray[np.uint8]]) -> NDArray[np.uint8] | None:
     block = list(islice(frames, BLOCK_FRAMES))
     return np.stack(block) if block else None
+
+
+def read_recording(path: Path) -> Iterator[RawFrame]:
+    """The frames of a file or a folder of pictures; raises as `read_video` does."""
+    try:
+        if path.is_dir():
+            yield from read_folder(path)
+            return
+        if not path.exists():
+            raise VideoError(
+                f"{path}: no such file or folder; expected a video, a thermal recording or a folder of pictures"
+            )
+        if path.is_file() and path.stat().st_size == 0:
+            raise VideoError(
+                f"{path}: the file is empty; expected a video: check that it was copied or recorded completely"
+            )
+        yield from OTHER_READERS.get(path.suffix.lower(), read_container)(path)
+    except OSError as error:
+        raise VideoError(f"{path}: cannot be read ({reason(error)}); check the path and its permissions") from None
 
 
 def check_rate(fps: float | None) -> None:

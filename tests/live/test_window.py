@@ -8,8 +8,7 @@ import pytest
 from infdet_deploy.detections import DetectionRule
 from infdet_deploy.errors import UsageError
 from infdet_deploy.live.head import LiveHead
-from infdet_deploy.live.timeline import Timeline
-from infdet_deploy.live.window import SlidingWindow, WholeStretch
+from infdet_deploy.live.window import SlidingWindow, Timeline, WholeStretch
 from infdet_deploy.runtime.detector import Detector
 
 RULE = DetectionRule((0.5,), (0.2,))

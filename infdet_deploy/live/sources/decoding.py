@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import av
 import numpy as np
-from av.container import InputContainer
 
 from infdet_deploy.errors import VideoError
 from infdet_deploy.live.sources.messages import Request
-from infdet_deploy.live.sources.timestamps import ArrivalTime, PlaybackTime, SmoothedTime
+from infdet_deploy.live.sources.timestamps import PlaybackTime, SmoothedTime
+from infdet_deploy.video.block_reader import OTHER_READERS, read_recording
 from infdet_deploy.video.containers import declared_rate, stated_fps, video_stream
 from infdet_deploy.video.grey import grey
-from infdet_deploy.video.readers import OTHER_READERS, read_recording
 from infdet_deploy.video.timing import DEFAULT_FPS, resolve
 
 if TYPE_CHECKING:
@@ -57,8 +56,15 @@ def _decode_container(request: Request, sender: "FrameSender") -> None:
         stream = video_stream(container)
         nominal = request.fps or stated_fps(stream)
         sender.opened(nominal)
-        clock = _clock(request, container, sender)
-        by_number = is_file and request.fps is not None
+        formats = set(container.format.name.split(","))
+        clock: SmoothedTime | PlaybackTime
+        if is_file:
+            clock = PlaybackTime(sender.alive, request.paced, catch_up=False)
+        elif request.kind == "camera" or formats & ({"rtsp", "sdp"} | _WITHOUT_TIME):
+            clock = SmoothedTime()
+        else:
+            clock = PlaybackTime(sender.alive, wait=True, catch_up=True)
+        by_number, timed = is_file and request.fps is not None, is_file or not formats & _WITHOUT_TIME
         number = count()
         for packet in container.demux(stream):
             try:
@@ -72,20 +78,7 @@ def _decode_container(request: Request, sender: "FrameSender") -> None:
                 if frame.is_corrupt:
                     sender.damaged()
                     continue
-                position_s, number_s = frame.time, next(number) / (nominal or DEFAULT_FPS)
+                position_s, number_s = frame.time if timed else None, next(number) / (nominal or DEFAULT_FPS)
                 if by_number or (is_file and position_s is None):
                     position_s = number_s
                 sender.frame(grey(frame), lambda: clock.shown(position_s))  # noqa: B023 - called at once
-
-
-def _clock(
-    request: Request, container: InputContainer, sender: "FrameSender"
-) -> ArrivalTime | SmoothedTime | PlaybackTime:
-    formats = set(container.format.name.split(","))
-    if request.kind == "file":
-        return PlaybackTime(sender.alive, request.paced, catch_up=False)
-    if formats & _WITHOUT_TIME:
-        return ArrivalTime()
-    if request.kind == "camera" or formats & {"rtsp", "sdp"}:
-        return SmoothedTime()
-    return PlaybackTime(sender.alive, wait=True, catch_up=True)

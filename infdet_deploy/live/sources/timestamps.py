@@ -9,18 +9,11 @@ _LATE_S = 2.0  # playback that is later than this has stalled and continues from
 _ALIVE_S = 1.0  # interval at which a decoder that waits for a frame's time reports that it is alive
 
 
-class ArrivalTime:
-    """For frames without timestamps: shown when they arrived."""
-
-    def shown(self, position_s: float | None) -> float:
-        """When the frame at this position of the stream was shown, Unix seconds."""
-        return time.time()
-
-
 class SmoothedTime:
     """For cameras: a frame's age follows from its own timestamp, counted from the fastest delivery seen.
 
     The network delivers in bursts: after a stall of a second, 25 frames arrive at once, but they were shown in turn.
+    Frames without timestamps are shown when they arrive.
     """
 
     def __init__(self) -> None:
@@ -28,7 +21,7 @@ class SmoothedTime:
         self._position_s = self._last = 0.0
 
     def shown(self, position_s: float | None) -> float:
-        """As in `ArrivalTime`."""
+        """When the frame at this position of the stream was shown, Unix seconds."""
         now = time.time()
         if position_s is None:
             return now
@@ -55,7 +48,7 @@ class PlaybackTime:
         self._last = 0.0
 
     def shown(self, position_s: float | None) -> float:
-        """As in `ArrivalTime`; returns at that time."""
+        """As in `SmoothedTime`; returns at that time."""
         now = time.time()
         if position_s is None:
             position_s = self._last - (self._offset or 0.0)

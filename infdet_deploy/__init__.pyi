@@ -35,8 +35,8 @@ from infdet_deploy.errors import TrainingError as TrainingError
 from infdet_deploy.errors import UsageError as UsageError
 from infdet_deploy.errors import VideoError as VideoError
 from infdet_deploy.errors import WeightsError as WeightsError
+from infdet_deploy.evaluation.evaluate import EvaluateOptions as EvaluateOptions
 from infdet_deploy.evaluation.evaluate import evaluate as evaluate
-from infdet_deploy.evaluation.options import EvaluateOptions as EvaluateOptions
 from infdet_deploy.evaluation.result import DetectionMetrics as DetectionMetrics
 from infdet_deploy.evaluation.result import Evaluation as Evaluation
 from infdet_deploy.exporting.export import ExportedStage as ExportedStage

@@ -44,7 +44,6 @@ def evaluate(
 ) -> None:
     """Evaluate detections, a checkpoint or a bundle: mean average precision at temporal IoU 0.1 to 0.5, error kinds."""
     from infdet_deploy.evaluation import evaluate as evaluation
-    from infdet_deploy.evaluation.options import EvaluateOptions
 
     if data is None and len(context.args) == 1:
         data = Path(context.args[0])
@@ -53,7 +52,7 @@ def evaluate(
         raise UsageError(f"unexpected argument {context.args[-1]}; eval accepts one SUBJECT and --data DIR")
     if data is None:
         raise UsageError("name the data set: --data DIR (for detections an annotation file or folder)")
-    options = EvaluateOptions(subset, protocol, fit_thresholds, backend, precision, out)
+    options = evaluation.EvaluateOptions(subset, protocol, fit_thresholds, backend, precision, out)
     with progress("") as update:
         result = evaluation.evaluate(subject, data, options, update)
     if json_output:

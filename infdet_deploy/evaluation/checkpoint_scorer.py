@@ -9,9 +9,11 @@ import torch
 from infdet_deploy.console import OnProgress
 from infdet_deploy.datasets import DataSet
 from infdet_deploy.detections import DetectionRule
+from infdet_deploy.evaluation.scorers import Scorer
 from infdet_deploy.metrics.thresholds import ScoredClip
 from infdet_deploy.model.network import to_grey
 from infdet_deploy.model.weights import load_network
+from infdet_deploy.plots.flow import draw_flow, liveliest_pairs
 from infdet_deploy.training.checkpoint import saved_rule, store_thresholds
 from infdet_deploy.training.clip_cache import FRAME_MODE
 from infdet_deploy.training.dataset import PreparedClip, load_dataset
@@ -20,7 +22,7 @@ from infdet_deploy.training.run_folder import checkpoint_file
 from infdet_deploy.training.tvl1 import limit_px
 
 
-class CheckpointScorer:
+class CheckpointScorer(Scorer):
     """The network of a checkpoint, or of a run folder's best checkpoint, which `export` uses too."""
 
     def __init__(self, run: Path) -> None:
@@ -29,7 +31,6 @@ class CheckpointScorer:
         config = self.network.config
         self.classes, self.size, self.task = config.classes, config.size, str(config.task)
         self.rule, self.frame_mode = saved_rule(extra, self.classes), FRAME_MODE
-        self.losses: dict[str, float] | None = None
         self.clips: list[PreparedClip] = []
 
     def score(self, data: DataSet, subset: str | None, on_progress: OnProgress) -> list[ScoredClip]:
@@ -49,8 +50,6 @@ class CheckpointScorer:
         """Of the first clip with an action, or the first clip; nothing without an FEN."""
         if self.network.fen is None:
             return
-        from infdet_deploy.plots.flow import draw_flow, liveliest_pairs
-
         clip = next((clip for clip in self.clips if clip.annotation.instances), self.clips[0])
         pairs = np.array(liveliest_pairs(clip.flow))
         frames = np.stack([clip.frames[pairs], clip.frames[pairs + 1]], axis=1)

@@ -6,11 +6,13 @@ from pathlib import Path
 from infdet_deploy.console import OnProgress
 from infdet_deploy.datasets import DataSet
 from infdet_deploy.errors import UsageError
-from infdet_deploy.evaluation.result import DetectionMetrics, Evaluation
+from infdet_deploy.evaluation.result import Evaluation
 from infdet_deploy.evaluation.scorers import Scorer
 from infdet_deploy.files import write_json
-from infdet_deploy.metrics.average_precision import iou_key
 from infdet_deploy.metrics.thresholds import ScoredClip
+from infdet_deploy.plots.clip import draw_clip
+from infdet_deploy.plots.curves import draw_errors, draw_precision_recall
+from infdet_deploy.plots.figure import pyplot
 
 REPORT = "report.json"
 CLIPS_DRAWN = 12
@@ -18,8 +20,6 @@ CLIPS_DRAWN = 12
 
 def check_out(out: Path) -> None:
     """Raise before the evaluation if matplotlib is missing or the folder exists and is not an earlier report."""
-    from infdet_deploy.plots.figure import pyplot
-
     pyplot()
     if out.exists() and not (out.is_dir() and (out / REPORT).is_file()):
         raise UsageError(f"{out} exists and is not an earlier report; choose another folder or remove it")
@@ -28,28 +28,15 @@ def check_out(out: Path) -> None:
 def write_report(folder: Path, evaluation: Evaluation) -> None:
     """Write report.json and the pictures that need no frames."""
     write_json(folder / REPORT, evaluation.to_dict())
-    if evaluation.detection is not None:
-        _draw_metrics(folder, evaluation.detection)
-
-
-def _draw_metrics(folder: Path, found: DetectionMetrics) -> None:
-    from infdet_deploy.plots.curves import draw_errors, draw_precision_recall
-
-    iou = found.errors.iou
-    ap = {
-        protocol: {label: found.protocols[protocol].ap[label][iou_key(iou)] for label in ranked}
-        for protocol, ranked in found.rankings.items()
-    }
-    draw_precision_recall(folder / "precision_recall.png", found.rankings, ap, iou)
-    draw_errors(folder / "errors.png", found.errors)
+    if found := evaluation.detection:
+        draw_precision_recall(folder / "precision_recall.png", found.rankings, found.protocols, found.errors.iou)
+        draw_errors(folder / "errors.png", found.errors)
 
 
 def draw_clips(
     folder: Path, dataset: DataSet, scorer: Scorer, scored: Sequence[ScoredClip], on_progress: OnProgress
 ) -> None:
     """Draw timelines of up to 12 clips, clips with instances first."""
-    from infdet_deploy.plots.clip import draw_clip
-
     shown = sorted(scored, key=lambda one: not one.annotation.instances)[:CLIPS_DRAWN]
     for index, one in enumerate(shown):
         clip = one.annotation

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from infdet_deploy.datasets.instances import Clip, ScoredInstance
-from infdet_deploy.evaluation.subjects import Kind
 from infdet_deploy.metrics.average_precision import (
     MeanAveragePrecision,
     Protocol,
@@ -16,6 +15,8 @@ from infdet_deploy.metrics.average_precision import (
 )
 from infdet_deploy.metrics.breakdown import IOU, Breakdown, breakdown
 from infdet_deploy.metrics.recognition import Recognition
+
+Kind = Literal["detections", "checkpoint", "bundle"]
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,20 @@
-"""One interface to the networks that can be evaluated: a checkpoint's in PyTorch, a bundle's on a backend."""
+"""One interface to the networks that can be evaluated: a bundle's on a backend, and a checkpoint's in PyTorch."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
+from infdet_deploy.bundle.loading import load_bundle, store_thresholds
 from infdet_deploy.console import OnProgress
 from infdet_deploy.datasets import DataSet
 from infdet_deploy.detections import DetectionRule
-from infdet_deploy.evaluation.subjects import Kind
 from infdet_deploy.metrics.thresholds import ScoredClip
+from infdet_deploy.runtime.detector import Detector
+from infdet_deploy.snippets import valid_length
 from infdet_deploy.video.resize import Mode
 
 
-class Scorer(Protocol):
+class Scorer:
     """A network. size, frame_mode: of its frames. losses: means over the clips of the last `score`, or None."""
 
     classes: tuple[str, ...]
@@ -21,29 +22,49 @@ class Scorer(Protocol):
     task: str
     size: int
     frame_mode: Mode
-    losses: dict[str, float] | None
+    losses: dict[str, float] | None = None
 
     def score(self, data: DataSet, subset: str | None, on_progress: OnProgress) -> list[ScoredClip]:
         """Score the clips of a subset, all clips for None. Raises as `DataSet.usable` and `read_video`."""
+        raise NotImplementedError
 
     def store(self, thresholds: Sequence[float]) -> None:
         """Replace the thresholds, in the file and in `rule`."""
+        raise NotImplementedError
 
     def draw_flow(self, path: Path) -> None:
-        """Draw the estimated flow of a clip of the last `score`, if the network estimates flow in PyTorch."""
+        """Draw the estimated flow of a clip of the last `score`; nothing where the network's flow is not available."""
+
+
+class BundleScorer(Scorer):
+    """A bundle's detector."""
+
+    def __init__(self, detector: Detector) -> None:
+        bundle = detector.bundle
+        self.detector, self.classes, self.rule, self.size = detector, bundle.classes, bundle.rule, bundle.size
+        self.task = bundle.task
+        self.frame_mode = "crop" if bundle.frame_mode == "crop" else "resize"
+
+    def score(self, data: DataSet, subset: str | None, on_progress: OnProgress) -> list[ScoredClip]:
+        clips, found = data.usable(subset, self.classes), []
+        for index, clip in enumerate(clips):
+            on_progress(index, len(clips), f"score {clip.name}")
+            video = data.video(clip, self.size, self.frame_mode)
+            snippets_per_second = valid_length(len(video.frames)) / video.duration_s
+            found.append(ScoredClip(clip, self.detector.scores(video.frames), snippets_per_second))
+        return found
+
+    def store(self, thresholds: Sequence[float]) -> None:
+        self.rule = store_thresholds(self.detector.bundle, thresholds).rule
 
 
 @contextmanager
-def open_scorer(kind: Kind, subject: Path, backend: str | None, precision: str | None) -> Iterator[Scorer]:
+def open_scorer(path: Path, checkpoint: bool, backend: str | None, precision: str | None) -> Iterator[Scorer]:
     """The scorer of a checkpoint or bundle. backend, precision: for bundles; default: OpenVINO, float32."""
-    if kind == "checkpoint":
-        from infdet_deploy.evaluation.checkpoint_scorer import CheckpointScorer
+    if checkpoint:
+        from infdet_deploy.evaluation.checkpoint_scorer import CheckpointScorer  # imports torch
 
-        yield CheckpointScorer(subject)
+        yield CheckpointScorer(path)
         return
-    from infdet_deploy.bundle.loading import load_bundle
-    from infdet_deploy.evaluation.bundle_scorer import BundleScorer
-    from infdet_deploy.runtime.detector import Detector
-
-    with Detector(load_bundle(subject), backend or "openvino", precision or "float32") as detector:
+    with Detector(load_bundle(path), backend or "openvino", precision or "float32") as detector:
         yield BundleScorer(detector)

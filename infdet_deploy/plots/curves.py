@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from infdet_deploy.metrics.average_precision import Protocol, Ranking
+from infdet_deploy.metrics.average_precision import MeanAveragePrecision, Protocol, Ranking, iou_key
 from infdet_deploy.metrics.breakdown import DETECTIONS, INSTANCES, Breakdown
 from infdet_deploy.plots.figure import COLOURS, legend_below, pyplot, save_figure
 
@@ -18,16 +18,15 @@ _KIND_COLOURS = {
 def draw_precision_recall(
     path: Path | str,
     rankings: Mapping[Protocol, Mapping[str, Ranking]],
-    ap: Mapping[Protocol, Mapping[str, float | None]],
+    scores: Mapping[Protocol, MeanAveragePrecision],
     iou: float,
 ) -> Path:
     """Write a PNG with a panel for each protocol, in it a curve for each class through its ranked detections.
 
-    rankings, ap: at IoU `iou`, by protocol and class. ActivityNet's average precision is the area under the dashed
-    curve. Raises InfdetError without matplotlib.
+    rankings: at IoU `iou`, by protocol and class. ActivityNet's average precision is the area under the dashed curve.
+    Raises InfdetError without matplotlib.
     """
     plt = pyplot()
-
     rows = max(map(len, rankings.values()))
     figure = plt.figure(figsize=(0.6 + 5.4 * len(rankings), 5.0 + 0.19 * rows), layout="constrained")
     parts = figure.subfigures(1, len(rankings), squeeze=False)[0]
@@ -36,7 +35,7 @@ def draw_precision_recall(
         for index, (label, ranking) in enumerate(classes.items()):
             colour = COLOURS[index % len(COLOURS)]
             counts = f"{len(ranking.scores)} detections, {ranking.instances} instances"
-            name = f"{label}: AP {ap[protocol][label] or 0.0:.3f}, {counts}"
+            name = f"{label}: AP {scores[protocol].ap[label][iou_key(iou)] or 0.0:.3f}, {counts}"
             panel.plot(ranking.recall, ranking.precision, "o-", markersize=3, linewidth=1.2, color=colour, label=name)
             if protocol == "activitynet":
                 envelope = np.maximum.accumulate(ranking.precision[::-1])[::-1]
@@ -58,7 +57,6 @@ def draw_errors(path: Path | str, errors: Breakdown) -> Path:
     Raises InfdetError without matplotlib.
     """
     plt = pyplot()
-
     classes = list(errors.detections)
     figure = plt.figure(figsize=(12, 2.4 + 0.55 * len(classes)), layout="constrained")
     sides = (("detections", DETECTIONS, errors.detections), ("instances", INSTANCES, errors.instances))

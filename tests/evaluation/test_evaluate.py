@@ -12,9 +12,7 @@ from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.manifest import read_manifest
 from infdet_deploy.datasets import open_dataset
 from infdet_deploy.errors import AnnotationError, UsageError, VideoError
-from infdet_deploy.evaluation.evaluate import evaluate
-from infdet_deploy.evaluation.options import EvaluateOptions
-from infdet_deploy.evaluation.subjects import kind_of
+from infdet_deploy.evaluation.evaluate import EvaluateOptions, evaluate, subject_kind
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network, random_network, save_network
 from infdet_deploy.synthetic.dataset import SynthesizeOptions, synthesize
@@ -160,7 +158,7 @@ def test_a_network_of_one_class(data, tmp_path):
 
 
 def test_kinds(tmp_path, run, tiny_bundle, detections):
-    assert [kind_of(path) for path in (run, run / "last.safetensors", tiny_bundle, detections[0])] == [
+    assert [subject_kind(path) for path in (run, run / "last.safetensors", tiny_bundle, detections[0])] == [
         "checkpoint",
         "checkpoint",
         "bundle",
@@ -168,10 +166,10 @@ def test_kinds(tmp_path, run, tiny_bundle, detections):
     ]
     for path, words in (("absent", "no such file or folder; expected a detection file, a run folder"), ("", "neither")):
         with pytest.raises(UsageError, match=words):
-            kind_of(tmp_path / path)
+            subject_kind(tmp_path / path)
     (tmp_path / "a.pth").write_bytes(b"PK\x03\x04\0\0")
     with pytest.raises(UsageError, match=r"a\.pth is neither text nor a \.safetensors file; expected a detection"):
-        kind_of(tmp_path / "a.pth")
+        subject_kind(tmp_path / "a.pth")
 
 
 def test_requests_that_do_not_fit(data, run, detections, tmp_path, bundle_copy):

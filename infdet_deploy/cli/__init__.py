@@ -3,7 +3,4 @@
 Results go to stdout, notes and progress to stderr.
 """
 
-from infdet_deploy.cli.app import COMMANDS, app
-from infdet_deploy.cli.main import main
-
-__all__ = ["COMMANDS", "app", "main"]
+from infdet_deploy.cli.main import main as main

@@ -46,22 +46,21 @@ def contenders(
     backend, precision: comma-separated names, or `all`. `all` leaves out what the bundle does not contain or this
     machine cannot run. Raises UsageError for a name that does not exist or cannot run here.
     """
-    wanted = parse_precisions(precision)
-    names = _backends_here(performance) if backend == "all" else backend.split(",")
+    wanted, named = parse_precisions(precision), backend != "all"
+    if named:
+        names = backend.split(",")
+    else:
+        names = [b.name for b in available_backends() if performance == "latency" or b.capabilities.throughput]
+        names += [CUDA] if performance == "latency" and has_gpu() else []
     found = []
     for name in names:
         if name == CUDA:
-            found += _cuda_contenders(wanted, performance, named=backend != "all")
+            found += _cuda_contenders(wanted, performance, named)
         else:
-            found += _runtime_contenders(bundle, name, wanted, performance, named=backend != "all")
+            found += _runtime_contenders(bundle, name, wanted, performance, named)
     if not found:
         raise UsageError(f"{bundle.path}: no contender for backend {backend} and precision {precision}")
     return found
-
-
-def _backends_here(performance: Performance) -> list[str]:
-    here = [b.name for b in available_backends() if performance == "latency" or b.capabilities.throughput]
-    return [*here, CUDA] if performance == "latency" and has_gpu() else here
 
 
 def _runtime_contenders(

@@ -23,7 +23,7 @@ class CudaContender:
     """
 
     def __init__(self, network: Callable[[torch.Tensor], torch.Tensor], frames: int, size: int, device: str) -> None:
-        self._network, self._device = network, device
+        self._network = network
         self._clip = torch.zeros((frames, size, size), dtype=torch.uint8, device=device)
 
     @torch.inference_mode()
@@ -43,7 +43,7 @@ class CudaContender:
         return (time.perf_counter() - start) / runs
 
     def _synchronize(self) -> None:
-        if self._device == "cuda":
+        if self._clip.is_cuda:
             torch.cuda.synchronize()
 
 

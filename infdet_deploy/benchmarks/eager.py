@@ -25,16 +25,6 @@ def reference_network(bundle: Bundle, preset_name: str | None) -> InfDetNet:
     return random_network(preset(preset_name))
 
 
-def three_channels(grey: Tensor) -> Tensor:
-    """grey float32 [T, H, W] → [1, 3, T, H, W], each level copied three times."""
-    return grey.expand(3, *grey.shape)[None].contiguous()
-
-
-def three_channel_pairs(grey: Tensor, stride: int) -> Tensor:
-    """grey float32 [T, H, W] → neighbouring frames [T−1, 6, h, w]: three copies of frame t, then three of frame t+1."""
-    return neighbour_pairs(grey, stride).repeat_interleave(3, dim=1)
-
-
 def run(
     network: InfDetNet, frames: npt.NDArray[np.uint8], timings: Timings | None = None
 ) -> tuple[dict[str, Floats], Floats]:
@@ -44,13 +34,15 @@ def run(
     """
     features: dict[str, Tensor] = {}
     with torch.inference_mode():
-        grey = to_grey(torch.from_numpy(frames))
+        grey = to_grey(torch.from_numpy(frames))  # [T, S, S]
         if network.infrared_tower is not None:
             with clock(timings, "infrared_tower"):
-                features["infrared_features"] = network.infrared_tower(three_channels(grey))
+                features["infrared_features"] = network.infrared_tower(grey.expand(3, *grey.shape)[None].contiguous())
         if network.fen is not None:
             with clock(timings, "fen"):
-                flow = append_zero_flow(network.fen(three_channel_pairs(grey, network.config.flow_stride))[None])
+                # [T−1, 6, h, w]: three copies of frame t, then three of frame t+1
+                pairs = neighbour_pairs(grey, network.config.flow_stride).repeat_interleave(3, dim=1)
+                flow = append_zero_flow(network.fen(pairs)[None])
             with clock(timings, "flow_tower"):
                 features["flow_features"] = network.flow_to_features(flow)
         with clock(timings, "head"):

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from infdet_deploy.benchmarks.contenders import caches_stages, cuda_kind, runs_on_gpu
-from infdet_deploy.benchmarks.energy import ProcessorEnergy, gpu_counter
-from infdet_deploy.benchmarks.workers import Job, Ready, Run, Worker
+from infdet_deploy.benchmarks.energy import EnergyMeter
+from infdet_deploy.benchmarks.workers import Job, Ready, Run, Worker, serve
 from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.console import OnProgress
 from infdet_deploy.errors import BackendError
@@ -46,15 +46,15 @@ class Timed:
 
 
 def measure(
-    jobs: Sequence[Job], runs: int, on_progress: OnProgress | None = None, target: Callable[..., None] | None = None
+    jobs: Sequence[Job], runs: int, on_progress: OnProgress | None = None, target: Callable[..., None] = serve
 ) -> list[Timed]:
     """Time `runs` runs of every job, one run each in turn. A contender that fails gets `error`; the others continue.
 
     A run goes from uint8 frames in memory to detections; with performance `throughput` it has as many
-    concurrent clips as the contender supports. target: replaces `workers.serve` in the processes, for tests.
+    concurrent clips as the contender supports. target: runs in the processes.
     """
     timed = [Timed(job.contender) for job in jobs]
-    meter = _Meter(any(runs_on_gpu(job.contender.backend) for job in jobs))
+    meter = EnergyMeter(any(runs_on_gpu(job.contender.backend) for job in jobs))
     total, done = (WARM_UP_RUNS + runs) * len(jobs), 0
 
     def advance(contender: Contender) -> None:
@@ -69,66 +69,47 @@ def measure(
             workers.append(_start(job, one, processes, target))
             advance(job.contender)
         for number in range(1 - WARM_UP_RUNS, runs):
-            for index, (worker, one) in enumerate(zip(workers, timed, strict=True)):
-                if worker is not None and not _run(worker, one, meter, keep=number >= 0):
-                    workers[index] = None
+            for worker, one in zip(workers, timed, strict=True):
+                if worker is not None and not one.error:
+                    _run(worker, one, meter, keep=number >= 0)
                 advance(one.contender)
         for worker, one in zip(workers, timed, strict=True):
-            if worker is not None:
+            if worker is not None and not one.error:
                 with contextlib.suppress(BackendError):
                     if cuda_kind(one.contender.backend):
-                        one.paper_s = worker.paper_seconds(runs)
-                    one.peak_memory_bytes = worker.peak_memory_bytes()
+                        one.paper_s = worker.ask(runs)
+                    one.peak_memory_bytes = worker.ask("peak memory")
     return timed
 
 
-def _start(job: Job, one: Timed, processes: contextlib.ExitStack, target: Callable[..., None] | None) -> Worker | None:
+def _start(job: Job, one: Timed, processes: contextlib.ExitStack, target: Callable[..., None]) -> Worker | None:
     """Start a contender's process; if its backend caches compiled stages, an extra start fills the cache first."""
     try:
         if caches_stages(job.contender.backend):
-            with contextlib.closing(Worker(job, target)) as first:
-                one.first_start = first.ready()
-        worker = Worker(job, target)
-        processes.callback(worker.close)
-        one.ready = worker.ready()
+            with contextlib.closing(Worker(job.contender.name, target, job)) as first:
+                one.first_start = first.receive()
+        worker = processes.enter_context(contextlib.closing(Worker(job.contender.name, target, job)))
+        one.ready = worker.receive()
     except BackendError as error:
         one.error = str(error)
         return None
     return worker
 
 
-def _run(worker: Worker, one: Timed, meter: "_Meter", keep: bool) -> bool:
-    """One run of one contender; False where it failed. keep: False for a warm-up run."""
+def _run(worker: Worker, one: Timed, meter: EnergyMeter, keep: bool) -> None:
+    """One run of one contender, which sets `error` where it fails. keep: False for a warm-up run."""
     time.sleep(SETTLE_S)
     meter.start()
     try:
-        run = worker.run()
+        run = worker.ask("run")
     except BackendError as error:
         one.error = str(error)
-        return False
+        return
     if keep:
-        meter.stop(one)
-        one.runs.append(run)
-    return True
-
-
-class _Meter:
-    """Energy between `start` and `stop`. gpu: whether a contender runs on the GPU."""
-
-    def __init__(self, gpu: bool) -> None:
-        self._processor, self._gpu = ProcessorEnergy(), gpu_counter() if gpu else None
-
-    def start(self) -> None:
-        self._before, self._gpu_before = self._processor.read(), self._gpu() if self._gpu else 0.0
-
-    def stop(self, one: Timed) -> None:
-        """Add the energy since `start` to a contender's."""
-        used = {"processor": self._processor.joules(self._before, self._processor.read())}
-        if self._gpu and runs_on_gpu(one.contender.backend):
-            used["gpu"] = self._gpu() - self._gpu_before
-        for name, joules in used.items():
-            if joules is not None:
+        for name, joules in meter.stop().items():
+            if name != "gpu" or runs_on_gpu(one.contender.backend):
                 one.joules[name] = one.joules.get(name, 0.0) + joules
+        one.runs.append(run)
 
 
 @contextlib.contextmanager
@@ -136,16 +117,12 @@ def clip_jobs(
     bundle: Bundle, contenders: Sequence[Contender], frames: int, preset: str | None, performance: Performance
 ) -> Iterator[list[Job]]:
     """The contenders' jobs, with a generated clip of `frames` frames and an empty cache in a temporary folder."""
-    with scratch_folder() as name:
+    try:  # some GB of compiled stages: on the disk of the user's cache, not in memory
+        user_cache().mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(prefix="bench-", dir=user_cache())
+    except (OSError, RuntimeError):
+        scratch = tempfile.TemporaryDirectory()
+    with scratch as name:
         folder = Path(name)
         np.save(folder / "clip.npy", sample_frames(frames, bundle.size))
         yield [Job(bundle, entry, folder / "clip.npy", folder, preset, performance) for entry in contenders]
-
-
-def scratch_folder() -> "tempfile.TemporaryDirectory[str]":
-    """A temporary folder for some GB of clips and compiled stages: on the disk of the user's cache, not in memory."""
-    try:
-        user_cache().mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(prefix="bench-", dir=user_cache())
-    except (OSError, RuntimeError):
-        return tempfile.TemporaryDirectory()

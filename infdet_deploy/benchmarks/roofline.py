@@ -3,9 +3,9 @@
 From them follows the network's floor, the least time that a clip can take on this machine.
 """
 
-import multiprocessing
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from math import prod
 from multiprocessing.connection import Connection
@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from infdet_deploy.benchmarks.contenders import EAGER, runs_on_gpu
+from infdet_deploy.benchmarks.workers import Worker
 from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.bundle.manifest import COUNTED_FRAMES
-from infdet_deploy.processes import start_ignoring_sigint
+from infdet_deploy.errors import BackendError
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.snippets import feature_length
@@ -50,24 +51,16 @@ def _max(*values: float | None) -> float | None:
 
 def measure_peaks(side: int = SIDE, copied_bytes: int = COPIED_BYTES) -> Peaks:
     """Measure in a separate process, so that its memory and threads end with it; no figures if it dies."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(theirs, side, copied_bytes), daemon=True)
-    try:
-        start_ignoring_sigint(child)
-        theirs.close()
-        peaks: Peaks = ours.recv()
-    except EOFError:  # without peaks there is no roofline; the rest of the report stands
-        return Peaks()
-    finally:
-        child.join(1)
-        child.kill()
-    return peaks
+    with closing(Worker("peaks", _send_peaks, side, copied_bytes)) as worker, suppress(BackendError):
+        peaks: Peaks = worker.receive()
+        return peaks
+    return Peaks()  # without a roofline the rest of the report stands
 
 
-def _child(pipe: Connection, side: int, copied_bytes: int) -> None:
+def _send_peaks(pipe: Connection, side: int, copied_bytes: int) -> None:
     rates = {precision: product_rate(precision, side) for precision in _TYPES}
-    pipe.send(Peaks(rates, copy_rate(copied_bytes)))
+    with suppress(OSError):  # the parent was interrupted
+        pipe.send(Peaks(rates, copy_rate(copied_bytes)))
 
 
 def product_rate(precision: str, side: int = SIDE) -> float | None:
@@ -112,12 +105,8 @@ def _product(precision: str, side: int) -> Any:
     if precision == "bfloat16":
         right = ops.convert(right, dtype)
     elif precision == "int8":
-
-        def scalar(value: float) -> Any:
-            return ops.constant(np.float32(value))
-
-        left = ops.fake_quantize(parameter, scalar(0), scalar(2.55), scalar(0), scalar(2.55), 256)
-        right = ops.fake_quantize(right, scalar(-5), scalar(5), scalar(-5), scalar(5), 255)
+        left = ops.fake_quantize(parameter, *map(np.float32, (0, 2.55, 0, 2.55)), 256)
+        right = ops.fake_quantize(right, *map(np.float32, (-5, 5, -5, 5)), 255)
     return openvino.Model([ops.matmul(left, right, False, True)], [parameter])
 
 

@@ -1,7 +1,9 @@
 """Statistics of measured times: the median, its confidence interval, and whether two medians differ."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import comb
 
 import numpy as np
@@ -25,17 +27,12 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
     n = len(ordered)
     if not n:
         raise ValueError("no values; expected at least one")
-    outside, skipped = 0.0, 0  # values left out at each end, and the probability that the median is among them
-    tail = 0.0
-    while 2 * (skipped + 1) < n:
-        tail += comb(n, skipped) / 2**n
-        if 2 * tail > 1 - CONFIDENCE:
-            break
-        outside = 2 * tail
-        skipped += 1
+    # by number of values left out at each end: the probability that the median is among them
+    outside = [2 * count / 2**n for count in accumulate(comb(n, k) for k in range((n - 1) // 2))]
+    skipped = bisect_right(outside, 1 - CONFIDENCE)
     if not skipped:
         return ordered[0], ordered[-1], 1 - 2 / 2**n
-    return ordered[skipped - 1], ordered[n - skipped], 1 - outside
+    return ordered[skipped - 1], ordered[n - skipped], 1 - outside[skipped - 1]
 
 
 def drift_interval(values: Sequence[float]) -> tuple[float, float, float]:

@@ -70,45 +70,54 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Ready:
-    """load_s: from the bundle on disk to compiled stages; first_s: the first clip, which often includes lazy
-    initialisation; clips: concurrent clips of a run."""
+class Start:
+    """Seconds from the bundle on disk to compiled stages, and to the first result, with any lazy initialisation."""
 
     load_s: float
-    first_s: float
+    first_result_s: float
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A loaded contender. clips: concurrent clips of a run."""
+
+    start: Start
     answer: Answer
     clips: int = 1
 
 
 class Worker:
-    """A contender in its process. Every method raises BackendError when the process fails or dies."""
+    """A process of its own that answers requests over a pipe.
 
-    def __init__(self, job: Job, target: Callable[..., None] | None = None) -> None:
-        """target: replaces `serve` in the process, for tests."""
-        self.name = job.contender.name
+    An answer of text is the process's error. Methods raise BackendError for it, and when the process dies.
+    """
+
+    def __init__(self, name: str, target: Callable[..., None], *arguments: Any) -> None:
+        """target: called in the process with its end of the pipe and the arguments."""
+        self.name = name
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=target or serve, args=(theirs, job), daemon=True)
+        self._process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
         start_ignoring_sigint(self._process)
         theirs.close()
 
-    def ready(self) -> Ready:
-        """Wait until the contender is loaded and has computed its first result."""
-        ready: Ready = self._receive()
-        return ready
+    def ask(self, request: object) -> Any:
+        """Send a request and wait for its answer."""
+        try:
+            self._pipe.send(request)
+        except OSError:
+            raise self._died() from None
+        return self.receive()
 
-    def run(self) -> Run:
-        """One run of the whole clip."""
-        run: Run = self._ask("run")
-        return run
-
-    def paper_seconds(self, runs: int) -> float:
-        """Seconds of a run as the paper measures; only for cuda contenders."""
-        return float(self._ask(runs))
-
-    def peak_memory_bytes(self) -> int:
-        """Peak memory of the process: interpreter, libraries, weights, clip and activations."""
-        return int(self._ask("peak memory"))
+    def receive(self) -> Any:
+        """Wait for the next answer."""
+        try:
+            answer = self._pipe.recv()
+        except (EOFError, OSError):
+            raise self._died() from None
+        if isinstance(answer, str):
+            raise BackendError(f"{self.name}: {answer}")
+        return answer
 
     def close(self) -> None:
         """End the process, even while it computes."""
@@ -122,34 +131,19 @@ class Worker:
             self._process.kill()
             self._process.join()
 
-    def _ask(self, request: str | int) -> Any:
-        try:
-            self._pipe.send(request)
-        except OSError:
-            raise self._died() from None
-        return self._receive()
-
-    def _receive(self) -> Any:
-        try:
-            answer = self._pipe.recv()
-        except (EOFError, OSError):
-            raise self._died() from None
-        if isinstance(answer, str):
-            raise BackendError(f"{self.name}: {answer}")
-        return answer
-
     def _died(self) -> BackendError:
         self._process.join(5)
         code = self._process.exitcode
-        how = "no exit status" if code is None else f"exit status {code}"
-        if code is not None and code < 0:
-            how = signal.Signals(-code).name
+        how = signal.Signals(-code).name if code is not None and code < 0 else f"exit status {code}"
         memory = "; the system may be out of memory" if how == "SIGKILL" else ""
         return BackendError(f"{self.name} died ({how}){memory}")
 
 
 def serve(pipe: Connection, job: Job) -> None:
-    """In the child: load, run once, then answer requests until the pipe closes. An error is sent as text."""
+    """In the child: load, run once and send a `Ready`, then answer requests until the pipe closes.
+
+    Requests: `run` for a `Run`; `peak memory` for bytes; a number of runs for a cuda contender's `paper_seconds`.
+    """
     try:
         with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
             _serve(pipe, job)
@@ -167,18 +161,17 @@ def _serve(pipe: Connection, job: Job) -> None:
     loaded = time.perf_counter()
     features, scores = score(frames, {})
     detections = detections_of(job.bundle, scores, len(frames), DEFAULT_FPS)
-    first_s = time.perf_counter() - loaded
-    pipe.send(Ready(loaded - start, first_s, Answer(dict(features), scores, detections), clips))
+    begun = Start(loaded - start, time.perf_counter() - start)
+    pipe.send(Ready(begun, Answer(dict(features), scores, detections), clips))
     threads = ThreadPoolExecutor(clips)
     while True:
         request = pipe.recv()
         if request == "run":
             pipe.send(timed_run(job.bundle, score, frames, clips, threads))
-        elif isinstance(request, int):
-            assert paper_seconds is not None
-            pipe.send(paper_seconds(request))
-        else:
+        elif request == "peak memory":
             pipe.send(peak_memory_bytes())
+        elif paper_seconds is not None:
+            pipe.send(paper_seconds(request))
 
 
 def timed_run(bundle: Bundle, score: Scores, frames: Frames, clips: int, threads: ThreadPoolExecutor) -> Run:

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from infdet_deploy.benchmarks.energy import ProcessorEnergy, gpu_counter
+from infdet_deploy.benchmarks.energy import EnergyMeter, gpu_counter
 
 
 def _zone(folder: Path, name: str, microjoules: int) -> Path:
@@ -22,18 +22,17 @@ def test_packages_and_their_memory(tmp_path):
     memory = _zone(package / "intel-rapl:0:1", "dram", 100)
     _zone(package / "intel-rapl:0:0", "core", 7)  # part of the package
     _zone(tmp_path / "intel-rapl:1", "psys", 7)  # contains the package
-    meter = ProcessorEnergy(tmp_path)
-    before = meter.read()
-    assert before == (400_000, 100)
+    meter = EnergyMeter(root=tmp_path)
+    meter.start()
     (package / "energy_uj").write_text("100000")  # restarted
     (memory / "energy_uj").write_text("500100")
-    assert meter.joules(before, meter.read()) == (700_000 + 500_000) / 1e6
+    assert meter.stop() == {"processor": (700_000 + 500_000) / 1e6}
 
 
 def test_a_machine_without_counters(tmp_path):
-    meter = ProcessorEnergy(tmp_path)
-    assert meter.read() == ()
-    assert meter.joules((), ()) is None
+    meter = EnergyMeter(root=tmp_path)
+    meter.start()
+    assert meter.stop() == {}
 
 
 class Nvml(ModuleType):
@@ -62,7 +61,10 @@ class Nvml(ModuleType):
 
 
 @pytest.mark.parametrize(("counters", "joules"), [((412_500,), 412.5), ((None,), None), ((), None)])
-def test_a_gpu(monkeypatch, counters, joules):
+def test_a_gpu(monkeypatch, tmp_path, counters, joules):
     monkeypatch.setitem(sys.modules, "pynvml", Nvml(*counters))
     counter = gpu_counter()
     assert (counter and counter()) == joules
+    meter = EnergyMeter(gpu=True, root=tmp_path)
+    meter.start()
+    assert meter.stop() == ({} if joules is None else {"gpu": 0.0})

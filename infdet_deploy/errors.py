@@ -65,7 +65,7 @@ def missing_package(package: str, extra: str, purpose: str) -> InfdetError:
 _EXTRAS = {
     "torch": "train", "cv2": "train", "tensorboard": "train", "safetensors": "train", "onnx": "export",
     "onnxscript": "export", "onnxruntime": "onnxruntime", "cptv": "thermal", "tifffile": "thermal",
-    "matplotlib": "plot", "jinja2": "plot", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx", "cuda": "tensorrt",
+    "matplotlib": "plot", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx", "cuda": "tensorrt",
     "paho": "live", "prometheus_client": "live",
 }  # fmt: skip
 

@@ -8,16 +8,15 @@ from typing import Literal, get_args
 from infdet_deploy.benchmarks.comparison import compare_reports, read_baseline
 from infdet_deploy.benchmarks.contenders import EAGER, contenders, cuda_kind
 from infdet_deploy.benchmarks.measure import clip_jobs, measure
-from infdet_deploy.benchmarks.page import write_report
 from infdet_deploy.benchmarks.preparation import measure_preparation
 from infdet_deploy.benchmarks.random_bundle import random_bundle
 from infdet_deploy.benchmarks.report import BenchReport, build_report
 from infdet_deploy.benchmarks.roofline import measure_peaks, stage_work
 from infdet_deploy.benchmarks.steps import in_steps, measure_steps
+from infdet_deploy.benchmarks.tables import write_report
 from infdet_deploy.bundle.loading import WEIGHTS, Bundle, load_bundle
 from infdet_deploy.console import OnProgress, say
 from infdet_deploy.errors import BundleError, InfdetError, UsageError, missing_package, one_line
-from infdet_deploy.plots.page import check_page_packages
 from infdet_deploy.runtime.backends.base import Performance
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.snippets import MIN_FRAMES
@@ -78,8 +77,6 @@ def bench(
     if bundle is not None and options.preset is not None:
         raise UsageError("give either a bundle or --preset, not both")
     baseline = read_baseline(options.compare) if options.compare else None
-    if options.out is not None:
-        check_page_packages()
     preset = None
     if bundle is None:
         preset = options.preset or DEFAULT_PRESET

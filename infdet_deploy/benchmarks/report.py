@@ -1,5 +1,6 @@
-"""The report of `bench`, made from its measurements. docs/bench.md describes every entry."""
+"""The report of `bench`, built from its measurements. docs/bench.md describes every entry."""
 
+import contextlib
 import datetime
 import importlib.metadata
 import platform
@@ -19,7 +20,7 @@ from infdet_deploy.benchmarks.preparation import Preparation
 from infdet_deploy.benchmarks.roofline import Peaks, StageFloor, Work, stage_floors, stage_work
 from infdet_deploy.benchmarks.statistics import Summary, summary
 from infdet_deploy.benchmarks.steps import StepTimes
-from infdet_deploy.benchmarks.workers import Answer, Ready
+from infdet_deploy.benchmarks.workers import Answer, Ready, Start
 from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.bundle.schema import TOWERS
 from infdet_deploy.bundle.tolerances import compare
@@ -38,14 +39,6 @@ _COUNT = "fractions use the exported graph's multiply-adds, which are fewer than
 
 
 @dataclass(frozen=True)
-class Start:
-    """Seconds from the bundle on disk to compiled stages, and to the first result."""
-
-    load_s: float
-    first_result_s: float
-
-
-@dataclass(frozen=True)
 class Accuracy:
     """Compared with the report's reference. features_relative_l2: the largest of both towers; None without features.
     matched, missed, extra: detections."""
@@ -60,7 +53,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Floor:
-    """precision: the one that the processor computes in. fraction, towers_fraction: floor ÷ measured median."""
+    """precision: in which the processor computes. fraction, towers_fraction: floor ÷ measured median."""
 
     precision: str
     stages: list[StageFloor]
@@ -265,17 +258,13 @@ def _figures(
             for name in (*bundle.stages, "detections")
         },
         device={"paper_frames_per_s": frames / one.paper_s} if one.paper_s else None,
-        start=_start(one.first_start or ready),
-        second_start=_start(ready) if one.first_start else None,
+        start=(one.first_start or ready).start,
+        second_start=ready.start if one.first_start else None,
         peak_memory_mb=one.peak_memory_bytes / 2**20,
         accuracy=_accuracy(ready.answer, reference.ready.answer) if reference and reference.ready else None,
         roofline=_floor(bundle, one, ready, frames, peaks) if peaks else None,
         joules_per_frame=sum(one.joules.values()) / (run_frames * len(runs_ms)) if one.joules else None,
     )
-
-
-def _start(ready: Ready) -> Start:
-    return Start(ready.load_s, ready.load_s + ready.first_s)
 
 
 def _median_ms(one: Timed) -> float:
@@ -314,8 +303,6 @@ def _floor(bundle: Bundle, one: Timed, ready: Ready, frames: int, peaks: Peaks) 
 def _versions() -> dict[str, str]:
     found = {"infdet-deploy": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found

@@ -1,27 +1,31 @@
-"""The report of `bench` as tables of text, for the terminal, report.md and report.html."""
+"""The report of `bench` as tables of text, for the terminal, report.md and report.html with its charts."""
 
-from collections.abc import Callable
 from math import isfinite
-from typing import TypeVar
+from pathlib import Path
 
+from infdet_deploy.benchmarks.charts import (
+    STAGE_LABELS,
+    Measured,
+    accuracy_chart,
+    latency_chart,
+    roofline_chart,
+    stage_chart,
+)
 from infdet_deploy.benchmarks.comparison import RULE, Comparison
-from infdet_deploy.benchmarks.report import PAPER_DEVICE, BenchReport, ContenderReport, Figures
+from infdet_deploy.benchmarks.report import PAPER_DEVICE, BenchReport
 from infdet_deploy.benchmarks.steps import StepTimes
-from infdet_deploy.plots.page import Section, Table
+from infdet_deploy.console import finite
+from infdet_deploy.files import whole_file, write_json
+from infdet_deploy.plots.page import Page, Section, write_page
 
-STAGE_LABELS = {
-    "fen": "fen", "infrared_tower": "infrared", "flow_tower": "flow", "head": "head", "detections": "detections",
-}  # fmt: skip
 NONE = "–"
-Measured = list[tuple[ContenderReport, Figures]]
-_T = TypeVar("_T")
 
 
 def tables(report: BenchReport) -> list[Section]:
     """All tables of a report, each at most 120 characters wide, with their notes."""
     measured, sections = report.measured, []
     if measured:
-        sections += [_speed(report, measured), _stages(report, measured), _cost(report, measured)]
+        sections = [_speed(report, measured), _stages(report, measured), _cost(report, measured)]
     if report.steps:
         sections.append(_steps(report.steps))
     if report.comparison:
@@ -59,20 +63,36 @@ def remarks(report: BenchReport) -> list[str]:
     return lines
 
 
-def versions(report: BenchReport) -> str:
-    return ", ".join(f"{package} {version}" for package, version in report.versions.items())
-
-
 def markdown(report: BenchReport) -> str:
     """The report as Markdown."""
-    parts = [f"# {headline(report)}", f"Measured {report.made} with {versions(report)}.", "\n".join(remarks(report))]
+    parts = [f"# {headline(report)}", f"Measured {report.made} with {_versions(report)}.", "\n".join(remarks(report))]
     for section in tables(report):
-        assert section.table is not None
-        columns = section.table.columns
-        head = ["| " + " | ".join(columns) + " |", "|---" + "|---:" * (len(columns) - 1) + "|"]
-        lines = ["| " + " | ".join(row) + " |" for row in section.table.rows]
+        head = ["| " + " | ".join(section.columns) + " |", "|---" + "|---:" * (len(section.columns) - 1) + "|"]
+        lines = ["| " + " | ".join(row) + " |" for row in section.rows]
         parts += [f"## {section.heading}", "\n".join(head + lines), section.note]
     return "\n\n".join([*parts, *(f"- {error}" for error in report.failures)]) + "\n"
+
+
+def write_report(folder: Path, report: BenchReport) -> None:
+    """Write the three files, each whole or not at all; the folder is created where it is missing."""
+    write_json(folder / "report.json", finite(report.to_dict()))
+    with whole_file(folder / "report.md") as temporary:
+        temporary.write_text(markdown(report), encoding="utf-8")
+    write_page(folder / "report.html", page(report))
+
+
+def page(report: BenchReport) -> Page:
+    """The content of report.html."""
+    measured, sections = report.measured, tables(report)
+    if report.peaks and any(figures.roofline for _, figures in measured):
+        note = f"A mark for each stage of each contender; {report.roofline_note}. Lines: the machine's measured limits."
+        sections.append(Section("Roofline", note=note, chart=roofline_chart(measured, report.peaks)))
+    return Page(
+        f"bench {report.bundle}",
+        sections,
+        intro=[f"{headline(report)}.", f"{report.made}; {_versions(report)}.", *remarks(report)],
+        errors=report.failures,
+    )
 
 
 def _speed(report: BenchReport, measured: Measured) -> Section:
@@ -82,8 +102,9 @@ def _speed(report: BenchReport, measured: Measured) -> Section:
     columns += ["× eager"] * compared + ["paper's way"] * paper
     rows = []
     for row, figures in measured:
-        ms, times = figures.latency_ms, _or_none(figures.against_eager, lambda v: f"{v:.2f}×")
-        rate = _or_none(figures.device, lambda device: _short(device["paper_frames_per_s"]))
+        ms = figures.latency_ms
+        times = f"{figures.against_eager:.2f}×" if figures.against_eager else NONE
+        rate = _short(figures.device["paper_frames_per_s"]) if figures.device else NONE
         rows.append(
             [
                 row.contender, _short(figures.frames_per_s["median"]), _short(ms.median),
@@ -103,7 +124,7 @@ def _speed(report: BenchReport, measured: Measured) -> Section:
     coverage = min(figures.latency_ms.coverage for _, figures in measured)
     if coverage < 0.95:
         note.append(f"With only {report.runs} runs the interval covers the median with {100 * coverage:.0f} %.")
-    return Section(headline(report), table=Table(columns, rows), note="\n".join(note))
+    return Section(headline(report), columns, rows, "\n".join(note), chart=latency_chart(measured))
 
 
 def _stages(report: BenchReport, measured: Measured) -> Section:
@@ -117,7 +138,7 @@ def _stages(report: BenchReport, measured: Measured) -> Section:
         )
     rows = [[row.contender, *ahead, *(_short(figures.stages_ms[name]) for name in names)] for row, figures in measured]
     columns = ["contender", "decode", "preprocess", *(STAGE_LABELS[name] for name in names)]
-    return Section("Stages", table=Table(columns, rows), note=note)
+    return Section("Stages", columns, rows, note, chart=stage_chart(measured, report.preparation))
 
 
 def _cost(report: BenchReport, measured: Measured) -> Section:
@@ -127,11 +148,11 @@ def _cost(report: BenchReport, measured: Measured) -> Section:
     ]  # fmt: skip
     rows = []
     for row, figures in measured:
-        exact, floor = figures.accuracy, figures.roofline
+        exact, floor, again = figures.accuracy, figures.roofline, figures.second_start
         compared = [NONE] * 3
         if exact and row.contender != report.reference:
             compared = [
-                _or_none(exact.features_relative_l2, _error),
+                NONE if exact.features_relative_l2 is None else _error(exact.features_relative_l2),
                 _error(exact.score_max_abs),
                 f"{exact.matched}/{exact.missed}/{exact.extra}",
             ]
@@ -140,11 +161,11 @@ def _cost(report: BenchReport, measured: Measured) -> Section:
                 row.contender,
                 *compared,
                 f"{figures.start.first_result_s:.2f}",
-                _or_none(figures.second_start, lambda start: f"{start.first_result_s:.2f}"),
+                f"{again.first_result_s:.2f}" if again else NONE,
                 f"{figures.peak_memory_mb:.0f}",
-                _or_none(floor, lambda f: f"{100 * f.fraction:.0f} %"),
-                _or_none(floor, lambda f: f"{100 * f.towers_fraction:.0f} %"),
-                _or_none(figures.joules_per_frame, lambda j: f"{j:.3g}"),
+                f"{100 * floor.fraction:.0f} %" if floor else NONE,
+                f"{100 * floor.towers_fraction:.0f} %" if floor else NONE,
+                NONE if figures.joules_per_frame is None else f"{figures.joules_per_frame:.3g}",
             ]
         )
     note = (
@@ -153,7 +174,8 @@ def _cost(report: BenchReport, measured: Measured) -> Section:
         "Start: from the bundle on disk to the first result; again: with the compiled stages in the cache.\n"
         "Of floor: the least time for work and bytes at this machine's peaks, divided by the median."
     )
-    return Section("Accuracy, start, memory, floor, energy", table=Table(columns, rows), note=note)
+    chart = accuracy_chart(measured) if any(figures.accuracy for _, figures in measured) else None
+    return Section("Accuracy, start, memory, floor, energy", columns, rows, note, chart=chart)
 
 
 def _steps(steps: list[StepTimes]) -> Section:
@@ -171,7 +193,7 @@ def _steps(steps: list[StepTimes]) -> Section:
         "CPU: the same ratio of processor time, which other programs affect less; meaningless on a GPU.\n"
         "Delay: frames from the last frame of a feature's input until the feature is computed, plus at most one step."
     )
-    return Section("In steps", table=Table(columns, rows), note=note)
+    return Section("In steps", columns, rows, note)
 
 
 def _comparison(found: Comparison) -> Section:
@@ -186,7 +208,11 @@ def _comparison(found: Comparison) -> Section:
     notes += [f"Only then: {', '.join(found.only_old)}."] if found.only_old else []
     notes += [f"Only now: {', '.join(found.only_new)}."] if found.only_new else []
     columns = ["contender", "then ms", "now ms", "change", "interval", "result"]
-    return Section(f"Compared with the report of {found.made}", table=Table(columns, rows), note="\n".join(notes))
+    return Section(f"Compared with the report of {found.made}", columns, rows, "\n".join(notes))
+
+
+def _versions(report: BenchReport) -> str:
+    return ", ".join(f"{package} {version}" for package, version in report.versions.items())
 
 
 def _short(value: float) -> str:
@@ -198,10 +224,6 @@ def _short(value: float) -> str:
 
 def _error(value: float) -> str:
     return f"{value:.1e}" if isfinite(value) else "not finite"
-
-
-def _or_none(value: _T | None, text: Callable[[_T], str]) -> str:
-    return NONE if value is None else text(value)
 
 
 def _sentence(text: str) -> str:

@@ -53,8 +53,7 @@ def bench(
         print_json(report.to_dict())
     else:
         for section in tables(report):
-            assert section.table is not None
-            table(section.heading, section.table.columns, section.table.rows, f"{section.note}\n")
+            table(section.heading, section.columns, section.rows, f"{section.note}\n")
         print("\n".join(remarks(report)))
         if out is not None:
             print(f"page: {out / 'report.html'}")

@@ -57,19 +57,15 @@ def verify(
 
 
 def _print(result: "Verification") -> None:
-    from infdet_deploy.verification import report
+    from infdet_deploy.verification.report import sections
 
-    stages, ends = report.stage_rows(result.stages), report.end_rows(result.end_to_end)
-    title = f"{result.bundle.path} against its {result.against}"
-    table(f"{title}, stage by stage", report.STAGE_COLUMNS, stages, report.STAGE_NOTE)
-    table(f"\nFrom frames to detections ({result.clips})", report.END_COLUMNS, ends, report.END_NOTE)
-    if any(row.reference_map for row in result.end_to_end):
-        table("\nmAP (THUMOS'14)", *report.map_table(result.end_to_end))
+    tables = sections(result)
+    for number, section in enumerate(tables):
+        table("\n" * (number > 0) + section.heading, section.columns, section.rows, section.note)
     for line in (*result.errors, *result.notes):
         print(line)
-    for one in result.bisections or ():
-        table(f"\n{one.summary}", report.MODULE_COLUMNS, report.module_rows(one), report.module_note(one))
     if result.bisections == ():
         print("\nnothing to bisect: every ONNX stage is within tolerance")
-    failed = sum(row[-1] != "ok" for row in (*stages, *ends))
-    print(f"{len(stages) + len(ends) - failed} within tolerance, {failed} out of tolerance")
+    compared = [row for section in tables[:2] for row in section.rows]
+    failed = sum(row[-1] != "ok" for row in compared)
+    print(f"{len(compared) - failed} within tolerance, {failed} out of tolerance")

@@ -1,4 +1,4 @@
-"""What all pictures share: matplotlib without a display, colours, legends, saving."""
+"""Shared by all pictures: matplotlib without a display, colours, legends, saving."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 from infdet_deploy.errors import missing_package
 from infdet_deploy.files import whole_file
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+# Colours that colour-blind readers can tell apart (Okabe and Ito, without yellow and black).
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f5f3f", "#7f7f7f")
 
 
 def pyplot() -> Any:

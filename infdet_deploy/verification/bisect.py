@@ -6,7 +6,7 @@ equals the eager network's.
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +15,11 @@ import numpy as np
 
 from infdet_deploy.bundle.loading import NETWORK, Bundle
 from infdet_deploy.bundle.tolerances import NOT_COMPARED, Errors, Tolerances, compare
-from infdet_deploy.errors import BackendError, InfdetError, ParityError, UsageError
+from infdet_deploy.errors import ParityError, UsageError
 from infdet_deploy.runtime.backends.base import Backend
+from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.backends.registry import available_backends, get_backend, open_stage
+from infdet_deploy.verification.stages import attempt
 
 if TYPE_CHECKING:
     from infdet_deploy.model.network import InfDetNet
@@ -107,27 +109,26 @@ def bisect(
     allowed = (tolerances or Tolerances()).stage(format, precision)
     ours = StageGraph(bundle.file_for(backend, stage, precision, format))
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        theirs = _reference_graph(bundle, network, stage, tensors, folder)
+        folder, arrays = Path(name), dict(tensors)
+        theirs = _reference_graph(bundle, network, stage, arrays, folder)
         keys = theirs.keys()
         pairs = {tensor: keys[key] for key, tensor in ours.keys().items() if key in keys}
-        reference = _reference_values(theirs, pairs, stage, tensors, folder)
-        reference = {name: reference[theirs_name] for name, theirs_name in pairs.items()}
-        runner = _Runner(backend, precision, folder, dict(tensors))
+        values = _reference_values(theirs, list(pairs.values()), stage, arrays, folder)
+        reference = {name: values[theirs_name] for name, theirs_name in pairs.items()}
+        runner = _Runner(Contender(backend, precision), folder, arrays)
         return Bisection(stage, backend, precision, allowed, tuple(_modules(ours, reference, runner, allowed)))
 
 
 def _modules(graph: "StageGraph", reference: Arrays, runner: "_Runner", allowed: float) -> Iterator[ModuleErrors]:
     modules = graph.modules(reference)
-    names = [name for module in modules for name in module.outputs]
-    boundaries = {name: reference[name] for name in names}
-    inside = runner.whole(graph, names)
+    boundaries = {name: reference[name] for module in modules for name in module.outputs}
+    inside = runner.run(graph, list(boundaries))
     for module in modules:
         worst = _worst(inside, reference, module.outputs)
         if worst.relative_l2 <= allowed and not worst.nonfinite:
             yield ModuleErrors(module.name, worst.relative_l2, None, 0, "ok")
             continue
-        alone = _worst(runner.alone(graph, module.outputs, boundaries), reference, module.outputs)
+        alone = _worst(runner.run(graph, module.outputs, boundaries), reference, module.outputs)
         right = alone.relative_l2 <= allowed and not alone.nonfinite
         verdict = "culprit" if not right else "victim" if inside else "ok"
         yield ModuleErrors(module.name, worst.relative_l2, alone.relative_l2, worst.nonfinite, verdict)
@@ -141,46 +142,30 @@ def _worst(values: Arrays, reference: Arrays, names: tuple[str, ...]) -> Errors:
     return max(errors, key=lambda e: (e.nonfinite, e.relative_l2 != e.relative_l2, e.relative_l2))
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Runner:
-    """Runs a graph or a part of it on the examined backend. folder: for temporary files."""
+    """Runs parts of a graph on one backend. folder: for a temporary file. tensors: the stage's inputs."""
 
-    backend: str
-    precision: str
+    entry: Contender
     folder: Path
     tensors: Arrays
 
-    def whole(self, graph: "StageGraph", names: list[str]) -> Arrays:
-        """The tensors `names` in the running stage; none if it does not run."""
-        path = self.folder / "whole.onnx"
-        graph.with_outputs(names, path)
-        return self._run(path, tuple(graph.inputs), names, self.tensors)
-
-    def alone(self, graph: "StageGraph", outputs: tuple[str, ...], boundaries: Arrays) -> Arrays:
-        """One module's outputs when fed the reference's tensors; none if it does not run."""
-        path = self.folder / "alone.onnx"
+    def run(self, graph: "StageGraph", outputs: Sequence[str], boundaries: Arrays | None = None) -> Arrays:
+        """The tensors `outputs`, from the tensors `boundaries` and the stage's inputs; none if that does not run."""
+        path, boundaries = self.folder / "part.onnx", boundaries or {}
         inputs = graph.cut(outputs, {name: value.shape for name, value in boundaries.items()}, path)
         feeds = self.tensors | {f"in:{name}": value for name, value in boundaries.items()}
-        return self._run(path, inputs, list(outputs), feeds)
-
-    def _run(self, path: Path, inputs: tuple[str, ...], names: list[str], feeds: Arrays) -> Arrays:
-        outputs = tuple(f"out:{name}" for name in names)
-        try:
-            runner = open_stage(self.backend, path, self.precision, inputs, outputs)
-        except BackendError:
+        names = tuple(f"out:{name}" for name in outputs)
+        stage, _ = attempt(self.entry, open_stage, self.entry.backend, path, self.entry.precision, inputs, names)
+        if stage is None:
             return {}
-        try:
-            found = runner.run({name: feeds[name] for name in inputs})
-        except Exception:  # wrong shapes: the module is at fault; backends raise different exceptions
-            return {}
-        finally:
-            runner.close()
-        return {name: np.array(found[f"out:{name}"]) for name in names}
+        found, _ = attempt(self.entry, stage.run, {name: feeds[name] for name in inputs})
+        copies = {name: np.array(found[f"out:{name}"]) for name in outputs} if found else {}
+        stage.close()
+        return copies
 
 
-def _reference_graph(
-    bundle: Bundle, network: "InfDetNet", stage: str, tensors: Mapping[str, np.ndarray], folder: Path
-) -> "StageGraph":
+def _reference_graph(bundle: Bundle, network: "InfDetNet", stage: str, tensors: Arrays, folder: Path) -> "StageGraph":
     """The stage exported again from the weights, in float32."""
     import torch
 
@@ -199,17 +184,11 @@ def _reference_graph(
     return StageGraph(path)
 
 
-def _reference_values(
-    graph: "StageGraph", pairs: Mapping[str, str], stage: str, tensors: Mapping[str, np.ndarray], folder: Path
-) -> Arrays:
+def _reference_values(graph: "StageGraph", names: Sequence[str], stage: str, tensors: Arrays, folder: Path) -> Arrays:
     """The reference graph's tensors, from the first backend whose output equals the network's."""
     (output,) = graph.outputs
-    names = sorted({*pairs.values(), output})
     for backend in filter(runs_onnx, available_backends()):
-        try:
-            found = _Runner(backend.name, "float32", folder, dict(tensors)).whole(graph, names)
-        except InfdetError:
-            continue
+        found = _Runner(Contender(backend.name, "float32"), folder, tensors).run(graph, sorted({*names, output}))
         if found and compare(found[output], tensors[output]).relative_l2 <= Tolerances().stage("onnx", "float32"):
             return found
     raise ParityError(f"{stage}: no backend here runs the float32 graph as the network does; there is no reference")

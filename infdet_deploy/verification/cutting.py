@@ -42,16 +42,15 @@ class StageGraph:
         self.weights = {weight.name: weight for weight in graph.initializer}
         self.producer = {name: node for node in graph.node for name in node.output}
 
-    def key(self, tensor: str) -> tuple[str, str, int]:
-        """Identifies a tensor in every export of the network: node name, operator, index among the node's outputs."""
-        node = self.producer[tensor]
-        return node.name, node.op_type, list(node.output).index(tensor)
-
     def keys(self) -> dict[tuple[str, str, int], str]:
-        """The floating-point tensors by `key`, without those of casts and quantization."""
+        """The floating-point tensors, without those of casts and quantization.
+
+        The keys are the same in every export of the network: node name, operator, index among the node's outputs.
+        """
         return {
-            self.key(name): name
-            for name, node in self.producer.items()
+            (node.name, node.op_type, index): name
+            for node in self.model.graph.node
+            for index, name in enumerate(node.output)
             if node.op_type not in _CARRIERS and self.types.get(name) in _FLOATS
         }
 
@@ -77,14 +76,11 @@ class StageGraph:
                 found.append(Module(path if often[path] == 1 else run[-1].name, leaving))
         return found
 
-    def with_outputs(self, names: Collection[str], path: Path) -> None:
-        """Write the whole graph with the tensors `names` as its outputs, `out:NAME`, float32."""
-        self._write(list(self.model.graph.node), list(self.inputs.values()), names, path)
-
     def cut(self, outputs: Collection[str], known: Mapping[str, Sequence[int]], path: Path) -> tuple[str, ...]:
         """Write the part of the graph that computes `outputs` from `known` tensors. Returns the names of its inputs.
 
         known: shapes by tensor. These tensors become float32 inputs `in:NAME`; a graph input keeps its name and type.
+        The outputs become `out:NAME`, float32.
         """
         wanted, needed, fed = list(outputs), set(), set()
         while wanted:
@@ -95,24 +91,16 @@ class StageGraph:
                 needed.add(id(self.producer[name]))
                 wanted += [one for one in self.producer[name].input if one]
         nodes = [node for node in self.model.graph.node if id(node) in needed]
-        inputs, casts = [], []
-        for name in sorted(fed):
-            if name in self.inputs:
-                inputs.append(self.inputs[name])
-                continue
+        inputs = [self.inputs[name] for name in sorted(fed) if name in self.inputs]
+        for name in sorted(fed - self.inputs.keys()):
             inputs.append(helper.make_tensor_value_info(f"in:{name}", TensorProto.FLOAT, list(known[name])))
-            casts.append(helper.make_node("Cast", [f"in:{name}"], [name], f"in:{name}", to=self.types[name]))
-        self._write([*casts, *nodes], inputs, outputs, path)
-        return tuple(value.name for value in inputs)
-
-    def _write(
-        self, nodes: list[onnx.NodeProto], inputs: list[onnx.ValueInfoProto], outputs: Collection[str], path: Path
-    ) -> None:
-        casts = [helper.make_node("Cast", [n], [f"out:{n}"], f"out:{n}", to=TensorProto.FLOAT) for n in outputs]
+            nodes.insert(0, helper.make_node("Cast", [f"in:{name}"], [name], f"in:{name}", to=self.types[name]))
+        nodes += [helper.make_node("Cast", [n], [f"out:{n}"], f"out:{n}", to=TensorProto.FLOAT) for n in outputs]
         values = [helper.make_tensor_value_info(f"out:{name}", TensorProto.FLOAT, None) for name in outputs]
         used = {name for node in nodes for name in node.input}
         weights = [weight for name, weight in self.weights.items() if name in used]
-        graph = helper.make_graph([*nodes, *casts], self.model.graph.name or "cut", inputs, values, weights)
+        graph = helper.make_graph(nodes, self.model.graph.name or "cut", inputs, values, weights)
         model = helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version)
         model.functions.extend(self.model.functions)
         onnx.save(model, str(path))
+        return tuple(value.name for value in inputs)

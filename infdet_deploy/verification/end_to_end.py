@@ -12,18 +12,19 @@ import numpy.typing as npt
 from infdet_deploy.bundle.golden import Tensors
 from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.bundle.tolerances import NOT_COMPARED, Tolerances, compare
-from infdet_deploy.detections import Detection, DetectionChanges, DetectionRule, compare_detections, detect
-from infdet_deploy.errors import InfdetError
+from infdet_deploy.detections import Detection, DetectionRule, compare_detections, detect
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.detector import Detector, detections_of
 from infdet_deploy.snippets import valid_length
-from infdet_deploy.verification.stages import why
+from infdet_deploy.verification.stages import Compared, attempt
 from infdet_deploy.video.timing import DEFAULT_FPS
 
 if TYPE_CHECKING:
     from infdet_deploy.datasets import DataSet
     from infdet_deploy.datasets.instances import Clip
     from infdet_deploy.model.network import InfDetNet
+
+Scores = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,11 @@ class ReferenceClip:
     name: str
     frames: npt.NDArray[np.uint8]
     fps: float
-    scores: npt.NDArray[np.float32]
+    scores: Scores
     rule: DetectionRule
     annotation: "Clip | None" = None
 
-    def detections(self, bundle: Bundle, scores: npt.NDArray[np.float32]) -> list[Detection]:
+    def detections(self, bundle: Bundle, scores: Scores) -> list[Detection]:
         """Detections from scores of this clip by its rule; for recognition the clip's one class."""
         frames = len(self.frames)
         if bundle.task == "recognition":
@@ -48,41 +49,31 @@ class ReferenceClip:
         return detect(scores, bundle.classes, self.rule, valid_length(frames) / (frames / self.fps))
 
 
-def own_rule(scores: npt.NDArray[np.float32]) -> DetectionRule:
+def own_rule(scores: Scores) -> DetectionRule:
     """A rule with detections in any clip whose scores vary: thresholds from its scores [T', C], runs of any length.
 
     A class's threshold is the middle of the widest gap between its sorted scores, so that small errors of the scores
     change no detection.
     """
     ordered = np.sort(scores.astype(np.float64), axis=0)
-    gaps = np.diff(ordered, axis=0)
-    if not len(gaps):
-        return DetectionRule((1.0,) * scores.shape[1], (0.0,) * scores.shape[1])
-    columns = np.arange(scores.shape[1])
-    widest = gaps.argmax(axis=0)
-    thresholds = (ordered[widest, columns] + ordered[widest + 1, columns]) / 2
-    return DetectionRule(tuple(thresholds.tolist()), (0.0,) * scores.shape[1])
+    no_durations = (0.0,) * scores.shape[1]
+    if len(ordered) < 2:
+        return DetectionRule((1.0,) * scores.shape[1], no_durations)
+    below = np.diff(ordered, axis=0).argmax(axis=0)
+    middles = (ordered[:-1] + ordered[1:]) / 2
+    return DetectionRule(tuple(np.take_along_axis(middles, below[None], axis=0)[0].tolist()), no_durations)
 
 
 @dataclass(frozen=True)
-class EndToEnd:
-    """One backend and precision compared with the eager network on all clips.
+class EndToEnd(Compared):
+    """The scores and detections of one backend and precision in all clips. tolerance: of max_abs.
 
-    max_abs … nonfinite: of all scores together, as in `tolerances.Errors`. tolerance: of max_abs. reference: number of
-    the network's detections. matched, missed, extra: as in `DetectionChanges`. boundary_shift_frames, score_shift: the
-    largest of the matched detections. map, reference_map: mAP by IoU (`"0.1"` … `"0.5"`, THUMOS'14) of annotated clips.
-    error: why there are no scores, in one line. scores: float32 [T', C] of the longest clip, for a chart.
+    reference: number of the network's detections. matched, missed, extra: as in `DetectionChanges`.
+    boundary_shift_frames, score_shift: the largest of the matched detections. map, reference_map: mAP by IoU
+    (`"0.1"` … `"0.5"`, THUMOS'14) of annotated clips. scores: float32 [T', C] of the longest clip, for a chart.
     """
 
-    backend: str
-    precision: str
     clips: int
-    max_abs: float
-    relative_l2: float
-    cosine: float
-    snr_db: float
-    nonfinite: int
-    tolerance: float
     reference: int
     matched: int
     missed: int
@@ -91,8 +82,7 @@ class EndToEnd:
     score_shift: float
     map: dict[str, float] | None = None
     reference_map: dict[str, float] | None = None
-    error: str = ""
-    scores: npt.NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    scores: Scores | None = field(default=None, repr=False, compare=False)
 
     @property
     def passed(self) -> bool:
@@ -134,23 +124,17 @@ def dataset_clips(
 
 
 @dataclass
-class _Tally:
-    """The results of one contender so far."""
+class _Results:
+    """Scores and detections by clip, of the network or of a contender. error: why the contender failed."""
 
-    scores: list[npt.NDArray[np.float32]] = field(default_factory=list)
-    found: list[list[Detection]] = field(default_factory=list)
-    changes: list[DetectionChanges] = field(default_factory=list)
-    shift_frames: float = 0.0
+    detector: Detector | None = None
     error: str = ""
+    scores: list[Scores] = field(default_factory=list)
+    found: list[list[Detection]] = field(default_factory=list)
 
-    def add(
-        self, clip: ReferenceClip, scores: npt.NDArray[np.float32], found: list[Detection], wanted: list[Detection]
-    ) -> None:
-        change = compare_detections(wanted, found)
+    def add(self, bundle: Bundle, clip: ReferenceClip, scores: Scores) -> None:
         self.scores.append(scores)
-        self.found.append(found)
-        self.changes.append(change)
-        self.shift_frames = max(self.shift_frames, change.boundary_shift_s * clip.fps)
+        self.found.append(clip.detections(bundle, scores))
 
 
 def end_to_end(
@@ -158,89 +142,67 @@ def end_to_end(
     contenders: Sequence[Contender],
     clips: Iterable[ReferenceClip],
     tolerances: Tolerances | None = None,
-    on_clip: Callable[[int, str], None] | None = None,
+    on_clip: Callable[[int, ReferenceClip], None] | None = None,
 ) -> list[EndToEnd]:
     """Run every clip through every contender and compare scores and detections; one entry per contender.
 
-    on_clip: called with the number and name of each clip. A contender that cannot run has `error` and does not pass.
+    on_clip: called with the number of each clip and the clip. A contender that cannot run has `error` and does not
+    pass.
     """
-    tolerances = tolerances or Tolerances()
-    tallies = [_Tally() for _ in contenders]
-    expected: list[npt.NDArray[np.float32]] = []
-    wanted: list[list[Detection]] = []
+    tolerances, network, rates = tolerances or Tolerances(), _Results(), list[float]()
     annotations: list[Clip] = []
     with ExitStack() as stack:
-        detectors = [_open(bundle, entry, tally, stack) for entry, tally in zip(contenders, tallies, strict=True)]
+        results = []
+        for entry in contenders:
+            results.append(_Results(*attempt(entry, Detector, bundle, entry.backend, entry.precision)))
+            if detector := results[-1].detector:
+                stack.callback(detector.close)
         for index, clip in enumerate(clips):
             if on_clip:
-                on_clip(index, clip.name)
-            expected.append(clip.scores)
-            wanted.append(clip.detections(bundle, clip.scores))
-            if clip.annotation is not None:
-                annotations.append(clip.annotation)
-            for detector, entry, tally in zip(detectors, contenders, tallies, strict=True):
-                if detector is not None and not tally.error:
-                    try:
-                        scores = detector.scores(clip.frames)
-                    except Exception as error:  # backends raise different exceptions
-                        tally.error = why(entry, error)
-                    else:
-                        tally.add(clip, scores, clip.detections(bundle, scores), wanted[-1])
-    reference_map, rows = _map(annotations, wanted, bundle), []
-    for entry, tally in zip(contenders, tallies, strict=True):
-        row = _row(entry, tally, expected, wanted, tolerances.scores(entry.precision))
-        found_map = None if tally.error else _map(annotations, tally.found, bundle)
-        rows.append(replace(row, map=found_map, reference_map=reference_map))
+                on_clip(index, clip)
+            network.add(bundle, clip, clip.scores)
+            rates.append(clip.fps)
+            annotations += [clip.annotation] if clip.annotation else []
+            for entry, one in zip(contenders, results, strict=True):
+                if one.detector is not None and not one.error:
+                    scores, one.error = attempt(entry, one.detector.scores, clip.frames)
+                    if scores is not None:
+                        one.add(bundle, clip, scores)
+    reference_map, rows = _map(annotations, network, bundle), []
+    for entry, one in zip(contenders, results, strict=True):
+        row = _row(entry, one, network, rates, tolerances.scores(entry.precision))
+        rows.append(replace(row, map=_map(annotations, one, bundle), reference_map=reference_map))
     return rows
 
 
-def _open(bundle: Bundle, entry: Contender, tally: _Tally, stack: ExitStack) -> Detector | None:
-    try:
-        detector = Detector(bundle, entry.backend, entry.precision)
-    except InfdetError as error:
-        tally.error = str(error)
-        return None
-    stack.callback(detector.close)
-    return detector
-
-
-def _row(
-    entry: Contender,
-    tally: _Tally,
-    expected: list[npt.NDArray[np.float32]],
-    wanted: list[list[Detection]],
-    tolerance: float,
-) -> EndToEnd:
-    """The row of a contender, without mAP."""
-    backend, precision, clips, total = entry.backend, entry.precision, len(expected), sum(map(len, wanted))
-    if tally.error:
+def _row(entry: Contender, ours: _Results, network: _Results, rates: Sequence[float], tolerance: float) -> EndToEnd:
+    """The row of a contender, without mAP. rates: frames per second, by clip."""
+    clips, total = len(rates), sum(map(len, network.found))
+    if ours.error:
         return EndToEnd(
-            backend, precision, clips, *NOT_COMPARED, tolerance, total, 0, total, 0, nan, nan, error=tally.error
+            *(entry.backend, entry.precision, *NOT_COMPARED, tolerance, ours.error),
+            *(clips, total, 0, total, 0, nan, nan),
         )
-    same_shapes = all(ours.shape == theirs.shape for ours, theirs in zip(tally.scores, expected, strict=True))
-    errors = compare(np.concatenate(tally.scores), np.concatenate(expected)) if same_shapes else NOT_COMPARED
+    same_shapes = all(a.shape == b.shape for a, b in zip(ours.scores, network.scores, strict=True))
+    errors = compare(np.concatenate(ours.scores), np.concatenate(network.scores)) if same_shapes else NOT_COMPARED
+    changes = [compare_detections(wanted, found) for wanted, found in zip(network.found, ours.found, strict=True)]
     return EndToEnd(
-        backend,
-        precision,
-        clips,
-        *errors,
-        tolerance,
-        total,
-        sum(c.matched for c in tally.changes),
-        sum(c.missed for c in tally.changes),
-        sum(c.extra for c in tally.changes),
-        tally.shift_frames,
-        max((c.score_shift for c in tally.changes), default=0.0),
-        scores=max(tally.scores, key=len),
+        *(entry.backend, entry.precision, *errors, tolerance, "", clips, total),
+        matched=sum(change.matched for change in changes),
+        missed=sum(change.missed for change in changes),
+        extra=sum(change.extra for change in changes),
+        boundary_shift_frames=max(c.boundary_shift_s * fps for c, fps in zip(changes, rates, strict=True)),
+        score_shift=max(change.score_shift for change in changes),
+        scores=max(ours.scores, key=len),
     )
 
 
-def _map(annotations: "list[Clip]", found: list[list[Detection]], bundle: Bundle) -> dict[str, float] | None:
-    """mAP by IoU; None without annotated instances, and for recognition."""
-    if bundle.task == "recognition" or not any(clip.instances for clip in annotations):
+def _map(annotations: "list[Clip]", results: _Results, bundle: Bundle) -> dict[str, float] | None:
+    """mAP by IoU; None without annotated instances, for recognition, and for a contender that failed."""
+    if results.error or bundle.task == "recognition" or not any(clip.instances for clip in annotations):
         return None
     from infdet_deploy.metrics.average_precision import mean_average_precision
     from infdet_deploy.metrics.thresholds import scored_instances
 
-    scored = scored_instances(zip((clip.name for clip in annotations), found, strict=True))
+    scored = scored_instances(zip((clip.name for clip in annotations), results.found, strict=True))
     return mean_average_precision(annotations, scored, "thumos14", bundle.classes).map

@@ -47,6 +47,11 @@ class Verification:
         return bool(self.stages) and all(row.passed for row in self.rows)
 
     @property
+    def reference_map(self) -> dict[str, float] | None:
+        """The network's mAP by IoU; None without annotated clips."""
+        return next((row.reference_map for row in self.end_to_end), None)
+
+    @property
     def errors(self) -> list[str]:
         """Why backends could not run, one line each."""
         return list(dict.fromkeys(row.error for row in self.rows if row.error))

@@ -1,42 +1,51 @@
 """Comparing every stage of a bundle with the network, on the network's own input to that stage."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ParamSpec, TypeVar
 
-import numpy.typing as npt
+import numpy as np
 
 from infdet_deploy.bundle.golden import Tensors
 from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.bundle.schema import TOWERS, stream_stage
 from infdet_deploy.bundle.tolerances import NOT_COMPARED, Errors, Tolerances, compare
-from infdet_deploy.errors import BackendError, BundleError, InfdetError, first_line
+from infdet_deploy.errors import BundleError, InfdetError, first_line
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.runtime.compiled_stages import open_bundle_stage
 from infdet_deploy.runtime.incremental import TowerSteps
 from infdet_deploy.verification.references import contenders_of
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
 
 @dataclass(frozen=True)
-class StageParity:
-    """One stage on one clip against the eager network.
+class Compared:
+    """Results of one backend and precision against the eager network's.
 
-    frames: length of the clip. max_abs … nonfinite: as in `tolerances.Errors`. tolerance: of relative_l2. error: why
-    the backend could not run the stage, in one line; the figures are then NaN.
+    max_abs … nonfinite: as in `tolerances.Errors`. error: why the backend could not run, in one line; the figures are
+    then NaN.
     """
 
-    stage: str
     backend: str
     precision: str
-    frames: int
     max_abs: float
     relative_l2: float
     cosine: float
     snr_db: float
     nonfinite: int
     tolerance: float
-    error: str = ""
+    error: str
+
+
+@dataclass(frozen=True)
+class StageParity(Compared):
+    """One stage on one clip of `frames` frames. tolerance: of relative_l2."""
+
+    stage: str
+    frames: int
 
     @property
     def passed(self) -> bool:
@@ -73,35 +82,35 @@ def stage_parity(
             results = _run(bundle, stage, entry, [tensors[reference] for tensors in references])
             for tensors, (errors, failure) in zip(references, results, strict=True):
                 length = len(tensors["network"]["frames"])
-                yield StageParity(stage, entry.backend, precision, length, *errors, allowed, failure)
+                yield StageParity(entry.backend, precision, *errors, allowed, failure, stage, length)
 
 
 def _run(
-    bundle: Bundle, stage: str, entry: Contender, clips: Sequence[Mapping[str, npt.NDArray[Any]]]
+    bundle: Bundle, stage: str, entry: Contender, clips: Sequence[Mapping[str, np.ndarray]]
 ) -> Iterator[tuple[Errors, str]]:
     """For each clip the stage's errors, and why it could not run or an empty text."""
-    try:
-        runner = open_bundle_stage(bundle, stage, entry.backend, entry.precision)
-    except BackendError as error:
-        yield from ((NOT_COMPARED, str(error)) for _ in clips)
+    runner, failure = attempt(entry, open_bundle_stage, bundle, stage, entry.backend, entry.precision)
+    if runner is None:
+        yield from ((NOT_COMPARED, failure) for _ in clips)
         return
-    output = runner.outputs[0]
+
+    def output(tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+        if stage in bundle.manifest.stages:
+            return runner.run({name: tensors[name] for name in runner.inputs})[runner.outputs[0]]
+        assert bundle.incremental is not None
+        return TowerSteps(runner, bundle.entry(stage), bundle.incremental).whole(tensors[runner.inputs[0]])
+
     for tensors in clips:
-        try:
-            if stage in bundle.manifest.stages:
-                found = runner.run({name: tensors[name] for name in runner.inputs})[output]
-            else:
-                assert bundle.incremental is not None
-                found = TowerSteps(runner, bundle.entry(stage), bundle.incremental).whole(tensors[runner.inputs[0]])
-        except Exception as error:  # backends raise different exceptions
-            yield NOT_COMPARED, why(entry, error)
-            continue
-        yield compare(found, tensors[output]), ""
+        found, failure = attempt(entry, output, tensors)
+        yield NOT_COMPARED if found is None else compare(found, tensors[runner.outputs[0]]), failure
     runner.close()
 
 
-def why(entry: Contender, error: Exception) -> str:
-    """Why a contender failed, in one line."""
-    if isinstance(error, InfdetError):
-        return str(error)
-    return f"{entry.backend} {entry.precision} cannot run: {first_line(error)}"
+def attempt(entry: Contender, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> tuple[_T | None, str]:
+    """What the function returns; or None, and in one line why the contender failed."""
+    try:
+        return function(*args, **kwargs), ""
+    except InfdetError as error:
+        return None, str(error)
+    except Exception as error:  # backends raise different exceptions
+        return None, f"{entry.name} cannot run: {first_line(error)}"

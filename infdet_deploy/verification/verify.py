@@ -1,9 +1,12 @@
 """`verify`: a bundle against the network it was exported from, or against its golden clip."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 
 from infdet_deploy.bundle.golden import Tensors
 from infdet_deploy.bundle.loading import Bundle, load_bundle
@@ -11,16 +14,12 @@ from infdet_deploy.bundle.tolerances import Tolerances
 from infdet_deploy.console import OnProgress, say
 from infdet_deploy.datasets import open_dataset
 from infdet_deploy.errors import InfdetError, UsageError
-from infdet_deploy.plots.page import check_page_packages, write_page
+from infdet_deploy.plots.page import write_page
 from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.verification.bisect import Bisection, bisect, runs_onnx
 from infdet_deploy.verification.end_to_end import ReferenceClip, dataset_clips, end_to_end, sample_clips
-from infdet_deploy.verification.references import (
-    contenders_of,
-    golden_references,
-    load_reference,
-    sample_references,
-)
+from infdet_deploy.verification.references import contenders_of, golden_references, load_reference, sample_references
+from infdet_deploy.verification.report import page
 from infdet_deploy.verification.result import Verification
 from infdet_deploy.verification.stages import StageParity, stage_parity
 
@@ -64,63 +63,42 @@ def verify(
     and VideoError for the data set.
     """
     options, report = options or VerifyOptions(), on_progress or (lambda done, total, text="", /: None)
-    if options.html is not None:
-        check_page_packages()
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     network = None if options.self_test else load_reference(bundle)
     references = golden_references(bundle) if network is None else sample_references(network)
-    clips, name = _Clips.generated(bundle, references), None
-    if options.data is not None and network is not None:
-        clips, name = _Clips.of_dataset(network, bundle, options.data, options.subset)
+    clips: Iterable[ReferenceClip]
+    if options.data is None or network is None:
+        clips, name = sample_clips(bundle, references), None
+        total = len(clips)
+    else:
+        dataset = open_dataset(options.data)
+        subset = options.subset or ("testing" if dataset.subset("testing") else None)
+        chosen = dataset.usable(subset, bundle.classes)
+        clips, name = dataset_clips(network, bundle, chosen, dataset), f"{options.data}, {subset or 'all clips'}"
+        total = len(chosen)
     contenders, left_out = contenders_of(bundle)
     stages: list[StageParity] = []
     for row in stage_parity(bundle, references, options.tolerances, contenders):
         stages.append(row)
         report(len(stages), len(stages) + 1, f"{row.backend} {row.stage} {row.precision}")
-    ends = end_to_end(bundle, contenders, clips, options.tolerances, lambda i, clip: report(i, clips.total, clip))
+    seen: list[tuple[str, npt.NDArray[np.float32], bool]] = []  # names, scores, and whether the rule is the clip's own
+
+    def on_clip(index: int, clip: ReferenceClip) -> None:
+        seen.append((clip.name, clip.scores, clip.rule != bundle.rule))
+        report(index, total, clip.name)
+
+    ends = end_to_end(bundle, contenders, clips, options.tolerances, on_clip)
+    shown_clip, shown_scores, _ = max(seen, key=lambda one: len(one[1]))
     bisections = None
     if options.bisect and network is not None:
         bisections = tuple(_bisect_failed(bundle, network, references, stages, options.tolerances, report))
     result = Verification(
-        bundle, "golden clip" if network is None else "network", name, clips.own_thresholds, options.tolerances,
-        tuple(stages), tuple(ends), bisections, clips.longest.name, clips.longest.scores, tuple(left_out),
+        bundle, "golden clip" if network is None else "network", name, sum(own for *_, own in seen),
+        options.tolerances, tuple(stages), tuple(ends), bisections, shown_clip, shown_scores, tuple(left_out),
     )  # fmt: skip
     if options.html is not None:
-        from infdet_deploy.verification.page import page
-
         write_page(Path(options.html), page(result))
     return result
-
-
-class _Clips:
-    """The clips compared from frames to detections; keeps the longest, the first of several."""
-
-    longest: ReferenceClip
-
-    def __init__(self, bundle: Bundle, clips: Iterator[ReferenceClip], total: int) -> None:
-        self.bundle, self.clips, self.total, self.own_thresholds = bundle, clips, total, 0
-
-    @classmethod
-    def generated(cls, bundle: Bundle, references: Sequence[Tensors]) -> "_Clips":
-        clips = sample_clips(bundle, references)
-        return cls(bundle, iter(clips), len(clips))
-
-    @classmethod
-    def of_dataset(
-        cls, network: "InfDetNet", bundle: Bundle, data: Path | str, subset: str | None
-    ) -> "tuple[_Clips, str]":
-        dataset = open_dataset(data)
-        subset = subset or ("testing" if dataset.subset("testing") else None)
-        clips = dataset.usable(subset, bundle.classes)
-        found = cls(bundle, dataset_clips(network, bundle, clips, dataset), len(clips))
-        return found, f"{data}, {subset or 'all clips'}"
-
-    def __iter__(self) -> Iterator[ReferenceClip]:
-        for index, clip in enumerate(self.clips):
-            if index == 0 or len(clip.scores) > len(self.longest.scores):
-                self.longest = clip
-            self.own_thresholds += clip.rule != self.bundle.rule
-            yield clip
 
 
 def _bisect_failed(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,10 @@ from infdet_deploy.benchmarks.bench import BenchOptions, bench
 from infdet_deploy.benchmarks.comparison import compare_reports, read_baseline
 from infdet_deploy.benchmarks.contenders import contenders
 from infdet_deploy.benchmarks.measure import WARM_UP_RUNS, clip_jobs, measure
-from infdet_deploy.benchmarks.page import write_report
 from infdet_deploy.benchmarks.preparation import Preparation
 from infdet_deploy.benchmarks.report import build_report
 from infdet_deploy.benchmarks.roofline import Peaks
-from infdet_deploy.benchmarks.tables import remarks, tables
+from infdet_deploy.benchmarks.tables import remarks, tables, write_report
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.schema import STAGES
 from infdet_deploy.errors import BundleError, UsageError
@@ -84,7 +84,7 @@ def test_the_papers_speed_is_shown_for_its_network_only(measured):
 
 def test_tables_fit_120_columns(measured):
     for section in tables(measured[0]):
-        widths = [max(map(len, column)) for column in zip(section.table.columns, *section.table.rows, strict=True)]
+        widths = [max(map(len, column)) for column in zip(section.columns, *section.rows, strict=True)]
         assert sum(widths) + 3 * len(widths) + 1 <= 120
         assert all(len(line) <= 120 for line in section.note.splitlines())
 
@@ -109,9 +109,18 @@ def test_files_and_comparison(measured, tmp_path):
     (warning,) = found.warnings
     assert "cores" in warning
     compared = replace(report, comparison=found)
-    assert tables(compared)[-1].table.rows[0][-1] == "faster"
+    assert tables(compared)[-1].rows[0][-1] == "faster"
     first = compared.to_dict()["comparison"]["rows"][0]
     assert list(first) == ["contender", "old_ms", "new_ms", "change", "low", "high", "more_than_noise"]
+
+
+def test_files_without_matplotlib(measured, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    write_report(tmp_path, measured[0])
+    page = (tmp_path / "report.html").read_text()
+    assert "<svg" not in page
+    assert "<td>openvino float16</td>" in page
+    assert "Charts need the package matplotlib" in page
 
 
 def test_a_report_of_an_earlier_version_is_compared():
@@ -155,7 +164,7 @@ def test_a_worker_that_dies_does_not_stop_the_others(tiny_bundle):
     first, second = report.to_dict()["contenders"]
     assert first["latency_ms"]["median"] > 0
     assert list(second) == ["contender", "backend", "precision", "error"]
-    assert len(tables(report)[0].table.rows) == 1
+    assert len(tables(report)[0].rows) == 1
 
 
 @pytest.mark.parametrize(

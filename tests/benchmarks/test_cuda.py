@@ -9,10 +9,9 @@ from infdet_deploy.benchmarks import contenders as choice
 from infdet_deploy.benchmarks.contenders import CUDA_KINDS, contenders, runs_on_gpu
 from infdet_deploy.benchmarks.cuda import open_contender
 from infdet_deploy.benchmarks.measure import Timed
-from infdet_deploy.benchmarks.page import page
 from infdet_deploy.benchmarks.report import build_report
-from infdet_deploy.benchmarks.tables import tables
-from infdet_deploy.benchmarks.workers import Answer, Ready, Run
+from infdet_deploy.benchmarks.tables import page, tables
+from infdet_deploy.benchmarks.workers import Answer, Ready, Run, Start
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.errors import BackendError, UsageError
 from infdet_deploy.plots.page import render
@@ -80,8 +79,8 @@ def test_report(bundle, expected):
     cpu_runs = [Run(0.5, dict.fromkeys((*bundle.stages, "detections"), 0.1))] * 3
     gpu = Contender("cuda-compile", "float16")
     timed = [
-        Timed(gpu, None, Ready(1, 1, answer), runs, 2**30, {"gpu": 32.0}, paper_s=0.004),
-        Timed(Contender("openvino", "float32"), None, Ready(1, 1, features), cpu_runs, 2**30),
+        Timed(gpu, None, Ready(Start(1, 2), answer), runs, 2**30, {"gpu": 32.0}, paper_s=0.004),
+        Timed(Contender("openvino", "float32"), None, Ready(Start(1, 2), features), cpu_runs, 2**30),
     ]
     report = build_report(bundle, timed, 16, 3)
     (_, gpu), (_, cpu) = report.measured
@@ -89,7 +88,7 @@ def test_report(bundle, expected):
     assert cpu.device is None
     assert gpu.accuracy.features_relative_l2 is None
     assert gpu.joules_per_frame == pytest.approx(32 / 48)
-    speed = tables(report)[0].table
+    speed = tables(report)[0]
     assert speed.columns[-1] == "paper's way"
     assert [row[-1] for row in speed.rows] == ["4000", "–"]
     assert render(page(report)).count("<svg") == 3

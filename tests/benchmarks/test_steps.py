@@ -24,7 +24,7 @@ def test_step_times(bundle, monkeypatch):
     assert found.processor_cost > 0
     stages = bundle.incremental.state_bytes.values()
     assert found.state_mb == pytest.approx((sum(stages) + 17 * bundle.size**2) / 1e6)
-    table = step_table([found]).table
+    table = step_table([found])
     assert len(table.rows[0]) == len(table.columns)
     assert table.rows[0][-1] == "48"
 

@@ -16,7 +16,7 @@ from tests.verification.faults import change_graph, keep_float32_onnx
 def test_not_a_number_and_another_shape_never_pass(ours):
     errors = compare(np.array(ours), np.array([1.0, 2.0]))
     assert errors.nonfinite == np.isnan(ours).sum()
-    assert not StageParity("head", "openvino", "float32", 16, *errors, tolerance=1e9).passed
+    assert not StageParity("openvino", "float32", *errors, tolerance=1e9, error="", stage="head", frames=16).passed
 
 
 def test_changed_detections_by_hand():

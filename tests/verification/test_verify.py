@@ -24,9 +24,9 @@ from infdet_deploy.plots.page import render
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.verification.bisect import Bisection, ModuleErrors
 from infdet_deploy.verification.end_to_end import EndToEnd, end_to_end, own_rule, sample_clips
-from infdet_deploy.verification.page import page as verify_page
 from infdet_deploy.verification.references import golden_references
 from infdet_deploy.verification.report import module_rows, stage_rows
+from infdet_deploy.verification.report import page as verify_page
 from infdet_deploy.verification.result import Verification
 from infdet_deploy.verification.stages import StageParity, stage_parity
 from tests.conftest import COMMAND
@@ -222,7 +222,7 @@ def test_data_gives_map_and_its_change(tmp_path, tiny_bundle, command):
         assert set(row["map"]) == set(row["map_change"]) == {"0.1", "0.2", "0.3", "0.4", "0.5"}
         for iou, value in row["map"].items():
             assert row["map_change"][iou] == pytest.approx(value - row["reference_map"][iou])
-    assert "Mean average precision" in (tmp_path / "work" / "page.html").read_text()
+    assert "mAP (THUMOS" in (tmp_path / "work" / "page.html").read_text()
 
 
 def test_a_stricter_tolerance_fails_on_the_newest_bundle(tiny_bundle, command, tmp_path):
@@ -257,18 +257,17 @@ class _Outside(HTMLParser):
 
 def made_up(bundle):
     nan = float("nan")
+    float32, float16 = ("openvino", "float32"), ("openvino", "float16")
     stages = (
-        StageParity("fen", "openvino", "float32", 16, 1e-5, 1e-6, 1.0, 120.0, 0, 1e-4),
-        StageParity("fen", "openvino", "float32", 44, 1e-3, 1e-3, 0.99, 60.0, 0, 1e-4),
-        StageParity("head", "openvino", "float32", 16, nan, nan, nan, nan, 7, 1e-4),
+        StageParity(*float32, 1e-5, 1e-6, 1.0, 120.0, 0, 1e-4, "", "fen", 16),
+        StageParity(*float32, 1e-3, 1e-3, 0.99, 60.0, 0, 1e-4, "", "fen", 44),
+        StageParity(*float32, nan, nan, nan, nan, 7, 1e-4, "", "head", 16),
     )
     maps = {"0.1": 0.5, "0.5": 0.25}, {"0.1": 0.6, "0.5": 0.25}
     scores = np.array([[0.1, 0.2, 0.9], [0.2, 0.2, 0.1]], np.float32)
     ends = (
-        EndToEnd("openvino", "float32", 2, 2e-5, 1e-5, 1.0, 100.0, 0, 1e-4, 5, 4, 1, 2, 8.0, 0.1, *maps, scores=scores),
-        EndToEnd(
-            "openvino", "float16", 2, nan, nan, nan, nan, 0, 1e-2, 5, 0, 5, 0, nan, nan, None, maps[1], "<broken>"
-        ),
+        EndToEnd(*float32, 2e-5, 1e-5, 1.0, 100.0, 0, 1e-4, "", 2, 5, 4, 1, 2, 8.0, 0.1, *maps, scores=scores),
+        EndToEnd(*float16, nan, nan, nan, nan, 0, 1e-2, "<broken>", 2, 5, 0, 5, 0, nan, nan, None, maps[1]),
     )
     modules = [ModuleErrors("fen/conv1", 1e-6, None, 0, "ok"), ModuleErrors("fen/layers/0", 0.5, 0.5, 0, "culprit")]
     modules += [ModuleErrors(f"fen/layers/{i}", nan, 1e-7, 3, "victim") for i in range(1, 6)]
@@ -306,10 +305,18 @@ def test_rows_show_the_worst_clip_and_the_page_is_complete(tiny_bundle):
     assert not re.search(r'="[^"]*\b(nan|inf)\b', page)
 
 
+def test_the_page_without_matplotlib(tiny_bundle, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    page = render(verify_page(made_up(load_bundle(tiny_bundle))))
+    assert "<svg" not in page
+    assert page.count("<table>") == 5
+    assert "Charts need the package matplotlib: pip install &#x27;infdet-deploy[plot]&#x27;" in page
+
+
 def test_self_test_imports_no_torch():
     code = (
         "import sys\n"
-        "import infdet_deploy.verification.verify, infdet_deploy.verification.page, infdet_deploy.bundle.golden\n"
+        "import infdet_deploy.verification.verify, infdet_deploy.verification.report, infdet_deploy.bundle.golden\n"
         "print([m for m in ('torch', 'onnx', 'safetensors', 'cv2') if m in sys.modules])\n"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

@@ -83,7 +83,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callabl
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_network) -> Path:
     """The network's bundle: float32 and float16, ONNX and TorchScript. Do not change it: use `bundle_copy`."""
     from infdet_deploy.exporting.bundle import export_bundle
-    from infdet_deploy.exporting.draft import Origin
+    from infdet_deploy.exporting.bundle_draft import Origin
     from infdet_deploy.exporting.options import ExportOptions
 
     options = ExportOptions(("float32", "float16"), incremental=False)
@@ -112,11 +112,11 @@ def int8_stream_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("onnxruntime")
     if not HAS_INT8:
         pytest.skip(WITHOUT)
-    from infdet_deploy.exporting import write_int8
     from infdet_deploy.exporting.bundle import export_bundle
-    from infdet_deploy.exporting.calibration import Calibration
+    from infdet_deploy.exporting.int8 import write as write_int8
+    from infdet_deploy.exporting.int8.calibration import Calibration
+    from infdet_deploy.exporting.int8.quantization import Int8File
     from infdet_deploy.exporting.options import ExportOptions
-    from infdet_deploy.exporting.quantization import Int8File
     from infdet_deploy.model.presets import preset
     from infdet_deploy.model.weights import random_network
     from infdet_deploy.video import Video

@@ -142,7 +142,7 @@ def small_disk(tmp_path):
 
 def test_full_disk_while_saving_weights_or_a_stage(small_disk, tiny_network, tiny_clip):
     torch = pytest.importorskip("torch")
-    from infdet_deploy.exporting.stages import build_stage
+    from infdet_deploy.exporting.stages.build import build_stage
     from infdet_deploy.exporting.torchscript import export_torchscript
     from infdet_deploy.model.weights import save_network
 

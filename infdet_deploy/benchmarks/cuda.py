@@ -13,7 +13,7 @@ import torch
 from infdet_deploy.benchmarks.eager import reference_network
 from infdet_deploy.bundle.loading import NETWORK, Bundle
 from infdet_deploy.errors import BackendError
-from infdet_deploy.exporting.stages import build_stage
+from infdet_deploy.exporting.stages.build import build_stage
 
 
 class CudaContender:

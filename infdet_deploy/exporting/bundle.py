@@ -10,12 +10,12 @@ import numpy as np
 from infdet_deploy.bundle.golden import GOLDEN
 from infdet_deploy.bundle.loading import WEIGHTS
 from infdet_deploy.errors import UsageError
-from infdet_deploy.exporting.calibration import Calibration
-from infdet_deploy.exporting.draft import Draft, OnProgress, Origin, new_draft, seal
-from infdet_deploy.exporting.flops import write_flops
+from infdet_deploy.exporting.bundle_draft import Draft, OnProgress, Origin, new_draft, seal
+from infdet_deploy.exporting.incremental.write import write_incremental
+from infdet_deploy.exporting.int8.calibration import Calibration
+from infdet_deploy.exporting.multiply_adds import write_flops
+from infdet_deploy.exporting.network_tensors import eager_tensors
 from infdet_deploy.exporting.options import ExportOptions
-from infdet_deploy.exporting.reference import eager_tensors
-from infdet_deploy.exporting.write_incremental import write_incremental
 from infdet_deploy.exporting.write_stages import write_stages
 from infdet_deploy.files import whole_folder
 from infdet_deploy.model.network import InfDetNet
@@ -60,8 +60,8 @@ def export_bundle(
         if options.incremental:
             write_incremental(draft)
         if options.int8 and calibration is not None:
-            from infdet_deploy.exporting.write_int8 import write_int8
-            from infdet_deploy.exporting.write_int8_incremental import write_int8_incremental
+            from infdet_deploy.exporting.int8.write import write_int8
+            from infdet_deploy.exporting.int8.write_incremental import write_int8_incremental
 
             stages = write_int8(draft, calibration)
             if options.incremental:

@@ -9,8 +9,8 @@ from infdet_deploy.bundle.loading import Bundle, load_bundle
 from infdet_deploy.bundle.manifest import read_manifest
 from infdet_deploy.console import say
 from infdet_deploy.errors import UsageError, missing_package
-from infdet_deploy.exporting.accuracy import AccuracyCheck
-from infdet_deploy.exporting.draft import OnProgress, Origin
+from infdet_deploy.exporting.bundle_draft import OnProgress, Origin
+from infdet_deploy.exporting.int8.accuracy import AccuracyCheck
 from infdet_deploy.exporting.options import ExportOptions
 from infdet_deploy.runtime.backends.registry import is_available
 
@@ -89,7 +89,7 @@ def export(
         raise UsageError(f"--out is {out}; a bundle is called NAME.infdet")
     classes, mode, calibration = network.config.classes, extra.get("frame_mode", "resize"), None
     if options.calibrate is not None:
-        from infdet_deploy.exporting.calibration import read_calibration
+        from infdet_deploy.exporting.int8.calibration import read_calibration
 
         calibration = read_calibration(options.calibrate, network.config.size, mode, classes)
     origin = Origin(saved_rule(extra, classes), run.name, mode, extra.get("fps"))

@@ -12,12 +12,12 @@ from infdet_deploy.bundle.loading import NETWORK
 from infdet_deploy.bundle.schema import TOWERS
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import ParityError
-from infdet_deploy.exporting.checking import check_2d, check_precision, worst_error
-from infdet_deploy.exporting.draft import Draft
+from infdet_deploy.exporting.bundle_draft import Draft
+from infdet_deploy.exporting.checks import check_2d, check_precision, worst_error
+from infdet_deploy.exporting.float16_ranges import float16_starts, measure
+from infdet_deploy.exporting.network_tensors import eager_tensors
 from infdet_deploy.exporting.onnx import EXAMPLE_FRAMES, export_onnx
-from infdet_deploy.exporting.ranges import float16_starts, measure
-from infdet_deploy.exporting.reference import eager_tensors
-from infdet_deploy.exporting.stages import build_stage, float32_operators
+from infdet_deploy.exporting.stages.build import build_stage, float32_operators
 from infdet_deploy.exporting.torchscript import export_torchscript
 from infdet_deploy.exporting.whole_network import join_stages
 from infdet_deploy.model.i3d import ENDPOINTS

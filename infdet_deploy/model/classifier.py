@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from infdet_deploy.model.precision import full
 from infdet_deploy.model.presets import ModelConfig
 
 SUPER_EVENT_CENTRES = 3
@@ -79,7 +80,7 @@ class TemporalGaussianMixture(nn.Module):
 
 
 class SnippetClassifier(nn.Module):
-    """Fused features [B, T', d] → logits [B, T', C]."""
+    """Fused features [B, T', d] → logits [B, T', C]. All layers but the super-event may be float16 or bfloat16."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -92,14 +93,13 @@ class SnippetClassifier(nn.Module):
 
     def forward(self, x: Tensor, length: Tensor) -> Tensor:
         """x: [B, T', d]; length: [B], the clips' valid snippets ⌊T/8⌋."""
-        length = length.to(x.dtype)
-        series = x.transpose(1, 2).flatten(0, 1)[:, None]  # each feature of each clip is one time series
+        low = x.to(self.hidden.weight.dtype)
+        series = low.transpose(1, 2).flatten(0, 1)[:, None]  # each feature of each clip is one time series
         series = self.sub_event3(self.sub_event2(self.sub_event1(series)))
         sub = series.amax(dim=1).unflatten(0, (-1, x.shape[2])).transpose(1, 2)
-        whole = self.super_event(x, length)[:, None].expand(-1, x.shape[1], -1)
-        joined = F.relu(torch.cat((x, sub, whole), dim=2))
-        logits: Tensor = self.output(F.relu(self.hidden(joined)))
-        return logits
+        whole = self.super_event(x, length.to(x.dtype)).to(low.dtype)[:, None].expand(-1, x.shape[1], -1)
+        joined = F.relu(torch.cat((low, sub, whole), dim=2))
+        return full(self.output(F.relu(self.hidden(joined))))
 
 
 class LateClassifier(nn.Module):

@@ -15,6 +15,8 @@ def instance_norm(x: Tensor) -> Tensor:
 class ResidualBlock(nn.Module):
     """Two 3×3 convolutions and a shortcut: [N, inputs, h, w] → [N, outputs, h/stride, w/stride]."""
 
+    norm = staticmethod(instance_norm)
+
     def __init__(self, inputs: int, outputs: int, stride: int = 1, projection: bool = True) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
@@ -22,9 +24,9 @@ class ResidualBlock(nn.Module):
         self.projection = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if projection else None
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.projection is None else instance_norm(self.projection(x))
-        x = F.relu(instance_norm(self.conv1(x)))
-        return F.relu(instance_norm(self.conv2(x)) + shortcut)
+        shortcut = x if self.projection is None else self.norm(self.projection(x))
+        x = F.relu(self.norm(self.conv1(x)))
+        return F.relu(self.norm(self.conv2(x)) + shortcut)
 
 
 class FlowEstimationNetwork(nn.Module):

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from infdet_deploy.model.precision import full
 from infdet_deploy.model.presets import ModelConfig
 
 
@@ -19,7 +20,10 @@ class Fusion(NamedTuple):
 
 
 class Attention(nn.Module):
-    """One sequence of features attends to another over time (equations 4 to 10)."""
+    """One sequence of features attends to another over time (equations 4 to 10).
+
+    The layers may be float16 or bfloat16: energies and softmax are float32 nevertheless.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -31,10 +35,12 @@ class Attention(nn.Module):
 
     def attend(self, main: Tensor, auxiliary: Tensor) -> tuple[Tensor, Tensor]:
         """Both [B, d, T']; queries and values come from `auxiliary` → features [B, T', d], attention [B, T', T']."""
-        energy = self.query(auxiliary).transpose(1, 2) @ self.key(main)
+        dtype = self.query.weight.dtype
+        query, value = self.query(auxiliary.to(dtype)), self.value(auxiliary.to(dtype))
+        energy = full(query).transpose(1, 2) @ full(self.key(main.to(dtype)))
         attention = torch.softmax(energy, dim=2)
-        attended = attention @ self.value(auxiliary).transpose(1, 2)
-        return self.gamma * attended + main.transpose(1, 2), attention
+        attended = attention.to(dtype) @ value.transpose(1, 2)
+        return full(self.gamma) * full(attended) + main.transpose(1, 2), attention
 
 
 class SelectiveCrossAttention(Attention):
@@ -51,10 +57,9 @@ class SelectiveCrossAttention(Attention):
 
     def select(self, infrared: Tensor, flow: Tensor) -> Tensor:
         """Both [B, d, T'] → the infrared stream's weight [B], before its sigmoid."""
-        x = F.relu(self.conv1(torch.cat((infrared, flow), dim=1)))
+        x = F.relu(self.conv1(torch.cat((infrared, flow), dim=1).to(self.conv1.weight.dtype)))
         x = self.conv2(x).amax(dim=2)
-        weight: Tensor = self.fc2(F.relu(self.dropout(self.fc1(x)))).squeeze(1)
-        return weight
+        return full(self.fc2(F.relu(self.dropout(self.fc1(x)))).squeeze(1))
 
     def forward(self, infrared: Tensor, flow: Tensor) -> Fusion:
         """Both features [B, T', d]."""
@@ -99,16 +104,11 @@ class FixedFusion(nn.Module):
 
     def forward(self, *features: Tensor) -> Fusion:
         """Features [B, T', d] of one or two streams; [B, T', 2d] for `concat` and `late`."""
-        return Fusion(combine(self.kind, features))
-
-
-def combine(kind: str, features: tuple[Tensor, ...]) -> Tensor:
-    """`none`, `min`, `max`, `concat` or `late` of features [..., d]."""
-    if kind == "min":
-        return torch.minimum(*features)
-    if kind == "max":
-        return torch.maximum(*features)
-    return torch.cat(features, dim=-1)
+        if self.kind == "min":
+            return Fusion(torch.minimum(*features))
+        if self.kind == "max":
+            return Fusion(torch.maximum(*features))
+        return Fusion(torch.cat(features, dim=-1))
 
 
 def build_fusion(config: ModelConfig) -> nn.Module:

@@ -31,6 +31,7 @@ ENDPOINTS = (
     "MaxPool3d_4a_3x3", "Mixed_4b", "Mixed_4c", "Mixed_4d", "Mixed_4e", "Mixed_4f", "MaxPool3d_5a_2x2", "Mixed_5b",
     "Mixed_5c",
 )  # fmt: skip
+STEM = ENDPOINTS[0]
 
 
 def same_padding(length: int, kernel: int, stride: int) -> tuple[int, int]:

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from infdet_deploy.errors import TrainingError
-from infdet_deploy.training.precision import full
+from infdet_deploy.model.precision import full
 
 _TIMEOUT = timedelta(hours=12)  # the others wait while one process prepares data or validates
 

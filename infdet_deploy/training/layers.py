@@ -10,12 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from infdet_deploy.model.enlargement import small_kernel, spans
-from infdet_deploy.model.i3d import I3D, Mixed, Unit3d, pad_same, same_padding
+from infdet_deploy.model.i3d import I3D, STEM, Mixed, Unit3d, pad_same, same_padding
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.training.settings import TrainConfig
-
-STEM = "Conv3d_1a_7x7"
 
 
 def prepare_for_training(network: InfDetNet, config: TrainConfig) -> InfDetNet:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from infdet_deploy.model.network import InfDetNet, Streams, append_zero_flow
+from infdet_deploy.model.precision import full
 from infdet_deploy.training.settings import TrainConfig
 
 
@@ -19,11 +20,6 @@ def _cpu_has_bfloat16() -> bool:
     # Without native bfloat16 the processor converts, which is slower than float32.
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return bool(probe()) if probe is not None else False
-
-
-def full(x: Tensor) -> Tensor:
-    """x in float32, or in float64 if it is."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def forward(

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from infdet_deploy.model.network import InfDetNet, Streams, append_zero_flow
+from infdet_deploy.model.precision import full
 from infdet_deploy.runtime.chunks import chunks
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, feature_length
 from infdet_deploy.training.losses import FLOW_WEIGHT, Losses, classification_loss, flow_loss
-from infdet_deploy.training.precision import full
 
 
 @dataclass(frozen=True)

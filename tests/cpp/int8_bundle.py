@@ -7,10 +7,10 @@ import onnx
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.manifest import MANIFEST, read_manifest
 from infdet_deploy.bundle.schema import stream_stage
-from infdet_deploy.exporting.calibration import stage_tensors
-from infdet_deploy.exporting.draft import seal
-from infdet_deploy.exporting.quantization import INT8_FILES, CalibratedGraph, calibrate, quantize, transfer_scales
-from infdet_deploy.exporting.write_int8_incremental import incremental_3d_graph
+from infdet_deploy.exporting.bundle_draft import seal
+from infdet_deploy.exporting.int8.calibration import stage_tensors
+from infdet_deploy.exporting.int8.quantization import INT8_FILES, CalibratedGraph, calibrate, quantize, transfer_scales
+from infdet_deploy.exporting.int8.write_incremental import incremental_3d_graph
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.runtime.compiled_stages import open_bundle_stage
 from infdet_deploy.video.sample import sample_frames

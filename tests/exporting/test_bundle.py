@@ -13,12 +13,12 @@ from infdet_deploy.bundle.schema import STAGES
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.bundle import export_bundle
-from infdet_deploy.exporting.checking import check_precision
+from infdet_deploy.exporting.checks import check_precision
+from infdet_deploy.exporting.network_tensors import eager_tensors
 from infdet_deploy.exporting.onnx import export_onnx
 from infdet_deploy.exporting.options import ExportOptions
-from infdet_deploy.exporting.reference import eager_tensors
-from infdet_deploy.exporting.specs import stage_specs
-from infdet_deploy.exporting.stages import InfraredTowerStage
+from infdet_deploy.exporting.stages.build import InfraredTowerStage
+from infdet_deploy.exporting.tensor_specs import stage_specs
 from infdet_deploy.files import sha256
 from infdet_deploy.runtime.backends.registry import get_backend, is_available, open_stage
 
@@ -143,8 +143,8 @@ def test_a_wrong_stage_is_not_written(tmp_path, monkeypatch, tiny_network):
 def test_an_inaccurate_tower_keeps_its_first_layers_in_float32(tmp_path, monkeypatch, tiny_network):
     allowed = iter([0.0, 1e-2])  # the first attempt is out of tolerance
     only = stage_specs(tiny_network)["flow_tower"]
-    monkeypatch.setattr("infdet_deploy.exporting.draft.stage_specs", lambda network: {"flow_tower": only})
-    monkeypatch.setattr("infdet_deploy.exporting.checking.tolerance", lambda format, precision: next(allowed))
+    monkeypatch.setattr("infdet_deploy.exporting.bundle_draft.stage_specs", lambda network: {"flow_tower": only})
+    monkeypatch.setattr("infdet_deploy.exporting.checks.tolerance", lambda format, precision: next(allowed))
     out = export_bundle(tiny_network, tmp_path / "a.infdet", ExportOptions(("float16",), ("onnx",), incremental=False))
     entry = json.loads((out / "manifest.json").read_text())["parity"]["float16"]["flow_tower"]
     assert entry["float32_before"] == "MaxPool3d_2a_3x3"

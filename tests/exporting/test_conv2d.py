@@ -15,14 +15,13 @@ from infdet_deploy.bundle.schema import STAGES, Manifest, StageEntry
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.bundle import export_bundle
-from infdet_deploy.exporting.checking import check_2d, operators_3d
-from infdet_deploy.exporting.conv2d import Mixed2d, max_pool
-from infdet_deploy.exporting.folded import FoldedMixed, FoldedUnit, Unit2d
+from infdet_deploy.exporting.checks import check_2d, operators_3d
+from infdet_deploy.exporting.network_tensors import eager_tensors
 from infdet_deploy.exporting.options import ExportOptions
-from infdet_deploy.exporting.reference import eager_tensors
-from infdet_deploy.exporting.specs import stage_specs
-from infdet_deploy.exporting.stages import TOWER_STARTS, build_stage
-from infdet_deploy.exporting.temporal import temporal_taps
+from infdet_deploy.exporting.stages.build import TOWER_STARTS, build_stage
+from infdet_deploy.exporting.stages.neighbours import temporal_taps
+from infdet_deploy.exporting.stages.tower import LAYERS_2D, FoldedConv2d, FoldedConv3d, FoldedMixed, max_pool_2d
+from infdet_deploy.exporting.tensor_specs import stage_specs
 from infdet_deploy.model.i3d import POOLS, Mixed, Unit3d
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network, save_network
@@ -49,7 +48,7 @@ def towers_2d(tmp_path_factory, tiny_network):
     specs = {name: spec for name, spec in stage_specs(tiny_network).items() if name in TOWERS}
     folder = tmp_path_factory.mktemp("conv2d") / "2d.infdet"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("infdet_deploy.exporting.draft.stage_specs", lambda network: specs)
+        patch.setattr("infdet_deploy.exporting.bundle_draft.stage_specs", lambda network: specs)
         export_bundle(tiny_network, folder, TOWERS_2D)
     return folder
 
@@ -90,11 +89,11 @@ MIDDLE, SHORT = (8, 10, 22), (1, 2, 3, 4, 5, 6, 11, 13)
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_a_unit(kernel, dtype, allowed):
     unit = with_statistics(Unit3d(4, 5, kernel)).to(dtype)
-    folded = FoldedUnit(unit)
+    folded = FoldedConv3d(unit)
     for frames in (*MIDDLE, *SHORT):
         x = clip(4, frames, dtype)
-        assert relative(Unit2d(folded)(x), in_3d(folded, x)) <= allowed
-        assert relative(Unit2d(folded)(x), in_3d(unit, x)) <= allowed
+        assert relative(FoldedConv2d(unit)(x), in_3d(folded, x)) <= allowed
+        assert relative(FoldedConv2d(unit)(x), in_3d(unit, x)) <= allowed
 
 
 @pytest.mark.parametrize(("dtype", "allowed"), PRECISIONS)
@@ -103,8 +102,8 @@ def test_an_inception_block(dtype, allowed):
     folded = FoldedMixed(block)
     for frames in (*MIDDLE, *SHORT):
         x = clip(4, frames, dtype, side=4)
-        assert relative(Mixed2d(folded)(x), in_3d(folded, x)) <= allowed
-        assert relative(Mixed2d(folded)(x), in_3d(block, x)) <= allowed
+        assert relative(FoldedMixed(block, layers=LAYERS_2D)(x), in_3d(folded, x)) <= allowed
+        assert relative(FoldedMixed(block, layers=LAYERS_2D)(x), in_3d(block, x)) <= allowed
 
 
 @pytest.mark.parametrize(("name", "lengths"), zip(POOLS, (MIDDLE, MIDDLE, MIDDLE, SHORT), strict=True))
@@ -112,14 +111,14 @@ def test_a_pool_between_blocks(name, lengths):
     for frames in lengths:
         x = clip(3, frames, torch.float32)
         expected = in_3d(lambda y: F.max_pool3d(y, *POOLS[name], ceil_mode=True), x)
-        assert torch.equal(max_pool(x, *POOLS[name]), expected)
+        assert torch.equal(max_pool_2d(x, *POOLS[name]), expected)
 
 
 def test_a_pool_inside_a_block():
     for frames in (*MIDDLE, *SHORT):
         x = clip(3, frames, torch.float32)
         expected = in_3d(lambda y: F.max_pool3d(y, 3, stride=1, padding=1), x)
-        assert torch.equal(max_pool(x, (3, 3, 3), (1, 1, 1), padding=1), expected)
+        assert torch.equal(max_pool_2d(x, (3, 3, 3), (1, 1, 1), padding=1), expected)
 
 
 def test_inputs_of_the_taps():
@@ -247,7 +246,7 @@ class Planted(torch.nn.Module):
 
 def test_a_planted_3d_operator_is_refused(tmp_path, monkeypatch, tiny_network):
     only = stage_specs(tiny_network)["infrared_tower"]
-    monkeypatch.setattr("infdet_deploy.exporting.draft.stage_specs", lambda network: {"infrared_tower": only})
+    monkeypatch.setattr("infdet_deploy.exporting.bundle_draft.stage_specs", lambda network: {"infrared_tower": only})
     monkeypatch.setattr("infdet_deploy.exporting.write_stages.build_stage", lambda *_: Planted().eval())
     with pytest.raises(ParityError, match=r"infrared_tower: expected no 3D operator, but \d+ have .* infrared_tower/"):
         export_bundle(tiny_network, tmp_path / "a.infdet", dataclasses.replace(TOWERS_2D, precisions=("float32",)))

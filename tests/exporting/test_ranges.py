@@ -8,10 +8,10 @@ import torch
 
 from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.bundle import export_bundle
+from infdet_deploy.exporting.float16_ranges import first_endpoint, measure, too_large
 from infdet_deploy.exporting.options import ExportOptions
-from infdet_deploy.exporting.ranges import first_endpoint, measure, too_large
-from infdet_deploy.exporting.specs import stage_specs
-from infdet_deploy.exporting.stages import build_stage
+from infdet_deploy.exporting.stages.build import build_stage
+from infdet_deploy.exporting.tensor_specs import stage_specs
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.video.sample import sample_frames
@@ -25,7 +25,7 @@ def network(monkeypatch):
         dataclasses.replace(preset("tiny"), channel_divisor=8, streams="infrared", fusion="none"), seed=3
     )
     only = {"infrared_tower": stage_specs(found)["infrared_tower"]}
-    monkeypatch.setattr("infdet_deploy.exporting.draft.stage_specs", lambda network: only)
+    monkeypatch.setattr("infdet_deploy.exporting.bundle_draft.stage_specs", lambda network: only)
     return found
 
 

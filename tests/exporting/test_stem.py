@@ -5,9 +5,9 @@ import pytest
 torch = pytest.importorskip("torch")
 import torch.nn.functional as F
 
-from infdet_deploy.exporting.folded import FoldedUnit
-from infdet_deploy.exporting.stages import build_stage
-from infdet_deploy.exporting.stem import EnlargingStem, FlatStem
+from infdet_deploy.exporting.stages.build import build_stage
+from infdet_deploy.exporting.stages.stem import EnlargingStem, FlatStem
+from infdet_deploy.exporting.stages.tower import fold
 from infdet_deploy.model.enlargement import spans
 from infdet_deploy.model.i3d import Unit3d
 from infdet_deploy.model.network import enlarge_flow, to_grey
@@ -40,22 +40,22 @@ def relative(ours, reference):
 @pytest.mark.parametrize("channels", [2, 3])
 def test_frames_as_channels(channels, dtype, allowed):
     stem = unit(channels, dtype)
-    folded = FoldedUnit(stem)
+    weight, bias = fold(stem)
     for frames in LENGTHS:
         x = torch.randn(frames, channels, 32, 32, dtype=dtype)
-        assert relative(FlatStem(folded.weight, folded.bias)(x), plain(stem, x)) <= allowed
+        assert relative(FlatStem(weight, bias)(x), plain(stem, x)) <= allowed
 
 
 @pytest.mark.parametrize(("dtype", "allowed"), PRECISIONS)
 def test_stem_on_bytes(dtype, allowed):
     stem = unit(3, dtype)
-    folded = FoldedUnit(stem, grey=True)
+    weight, bias = fold(stem, grey=True)
     for frames in LENGTHS:
         x = torch.randint(0, 256, (frames, 32, 32), dtype=torch.uint8)
         expected = plain(stem, to_grey(x)[:, None].to(dtype).expand(-1, 3, -1, -1))
         # to_grey rounds to float32
         bound = max(allowed, 1e-6)
-        assert relative(FlatStem.of_bytes(folded.weight, folded.bias)(x[:, None].to(dtype)), expected) <= bound
+        assert relative(FlatStem.of_bytes(weight, bias)(x[:, None].to(dtype)), expected) <= bound
 
 
 @pytest.mark.parametrize(("dtype", "allowed"), PRECISIONS)
@@ -63,9 +63,9 @@ def test_stem_on_bytes(dtype, allowed):
 @pytest.mark.parametrize(("factor", "size"), [(4, 8), (4, 16), (4, 56), (2, 16), (2, 32)])
 def test_enlargement_inside(factor, size, channels, dtype, allowed):
     stem = unit(channels, dtype)
-    folded = FoldedUnit(stem)
+    weight, bias = fold(stem)
     flow = torch.rand(16, channels, size, size, dtype=dtype) * 2 - 1
-    ours = EnlargingStem(folded.weight, folded.bias, factor, size)(flow)
+    ours = EnlargingStem(weight, bias, factor, size)(flow)
     assert relative(ours, plain(stem, enlarge_flow(flow, factor))) <= allowed
     # each border too, where zeros surround the enlarged flow
     expected = plain(stem, enlarge_flow(flow, factor))
@@ -76,8 +76,7 @@ def test_enlargement_inside(factor, size, channels, dtype, allowed):
 
 def test_enlargement_multiplies_less():
     """The published size: 7·3·7·7 products for each of 112² outputs before, at most a third of that now."""
-    stem = FoldedUnit(unit(3, torch.float32))
-    ours = EnlargingStem(stem.weight, stem.bias, 4, 56)
+    ours = EnlargingStem(*fold(unit(3, torch.float32)), 4, 56)
     inner = max(ours.weights, key=lambda weight: weight[0].numel())
     assert tuple(inner.shape) == (4 * 5, 7 * 3, 4, 4)
     assert inner[0].numel() * 3 < 7 * 3 * 7 * 7

@@ -10,12 +10,12 @@ torch = pytest.importorskip("torch")
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import BundleError, InfdetError, ParityError, UsageError
-from infdet_deploy.exporting.draft import Draft
-from infdet_deploy.exporting.incremental import build_incremental_tower
+from infdet_deploy.exporting.bundle_draft import Draft
+from infdet_deploy.exporting.incremental.tower import build_incremental_tower
+from infdet_deploy.exporting.incremental.write import write_incremental
+from infdet_deploy.exporting.network_tensors import eager_tensors
 from infdet_deploy.exporting.options import ExportOptions
-from infdet_deploy.exporting.reference import eager_tensors
-from infdet_deploy.exporting.specs import stage_specs
-from infdet_deploy.exporting.write_incremental import write_incremental
+from infdet_deploy.exporting.tensor_specs import stage_specs
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.runtime.incremental import StreamModel
 from infdet_deploy.snippets import feature_length
@@ -150,7 +150,7 @@ def test_a_wrong_incremental_tower_is_not_exported(bundle, tiny_network, tmp_pat
         onnx.save(model, str(file))
 
     draft = infrared_draft(tiny_network, tmp_path, "float32")
-    monkeypatch.setattr("infdet_deploy.exporting.write_incremental.export_onnx", without_masks)
+    monkeypatch.setattr("infdet_deploy.exporting.incremental.write.export_onnx", without_masks)
     with pytest.raises(ParityError, match=r"infrared_tower_stream float32.*relative L2"):
         write_incremental(draft)
     assert "stream" not in draft.manifest
@@ -174,7 +174,7 @@ def test_a_float16_tower_out_of_tolerance_starts_later(tiny_network, tmp_path, m
             raise outcome
         return outcome
 
-    monkeypatch.setattr("infdet_deploy.exporting.write_incremental.worst_error", worst_error)
+    monkeypatch.setattr("infdet_deploy.exporting.incremental.write.worst_error", worst_error)
     draft = infrared_draft(tiny_network, tmp_path, "float16")
     write_incremental(draft)
     entry = draft.manifest["parity"]["float16"]["infrared_tower_stream"]

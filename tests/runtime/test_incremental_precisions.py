@@ -17,15 +17,15 @@ from infdet_deploy.bundle.schema import Incremental, Manifest, Preprocessing
 from infdet_deploy.bundle.tolerances import compare, tolerance
 from infdet_deploy.detections import DetectionRule
 from infdet_deploy.errors import ParityError
-from infdet_deploy.exporting.checking import operators_3d
-from infdet_deploy.exporting.draft import Draft
-from infdet_deploy.exporting.int8_stage import Int8Stage
+from infdet_deploy.exporting.bundle_draft import Draft
+from infdet_deploy.exporting.checks import operators_3d
+from infdet_deploy.exporting.incremental.write import write_incremental
+from infdet_deploy.exporting.int8.quantization import calibrate
+from infdet_deploy.exporting.int8.stage import Int8Stage
+from infdet_deploy.exporting.int8.write_incremental import write_int8_incremental
+from infdet_deploy.exporting.network_tensors import eager_tensors
 from infdet_deploy.exporting.options import ExportOptions
-from infdet_deploy.exporting.quantization import calibrate
-from infdet_deploy.exporting.reference import eager_tensors
-from infdet_deploy.exporting.specs import stage_specs
-from infdet_deploy.exporting.write_incremental import write_incremental
-from infdet_deploy.exporting.write_int8_incremental import write_int8_incremental
+from infdet_deploy.exporting.tensor_specs import stage_specs
 from infdet_deploy.model.i3d import MIXED
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from infdet_deploy.errors import ParityError
-from infdet_deploy.exporting.stages import TOWER_STARTS
+from infdet_deploy.exporting.stages.build import TOWER_STARTS
 from infdet_deploy.model.i3d import ENDPOINTS, POOLS
 
 FLOAT16_MAX = 65504.0
@@ -23,9 +23,10 @@ def measure(stage: nn.Module, feeds: Iterable[tuple[Tensor, ...]]) -> dict[str, 
     found: dict[str, float] = {}
 
     def watch(name: str, module: nn.Module) -> Any:
-        def hook(_: nn.Module, __: Any, output: Tensor) -> None:
-            largest = float(output.abs().max())
-            found[name] = max(found[name], largest if math.isfinite(largest) else math.inf)
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
+            if isinstance(output, Tensor):  # a fusion's own output is float32 in every precision
+                largest = float(output.abs().max())
+                found[name] = max(found[name], largest if math.isfinite(largest) else math.inf)
 
         found[name] = max(float(weight.abs().max()) for weight in module.parameters(recurse=False))
         return module.register_forward_hook(hook)

@@ -17,34 +17,20 @@ from torch import Tensor, nn
 
 from infdet_deploy.bundle.loading import NETWORK
 from infdet_deploy.bundle.schema import STAGES_OF
-from infdet_deploy.exporting.conv2d import Tower2d
-from infdet_deploy.exporting.folded import FoldedTower, FoldedUnit
-from infdet_deploy.exporting.head import HeadStage, SingleHeadStage
-from infdet_deploy.exporting.stem import GREY, EnlargingStem, FlatStem
+from infdet_deploy.exporting.stages.head import HeadStage, SingleHeadStage
+from infdet_deploy.exporting.stages.stem import GREY, EnlargingStem, FlatStem
+from infdet_deploy.exporting.stages.tower import LAYERS_2D, LAYERS_3D, FoldedTower, Layers, fold
 from infdet_deploy.model.classifier import SuperEvent
 from infdet_deploy.model.enlargement import spans
-from infdet_deploy.model.fen import FlowEstimationNetwork, ResidualBlock, instance_norm, neighbour_pairs
+from infdet_deploy.model.fen import FlowEstimationNetwork, instance_norm, neighbour_pairs
 from infdet_deploy.model.fusion import Attention
-from infdet_deploy.model.i3d import ENDPOINTS, I3D, POOLS
+from infdet_deploy.model.i3d import ENDPOINTS, POOLS, STEM
 from infdet_deploy.model.network import InfDetNet, append_zero_flow
 from infdet_deploy.snippets import valid_length
 
 
 def _norm32(x: Tensor) -> Tensor:
     return instance_norm(x.float()).to(x.dtype)
-
-
-class _Block(nn.Module):
-    """A residual block with its instance norms in float32."""
-
-    def __init__(self, block: ResidualBlock) -> None:
-        super().__init__()
-        self.conv1, self.conv2, self.projection = block.conv1, block.conv2, block.projection
-
-    def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.projection is None else _norm32(self.projection(x))
-        x = F.relu(_norm32(self.conv1(x)))
-        return F.relu(_norm32(self.conv2(x)) + shortcut)
 
 
 class FenStage(nn.Module):
@@ -58,7 +44,9 @@ class FenStage(nn.Module):
         self.conv1.weight = nn.Parameter(weight / GREY)
         # The instance norm removes the bias again; without it, values before the norm would be too coarse in float16.
         self.conv1.bias = nn.Parameter(-weight.sum((1, 2, 3)))
-        self.layers = nn.ModuleList(_Block(b) for b in (fen.layer1, fen.layer2, fen.layer3, fen.layer4))
+        self.layers = nn.ModuleList((fen.layer1, fen.layer2, fen.layer3, fen.layer4))
+        for layer in self.layers:
+            layer.norm = _norm32
         self.deconvs = nn.ModuleList((fen.deconv4, fen.deconv3, fen.deconv2))
         for deconv in self.deconvs:
             deconv.register_parameter("bias", None)  # the instance norm after it removes every constant
@@ -82,32 +70,31 @@ class FenStage(nn.Module):
 class InfraredTowerStage(nn.Module):
     """frames uint8 [T, S, S], T a multiple of 4 → features float32 [T', d]."""
 
-    def __init__(self, tower: I3D, dtype: torch.dtype, start: str = ENDPOINTS[0], conv2d: bool = False) -> None:
+    def __init__(self, tower: FoldedTower) -> None:
         super().__init__()
-        unit = FoldedUnit(tower.Conv3d_1a_7x7, grey=True)
-        folded = FoldedTower(tower, FlatStem.of_bytes(unit.weight, unit.bias), dtype, start)
-        self.tower = Tower2d(folded) if conv2d else folded
+        self.tower = tower
 
     def forward(self, frames: Tensor) -> Tensor:
         features: Tensor = self.tower(frames.float()[:, None])
         return features
 
 
-class FlowTowerStage(nn.Module):
-    """flow float32 [T, c, h, h], T a multiple of 4 → features float32 [T', d]. stride: the frames' size over h."""
+def build_tower(name: str, network: InfDetNet, dtype: torch.dtype, start: str, layers: Layers) -> FoldedTower:
+    """The layers of `infrared_tower` ([T, 1, S, S] of grey levels 0…255) or `flow_tower` ([T, c, h, h]).
 
-    def __init__(
-        self, tower: I3D, stride: int, size: int, dtype: torch.dtype, start: str = ENDPOINTS[0], conv2d: bool = False
-    ) -> None:
-        super().__init__()
-        unit = FoldedUnit(tower.Conv3d_1a_7x7)
-        stem = EnlargingStem(unit.weight, unit.bias, stride, size) if stride > 1 else FlatStem(unit.weight, unit.bias)
-        folded = FoldedTower(tower, stem, dtype, start)
-        self.tower = Tower2d(folded) if conv2d else folded
-
-    def forward(self, flow: Tensor) -> Tensor:
-        features: Tensor = self.tower(flow)
-        return features
+    dtype, start: as for `FoldedTower`. The flow's enlargement is part of the first layer.
+    """
+    config = network.config
+    if name == "infrared_tower":
+        assert network.infrared_tower is not None
+        stem = FlatStem.of_bytes(*fold(network.infrared_tower.Conv3d_1a_7x7, grey=True))
+        return FoldedTower(network.infrared_tower, stem, dtype, start, layers)
+    assert network.flow_tower is not None
+    weight, bias = fold(network.flow_tower.Conv3d_1a_7x7)
+    if config.flow_stride == 1:
+        return FoldedTower(network.flow_tower, FlatStem(weight, bias), dtype, start, layers)
+    enlarging = EnlargingStem(weight, bias, config.flow_stride, config.flow_size)
+    return FoldedTower(network.flow_tower, enlarging, dtype, start, layers)
 
 
 class NetworkStage(nn.Module):
@@ -142,7 +129,7 @@ def build_stage(
     starts: tower → its first endpoint in `dtype`, by default the first of all; the endpoints before it stay float32.
     conv2d: without 3D operators (only towers have any).
     """
-    config, start = network.config, starts.get(name, ENDPOINTS[0])
+    config = network.config
     with torch.no_grad():
         if name == NETWORK:
             parts = {part: build_stage(part, network, dtype, starts, conv2d) for part in STAGES_OF[config.streams]}
@@ -150,15 +137,12 @@ def build_stage(
         elif name == "fen":
             assert network.fen is not None
             stage = FenStage(network.fen, config.flow_stride, dtype)
-        elif name == "infrared_tower":
-            assert network.infrared_tower is not None
-            stage = InfraredTowerStage(network.infrared_tower, dtype, start, conv2d)
-        elif name == "flow_tower":
-            assert network.flow_tower is not None
-            stage = FlowTowerStage(network.flow_tower, config.flow_stride, config.flow_size, dtype, start, conv2d)
+        elif name == "head":
+            stage = (HeadStage if config.streams == "both" else SingleHeadStage)(network, dtype)
         else:
-            head = HeadStage if config.streams == "both" else SingleHeadStage
-            stage = head(network, dtype)
+            start = starts.get(name, ENDPOINTS[0])
+            tower = build_tower(name, network, dtype, start, LAYERS_2D if conv2d else LAYERS_3D)
+            stage = InfraredTowerStage(tower) if name == "infrared_tower" else tower
     return stage.eval().requires_grad_(False)
 
 
@@ -177,5 +161,5 @@ def float32_operators(name: str, network: InfDetNet, starts: Mapping[str, str] =
     before = ENDPOINTS[: ENDPOINTS.index(starts.get(name, ENDPOINTS[0]))]
     convolutions = dict.fromkeys(POOLS, 0) | {e: 6 for e in ENDPOINTS if e.startswith("Mixed")}
     if name == "flow_tower" and config.flow_stride > 1:
-        convolutions["Conv3d_1a_7x7"] = len(spans(config.flow_size, config.flow_stride)) ** 2
+        convolutions[STEM] = len(spans(config.flow_size, config.flow_stride)) ** 2
     return sum(convolutions.get(endpoint, 1) for endpoint in before)

@@ -13,11 +13,11 @@ import torch
 from infdet_deploy.bundle.schema import Incremental, StageEntry, StageSpec, stream_stage
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import ParityError
-from infdet_deploy.exporting.checking import check_2d, check_precision, worst_error
-from infdet_deploy.exporting.draft import Draft
-from infdet_deploy.exporting.incremental import IncrementalTower, build_incremental_tower, incremental_spec, zeros
+from infdet_deploy.exporting.bundle_draft import Draft
+from infdet_deploy.exporting.checks import check_2d, check_precision, worst_error
+from infdet_deploy.exporting.incremental.tower import IncrementalTower, build_incremental_tower, incremental_spec, zeros
 from infdet_deploy.exporting.onnx import EXAMPLE_FRAMES, export_onnx
-from infdet_deploy.exporting.stages import TOWER_STARTS, float32_operators
+from infdet_deploy.exporting.stages.build import TOWER_STARTS, float32_operators
 from infdet_deploy.model.i3d import ENDPOINTS
 from infdet_deploy.runtime.backends.registry import open_stage
 from infdet_deploy.runtime.incremental import TowerSteps

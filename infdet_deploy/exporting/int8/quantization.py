@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from infdet_deploy.exporting.specs import NEXT
+from infdet_deploy.exporting.tensor_specs import NEXT
 
 LEVELS = 127  # symmetric int8: −127…127 times the scale
 _CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1}  # the axis of a weight's output channels

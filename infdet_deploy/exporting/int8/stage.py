@@ -10,7 +10,7 @@ import onnx
 
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import ParityError
-from infdet_deploy.exporting.quantization import CalibratedGraph, Int8File, Tensors, open_session, quantize
+from infdet_deploy.exporting.int8.quantization import CalibratedGraph, Int8File, Tensors, open_session, quantize
 from infdet_deploy.runtime.backends.registry import open_stage
 
 

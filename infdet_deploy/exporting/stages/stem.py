@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infdet_deploy.exporting.temporal import WHOLE_CLIP, TemporalContext
+from infdet_deploy.exporting.stages.neighbours import WHOLE_CLIP, TemporalContext
 from infdet_deploy.model.enlargement import AFTER, BEFORE, KERNEL, STRIDE, small_kernel, spans
+from infdet_deploy.model.i3d import STEM
 
-LAYER = "Conv3d_1a_7x7"
 GREY = 127.5  # the grey level that the network sees as 0
 
 
@@ -38,7 +38,7 @@ class FlatStem(nn.Module):
         return cls(weight / GREY, bias - weight.sum((1, 2, 3, 4)), GREY)
 
     def forward(self, x: Tensor, context: TemporalContext = WHOLE_CLIP) -> Tensor:
-        taps = context.taps(LAYER, x, KERNEL, STRIDE, self.outside)
+        taps = context.taps(STEM, x, KERNEL, STRIDE, self.outside)
         # Single-channel pictures are concatenated in height: as channels, a backend may interleave their pixels.
         joined = torch.cat(taps, dim=2 if x.shape[1] == 1 else 1)
         x = joined.reshape(-1, KERNEL * x.shape[1], *x.shape[2:])
@@ -68,7 +68,7 @@ class EnlargingStem(nn.Module):
         self.bias = nn.Parameter(bias.repeat_interleave(self.phases**2))
 
     def forward(self, flow: Tensor, context: TemporalContext = WHOLE_CLIP) -> Tensor:
-        x, weights, parts = torch.cat(context.taps(LAYER, flow, KERNEL, STRIDE), dim=1), iter(self.weights), []
+        x, weights, parts = torch.cat(context.taps(STEM, flow, KERNEL, STRIDE), dim=1), iter(self.weights), []
         for rows in self.slices:
             line = [F.relu(F.conv2d(x[:, :, rows, columns], next(weights), self.bias)) for columns in self.slices]
             parts.append(torch.cat(line, dim=3))

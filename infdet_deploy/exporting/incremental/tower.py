@@ -12,8 +12,7 @@ After 16 frames it has computed outputs 0–5, again 2 fewer than 16/2, and keep
 therefore lags by 2, and so on through the tower; `layer_after` computes both numbers for any layer.
 
 In the whole clip every layer sees zeros outside the clip, not features of zero frames. So each layer here sets its
-inputs outside the clip to zero; the input `inside` marks them. Modules and weights are those of `conv2d.py`, or with 3D
-operators those of `incremental_3d.py`.
+inputs outside the clip to zero; the input `inside` marks them. The layers are `LAYERS_2D`, or those of `layers_3d.py`.
 """
 
 from collections.abc import Mapping
@@ -23,12 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from infdet_deploy.bundle.schema import StageSpec, TensorSpec
-from infdet_deploy.exporting.conv2d import Mixed2d, Tower2d
-from infdet_deploy.exporting.folded import FoldedTower
-from infdet_deploy.exporting.incremental_3d import IncrementalUnit3d, incremental_max_pool_3d
-from infdet_deploy.exporting.specs import NEXT
-from infdet_deploy.exporting.stages import build_stage
-from infdet_deploy.exporting.temporal import TemporalContext
+from infdet_deploy.exporting.incremental.layers_3d import INCREMENTAL_LAYERS_3D
+from infdet_deploy.exporting.stages.build import build_tower
+from infdet_deploy.exporting.stages.neighbours import TemporalContext
+from infdet_deploy.exporting.stages.tower import LAYERS_2D, FoldedMixed, FoldedTower
+from infdet_deploy.exporting.tensor_specs import NEXT
 from infdet_deploy.model.i3d import ENDPOINTS, POOLS
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET
@@ -71,20 +69,20 @@ class Schedule:
     history: int
 
 
-def schedule(tower: Tower2d, input_lag: int) -> Schedule:
+def schedule(tower: FoldedTower, input_lag: int) -> Schedule:
     """Compute a tower's schedule. input_lag: frames by which its input lags behind the clip."""
     layers: dict[str, LayerTiming] = {}
     frames_per_input, lag, history = 1, input_lag, input_lag
     for name in ENDPOINTS:
-        module = None if name in POOLS else getattr(tower, name)
-        if module is None:
+        module = getattr(tower, name, None)
+        if name in POOLS:
             kernel, stride = (sizes[0] for sizes in POOLS[name])
         else:
-            kernel, stride = (3, 1) if isinstance(module, Mixed2d) else (module.kernel, module.stride)
+            kernel, stride = (3, 1) if isinstance(module, FoldedMixed) else (module.kernel, module.stride)
         if kernel == 1:
             continue
         layer = layer_after(frames_per_input, lag, kernel, stride)
-        if isinstance(module, Mixed2d):
+        if isinstance(module, FoldedMixed):
             # b0 reads no neighbours and waits for the other branches.
             layers[f"{name}.b0"] = LayerTiming(frames_per_input, lag, layer.output_lag, layer.output_lag - lag)
             layers |= {f"{name}.{branch}": layer for branch in ("b1b", "b2b", "pool")}
@@ -148,58 +146,40 @@ class StepContext(TemporalContext):
 
 
 class IncrementalTower(nn.Module):
-    """An incremental tower; `state_names` are the layers that keep state, in the order of the states."""
+    """An incremental tower; `state_names` are the layers that keep state, in the order of the states.
 
-    lag = 0  # frames by which its input lags behind the clip
+    Its input is frames uint8 [N, S, S] or, with `of_flow`, flow float32 [N, c, h, w]. Flow goes from a frame to the
+    next one, so the last frame has no flow yet: the input lags by 1. The infrared tower's stem waits one frame longer
+    than it needs, so both towers compute a feature in the same step.
+    """
 
-    def __init__(self, tower: Tower2d) -> None:
+    def __init__(self, tower: FoldedTower, of_flow: bool) -> None:
         super().__init__()
-        self.tower = tower
-        self.schedule = schedule(tower, self.lag)
+        self.tower, self.of_flow = tower, of_flow
+        self.schedule = schedule(tower, input_lag=1 if of_flow else 0)
         self.state_names = tuple(name for name, layer in self.schedule.layers.items() if layer.kept)
 
-    def step(self, x: Tensor, context: StepContext) -> Tensor:
-        """The stage's input → the step's features."""
-        raise NotImplementedError
+    def _step(self, x: Tensor, context: StepContext) -> Tensor:
+        # The clip's last frame has zero flow: flow is inside the clip where its second frame is.
+        x = x * context.mask(1, 0) if self.of_flow else x.float()[:, None]
+        features: Tensor = self.tower(x, context)
+        return features
 
     def forward(self, x: Tensor, inside: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """One step of N = 8n frames → N/8 features, and the states for the next step.
+        """One step of N = 8n frames → features float32 [N/8, d], and the states for the next step.
 
         After P frames, including this step's, the features end before feature P/8 − features_lag of the clip. The
         caller drops features before the clip's first and after its last.
         """
         context = StepContext(self.schedule, inside, dict(zip(self.state_names, states, strict=True)))
-        features = self.step(x, context)
+        features = self._step(x, context)
         return features, tuple(context.next_states[name] for name in self.state_names)
 
     def first_states(self, x: Tensor) -> tuple[Tensor, ...]:
         """The states at the start of a clip, all zeros; x: any 8 frames of the stage's input."""
         context = StepContext(self.schedule, x.new_zeros(self.schedule.history + len(x), dtype=torch.float32), {})
-        self.step(x, context)
+        self._step(x, context)
         return tuple(torch.zeros_like(context.next_states[name]) for name in self.state_names)
-
-
-class IncrementalInfraredTower(IncrementalTower):
-    """frames uint8 [N, S, S], inside, states → features float32 [N/8, d], states."""
-
-    def step(self, x: Tensor, context: StepContext) -> Tensor:
-        features: Tensor = self.tower(x.float()[:, None], context)
-        return features
-
-
-class IncrementalFlowTower(IncrementalTower):
-    """flow float32 [N, c, h, w], inside, states → features float32 [N/8, d], states.
-
-    Flow goes from a frame to the next one, so the last frame has no flow yet: `lag` is 1. The infrared tower's stem
-    waits one frame longer than it needs, so both towers compute a feature in the same step.
-    """
-
-    lag = 1
-
-    def step(self, x: Tensor, context: StepContext) -> Tensor:
-        # The clip's last frame has zero flow: flow is inside the clip where its second frame is.
-        features: Tensor = self.tower(x * context.mask(1, 0), context)
-        return features
 
 
 def build_incremental_tower(
@@ -207,22 +187,21 @@ def build_incremental_tower(
 ) -> IncrementalTower:
     """A network's incremental `infrared_tower` or `flow_tower`, in eval mode; dtype, starts: as for `build_stage`.
 
-    in_3d: with the 3D operators of `incremental_3d.py`.
+    in_3d: with the 3D operators of `layers_3d.py`.
     """
-    folded = build_stage(tower, network, dtype, starts).tower
-    assert isinstance(folded, FoldedTower)
-    layers = Tower2d(folded, IncrementalUnit3d, incremental_max_pool_3d) if in_3d else Tower2d(folded)
-    stage = (IncrementalInfraredTower if tower == "infrared_tower" else IncrementalFlowTower)(layers)
-    return stage.eval().requires_grad_(False)
+    layers = INCREMENTAL_LAYERS_3D if in_3d else LAYERS_2D
+    with torch.no_grad():
+        folded = build_tower(tower, network, dtype, starts.get(tower, ENDPOINTS[0]), layers)
+    return IncrementalTower(folded, of_flow=tower == "flow_tower").eval().requires_grad_(False)
 
 
 def incremental_spec(stage: IncrementalTower, network: InfDetNet) -> StageSpec:
     """An incremental tower's tensors: a step has 8n frames; `next.NAME` is the next value of state NAME."""
     config = network.config
-    if isinstance(stage, IncrementalInfraredTower):
-        x = TensorSpec("frames", "uint8", ("8n", config.size, config.size))
-    else:
+    if stage.of_flow:
         x = TensorSpec("flow", "float32", ("8n", config.flow_channels, config.flow_size, config.flow_size))
+    else:
+        x = TensorSpec("frames", "uint8", ("8n", config.size, config.size))
     named = zip(stage.state_names, stage.first_states(zeros(x, FRAMES_PER_SNIPPET)), strict=True)
     before = tuple(TensorSpec(name, "float32", tuple(state.shape)) for name, state in named)
     after = tuple(TensorSpec(NEXT + state.name, state.dtype, state.shape) for state in before)

@@ -8,12 +8,18 @@ from infdet_deploy.bundle.loading import NETWORK, Bundle
 from infdet_deploy.bundle.schema import Manifest
 from infdet_deploy.bundle.tolerances import tolerance
 from infdet_deploy.errors import ParityError, UsageError
-from infdet_deploy.exporting.accuracy import MAX_SCORE_SHIFT, AccuracyCheck, Results, check_accuracy, run_recordings
-from infdet_deploy.exporting.calibration import Calibration, stage_tensors
-from infdet_deploy.exporting.checking import check_precision
-from infdet_deploy.exporting.draft import Draft
-from infdet_deploy.exporting.int8_stage import Int8Stage, error_on, layer_errors
-from infdet_deploy.exporting.quantization import INT8_FILES, Int8File, calibrate
+from infdet_deploy.exporting.bundle_draft import Draft
+from infdet_deploy.exporting.checks import check_precision
+from infdet_deploy.exporting.int8.accuracy import (
+    MAX_SCORE_SHIFT,
+    AccuracyCheck,
+    Results,
+    check_accuracy,
+    run_recordings,
+)
+from infdet_deploy.exporting.int8.calibration import Calibration, stage_tensors
+from infdet_deploy.exporting.int8.quantization import INT8_FILES, Int8File, calibrate
+from infdet_deploy.exporting.int8.stage import Int8Stage, error_on, layer_errors
 from infdet_deploy.exporting.whole_network import join_stages
 from infdet_deploy.runtime.backends.registry import open_stage
 from infdet_deploy.runtime.detector import Detector

@@ -9,7 +9,7 @@ import openvino
 from infdet_deploy.bundle.loading import NETWORK
 from infdet_deploy.bundle.manifest import COUNTED_FRAMES
 from infdet_deploy.bundle.schema import StageSpec
-from infdet_deploy.exporting.draft import Draft
+from infdet_deploy.exporting.bundle_draft import Draft
 from infdet_deploy.model.complexity import count
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import feature_length

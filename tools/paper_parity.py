@@ -16,10 +16,9 @@ from infdet_deploy.bundle.schema import STAGES
 from infdet_deploy.bundle.tolerances import compare, tolerance
 from infdet_deploy.exporting.int8.quantization import INT8_FILES, calibrate
 from infdet_deploy.exporting.int8.stage import Int8Stage, layer_errors
-from infdet_deploy.exporting.network_tensors import eager_tensors
 from infdet_deploy.exporting.onnx import export_onnx
 from infdet_deploy.exporting.stages.build import build_stage
-from infdet_deploy.exporting.tensor_specs import stage_specs
+from infdet_deploy.exporting.tensors import eager_tensors, stage_specs
 from infdet_deploy.model.foreign_weights import import_upstream
 from infdet_deploy.runtime.backends.registry import get_backend, open_stage
 from infdet_deploy.video.sample import sample_frames

@@ -86,7 +86,6 @@ def _train(data: Path, run: Path) -> None:
     """Train the tiny network; resume an unfinished run, keep a finished one."""
     import infdet_deploy as infdet
     from infdet_deploy.training.run_folder import RUN
-    from infdet_deploy.training.settings import TrainConfig
 
     state: dict[str, Any] = read_json(run / RUN, "run") if (run / RUN).is_file() else {}
     if state and state.get("training") != TrainConfig(seed=0).to_json():

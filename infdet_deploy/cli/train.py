@@ -124,7 +124,7 @@ def show_progress(wanted: bool = True) -> "Iterator[OnProgress]":
                 losses = f": loss {p.loss:.3f} (actions {p.classification:.3f}, flow {p.flow:.3f})"
             update(p.step, p.steps, f"{p.row} {p.phase}{losses}".strip())
             if p.validation is not None:
-                from infdet_deploy.training.evaluation import headline
+                from infdet_deploy.training.validation import headline
 
                 name, value = headline(p.validation)
                 say(f"step {p.step}/{p.steps}: validation loss {p.validation['loss']:.3f}, {name} {value:.3f}")

@@ -17,9 +17,9 @@ from infdet_deploy.plots.flow import draw_flow, liveliest_pairs
 from infdet_deploy.training.checkpoint import saved_rule, store_thresholds
 from infdet_deploy.training.clip_cache import FRAME_MODE
 from infdet_deploy.training.dataset import PreparedClip, load_dataset
-from infdet_deploy.training.evaluation import clip_scores, mean_losses, scored_clips
 from infdet_deploy.training.run_folder import checkpoint_file
 from infdet_deploy.training.tvl1 import limit_px
+from infdet_deploy.training.validation import clip_scores, mean_losses, scored_clips
 
 
 class CheckpointScorer(Scorer):

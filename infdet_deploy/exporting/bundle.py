@@ -10,12 +10,12 @@ import numpy as np
 from infdet_deploy.bundle.golden import GOLDEN
 from infdet_deploy.bundle.loading import WEIGHTS
 from infdet_deploy.errors import UsageError
-from infdet_deploy.exporting.bundle_draft import Draft, OnProgress, Origin, new_draft, seal
+from infdet_deploy.exporting.bundle_draft import OnProgress, Origin, new_draft, seal
 from infdet_deploy.exporting.incremental.write import write_incremental
 from infdet_deploy.exporting.int8.calibration import Calibration
-from infdet_deploy.exporting.multiply_adds import write_flops
-from infdet_deploy.exporting.network_tensors import eager_tensors
+from infdet_deploy.exporting.multiply_adds import write_multiply_adds
 from infdet_deploy.exporting.options import ExportOptions
+from infdet_deploy.exporting.tensors import golden_arrays
 from infdet_deploy.exporting.write_stages import write_stages
 from infdet_deploy.files import whole_folder
 from infdet_deploy.model.network import InfDetNet
@@ -56,7 +56,7 @@ def export_bundle(
     with whole_folder(out) as folder:
         draft = new_draft(folder, out.name.removesuffix(".infdet"), network, options, origin, on_progress)
         write_stages(draft, clips)
-        write_flops(draft)
+        write_multiply_adds(draft)
         if options.incremental:
             write_incremental(draft)
         if options.int8 and calibration is not None:
@@ -68,7 +68,8 @@ def export_bundle(
                 write_int8_incremental(draft, stages)
         if options.weights:
             save_network(folder / WEIGHTS, network, network.config)
-        _write_golden(draft)
+        golden = golden_arrays(network, sample_frames(GOLDEN_FRAMES, network.config.size, seed=GOLDEN_SEED))
+        np.savez_compressed(folder / GOLDEN, **golden)  # type: ignore[arg-type]
         draft.report("hashing")
         seal(folder, draft.manifest)
     return out
@@ -77,13 +78,3 @@ def export_bundle(
 def check_int8() -> None:
     """Raise BackendError on a processor without VNNI, which cannot measure the errors of OpenVINO's int8."""
     get_backend("openvino").check_supports("int8", "export on one that has it, or without int8")
-
-
-def _write_golden(draft: Draft) -> None:
-    """Write the golden clip (`bundle/golden.py`) with the network's own tensors."""
-    frames = sample_frames(GOLDEN_FRAMES, draft.network.config.size, seed=GOLDEN_SEED)
-    tensors = eager_tensors(draft.network, frames)
-    arrays = {"frames": frames, **tensors["head"]}
-    if "flow_tower" in tensors:
-        arrays["flow"] = tensors["flow_tower"]["flow"]
-    np.savez_compressed(draft.folder / GOLDEN, **arrays)  # type: ignore[arg-type]

@@ -17,9 +17,8 @@ from infdet_deploy.bundle.tolerances import CHECK_FRAMES
 from infdet_deploy.config import to_dict
 from infdet_deploy.detections import DetectionRule, default_rule
 from infdet_deploy.exporting.int8.quantization import INT8_FILES
-from infdet_deploy.exporting.network_tensors import eager_tensors
 from infdet_deploy.exporting.options import ExportOptions
-from infdet_deploy.exporting.tensor_specs import stage_specs
+from infdet_deploy.exporting.tensors import eager_tensors, stage_specs
 from infdet_deploy.files import sha256
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET

@@ -1,15 +1,19 @@
 """Checks of every exported file: correct numbers on every installed backend, in the right precision."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 
-from infdet_deploy.bundle.tolerances import tolerance
+from infdet_deploy.bundle.tolerances import compare, tolerance
 from infdet_deploy.errors import ParityError
 from infdet_deploy.runtime.backends.base import Backend
-from infdet_deploy.runtime.backends.registry import available_backends
+from infdet_deploy.runtime.backends.registry import available_backends, open_stage
+
+Tensors = Mapping[str, npt.NDArray[np.generic]]  # by name
 
 _FLOATS = {
     onnx.TensorProto.FLOAT: "float32",
@@ -47,6 +51,16 @@ def worst_error(stage: str, precision: str, format: str, errors: Callable[[str],
                 )
             worst = max(worst, error)
     return worst
+
+
+def stage_errors(
+    path: Path, precision: str, inputs: tuple[str, ...], output: str, clips: Iterable[Tensors], backend: str
+) -> Iterator[float]:
+    """The relative L2 of a stage's output on a backend for each clip (the stage's inputs and right output)."""
+    runner = open_stage(backend, path, precision, inputs, (output,))
+    for tensors in clips:
+        yield compare(runner.run(tensors)[output], tensors[output]).relative_l2
+    runner.close()
 
 
 def count_precisions(path: Path) -> dict[str, int]:

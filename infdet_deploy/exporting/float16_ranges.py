@@ -1,7 +1,7 @@
 """The ranges of a stage's values, and where they are too large for float16."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -65,7 +65,7 @@ def first_endpoint(ranges: Mapping[str, float]) -> str | None:
     return ENDPOINTS[ENDPOINTS.index(weighted[last + 1]) + 1]
 
 
-def float16_starts(stage: str, ranges: Mapping[str, float], tower: bool) -> tuple[str, ...]:
+def float16_starts(stage: str, ranges: Mapping[str, float], tower: bool) -> list[str]:
     """The endpoints at which float16 may start, in the order to try; stages other than towers start at the first.
 
     Raises ParityError where float16 cannot represent the stage's values.
@@ -78,5 +78,25 @@ def float16_starts(stage: str, ranges: Mapping[str, float], tower: bool) -> tupl
             f"{stage} float16: {worst} has values up to {ranges[worst]:.3g}, above float16's {FLOAT16_MAX:.0f}; "
             "nothing was written; export without float16"
         )
-    later = [start for start in TOWER_STARTS if tower and ENDPOINTS.index(start) > ENDPOINTS.index(first)]
-    return first, *later
+    return starts_from(first) if tower else [first]
+
+
+def starts_from(first: str) -> list[str]:
+    """`first`, and the later endpoints at which a float16 tower may start."""
+    return [first, *(start for start in TOWER_STARTS if ENDPOINTS.index(start) > ENDPOINTS.index(first))]
+
+
+def first_within_tolerance(starts: Sequence[str], attempt: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """Write a stage that starts in its precision at the first of these endpoints where it is within tolerance.
+
+    attempt: writes it and returns its entry in the manifest's parity, or raises ParityError.
+    """
+    for start in starts:
+        try:
+            entry = attempt(start)
+        except ParityError:
+            if start == starts[-1]:
+                raise
+        else:
+            return entry | ({"float32_before": start} if start != ENDPOINTS[0] else {})
+    raise AssertionError("no start")

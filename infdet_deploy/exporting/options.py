@@ -19,8 +19,8 @@ class ExportOptions:
     whole_network: also write all stages as one graph, frames in and scores out; this stores every weight twice.
     conv2d: write 3D convolutions and pools as 2D ones over shifted frames; scores stay the same.
     weights: also write the network's weights, which `verify` uses to compare stages with the network.
-    calibrate: a data set or a folder of recordings like those that the network will see, to calibrate and check int8
-        and to measure float16's value ranges.
+    calibrate: a data set or a folder of recordings, similar to the network's later input: for calibrating and checking
+        int8, and for measuring float16's value ranges.
     max_map_drop: points of mAP@0.5 that int8 may lose on it; default: 1.
     """
 

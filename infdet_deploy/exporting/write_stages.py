@@ -1,7 +1,7 @@
 """Write every stage in each float precision and format, and compare each file with the network."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,18 +10,15 @@ import torch
 from infdet_deploy.bundle.golden import Tensors
 from infdet_deploy.bundle.loading import NETWORK
 from infdet_deploy.bundle.schema import TOWERS
-from infdet_deploy.bundle.tolerances import compare
-from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.bundle_draft import Draft
-from infdet_deploy.exporting.checks import check_2d, check_precision, worst_error
-from infdet_deploy.exporting.float16_ranges import float16_starts, measure
-from infdet_deploy.exporting.network_tensors import eager_tensors
+from infdet_deploy.exporting.checks import check_2d, check_precision, stage_errors, worst_error
+from infdet_deploy.exporting.float16_ranges import first_within_tolerance, float16_starts, measure
 from infdet_deploy.exporting.onnx import EXAMPLE_FRAMES, export_onnx
 from infdet_deploy.exporting.stages.build import build_stage, float32_operators
+from infdet_deploy.exporting.tensors import eager_tensors
 from infdet_deploy.exporting.torchscript import export_torchscript
 from infdet_deploy.exporting.whole_network import join_stages
 from infdet_deploy.model.i3d import ENDPOINTS
-from infdet_deploy.runtime.backends.registry import open_stage
 from infdet_deploy.video.sample import sample_frames
 
 SUFFIX = {"onnx": "onnx", "torchscript": "pt"}
@@ -55,25 +52,22 @@ def _write_stage(
 
     A float16 tower that is out of tolerance is written again with more of its first layers in float32.
     """
-    starts: dict[str, str] = draft.starts[precision]
-    candidates: tuple[str, ...] = (ENDPOINTS[0],)
+    candidates: Sequence[str] = (ENDPOINTS[0],)
     if precision == "float16" and name != NETWORK:
         candidates = float16_starts(name, ranges, tower=name in TOWERS)
-    for start in candidates:
+
+    def attempt(start: str) -> dict[str, Any]:
         if name in TOWERS:
-            starts[name] = start
+            draft.starts[precision][name] = start
+        starts = draft.starts[precision]
         stage = build_stage(name, draft.network, getattr(torch, precision), starts, draft.options.conv2d)
-        try:
-            entry: dict[str, Any] = {}
-            for format in draft.options.formats:
-                draft.report(f"{name} {precision} {format}")
-                entry |= _write_file(draft, name, stage, precision, format, example)
-        except ParityError:
-            if start == candidates[-1]:
-                raise
-        else:
-            break
-    return entry | ({"float32_before": start} if start != ENDPOINTS[0] else {})
+        entry: dict[str, Any] = {}
+        for format in draft.options.formats:
+            draft.report(f"{name} {precision} {format}")
+            entry |= _write_file(draft, name, stage, precision, format, example)
+        return entry
+
+    return first_within_tolerance(candidates, attempt)
 
 
 def _write_file(
@@ -93,20 +87,8 @@ def _write_file(
         entry["operators"] = check_precision(name, path, precision, kept)
         if draft.options.conv2d:
             check_2d(name, path)
-    entry[format] = _check_numbers(draft, name, path, precision, format)
+    spec, clips = draft.specs[name], [check[name] for check in draft.checks]
+    errors = partial(stage_errors, path, precision, spec.input_names, spec.output_names[0], clips)
+    entry[format] = worst_error(name, precision, format, errors)
     draft.manifest["stages"][name]["files"].setdefault(format, {})[precision] = path.name
     return entry
-
-
-def _check_numbers(draft: Draft, name: str, path: Path, precision: str, format: str) -> float:
-    """The largest relative L2 over the check clips and the installed backends that read the file."""
-    spec = draft.specs[name]
-    (output,) = spec.output_names
-
-    def errors(backend: str) -> Iterator[float]:
-        runner = open_stage(backend, path, precision, spec.input_names, spec.output_names)
-        for tensors in (check[name] for check in draft.checks):
-            yield compare(runner.run(tensors)[output], tensors[output]).relative_l2
-        runner.close()
-
-    return worst_error(name, precision, format, errors)

@@ -114,8 +114,3 @@ class LateClassifier(nn.Module):
         infrared, flow = x.chunk(2, dim=2)
         logits = torch.stack((self.infrared(infrared, length), self.flow(flow, length)))
         return torch.logsumexp(F.logsigmoid(logits), dim=0) - torch.logsumexp(F.logsigmoid(-logits), dim=0)
-
-
-def build_classifier(config: ModelConfig) -> nn.Module:
-    """One classifier, or one per stream for late fusion."""
-    return LateClassifier(config) if config.fusion == "late" else SnippetClassifier(config)

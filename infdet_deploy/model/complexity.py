@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from infdet_deploy.errors import UsageError
@@ -84,6 +85,13 @@ def complexity(preset_name: str = "infdet", frames: int = 100) -> Complexity:
     return Complexity(preset_name, frames, count(config, frames), projected, sca_per_snippet(config))
 
 
+def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
+    """The multiply-adds of a module's convolutions and matrix products."""
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        module(*inputs)
+    return counter.get_total_flops() // 2
+
+
 def count(config: ModelConfig, frames: int) -> tuple[StageComplexity, ...]:
     """The complexity of each part for one clip of `frames` frames, in the order of the data flow."""
     with torch.device("meta"):
@@ -100,12 +108,9 @@ def count(config: ModelConfig, frames: int) -> tuple[StageComplexity, ...]:
         }
         stages = []
         for name, (module, inputs) in runs.items():
-            if module is None:
-                continue
-            with FlopCounterMode(display=False) as counter, torch.inference_mode():
-                module(*inputs)
-            parameters = sum(p.numel() for p in module.parameters())
-            stages.append(StageComplexity(name, parameters, counter.get_total_flops() // 2))
+            if module is not None:
+                parameters = sum(p.numel() for p in module.parameters())
+                stages.append(StageComplexity(name, parameters, multiply_adds(module, *inputs)))
     return tuple(stages)
 
 

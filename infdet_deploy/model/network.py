@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infdet_deploy.model.classifier import build_classifier
+from infdet_deploy.model.classifier import LateClassifier, SnippetClassifier
 from infdet_deploy.model.fen import FlowEstimationNetwork, neighbour_pairs
 from infdet_deploy.model.fusion import build_fusion
 from infdet_deploy.model.i3d import I3D
@@ -58,7 +58,7 @@ class InfDetNet(nn.Module):
         self.infrared_tower = I3D(config, inputs=3) if config.streams != "flow" else None
         self.flow_tower = I3D(config, inputs=config.flow_channels) if config.has_flow else None
         self.fusion = build_fusion(config)
-        self.classifier = build_classifier(config)
+        self.classifier = (LateClassifier if config.fusion == "late" else SnippetClassifier)(config)
 
     def towers(self) -> list[I3D]:
         """The towers of this network."""

@@ -1,6 +1,7 @@
 """The network's configuration and its named sizes."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal
 
 from infdet_deploy.config import from_dict, to_dict
@@ -11,6 +12,13 @@ Streams = Literal["infrared", "flow", "both"]
 FlowSource = Literal["fen", "tvl1"]
 Task = Literal["detection", "recognition"]
 FusionKind = Literal["none", "sca", "cross", "self", "late", "min", "max", "concat"]
+
+
+def expect(config: Any, where: str, names: str, valid: Callable[[Any], bool], expected: str) -> None:
+    """Raise ConfigError for the first of these fields of a configuration whose value is not valid."""
+    for name in names.split():
+        if not valid(getattr(config, name)):
+            raise ConfigError(f"{where}: {name} is {getattr(config, name)}, expected {expected}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,14 +44,10 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise ConfigError(f"model: classes are {list(self.classes)}, expected at least one and no name twice")
-        if self.flow_channels not in (2, 3):
-            raise ConfigError(f"model: flow_channels is {self.flow_channels}, expected 2 or 3")
-        if self.size < 32 or self.size % 32:
-            raise ConfigError(f"model: size is {self.size}, expected a multiple of 32")
-        if self.flow_stride not in (1, 2, 4):
-            raise ConfigError(f"model: flow_stride is {self.flow_stride}, expected 1, 2 or 4")
-        if self.channel_divisor not in (1, 2, 4, 8):
-            raise ConfigError(f"model: channel_divisor is {self.channel_divisor}, expected 1, 2, 4 or 8")
+        expect(self, "model", "flow_channels", lambda n: n in (2, 3), "2 or 3")
+        expect(self, "model", "size", lambda n: n >= 32 and n % 32 == 0, "a multiple of 32")
+        expect(self, "model", "flow_stride", lambda n: n in (1, 2, 4), "1, 2 or 4")
+        expect(self, "model", "channel_divisor", lambda n: n in (1, 2, 4, 8), "1, 2, 4 or 8")
         if self.streams == "both" and self.fusion == "none":
             raise ConfigError("model: fusion is 'none', but two streams must be fused; use sca")
         if self.streams != "both" and self.fusion not in ("none", "self"):

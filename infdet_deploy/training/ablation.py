@@ -17,13 +17,12 @@ from infdet_deploy.model.weights import load_network, with_config
 from infdet_deploy.training import run_folder
 from infdet_deploy.training.dataset import load_dataset
 from infdet_deploy.training.distributed import launched_world
-from infdet_deploy.training.evaluation import evaluate_network, still_flow_loss
 from infdet_deploy.training.initialization import fresh_network
 from infdet_deploy.training.layers import prepare_for_training
 from infdet_deploy.training.loop import OnProgress, Progress, TrainResult, run_training
-from infdet_deploy.training.options import AblateOptions
-from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.options import AblateOptions, TrainConfig
 from infdet_deploy.training.train import SYNTHETIC, make_synthetic
+from infdet_deploy.training.validation import evaluate_network, still_flow_loss
 
 ROW = "row.json"  # in a finished row's run folder: its RowResult
 

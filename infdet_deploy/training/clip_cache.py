@@ -43,11 +43,6 @@ class Prepared(NamedTuple):
     duration_s: float
 
 
-def flow_channels(model: ModelConfig) -> int:
-    """Channels of the TV-L1 flow that training needs; 0 for a network without flow tower."""
-    return model.flow_channels if model.has_flow else 0
-
-
 def prepare_clips(
     data: DataSet,
     clips: Sequence[Clip],

@@ -15,7 +15,7 @@ from infdet_deploy.errors import TrainingError
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import feature_length, valid_length
 from infdet_deploy.training.clip_cache import Prepared, prepare_clips
-from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.options import TrainConfig
 
 
 @dataclass(frozen=True)

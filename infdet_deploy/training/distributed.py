@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
 
 from infdet_deploy.errors import TrainingError
 from infdet_deploy.model.precision import full
@@ -144,9 +145,9 @@ class GlobalBatchNorm(nn.BatchNorm3d):
         wide = full(x)
         axes = (0, 2, 3, 4)
         count = wide.numel() // wide.shape[1] * dist.get_world_size()
-        mean = _sum(wide.sum(axes)) / count
+        mean = all_reduce(wide.sum(axes)) / count  # gradients are summed in the same way
         centred = wide - mean[:, None, None, None]
-        variance = _sum((centred * centred).sum(axes)) / count
+        variance = all_reduce((centred * centred).sum(axes)) / count
         with torch.no_grad():
             assert self.running_mean is not None
             assert self.running_var is not None
@@ -157,27 +158,6 @@ class GlobalBatchNorm(nn.BatchNorm3d):
             self.running_var.lerp_(variance * count / (count - 1), weight)
         y = centred * torch.rsqrt(variance + self.eps)[:, None, None, None]
         return (y * self.weight[:, None, None, None] + self.bias[:, None, None, None]).to(x.dtype)
-
-
-class _Sum(torch.autograd.Function):
-    """Sum over all processes; the gradient is summed in the same way."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        x = x.clone()
-        dist.all_reduce(x)
-        return x
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        gradient = gradients[0].clone()
-        dist.all_reduce(gradient)
-        return gradient
-
-
-def _sum(x: Tensor) -> Tensor:
-    total: Tensor = _Sum.apply(x)  # type: ignore[no-untyped-call]
-    return total
 
 
 class SampleDropout(nn.Dropout):

@@ -13,7 +13,7 @@ from infdet_deploy.model.enlargement import small_kernel, spans
 from infdet_deploy.model.i3d import I3D, STEM, Mixed, Unit3d, pad_same, same_padding
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig
-from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.options import TrainConfig
 
 
 def prepare_for_training(network: InfDetNet, config: TrainConfig) -> InfDetNet:

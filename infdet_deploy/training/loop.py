@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,17 +17,16 @@ from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network, save_network
 from infdet_deploy.training import checkpoint, run_folder
-from infdet_deploy.training.batch_norm import measure_norms
 from infdet_deploy.training.clip_cache import FRAME_MODE
-from infdet_deploy.training.dataset import load_parts
+from infdet_deploy.training.dataset import Parts, load_parts
 from infdet_deploy.training.distributed import World, process_group
-from infdet_deploy.training.evaluation import evaluate_network, fitted_thresholds, headline, rank
 from infdet_deploy.training.interrupts import deferred_interrupts
 from infdet_deploy.training.layers import prepare_for_training
+from infdet_deploy.training.options import TrainConfig
 from infdet_deploy.training.schedule import is_over, learning_rate, reduce_on_plateau
-from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.step import first_state, take_step
 from infdet_deploy.training.tensorboard import TensorBoard
+from infdet_deploy.training.validation import evaluate_network, fitted_thresholds, headline, measure_norms, rank
 from infdet_deploy.training.windows import Windows
 
 
@@ -133,34 +132,32 @@ def run_training(
         torch.manual_seed(config.seed)
         report = on_progress if on_progress is not None and world.is_main else lambda progress: None
         with TensorBoard(out, tensorboard and world.is_main) as board:
-            run = _Run(data, out, model, config, described, report, world, board)
+            started = time.monotonic()
+            with world.main_first():
+                parts = load_parts(
+                    open_dataset(data), model, config, lambda done, total: report(Progress("prepare", done, total))
+                )
+            run = _Run(out, model, config, described, report, world, board, parts)
+            run.seconds["prepare"] = time.monotonic() - started
             return run.train(initial, resume)
 
 
+@dataclass
 class _Run:
     """The state that the phases of one `run_training` share."""
 
-    def __init__(
-        self,
-        data: Path,
-        out: Path,
-        model: ModelConfig,
-        config: TrainConfig,
-        described: dict[str, Any],
-        report: OnProgress,
-        world: World,
-        board: TensorBoard,
-    ) -> None:
-        self.out, self.model, self.config, self.described, self.report = out, model, config, described, report
-        self.world, self.board = world, board
-        self.seconds = {"prepare": 0.0, "train": 0.0, "validate": 0.0}
-        started = time.monotonic()
-        with world.main_first():
-            self.parts = load_parts(
-                open_dataset(data), model, config, lambda done, total: report(Progress("prepare", done, total))
-            )
-        self.windows = Windows(self.parts.training, model, config, world)
-        self.seconds["prepare"] = time.monotonic() - started
+    out: Path
+    model: ModelConfig
+    config: TrainConfig
+    described: dict[str, Any]
+    report: OnProgress
+    world: World
+    board: TensorBoard
+    parts: Parts
+    seconds: dict[str, float] = field(default_factory=lambda: {"prepare": 0.0, "train": 0.0, "validate": 0.0})
+
+    def __post_init__(self) -> None:
+        self.windows = Windows(self.parts.training, self.model, self.config, self.world)
 
     def train(self, initial: InfDetNet | None, resume: bool) -> TrainResult:
         config = self.config

@@ -21,12 +21,12 @@ from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.runtime.chunks import chunks
 from infdet_deploy.system import peak_memory_bytes
-from infdet_deploy.training.clip_cache import Prepared, cache_file, flow_channels, read_cache
+from infdet_deploy.training.clip_cache import Prepared, cache_file, read_cache
 from infdet_deploy.training.dataset import PreparedClip, divide, labelled
 from infdet_deploy.training.distributed import World
 from infdet_deploy.training.loop import OnProgress, Progress
+from infdet_deploy.training.options import TrainConfig
 from infdet_deploy.training.precision import precision
-from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.step import first_state, take_step
 from infdet_deploy.training.windows import Windows, windows_in
 from infdet_deploy.video.sample import sample_frames
@@ -199,7 +199,8 @@ def _measure(model: ModelConfig, config: TrainConfig, initial: InfDetNet | None,
 
 def _generated(model: ModelConfig, frames: int) -> PreparedClip:
     """Frames like a recording's, without actions or motion."""
-    flow = np.zeros((frames - 1, flow_channels(model), model.flow_size, model.flow_size), np.float16)
+    channels = model.flow_channels if model.has_flow else 0
+    flow = np.zeros((frames - 1, channels, model.flow_size, model.flow_size), np.float16)
     prepared = Prepared(sample_frames(frames, model.size), flow, frames / 25)
     return labelled(Clip("generated", prepared.duration_s, None, ()), prepared, model)
 

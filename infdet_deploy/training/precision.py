@@ -5,7 +5,7 @@ from torch import Tensor
 
 from infdet_deploy.model.network import InfDetNet, Streams, append_zero_flow
 from infdet_deploy.model.precision import full
-from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.options import TrainConfig
 
 
 def precision(config: TrainConfig) -> torch.dtype:

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from infdet_deploy.model.network import InfDetNet
-from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.options import TrainConfig
 
 _PATIENCE_EPOCHS = 10  # of the paper's schedule
 

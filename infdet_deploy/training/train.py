@@ -13,10 +13,9 @@ from infdet_deploy.synthetic.dataset import FPS, VERSION, SynthesizeOptions, syn
 from infdet_deploy.training.distributed import process_group
 from infdet_deploy.training.interrupts import sigterm_as_interrupt
 from infdet_deploy.training.loop import OnProgress, Progress, TrainResult, run_training
-from infdet_deploy.training.options import TrainOptions
+from infdet_deploy.training.options import TrainConfig, TrainOptions
 from infdet_deploy.training.plan import TrainingPlan, measure_plan
 from infdet_deploy.training.run_folder import RUN, newest_run, next_run, read_run
-from infdet_deploy.training.settings import TrainConfig
 
 SYNTHETIC = Path("data/synthetic")
 SYNTHETIC_CLIPS = 120

@@ -13,7 +13,7 @@ from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, feature_length, valid_length
 from infdet_deploy.training.dataset import PreparedClip, snippet_labels
 from infdet_deploy.training.distributed import World
-from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.options import TrainConfig
 from infdet_deploy.training.whole_clips import WholeClip
 
 
@@ -28,26 +28,6 @@ class Batch(NamedTuple):
     labels: Tensor
     length: Tensor
     pairs: Tensor
-
-
-class Augmented(NamedTuple):
-    """frames uint8 [T, S, S] and flow [T−1, c, h, w], shifted and mirrored. Grey levels −1…1 become
-    gain · level + offset."""
-
-    frames: NDArray[np.uint8]
-    flow: NDArray[Any]
-    gain: float
-    offset: float
-
-
-class Sample(NamedTuple):
-    """One window: its clip, frames and flow padded to the window's length, labels [T', C]."""
-
-    name: str
-    augmented: Augmented
-    labels: NDArray[np.float32]
-    length: int
-    pairs: int
 
 
 def windows_in(frames: int, config: TrainConfig) -> int:
@@ -74,47 +54,56 @@ class Windows:
 
     def batch(self, step: int) -> Batch:
         """The windows of a step, augmented."""
-        draws = list(self._draws(step, len(self.units)))
-        samples = [self._window(self.clips[self.units[place]], rng) for _, place, rng in draws]
-        return self._stack(samples, [self._seed(draw) for draw, _, _ in draws])
+        return self._batch(list(self._draws(step, len(self.units))))
 
     def whole(self, step: int) -> Iterator[tuple[str, int, WholeClip]]:
         """Name, seed and content of a step's whole clips, augmented; up to 3 frames at the end are dropped."""
-        for draw, place, rng in self._draws(step, len(self.clips)):
-            clip = self.clips[place]
-            yield clip.name, self._seed(draw), self._whole(clip, rng)
+        for seed, place, rng in self._draws(step, len(self.clips)):
+            yield self.clips[place].name, seed, self._whole(self.clips[place], rng)
 
     def extra_batch(self, index: int) -> Batch:
         """Batch number `index` of a series like the steps' but drawn separately, the same in every process."""
         rng = np.random.default_rng([self.config.seed, 2, index])
         count, batch = len(self.units), self.config.batch
         places = rng.choice(count, batch, replace=batch > count)
-        samples = [self._window(self.clips[self.units[place]], rng) for place in places]
-        return self._stack(samples, range(batch))
+        return self._batch([(index, place, rng) for index, place in enumerate(places)])
 
-    def _seed(self, draw: int) -> int:
-        return (self.config.seed << 32) + draw
+    def _batch(self, draws: Sequence[tuple[int, int, np.random.Generator]]) -> Batch:
+        """The windows of draws: a seed, an index into `units`, a random generator."""
+        clips = [self.clips[self.units[place]] for _, place, _ in draws]
+        windows = [self._window(clip, rng) for clip, (_, _, rng) in zip(clips, draws, strict=True)]
+        grey, target, labels, length, pairs = map(torch.stack, zip(*windows, strict=True))
+        return Batch(
+            [clip.name for clip in clips], tuple(seed for seed, _, _ in draws), grey, target, labels, length, pairs
+        )
 
     def _draws(self, step: int, count: int) -> Iterator[tuple[int, int, np.random.Generator]]:
-        """This process's draws of a step: number, an index below `count` (each once an epoch), random generator."""
+        """This process's draws of a step: seed, an index below `count` (each once an epoch), random generator."""
         for index in self.world.share(self.config.batch):
             draw = step * self.config.batch + index
             epoch, place = divmod(draw, count)
             order = np.random.default_rng([self.config.seed, 0, epoch]).permutation(count)
-            yield draw, int(order[place]), np.random.default_rng([self.config.seed, 1, draw])
+            yield (self.config.seed << 32) + draw, int(order[place]), np.random.default_rng([self.config.seed, 1, draw])
 
     def _whole(self, clip: PreparedClip, rng: np.random.Generator) -> WholeClip:
         total = len(clip.frames) // 4 * 4
         frames, flow, gain, offset = self._augment(clip.frames[:total], clip.flow[: total - 1], rng)
 
         def grey(start: int, stop: int) -> Tensor:
-            part = torch.from_numpy(np.ascontiguousarray(frames[start:stop])).to(self.config.device)
-            return (to_grey(part) * gain + offset).clamp(-1, 1)
+            return self._grey(frames[start:stop], gain, offset)
 
         labels = torch.from_numpy(clip.labels[: feature_length(total)])
         return WholeClip(grey, torch.from_numpy(flow), labels, total, valid_length(total))
 
-    def _window(self, clip: PreparedClip, rng: np.random.Generator) -> Sample:
+    def _grey(self, frames: NDArray[np.uint8], gain: float, offset: float) -> Tensor:
+        """Grey levels −1…1, times the gain, plus the offset."""
+        return (to_grey(self._tensor(frames)) * gain + offset).clamp(-1, 1)
+
+    def _tensor(self, array: Any) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.config.device)
+
+    def _window(self, clip: PreparedClip, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        """A random window as the tensors of a `Batch`, without the batch axis."""
         size, total = self.config.window_frames, len(clip.frames)
         first = int(rng.integers(max(0, total - size) // FRAMES_PER_SNIPPET + 1))
         start = first * FRAMES_PER_SNIPPET
@@ -125,10 +114,14 @@ class Windows:
         if len(frames) < size:
             frames = np.pad(frames, ((0, size - len(frames)), (0, 0), (0, 0)), mode="edge")
             flow = np.pad(flow, ((0, size - 1 - len(flow)), (0, 0), (0, 0), (0, 0)))
-        return Sample(clip.name, self._augment(frames, flow, rng), labels, length, pairs)
+        frames, flow, gain, offset = self._augment(frames, flow, rng)
+        rest = (self._tensor(array) for array in (flow, labels, np.array(length), np.array(pairs)))
+        return self._grey(frames, gain, offset), *rest
 
-    def _augment(self, frames: NDArray[np.uint8], flow: NDArray[Any], rng: np.random.Generator) -> Augmented:
-        """Shift by a whole number of flow pixels, repeating the border; mirror; draw gain and offset."""
+    def _augment(
+        self, frames: NDArray[np.uint8], flow: NDArray[Any], rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[Any], float, float]:
+        """Shift by a whole number of flow pixels, repeating the border; mirror; draw gain and offset of grey levels."""
         gain, offset = (float(n) for n in self.config.jitter * rng.uniform(-1, 1, 2) + (1, 0))
         cells = flow.shape[-1]
         reach = int(cells * self.config.shift)
@@ -142,20 +135,4 @@ class Windows:
         if self.config.mirror and rng.random() < 0.5:
             frames, flow = frames[..., ::-1], flow[..., ::-1].copy()
             flow[:, :1] *= -1
-        return Augmented(frames, flow, gain, offset)
-
-    def _stack(self, samples: Sequence[Sample], seeds: Sequence[int]) -> Batch:
-        device = self.config.device
-        names, augmented, labels, length, pairs = zip(*samples, strict=True)
-        frames, flow, gain, offset = zip(*augmented, strict=True)
-        grey = to_grey(torch.from_numpy(np.stack(frames)).to(device))
-        scale, add = (torch.tensor(v, dtype=torch.float32, device=device)[:, None, None, None] for v in (gain, offset))
-        return Batch(
-            list(names),
-            tuple(seeds),
-            (grey * scale + add).clamp(-1, 1),
-            torch.from_numpy(np.stack(flow)).to(device),
-            torch.from_numpy(np.stack(labels)).to(device),
-            torch.tensor(length, device=device),
-            torch.tensor(pairs, device=device),
-        )
+        return frames, flow, gain, offset

@@ -171,7 +171,7 @@ def _reference_graph(bundle: Bundle, network: "InfDetNet", stage: str, tensors: 
 
     from infdet_deploy.exporting.onnx import export_onnx
     from infdet_deploy.exporting.stages.build import build_stage
-    from infdet_deploy.exporting.tensor_specs import stage_specs
+    from infdet_deploy.exporting.tensors import stage_specs
     from infdet_deploy.verification.cutting import StageGraph
 
     specs = {name: spec for name, spec in stage_specs(network).items() if name != NETWORK}

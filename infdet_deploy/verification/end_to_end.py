@@ -114,7 +114,7 @@ def dataset_clips(
 
     The eager network runs each clip as a whole, so memory grows with its length. Raises as `DataSet.video`.
     """
-    from infdet_deploy.exporting.network_tensors import eager_tensors
+    from infdet_deploy.exporting.tensors import eager_tensors
 
     for clip in clips:
         video = data.video(clip, bundle.size, "crop" if bundle.frame_mode == "crop" else "resize")

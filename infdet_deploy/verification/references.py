@@ -51,7 +51,7 @@ def load_reference(bundle: Bundle) -> "InfDetNet":
 
 def sample_references(network: "InfDetNet", frames: Sequence[int] = CHECK_FRAMES) -> list[Tensors]:
     """The eager network's tensors, by stage, for generated clips of these lengths."""
-    from infdet_deploy.exporting.network_tensors import eager_tensors
+    from infdet_deploy.exporting.tensors import eager_tensors
     from infdet_deploy.video.sample import sample_frames
 
     clips = [sample_frames(t, network.config.size, seed=t) for t in frames]

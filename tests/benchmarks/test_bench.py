@@ -196,7 +196,7 @@ def test_out_must_be_a_folder_and_eager_needs_weights(stream_bundle, tmp_path):
 def test_eager_computes_three_channels_with_the_same_result(tiny_network, tiny_clip):
     from torch.utils.flop_counter import FlopCounterMode
 
-    from infdet_deploy.exporting.network_tensors import eager_tensors
+    from infdet_deploy.exporting.tensors import eager_tensors
     from infdet_deploy.model.complexity import count
 
     clip = tiny_clip(16)

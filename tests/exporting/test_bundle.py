@@ -14,11 +14,10 @@ from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.bundle import export_bundle
 from infdet_deploy.exporting.checks import check_precision
-from infdet_deploy.exporting.network_tensors import eager_tensors
 from infdet_deploy.exporting.onnx import export_onnx
 from infdet_deploy.exporting.options import ExportOptions
-from infdet_deploy.exporting.stages.build import InfraredTowerStage
-from infdet_deploy.exporting.tensor_specs import stage_specs
+from infdet_deploy.exporting.stages.build import TowerStage
+from infdet_deploy.exporting.tensors import eager_tensors, stage_specs
 from infdet_deploy.files import sha256
 from infdet_deploy.runtime.backends.registry import get_backend, is_available, open_stage
 
@@ -128,8 +127,8 @@ def test_manifest_describes_the_folder(tiny_bundle):
 
 
 def test_a_wrong_stage_is_not_written(tmp_path, monkeypatch, tiny_network):
-    right = InfraredTowerStage.forward
-    monkeypatch.setattr(InfraredTowerStage, "forward", lambda self, frames: right(self, frames) * 1.01)
+    right = TowerStage.forward
+    monkeypatch.setattr(TowerStage, "forward", lambda self, frames: right(self, frames) * 1.01)
     old = tmp_path / "old.infdet"
     old.mkdir()
     (old / "manifest.json").write_text("kept")

@@ -16,12 +16,11 @@ from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.bundle import export_bundle
 from infdet_deploy.exporting.checks import check_2d, operators_3d
-from infdet_deploy.exporting.network_tensors import eager_tensors
 from infdet_deploy.exporting.options import ExportOptions
 from infdet_deploy.exporting.stages.build import TOWER_STARTS, build_stage
 from infdet_deploy.exporting.stages.neighbours import temporal_taps
 from infdet_deploy.exporting.stages.tower import LAYERS_2D, FoldedConv2d, FoldedConv3d, FoldedMixed, max_pool_2d
-from infdet_deploy.exporting.tensor_specs import stage_specs
+from infdet_deploy.exporting.tensors import eager_tensors, stage_specs
 from infdet_deploy.model.i3d import POOLS, Mixed, Unit3d
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network, save_network

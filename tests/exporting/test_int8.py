@@ -26,12 +26,11 @@ from infdet_deploy.exporting.int8.accuracy import AccuracyCheck, check_accuracy
 from infdet_deploy.exporting.int8.calibration import FRAMES, WINDOW, Calibration, read_calibration
 from infdet_deploy.exporting.int8.quantization import INT8_FILES, calibrate, quantize
 from infdet_deploy.exporting.int8.stage import Int8Stage, layer_errors
-from infdet_deploy.exporting.network_tensors import eager_tensors
 from infdet_deploy.exporting.onnx import export_onnx
 from infdet_deploy.exporting.options import ExportOptions
 from infdet_deploy.exporting.random_bundle import export_random
 from infdet_deploy.exporting.stages.build import build_stage
-from infdet_deploy.exporting.tensor_specs import stage_specs
+from infdet_deploy.exporting.tensors import eager_tensors, stage_specs
 from infdet_deploy.model.presets import PRESETS, preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.runtime.backends.registry import open_stage

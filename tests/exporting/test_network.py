@@ -13,9 +13,9 @@ from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import BackendError, UsageError
 from infdet_deploy.exporting.bundle import export_bundle
 from infdet_deploy.exporting.checks import count_precisions
-from infdet_deploy.exporting.network_tensors import eager_tensors
 from infdet_deploy.exporting.options import ExportOptions
 from infdet_deploy.exporting.stages.build import build_stage, float32_operators
+from infdet_deploy.exporting.tensors import eager_tensors
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.runtime.compiled_stages import open_bundle_stage

@@ -11,7 +11,7 @@ from infdet_deploy.exporting.bundle import export_bundle
 from infdet_deploy.exporting.float16_ranges import first_endpoint, measure, too_large
 from infdet_deploy.exporting.options import ExportOptions
 from infdet_deploy.exporting.stages.build import build_stage
-from infdet_deploy.exporting.tensor_specs import stage_specs
+from infdet_deploy.exporting.tensors import stage_specs
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.video.sample import sample_frames

@@ -9,10 +9,9 @@ import torch
 from infdet_deploy.bundle.schema import STAGES_OF
 from infdet_deploy.errors import UsageError
 from infdet_deploy.exporting.bundle import export_bundle
-from infdet_deploy.exporting.network_tensors import eager_tensors
 from infdet_deploy.exporting.options import ExportOptions
 from infdet_deploy.exporting.stages.build import build_stage
-from infdet_deploy.exporting.tensor_specs import stage_specs
+from infdet_deploy.exporting.tensors import eager_tensors, stage_specs
 from infdet_deploy.model.fusion import Attention
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network

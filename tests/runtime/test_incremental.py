@@ -13,9 +13,8 @@ from infdet_deploy.errors import BundleError, InfdetError, ParityError, UsageErr
 from infdet_deploy.exporting.bundle_draft import Draft
 from infdet_deploy.exporting.incremental.tower import build_incremental_tower
 from infdet_deploy.exporting.incremental.write import write_incremental
-from infdet_deploy.exporting.network_tensors import eager_tensors
 from infdet_deploy.exporting.options import ExportOptions
-from infdet_deploy.exporting.tensor_specs import stage_specs
+from infdet_deploy.exporting.tensors import eager_tensors, stage_specs
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.runtime.incremental import StreamModel
 from infdet_deploy.snippets import feature_length

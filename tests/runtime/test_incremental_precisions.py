@@ -23,9 +23,8 @@ from infdet_deploy.exporting.incremental.write import write_incremental
 from infdet_deploy.exporting.int8.quantization import calibrate
 from infdet_deploy.exporting.int8.stage import Int8Stage
 from infdet_deploy.exporting.int8.write_incremental import write_int8_incremental
-from infdet_deploy.exporting.network_tensors import eager_tensors
 from infdet_deploy.exporting.options import ExportOptions
-from infdet_deploy.exporting.tensor_specs import stage_specs
+from infdet_deploy.exporting.tensors import eager_tensors, stage_specs
 from infdet_deploy.model.i3d import MIXED
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network

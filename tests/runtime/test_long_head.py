@@ -18,10 +18,9 @@ LONG = 83  # snippets
 def write_head(folder, streams, fusion, precision):
     """A head with random weights whose attention and super-events count, and its inputs' names and width."""
     torch = pytest.importorskip("torch")
-    from infdet_deploy.exporting.network_tensors import eager_tensors
     from infdet_deploy.exporting.onnx import export_onnx
     from infdet_deploy.exporting.stages.build import build_stage
-    from infdet_deploy.exporting.tensor_specs import stage_specs
+    from infdet_deploy.exporting.tensors import eager_tensors, stage_specs
     from infdet_deploy.model.fusion import Attention
     from infdet_deploy.model.presets import preset
     from infdet_deploy.model.weights import random_network

@@ -15,7 +15,7 @@ from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.training import loop
 from infdet_deploy.training.distributed import launched_world
-from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.options import TrainConfig
 from infdet_deploy.training.windows import Batch, Windows
 
 STEPS = {"windows": 3, "whole": 6}

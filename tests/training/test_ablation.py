@@ -14,8 +14,7 @@ from infdet_deploy.training import ablation, checkpoint
 from infdet_deploy.training.ablation import ROWS, AblationResult, RowResult, ablate, choose, markdown
 from infdet_deploy.training.dataset import load_dataset
 from infdet_deploy.training.initialization import fresh_network
-from infdet_deploy.training.options import AblateOptions
-from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.options import AblateOptions, TrainConfig
 
 MODEL = ModelConfig(size=64, channel_divisor=8)
 CONFIG = TrainConfig(

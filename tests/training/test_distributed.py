@@ -15,7 +15,7 @@ from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.synthetic.dataset import SynthesizeOptions, synthesize
 from infdet_deploy.training import loop
 from infdet_deploy.training.distributed import SampleDropout, World, launched_world, make_distributed, seed_dropout
-from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.options import TrainConfig
 
 SCRIPT = Path(__file__).with_name("distributed_run.py")
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from infdet_deploy.errors import TrainingError
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.synthetic.dataset import SynthesizeOptions, synthesize
 from infdet_deploy.training import loop, run_folder
-from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.options import TrainConfig
 
 MODEL = ModelConfig(size=64, channel_divisor=8, streams="infrared", fusion="none")
 CONFIG = TrainConfig(

@@ -19,7 +19,7 @@ from infdet_deploy.model.weights import load_network, random_network
 from infdet_deploy.training import evaluation, loop, run_folder
 from infdet_deploy.training.dataset import PreparedClip, hold_out, load_dataset, load_parts, snippet_labels
 from infdet_deploy.training.interrupts import deferred_interrupts
-from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.options import TrainConfig
 from infdet_deploy.training.windows import Windows
 
 MODEL = ModelConfig(size=64, channel_divisor=8)

@@ -11,10 +11,10 @@ from infdet_deploy.model.weights import random_network
 from infdet_deploy.training import checkpoint, loop
 from infdet_deploy.training import tensorboard as board
 from infdet_deploy.training.distributed import World
-from infdet_deploy.training.evaluation import forward, headline, rank
+from infdet_deploy.training.options import TrainConfig
 from infdet_deploy.training.schedule import is_over, learning_rate, parameter_groups, reduce_on_plateau
-from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.step import first_state
+from infdet_deploy.training.validation import forward, headline, rank
 from tests.training.test_loop import CONFIG, MODEL, data  # noqa: F401
 
 

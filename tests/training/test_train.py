@@ -17,9 +17,8 @@ from infdet_deploy.model.weights import load_network, random_network, save_netwo
 from infdet_deploy.runtime.chunks import chunks
 from infdet_deploy.training.checkpoint import store_thresholds
 from infdet_deploy.training.distributed import World
-from infdet_deploy.training.options import TrainOptions, parse_settings
+from infdet_deploy.training.options import TrainConfig, TrainOptions, parse_settings
 from infdet_deploy.training.plan import _frames_of_a_step, _Measured
-from infdet_deploy.training.settings import TrainConfig
 from infdet_deploy.training.train import plan_training, train
 from tests.training.test_loop import MODEL
 from tests.video.recordings import moving_scene, write_video

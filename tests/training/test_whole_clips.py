@@ -15,7 +15,7 @@ from infdet_deploy.model.weights import random_network
 from infdet_deploy.snippets import feature_length, valid_length
 from infdet_deploy.training.layers import prepare_for_training
 from infdet_deploy.training.losses import Losses, losses
-from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.options import TrainConfig
 from infdet_deploy.training.whole_clips import WholeClip, accumulate_gradients
 from infdet_deploy.video.sample import sample_frames
 

@@ -44,7 +44,7 @@ END_KEYS = {
 
 
 def test_the_golden_clip_has_the_networks_tensors(tiny_bundle, tiny_network):
-    from infdet_deploy.exporting.network_tensors import eager_tensors
+    from infdet_deploy.exporting.tensors import eager_tensors
 
     arrays = load_golden(load_bundle(tiny_bundle))
     assert arrays["frames"].shape == (64, 64, 64)

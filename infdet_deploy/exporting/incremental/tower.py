@@ -26,7 +26,7 @@ from infdet_deploy.exporting.incremental.layers_3d import INCREMENTAL_LAYERS_3D
 from infdet_deploy.exporting.stages.build import build_tower
 from infdet_deploy.exporting.stages.neighbours import TemporalContext
 from infdet_deploy.exporting.stages.tower import LAYERS_2D, FoldedMixed, FoldedTower
-from infdet_deploy.exporting.tensor_specs import NEXT
+from infdet_deploy.exporting.tensors import NEXT
 from infdet_deploy.model.i3d import ENDPOINTS, POOLS
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET

@@ -12,12 +12,12 @@ import torch
 
 from infdet_deploy.bundle.schema import Incremental, StageEntry, StageSpec, stream_stage
 from infdet_deploy.bundle.tolerances import compare
-from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.bundle_draft import Draft
 from infdet_deploy.exporting.checks import check_2d, check_precision, worst_error
+from infdet_deploy.exporting.float16_ranges import first_within_tolerance, starts_from
 from infdet_deploy.exporting.incremental.tower import IncrementalTower, build_incremental_tower, incremental_spec, zeros
 from infdet_deploy.exporting.onnx import EXAMPLE_FRAMES, export_onnx
-from infdet_deploy.exporting.stages.build import TOWER_STARTS, float32_operators
+from infdet_deploy.exporting.stages.build import float32_operators
 from infdet_deploy.model.i3d import ENDPOINTS
 from infdet_deploy.runtime.backends.registry import open_stage
 from infdet_deploy.runtime.incremental import TowerSteps
@@ -55,25 +55,19 @@ def _write_tower(
     name = stream_stage(tower)
     path = draft.folder / f"{name}.{precision}.onnx"
     clips = [check[tower] for check in draft.checks]
-    first = draft.starts[precision].get(tower, ENDPOINTS[0])
-    later = [start for start in TOWER_STARTS if ENDPOINTS.index(start) > ENDPOINTS.index(first)]
-    candidates = [first, *later] if precision == "float16" else [first]
-    for start in candidates:
-        starts = {**draft.starts[precision], tower: start}
+    errors = partial(incremental_errors, path, precision, stream["stages"][name], stream, clips)
+
+    def attempt(start: str) -> dict[str, Any]:
         draft.report(f"{name} {precision} onnx")
+        starts = {tower: start}
         stage = build_incremental_tower(tower, draft.network, getattr(torch, precision), starts)
         export_incremental(name, stage, spec, path)
         check_2d(name, path)
         operators = check_precision(name, path, precision, float32_operators(tower, draft.network, starts))
-        errors = partial(incremental_errors, path, precision, stream["stages"][name], stream, clips)
-        try:
-            error = worst_error(name, precision, "onnx", errors)
-        except ParityError:
-            if start == candidates[-1]:
-                raise
-        else:
-            break
-    return {"operators": operators, "onnx": error} | ({} if start == ENDPOINTS[0] else {"float32_before": start})
+        return {"operators": operators, "onnx": worst_error(name, precision, "onnx", errors)}
+
+    first = draft.starts[precision].get(tower, ENDPOINTS[0])
+    return first_within_tolerance(starts_from(first) if precision == "float16" else [first], attempt)
 
 
 def export_incremental(name: str, stage: IncrementalTower, spec: StageSpec, path: Path) -> None:

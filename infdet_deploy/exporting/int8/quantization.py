@@ -6,7 +6,7 @@ incremental towers, pass int8 through: their inputs and outputs share one scale,
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,8 @@ import onnx
 import onnxruntime
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from infdet_deploy.exporting.tensor_specs import NEXT
+from infdet_deploy.exporting.checks import Tensors
+from infdet_deploy.exporting.tensors import NEXT
 
 LEVELS = 127  # symmetric int8: −127…127 times the scale
 _CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1}  # the axis of a weight's output channels
@@ -26,8 +27,6 @@ _PASSING = (*_JOINING, "MaxPool", "DepthToSpace", "Unsqueeze", "Squeeze", "Trans
 _MOVING_BYTES = ("Cast", "Concat", "Slice", "Pad", "Unsqueeze", "Reshape", "Transpose")
 # Not worth quantizing, or too sensitive for 8 bits: attention energies, mixtures, the flow's last layer.
 _FLOAT32 = re.compile(r"/(query|key|flow_pred)/|/classifiers/\d+/")
-
-Tensors = Mapping[str, npt.NDArray[np.generic]]
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,16 @@
 """An int8 stage with as few float32 layers as its error allows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.errors import ParityError
-from infdet_deploy.exporting.int8.quantization import CalibratedGraph, Int8File, Tensors, open_session, quantize
-from infdet_deploy.runtime.backends.registry import open_stage
+from infdet_deploy.exporting.checks import Tensors, stage_errors
+from infdet_deploy.exporting.int8.quantization import CalibratedGraph, Int8File, open_session, quantize
 
 
 def layer_errors(graph: CalibratedGraph, tensors: Sequence[Tensors], output: str) -> dict[str, float]:
@@ -20,25 +19,21 @@ def layer_errors(graph: CalibratedGraph, tensors: Sequence[Tensors], output: str
     tensors: the stage's inputs and its float32 `output`.
     """
     inputs = [value.name for value in graph.model.graph.input]
-
-    def error_of(layer: str) -> float:
+    errors = {}
+    for layer in graph.layers:
         session = open_session(quantize(graph, keep={*graph.layers} - {layer}))
-        return _worst(lambda feed: session.run([output], {name: feed[name] for name in inputs})[0], tensors, output)
-
-    errors = {layer: error_of(layer) for layer in graph.layers}
+        outputs = [session.run([output], {name: feed[name] for name in inputs})[0] for feed in tensors]
+        errors[layer] = _worst(compare(o, t[output]).relative_l2 for o, t in zip(outputs, tensors, strict=True))
     return dict(sorted(errors.items(), key=lambda item: -item[1]))
 
 
 def error_on(backend: str, path: Path, inputs: tuple[str, ...], output: str, tensors: Sequence[Tensors]) -> float:
     """The largest relative L2 at the output of an int8 file on a backend."""
-    runner = open_stage(backend, path, "int8", inputs, (output,))
-    error = _worst(lambda feed: runner.run(feed)[output], tensors, output)
-    runner.close()
-    return error
+    return _worst(stage_errors(path, "int8", inputs, output, tensors, backend))
 
 
-def _worst(run: Callable[[Tensors], npt.NDArray[np.generic]], tensors: Sequence[Tensors], output: str) -> float:
-    return float(np.max([compare(run(feed), feed[output]).relative_l2 for feed in tensors]))  # a NaN stays one
+def _worst(errors: Iterable[float]) -> float:
+    return float(np.max(list(errors)))  # a NaN stays one
 
 
 @dataclass

@@ -16,10 +16,10 @@ from infdet_deploy.bundle.schema import TOWERS, stream_stage
 from infdet_deploy.bundle.tolerances import tolerance
 from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.bundle_draft import Draft
-from infdet_deploy.exporting.checks import check_2d, check_precision
+from infdet_deploy.exporting.checks import Tensors, check_2d, check_precision
 from infdet_deploy.exporting.incremental.tower import build_incremental_tower, incremental_spec
 from infdet_deploy.exporting.incremental.write import export_incremental, incremental_errors
-from infdet_deploy.exporting.int8.quantization import INT8_FILES, Tensors, quantize, transfer_scales
+from infdet_deploy.exporting.int8.quantization import INT8_FILES, quantize, transfer_scales
 from infdet_deploy.exporting.int8.stage import Int8Stage
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.runtime.backends.registry import open_stage

@@ -67,15 +67,15 @@ class FenStage(nn.Module):
         return F.pad(neighbour_pairs(frames.to(self.dtype), self.stride), (3, 3, 3, 3), value=GREY)
 
 
-class InfraredTowerStage(nn.Module):
-    """frames uint8 [T, S, S], T a multiple of 4 → features float32 [T', d]."""
+class TowerStage(nn.Module):
+    """frames uint8 [T, S, S], or flow float32 [T, c, h, h], T a multiple of 4 → features float32 [T', d]."""
 
-    def __init__(self, tower: FoldedTower) -> None:
+    def __init__(self, tower: FoldedTower, of_flow: bool) -> None:
         super().__init__()
-        self.tower = tower
+        self.tower, self.of_flow = tower, of_flow
 
-    def forward(self, frames: Tensor) -> Tensor:
-        features: Tensor = self.tower(frames.float()[:, None])
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.tower(x if self.of_flow else x.float()[:, None])
         return features
 
 
@@ -142,7 +142,7 @@ def build_stage(
         else:
             start = starts.get(name, ENDPOINTS[0])
             tower = build_tower(name, network, dtype, start, LAYERS_2D if conv2d else LAYERS_3D)
-            stage = InfraredTowerStage(tower) if name == "infrared_tower" else tower
+            stage = TowerStage(tower, of_flow=name == "flow_tower")
     return stage.eval().requires_grad_(False)
 
 

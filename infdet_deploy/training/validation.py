@@ -1,12 +1,14 @@
-"""Evaluate a network on whole clips: scores, losses, and the task's metrics."""
+"""Validate a network in training: scores, losses and the task's metrics on whole clips, batch norms measured before."""
 
 import dataclasses
 from collections.abc import Sequence
+from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from infdet_deploy.detections import DetectionRule, clip_score, default_thresholds
 from infdet_deploy.errors import TrainingError
@@ -17,8 +19,9 @@ from infdet_deploy.model.network import InfDetNet, to_grey
 from infdet_deploy.snippets import feature_length, valid_length
 from infdet_deploy.training.dataset import PreparedClip
 from infdet_deploy.training.losses import Losses, flow_loss, losses
+from infdet_deploy.training.options import TrainConfig
 from infdet_deploy.training.precision import forward, precision
-from infdet_deploy.training.settings import TrainConfig
+from infdet_deploy.training.windows import Windows
 
 
 class ClipScores(NamedTuple):
@@ -122,3 +125,25 @@ def fitted_thresholds(
         return default_thresholds(classes)
     scores = clip_scores(network, clips, config.device, precision(config))
     return fit_thresholds(scored_clips(scores, clips), classes, mean_s)
+
+
+def measure_norms(network: InfDetNet, windows: Windows, config: TrainConfig) -> None:
+    """Replace the running statistics of all batch norms by their mean over `norm_windows` training windows.
+
+    Whole batches are needed: single windows would leave the differences between clips, such as brightness, out of the
+    variances. The network is in eval mode afterwards.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm3d)]
+    momentum = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms if config.norm_windows else ():
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+        norm.train()
+    with torch.inference_mode():
+        for index in range(ceil(config.norm_windows / config.batch)):
+            batch = windows.extra_batch(index)
+            forward(network, batch.grey, batch.target, batch.length, precision(config))
+    for norm, value in zip(norms, momentum, strict=True):
+        norm.momentum = value
+    network.eval()

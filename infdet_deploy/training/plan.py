@@ -25,8 +25,8 @@ from infdet_deploy.training.clip_cache import Prepared, cache_file, read_cache
 from infdet_deploy.training.dataset import PreparedClip, divide, labelled
 from infdet_deploy.training.distributed import World
 from infdet_deploy.training.loop import OnProgress, Progress
+from infdet_deploy.training.mixed_precision import precision
 from infdet_deploy.training.options import TrainConfig
-from infdet_deploy.training.precision import precision
 from infdet_deploy.training.step import first_state, take_step
 from infdet_deploy.training.windows import Windows, windows_in
 from infdet_deploy.video.sample import sample_frames

@@ -15,8 +15,8 @@ from infdet_deploy.training.distributed import World, make_distributed, seed_dro
 from infdet_deploy.training.initialization import fresh_network
 from infdet_deploy.training.layers import prepare_for_training
 from infdet_deploy.training.losses import Losses, losses
+from infdet_deploy.training.mixed_precision import forward, precision
 from infdet_deploy.training.options import TrainConfig
-from infdet_deploy.training.precision import forward, precision
 from infdet_deploy.training.schedule import parameter_groups
 from infdet_deploy.training.whole_clips import accumulate_gradients
 from infdet_deploy.training.windows import Windows

@@ -19,8 +19,8 @@ from infdet_deploy.model.network import InfDetNet, to_grey
 from infdet_deploy.snippets import feature_length, valid_length
 from infdet_deploy.training.dataset import PreparedClip
 from infdet_deploy.training.losses import Losses, flow_loss, losses
+from infdet_deploy.training.mixed_precision import forward, precision
 from infdet_deploy.training.options import TrainConfig
-from infdet_deploy.training.precision import forward, precision
 from infdet_deploy.training.windows import Windows
 
 

@@ -12,8 +12,8 @@ from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.training.dataset import PreparedClip
 from infdet_deploy.training.distributed import World
 from infdet_deploy.training.initialization import fresh_network
+from infdet_deploy.training.mixed_precision import forward
 from infdet_deploy.training.options import TrainConfig
-from infdet_deploy.training.precision import forward
 from infdet_deploy.training.validation import measure_norms
 from infdet_deploy.training.windows import Windows
 

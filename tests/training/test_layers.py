@@ -10,8 +10,8 @@ from infdet_deploy.model.i3d import POOLS, max_pool_same
 from infdet_deploy.model.presets import preset
 from infdet_deploy.training.initialization import fresh_network
 from infdet_deploy.training.layers import FlowStem, GreyStem, max_pool_after_relu, prepare_for_training
+from infdet_deploy.training.mixed_precision import forward
 from infdet_deploy.training.options import TrainConfig
-from infdet_deploy.training.precision import forward
 
 FRAMES = (16, 17, 44)
 

@@ -47,17 +47,12 @@ class FoldedConv3d(nn.Module):
         return F.relu(F.conv3d(x, self.weight, self.bias, padding=self.kernel // 2))
 
 
-class FoldedConv2d(nn.Module):
+class FoldedConv2d(FoldedConv3d):
     """A folded unit as a 2D convolution over shifted copies of its input, with ReLU: [T, C, H, W] → [T, D, H, W]."""
 
-    stride = 1
-
     def __init__(self, unit: Unit3d, layer: str = "") -> None:
-        super().__init__()
-        weight, bias = fold(unit)
-        self.layer, self.kernel = layer, weight.shape[2]
-        self.weight = nn.Parameter(weight.transpose(1, 2).flatten(1, 2))  # [D, C, k, h, w] → [D, k·C, h, w]
-        self.bias = nn.Parameter(bias)
+        super().__init__(unit, layer)
+        self.weight = nn.Parameter(self.weight.transpose(1, 2).flatten(1, 2))  # [D, C, k, h, w] → [D, k·C, h, w]
 
     def forward(self, x: Tensor, context: TemporalContext = WHOLE_CLIP) -> Tensor:
         joined = torch.cat(context.taps(self.layer, x, self.kernel), dim=1) if self.kernel > 1 else x

@@ -115,8 +115,8 @@ class Windows:
             frames = np.pad(frames, ((0, size - len(frames)), (0, 0), (0, 0)), mode="edge")
             flow = np.pad(flow, ((0, size - 1 - len(flow)), (0, 0), (0, 0), (0, 0)))
         frames, flow, gain, offset = self._augment(frames, flow, rng)
-        rest = (self._tensor(array) for array in (flow, labels, np.array(length), np.array(pairs)))
-        return self._grey(frames, gain, offset), *rest
+        counts = torch.tensor((length, pairs), device=self.config.device)
+        return self._grey(frames, gain, offset), self._tensor(flow), self._tensor(labels), *counts
 
     def _augment(
         self, frames: NDArray[np.uint8], flow: NDArray[Any], rng: np.random.Generator

@@ -16,10 +16,11 @@ from infdet_deploy.detections import DetectionRule, default_thresholds
 from infdet_deploy.errors import ConfigError, Interrupted, TrainingError, UsageError
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network, random_network
-from infdet_deploy.training import evaluation, loop, run_folder
+from infdet_deploy.training import loop, run_folder
 from infdet_deploy.training.dataset import PreparedClip, hold_out, load_dataset, load_parts, snippet_labels
 from infdet_deploy.training.interrupts import deferred_interrupts
 from infdet_deploy.training.options import TrainConfig
+from infdet_deploy.training.validation import evaluate_network
 from infdet_deploy.training.windows import Windows
 
 MODEL = ModelConfig(size=64, channel_divisor=8)
@@ -70,11 +71,11 @@ def test_run_folder(data, straight):
     }
     validation = load_parts(open_dataset(data), MODEL, CONFIG, lambda done, total: None).validation
     rule = DetectionRule(default_thresholds(MODEL.classes), result.mean_duration_s)
-    found = evaluation.evaluate_network(network, validation, rule)
+    found = evaluate_network(network, validation, rule)
     assert found["loss"] == pytest.approx(result.metrics["loss"], rel=1e-4)
     assert result.test is not None
     rule = dataclasses.replace(rule, thresholds=result.thresholds)
-    found = evaluation.evaluate_network(network, load_dataset(data, "testing", MODEL), rule)
+    found = evaluate_network(network, load_dataset(data, "testing", MODEL), rule)
     assert found["loss"] == pytest.approx(result.test["loss"], rel=1e-4)
     assert found["map"] == result.test["map"]
     assert run_folder.newest_run(out.parent) == out
@@ -183,7 +184,7 @@ def test_own_validation_clips_and_no_test_clips(data, tmp_path):
     assert result.test is None
     clips = load_dataset(folder, "validation", MODEL)
     rule = DetectionRule(default_thresholds(MODEL.classes), result.mean_duration_s)
-    found = evaluation.evaluate_network(load_network(result.best)[0], clips, rule)
+    found = evaluate_network(load_network(result.best)[0], clips, rule)
     assert found["loss"] == pytest.approx(result.metrics["loss"], rel=1e-4)
 
 

@@ -25,9 +25,8 @@ def write_multiply_adds(draft: Draft) -> None:
         if "onnx" in entry["files"]:
             module = build_stage(name, draft.network, torch.float32, conv2d=draft.options.conv2d).to("meta")
             with torch.device("meta"):
-                inputs = [
-                    torch.empty([sizes.get(n, n) for n in i.shape], dtype=getattr(torch, i.dtype))  # type: ignore[call-overload]
-                    for i in draft.specs[name].inputs
-                ]
+                shapes = [[n if isinstance(n, int) else sizes[n] for n in i.shape] for i in draft.specs[name].inputs]
+                dtypes = [getattr(torch, i.dtype) for i in draft.specs[name].inputs]
+                inputs = [torch.empty(shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
                 entry["multiply_adds"] = multiply_adds(module, *inputs)
             entry["multiply_adds_original"] = original[name]

@@ -89,7 +89,8 @@ def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
     """The multiply-adds of a module's convolutions and matrix products."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         module(*inputs)
-    return counter.get_total_flops() // 2
+    flops: int = counter.get_total_flops()
+    return flops // 2
 
 
 def count(config: ModelConfig, frames: int) -> tuple[StageComplexity, ...]:

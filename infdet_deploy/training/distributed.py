@@ -145,9 +145,9 @@ class GlobalBatchNorm(nn.BatchNorm3d):
         wide = full(x)
         axes = (0, 2, 3, 4)
         count = wide.numel() // wide.shape[1] * dist.get_world_size()
-        mean = all_reduce(wide.sum(axes)) / count  # gradients are summed in the same way
+        mean: Tensor = all_reduce(wide.sum(axes)) / count  # gradients are summed in the same way
         centred = wide - mean[:, None, None, None]
-        variance = all_reduce((centred * centred).sum(axes)) / count
+        variance: Tensor = all_reduce((centred * centred).sum(axes)) / count
         with torch.no_grad():
             assert self.running_mean is not None
             assert self.running_var is not None

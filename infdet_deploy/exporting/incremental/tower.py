@@ -17,6 +17,7 @@ inputs outside the clip to zero; the input `inside` marks them. The layers are `
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +75,7 @@ def schedule(tower: FoldedTower, input_lag: int) -> Schedule:
     layers: dict[str, LayerTiming] = {}
     frames_per_input, lag, history = 1, input_lag, input_lag
     for name in ENDPOINTS:
-        module = getattr(tower, name, None)
+        module: Any = getattr(tower, name, None)  # None for a pool
         if name in POOLS:
             kernel, stride = (sizes[0] for sizes in POOLS[name])
         else:

@@ -44,9 +44,10 @@ class FenStage(nn.Module):
         self.conv1.weight = nn.Parameter(weight / GREY)
         # The instance norm removes the bias again; without it, values before the norm would be too coarse in float16.
         self.conv1.bias = nn.Parameter(-weight.sum((1, 2, 3)))
-        self.layers = nn.ModuleList((fen.layer1, fen.layer2, fen.layer3, fen.layer4))
-        for layer in self.layers:
+        layers = (fen.layer1, fen.layer2, fen.layer3, fen.layer4)
+        for layer in layers:
             layer.norm = _norm32
+        self.layers = nn.ModuleList(layers)
         self.deconvs = nn.ModuleList((fen.deconv4, fen.deconv3, fen.deconv2))
         for deconv in self.deconvs:
             deconv.register_parameter("bias", None)  # the instance norm after it removes every constant

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infdet_deploy.model.classifier import MIXTURE_LENGTH, LateClassifier, SnippetClassifier, TemporalGaussianMixture
+from infdet_deploy.model.classifier import MIXTURE_LENGTH, LateClassifier, TemporalGaussianMixture
 from infdet_deploy.model.network import InfDetNet
 
 
@@ -30,14 +30,13 @@ class HeadStage(nn.Module):
         super().__init__()
         self.fusion = copy.deepcopy(network.fusion).to(dtype)
         classifier = copy.deepcopy(network.classifier)
-        late = isinstance(classifier, LateClassifier)
-        self.classifiers = nn.ModuleList((classifier.infrared, classifier.flow) if late else (classifier,))
-        for part in self.classifiers:
-            assert isinstance(part, SnippetClassifier)
+        parts = (classifier.infrared, classifier.flow) if isinstance(classifier, LateClassifier) else (classifier,)
+        self.classifiers = nn.ModuleList(parts)
+        for part in parts:
             part.hidden.to(dtype)
             part.output.to(dtype)
             for name in ("sub_event1", "sub_event2", "sub_event3"):
-                part.add_module(name, _Mixture(part.get_submodule(name), dtype))
+                part.add_module(name, _Mixture(getattr(part, name), dtype))
 
     def score(self, features: tuple[Tensor, ...], length: Tensor) -> Tensor:
         """Scores from the features of one or two streams."""

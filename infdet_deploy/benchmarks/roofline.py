@@ -70,10 +70,10 @@ def product_rate(precision: str, side: int = SIDE) -> float | None:
     """
     import openvino
 
-    from infdet_deploy.runtime.backends.openvino import properties
+    from infdet_deploy.runtime.backends.openvino import properties, shared_core
 
     options = {**properties("latency"), "PERF_COUNT": "YES"}
-    compiled = openvino.Core().compile_model(_product(precision, side), "CPU", options)
+    compiled = shared_core().compile_model(_product(precision, side), "CPU", options)
     types = [
         str(node.rt_info["runtimePrecision"].astype(str))
         for node in compiled.get_runtime_model().get_ordered_ops()

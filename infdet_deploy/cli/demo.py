@@ -85,6 +85,7 @@ def demo(
 def _train(data: Path, run: Path) -> None:
     """Train the tiny network; resume an unfinished run, keep a finished one."""
     import infdet_deploy as infdet
+    from infdet_deploy.training.options import TrainConfig
     from infdet_deploy.training.run_folder import RUN
 
     state: dict[str, Any] = read_json(run / RUN, "run") if (run / RUN).is_file() else {}

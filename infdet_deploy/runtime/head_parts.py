@@ -12,7 +12,7 @@ import openvino
 from numpy.typing import NDArray
 from openvino import opset13
 
-from infdet_deploy.runtime.backends.openvino import properties
+from infdet_deploy.runtime.backends.openvino import properties, shared_core
 
 SELECTION_HALO = 2  # snippets on either side that the selection's two convolutions of 3 see
 
@@ -29,7 +29,7 @@ class HeadGraph:
 
     def __init__(self, head: Path) -> None:
         """head: the stage's ONNX file."""
-        self.model = openvino.Core().read_model(str(head))
+        self.model = shared_core().read_model(str(head))
         self.scores = [_input(result.get_node(), 0) for result in self.model.outputs]
         maxima = [node for node in self._nodes("ReduceMax") if "/classifiers/" not in node.get_friendly_name()]
         self.selected = [_input(node, 0) for node in maxima]
@@ -78,7 +78,7 @@ class Part:
         used = _parameters(results)
         self._inputs = [name for name, node in parameters.items() if node.get_friendly_name() in used]
         part = openvino.Model(results, [parameters[name] for name in self._inputs], "part")
-        self._compiled = openvino.Core().compile_model(part, "CPU", properties("latency")) if results else None
+        self._compiled = shared_core().compile_model(part, "CPU", properties("latency")) if results else None
 
     def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> list[Array]:
         """The outputs. feeds: at least the inputs that the part uses, by name."""

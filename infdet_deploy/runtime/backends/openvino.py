@@ -1,5 +1,6 @@
 """OpenVINO on the CPU."""
 
+import functools
 from collections.abc import Mapping
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ class OpenVino(Backend):
         """For throughput OpenVINO gives each concurrent call a few CPUs."""
         import openvino
 
-        core = openvino.Core()
+        core = shared_core()
         model = core.read_model(str(source.path))
         if source.shapes:
             # Saves shape inference, a third of the time of small networks with short inputs.
@@ -46,7 +47,7 @@ class OpenVino(Backend):
             return None
         import openvino
 
-        core = openvino.Core()
+        core = shared_core()
         blob = compiled_cache.load(_key(core, source))
         if blob is None:
             return None
@@ -93,6 +94,19 @@ class OpenVinoStage(CompiledStage):
 
     def close(self) -> None:
         del self._requests, self._compiled, self._weights
+
+
+@functools.cache
+def shared_core() -> "openvino.Core":
+    """The process's only `openvino.Core`.
+
+    Each Core that compiles for the CPU replaces the main thread's signal stack and frees it at its end (OpenVINO
+    2026.4). Where two Cores end in another order than they began, the next signal, such as Ctrl-C, is a segmentation
+    fault.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def properties(performance: str) -> dict[str, str]:

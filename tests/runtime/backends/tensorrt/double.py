@@ -282,12 +282,12 @@ class TimingCache:
 @functools.lru_cache(maxsize=8)
 def _compiled(digest: str) -> tuple:
     """OpenVINO's model of a graph, compiled, and its ports by name."""
-    import openvino
+    from infdet_deploy.runtime.backends.openvino import shared_core
 
-    model = openvino.Core().read_model(io.BytesIO(_onnx[digest]))
+    model = shared_core().read_model(io.BytesIO(_onnx[digest]))
     # The compiled model may call a port by the name of a cast that it has fused.
     names = [port.get_any_name() for port in (*model.inputs, *model.outputs)]
-    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = shared_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return model, compiled, dict(zip(names, (*compiled.inputs, *compiled.outputs), strict=True))
 
 

@@ -89,6 +89,7 @@ from infdet_deploy.verification.result import Verification as Verification
 from infdet_deploy.verification.stages import StageParity as StageParity
 from infdet_deploy.verification.verify import VerifyOptions as VerifyOptions
 from infdet_deploy.verification.verify import verify as verify
+from infdet_deploy.video import ThermalArray as ThermalArray
 from infdet_deploy.video import Video as Video
 from infdet_deploy.video import read_video as read_video
 

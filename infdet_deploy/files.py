@@ -19,6 +19,7 @@ VIDEO_SUFFIXES = (
     *(".3gp", ".asf", ".avi", ".cptv", ".flv", ".h264", ".h265", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".nut", ".ogv", ".ts", ".webm", ".wmv", ".y4m"),
 )
+ARRAY_SUFFIXES = (".npy", ".npz", ".csv")  # thermal arrays; folders are not searched for them
 TIFF_SUFFIXES = (".tif", ".tiff")  # a picture, or a recording if it has several pages
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", *TIFF_SUFFIXES)
 

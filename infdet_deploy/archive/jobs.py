@@ -91,6 +91,8 @@ def _detect_one(
     assert detector is not None
     try:
         found = detector.analyse(path, options.fps, on_frames)
+        for note in found.notes:
+            say(f"{found.name}: {note}")
         _compare_rates(found, detector.bundle.fps)
         picture = None
         if options.picture is not None:

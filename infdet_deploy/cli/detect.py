@@ -46,7 +46,8 @@ def detect(
 ) -> None:
     """Find actions in recordings of any length: class, start, end and score.
 
-    Recordings: video files, folders of pictures, .cptv, 16-bit TIFF, or folders of any of these.
+    Recordings: video files, folders of pictures, .cptv, 16-bit TIFF, or folders of any of these; thermal arrays as
+    .npy, .npz or .csv files.
     An unreadable recording is reported in one line; the rest continue.
     """
     from infdet_deploy.archive.detect import DetectOptions

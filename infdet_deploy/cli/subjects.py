@@ -5,11 +5,11 @@ from pathlib import Path
 
 from infdet_deploy.console import say
 from infdet_deploy.errors import UsageError
-from infdet_deploy.files import IMAGE_SUFFIXES, TIFF_SUFFIXES, VIDEO_SUFFIXES
+from infdet_deploy.files import ARRAY_SUFFIXES, IMAGE_SUFFIXES, TIFF_SUFFIXES, VIDEO_SUFFIXES
 
 _BY_SUFFIX = {
     **dict.fromkeys(IMAGE_SUFFIXES, "picture"),
-    **dict.fromkeys((*VIDEO_SUFFIXES, *TIFF_SUFFIXES), "recording"),
+    **dict.fromkeys((*VIDEO_SUFFIXES, *TIFF_SUFFIXES, *ARRAY_SUFFIXES), "recording"),
     **dict.fromkeys((".safetensors", ".pt", ".pth"), "checkpoint"),
     **dict.fromkeys((".json", ".txt"), "annotation file"),
     ".onnx": "single ONNX stage",

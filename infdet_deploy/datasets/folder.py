@@ -6,7 +6,8 @@ Annotations, the first that exist:
 3. The same in its subfolder `annotations/`.
 4. Trimmed clips in a folder per class (see `trimmed`).
 
-Frames of clip NAME: `videos/NAME.*`, `frames/NAME/` (images ordered by number), or `NAME.*` in the folder.
+Frames of clip NAME: `videos/NAME.*`, `frames/NAME/` (images ordered by number), or `NAME.*` in the folder. Thermal
+arrays (`.npy`, `.npz`, `.csv`) are frames only in `videos/`.
 """
 
 import dataclasses
@@ -25,13 +26,14 @@ from infdet_deploy.datasets.instances import Clip, canonical_subset, classes_of
 from infdet_deploy.datasets.trimmed import is_sorted_by_class, read_class_folders
 from infdet_deploy.detections import INFDET_CLASSES
 from infdet_deploy.errors import AnnotationError, VideoError
+from infdet_deploy.files import ARRAY_SUFFIXES
 from infdet_deploy.snippets import MIN_FRAMES
 from infdet_deploy.video import Video, read_video
 from infdet_deploy.video.containers import declared_rate
 from infdet_deploy.video.resize import Mode
 
 ANNOTATIONS = "annotations.json"
-_NOT_FRAMES = {".json", ".txt", ".md", ".csv", ".npz", ".safetensors", ".png", ".jpg", ".jpeg"}
+_NOT_FRAMES = {".json", ".txt", ".md", ".safetensors", ".png", ".jpg", ".jpeg"}
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,11 @@ class DataSet:
         return video
 
     def frame_rate(self, name: str) -> float | None:
-        """The frames per second that a clip's video declares; None for images and without a video."""
+        """The frames per second that a clip's video declares; None for images, arrays and without a video."""
         path = self.media.get(name)
-        return declared_rate(path) if path is not None and path.is_file() else None
+        if path is None or path.is_dir() or path.suffix.lower() in ARRAY_SUFFIXES:
+            return None
+        return declared_rate(path)
 
 
 def open_dataset(
@@ -182,10 +186,11 @@ def media_in(root: Path) -> dict[str, Path]:
     """Video files and image folders by name; `videos/` takes precedence over `frames/`, and that over the root."""
     found: dict[str, Path] = {}
     for folder, kind in ((root, "file"), (root / "frames", "folder"), (root / "videos", "any")):
+        others = _NOT_FRAMES if kind == "any" else {*_NOT_FRAMES, *ARRAY_SUFFIXES}
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             hidden = path.name.startswith(".")
             if path.is_dir() and kind != "file" and not hidden:
                 found[path.name] = path
-            elif path.is_file() and kind != "folder" and not hidden and path.suffix.lower() not in _NOT_FRAMES:
+            elif path.is_file() and kind != "folder" and not hidden and path.suffix.lower() not in others:
                 found[path.stem] = found[path.name] = path
     return found

@@ -22,7 +22,7 @@ from infdet_deploy.runtime.compiled_stages import CompiledStages, stage_source
 from infdet_deploy.runtime.disk_array import DiskArray
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, valid_length
 from infdet_deploy.system import trim_memory
-from infdet_deploy.video import Video, read_video
+from infdet_deploy.video import ThermalArray, Video, read_video
 from infdet_deploy.video.block_reader import BlockReader
 
 FEN_BLOCK = 64  # frames whose flow is computed at once
@@ -34,13 +34,14 @@ Timings = dict[str, float]
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a network finds in a recording. frames: their number; scores: float32 [T', C]."""
+    """What a network finds in a recording. frames: their number; scores: float32 [T', C]; notes: as in `Video`."""
 
     name: str
     frames: int
     fps: float
     scores: np.ndarray
     detections: list[Detection]
+    notes: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -92,8 +93,8 @@ class Detector(CompiledStages):
                 if opened is not None:
                     self._stages[stage] = opened
 
-    def detect(self, video: Video | Path | str) -> list[Detection]:
-        """Detections in a recording (a path, or frames already read), in order of class, then time.
+    def detect(self, video: Video | ThermalArray | Path | str) -> list[Detection]:
+        """Detections in a recording (a path, an array, or frames already read), in order of class, then time.
 
         A path may be of any length: see `analyse`.
         """
@@ -103,7 +104,7 @@ class Detector(CompiledStages):
         return self.detections(self.scores(video.frames), len(video.frames), video.fps)
 
     def analyse(
-        self, path: Path | str, fps: float | None = None, on_frames: Callable[[int], None] | None = None
+        self, path: Path | str | ThermalArray, fps: float | None = None, on_frames: Callable[[int], None] | None = None
     ) -> Analysis:
         """Scores and detections of a recording of any length, in constant memory; equal to `scores(read(path).frames)`.
 
@@ -132,9 +133,9 @@ class Detector(CompiledStages):
             features = {features_name(tower): array for tower, array in stored.items()}
             scores = self.scores_of(features, stream.frames)
         found = self.detections(scores, stream.frames, stream.fps)
-        return Analysis(stream.name, stream.frames, stream.fps, scores, found)
+        return Analysis(stream.name, stream.frames, stream.fps, scores, found, tuple(stream.notes))
 
-    def read(self, path: Path | str, fps: float | None = None) -> Video:
+    def read(self, path: Path | str | ThermalArray, fps: float | None = None) -> Video:
         """Read a recording as frames for this network. Raises VideoError if it cannot be read or is too short."""
         self._check_open()
         return read_video(path, self.bundle.size, self.bundle.frame_mode, fps=fps, min_frames=MIN_FRAMES)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infdet_deploy.errors import UsageError, VideoError, reason
+from infdet_deploy.video.arrays import ThermalArray, read_csv, read_npy, read_npz
 from infdet_deploy.video.containers import announced_frames, read_container
 from infdet_deploy.video.images import picture_files, read_folder
 from infdet_deploy.video.resize import Mode, check_request, resize
@@ -19,7 +20,9 @@ from infdet_deploy.video.thermal import count_values, grey_table, read_cptv, rea
 from infdet_deploy.video.timing import RawFrame, resolve
 
 # Readers of files that libav does not read, by suffix.
-OTHER_READERS = {".cptv": read_cptv, ".tif": read_tiff, ".tiff": read_tiff}
+OTHER_READERS = {
+    ".cptv": read_cptv, ".tif": read_tiff, ".tiff": read_tiff, ".npy": read_npy, ".npz": read_npz, ".csv": read_csv,
+}  # fmt: skip
 BLOCK_FRAMES = 64
 BLOCKS_AHEAD = 4  # blocks decoded in advance
 
@@ -34,20 +37,28 @@ class BlockReader:
         frames: frames so far; at the end, those of the recording.
         fps: frames per second; None before the end.
         timestamps_s: float64 [T], seconds since the first frame; empty before the end.
+        notes: what the user should know about the recording, such as dead pixels.
     """
 
     def __init__(
-        self, path: Path | str, size: int | None, mode: Mode = "resize", fps: float | None = None, min_frames: int = 0
+        self,
+        path: Path | str | ThermalArray,
+        size: int | None,
+        mode: Mode = "resize",
+        fps: float | None = None,
+        min_frames: int = 0,
     ) -> None:
         """Arguments as in `read_video`. Errors in the recording are raised while iterating."""
         check_rate(fps)
         check_request(1 if size is None else size, mode)
-        self._path, self._size, self._rate, self._min_frames = Path(path), size, fps, min_frames
+        self._source = path if isinstance(path, ThermalArray) else Path(path)
+        self._size, self._rate, self._min_frames = size, fps, min_frames
         self._mode: Mode = mode
-        self.name = self._path.name if self._path.is_dir() else self._path.stem
+        self.name = recording_name(self._source)
         self.frames = 0
         self.fps: float | None = None
         self.timestamps_s: NDArray[np.float64] = np.zeros(0)
+        self.notes: list[str] = []
         self._closed = False
         self._blocks = self._ahead()
 
@@ -90,7 +101,7 @@ class BlockReader:
         least = max(self._min_frames, 1)
         if len(times_s) < least:
             raise VideoError(
-                f"{self._path}: clip has {len(times_s)} frames; at least {least} are needed: use a longer recording"
+                f"{self._source}: clip has {len(times_s)} frames; at least {least} are needed: use a longer recording"
             )
         if histogram is not None:
             table, count = grey_table(histogram), 0
@@ -98,21 +109,23 @@ class BlockReader:
                 count += 1
                 yield table[self._resized(raw.pixels)]
             if count != len(times_s):
-                raise VideoError(f"{self._path}: the file changed during reading; wait until it is complete")
+                raise VideoError(f"{self._source}: the file changed during reading; wait until it is complete")
         self.fps, self.timestamps_s = resolve(declared, np.array(times_s), self._rate)
 
     def _alike(self) -> Iterator[RawFrame]:
         """The recording's frames; VideoError for one whose size or type differs from the first."""
         first = None
-        for index, raw in enumerate(read_recording(self._path)):
+        for index, raw in enumerate(read_recording(self._source)):
             (height, width), dtype = raw.pixels.shape, raw.pixels.dtype
             kind = f"{width}x{height} {dtype}"
             first = first or kind
             if self._closed:
                 return
+            if raw.note and raw.note not in self.notes:
+                self.notes.append(raw.note)
             if kind != first:
                 raise VideoError(
-                    f"{self._path}: frame {index} is {kind}, the first is {first};"
+                    f"{self._source}: frame {index} is {kind}, the first is {first};"
                     " expected one size throughout: re-encode the video to one size"
                 )
             yield raw
@@ -127,8 +140,18 @@ def _next_block(frames: Iterator[NDArray[np.uint8]]) -> NDArray[np.uint8] | None
     return np.stack(block) if block else None
 
 
-def read_recording(path: Path) -> Iterator[RawFrame]:
-    """The frames of a file or a folder of pictures; raises as `read_video` does."""
+def recording_name(source: Path | ThermalArray) -> str:
+    """A file's name without its suffix, a folder's name, or an array's."""
+    if isinstance(source, ThermalArray):
+        return source.name
+    return source.name if source.is_dir() else source.stem
+
+
+def read_recording(path: Path | ThermalArray) -> Iterator[RawFrame]:
+    """The frames of a file, a folder of pictures or an array; raises as `read_video` does."""
+    if isinstance(path, ThermalArray):
+        yield from path.read()
+        return
     try:
         if path.is_dir():
             yield from read_folder(path)

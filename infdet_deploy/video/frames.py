@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from infdet_deploy.video.arrays import ThermalArray
 from infdet_deploy.video.block_reader import BlockReader
 from infdet_deploy.video.resize import Mode
 
@@ -19,12 +20,14 @@ class Video:
         frames: uint8 [T,H,W], 0–255.
         fps: mean frame rate in frames per second.
         timestamps_s: float64 [T], seconds since the first frame.
+        notes: what the user should know about the recording, such as dead pixels.
     """
 
     name: str
     frames: NDArray[np.uint8]
     fps: float
     timestamps_s: NDArray[np.float64]
+    notes: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -33,16 +36,16 @@ class Video:
 
 
 def read_video(
-    path: Path | str,
+    path: Path | str | ThermalArray,
     size: int | None = None,
     mode: Mode = "resize",
     fps: float | None = None,
     min_frames: int = 0,
 ) -> Video:
-    """Read a recording: a folder of pictures, a `.cptv` or TIFF stack, or any video file that libav reads.
+    """Read a recording: a folder of pictures, a thermal recording or array, or any video file that libav reads.
 
     Args:
-        path: file or folder.
+        path: a folder; a `.cptv`, `.tif`, `.npy`, `.npz` or `.csv` file, any video file; or a `ThermalArray`.
         size: resize frames to `size`×`size` while decoding (see `resize`), so that a large video is never in memory at
             full size; None keeps the recording's size.
         mode: `resize` or `crop`; only used with `size`.
@@ -63,4 +66,4 @@ def read_video(
     with BlockReader(path, size, mode, fps, min_frames) as reader:
         frames = np.concatenate(list(reader))
     assert reader.fps is not None
-    return Video(reader.name, frames, reader.fps, reader.timestamps_s)
+    return Video(reader.name, frames, reader.fps, reader.timestamps_s, tuple(reader.notes))

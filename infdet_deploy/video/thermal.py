@@ -20,6 +20,7 @@ from infdet_deploy.video.timing import RawFrame
 
 LOW_PERCENTILE, HIGH_PERCENTILE = 0.5, 99.5
 _COUNTS = 1 << 16
+CPTV_FPS = 9.0  # of the camera's sensor, for files without a rate
 
 
 def to_8bit(
@@ -84,7 +85,7 @@ def read_cptv(path: Path) -> Iterator[RawFrame]:
                 f"{path}: not a readable CPTV recording ({reason(error)}); expected a .cptv file of version 1 or 2"
             ) from None
         expected = reader.num_frames or None
-        fps = float(reader.fps) if reader.fps else None
+        fps = float(reader.fps) if reader.fps else CPTV_FPS
         count = background = 0
         failure = None
         try:

@@ -18,11 +18,13 @@ class RawFrame(NamedTuple):
         pixels: uint8 [H,W], or uint16 for grey of more than 8 bits; valid only until the next frame is read.
         time_s: seconds on the file's own clock; NaN if unknown.
         fps: the file's declared rate in frames per second; None if it declares none.
+        note: what the user should know about the recording; empty for most frames.
     """
 
     pixels: NDArray[Any]
     time_s: float = nan
     fps: float | None = None
+    note: str = ""
 
 
 def resolve(

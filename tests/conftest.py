@@ -83,8 +83,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callabl
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_network) -> Path:
     """The network's bundle: float32 and float16, ONNX and TorchScript. Do not change it: use `bundle_copy`."""
     from infdet_deploy.exporting.bundle import export_bundle
-    from infdet_deploy.exporting.bundle_draft import Origin
-    from infdet_deploy.exporting.options import ExportOptions
+    from infdet_deploy.exporting.options import ExportOptions, Origin
 
     options = ExportOptions(("float32", "float16"), incremental=False)
     origin = Origin(DetectionRule((0.45, 0.5, 0.55), (0.2, 0.2, 0.2)), source="tests")

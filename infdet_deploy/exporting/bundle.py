@@ -10,11 +10,11 @@ import numpy as np
 from infdet_deploy.bundle.golden import GOLDEN
 from infdet_deploy.bundle.loading import WEIGHTS
 from infdet_deploy.errors import UsageError
-from infdet_deploy.exporting.bundle_draft import OnProgress, Origin, new_draft, seal
+from infdet_deploy.exporting.bundle_draft import new_draft, seal
 from infdet_deploy.exporting.incremental.write import write_incremental
 from infdet_deploy.exporting.int8.calibration import Calibration
 from infdet_deploy.exporting.multiply_adds import write_multiply_adds
-from infdet_deploy.exporting.options import ExportOptions
+from infdet_deploy.exporting.options import ExportOptions, OnProgress, Origin
 from infdet_deploy.exporting.tensors import golden_arrays
 from infdet_deploy.exporting.write_stages import write_stages
 from infdet_deploy.files import whole_folder

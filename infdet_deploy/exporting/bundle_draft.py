@@ -15,31 +15,16 @@ from infdet_deploy.bundle.manifest import FORMAT, write_manifest
 from infdet_deploy.bundle.schema import TOWERS, StageSpec
 from infdet_deploy.bundle.tolerances import CHECK_FRAMES
 from infdet_deploy.config import to_dict
-from infdet_deploy.detections import DetectionRule, default_rule
+from infdet_deploy.detections import default_rule
 from infdet_deploy.exporting.int8.quantization import INT8_FILES
-from infdet_deploy.exporting.options import ExportOptions
+from infdet_deploy.exporting.options import ExportOptions, OnProgress, Origin
 from infdet_deploy.exporting.tensors import eager_tensors, stage_specs
 from infdet_deploy.files import sha256
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET
 from infdet_deploy.video.sample import sample_frames
 
-OnProgress = Callable[[int, int, str], None]  # steps done, all steps, the next step
 _PACKAGES = ("torch", "onnx", "onnxscript", "numpy")
-
-
-@dataclasses.dataclass(frozen=True)
-class Origin:
-    """The manifest's facts about the network's training.
-
-    rule: how scores become detections, `default_rule` where None. source: the run's name. frame_mode: `resize` or
-    `crop`. fps: frames per second of the training clips, where known.
-    """
-
-    rule: DetectionRule | None = None
-    source: str = ""
-    frame_mode: str = "resize"
-    fps: float | None = None
 
 
 @dataclasses.dataclass

@@ -9,10 +9,10 @@ from infdet_deploy.bundle.loading import Bundle, load_bundle
 from infdet_deploy.bundle.manifest import read_manifest
 from infdet_deploy.console import say
 from infdet_deploy.errors import UsageError, missing_package
-from infdet_deploy.exporting.bundle_draft import OnProgress, Origin
 from infdet_deploy.exporting.int8.accuracy import AccuracyCheck
-from infdet_deploy.exporting.options import ExportOptions
+from infdet_deploy.exporting.options import ExportOptions, OnProgress, Origin
 from infdet_deploy.runtime.backends.registry import is_available
+from infdet_deploy.training.run_folder import checkpoint_file, newest_run
 
 
 @dataclass(frozen=True)
@@ -70,23 +70,23 @@ def export(
         )
     if options.int8 and not is_available("onnxruntime"):
         raise missing_package("onnxruntime", "onnxruntime", "int8")
-    from infdet_deploy.exporting.bundle import check_int8, export_bundle
-    from infdet_deploy.model.weights import load_network
-    from infdet_deploy.training.checkpoint import saved_rule
-    from infdet_deploy.training.run_folder import checkpoint_file, newest_run
-
-    if options.int8:
-        check_int8()  # before the recordings are read
     if run is None:
         run = newest_run()
         say(f"exporting the newest run, {run}")
     run = Path(run)
     if not run.exists():
         raise UsageError(f"{run}: no such run folder or checkpoint")
-    network, extra = load_network(checkpoint_file(run))
     out = Path(out or f"{run.resolve().name if run.is_dir() else run.stem}.infdet")
     if out.suffix != ".infdet":
         raise UsageError(f"--out is {out}; a bundle is called NAME.infdet")
+    # Wrong requests are refused before torch is loaded, which takes seconds.
+    from infdet_deploy.exporting.bundle import check_int8, export_bundle
+    from infdet_deploy.model.weights import load_network
+    from infdet_deploy.training.checkpoint import saved_rule
+
+    if options.int8:
+        check_int8()  # before the recordings are read
+    network, extra = load_network(checkpoint_file(run))
     classes, mode, calibration = network.config.classes, extra.get("frame_mode", "resize"), None
     if options.calibrate is not None:
         from infdet_deploy.exporting.int8.calibration import read_calibration

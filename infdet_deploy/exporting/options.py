@@ -1,11 +1,14 @@
 """The settings of `export`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from infdet_deploy.detections import DetectionRule
 from infdet_deploy.errors import UsageError
 from infdet_deploy.precision import Precision, parse_precisions
 
+OnProgress = Callable[[int, int, str], None]  # steps done, all steps, the next step
 FORMATS = ("onnx", "torchscript")
 
 
@@ -57,3 +60,17 @@ class ExportOptions:
     def float_precisions(self) -> tuple[Precision, ...]:
         """All precisions but int8."""
         return tuple(precision for precision in self.precisions if precision != "int8")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The manifest's facts about the network's training.
+
+    rule: how scores become detections, `default_rule` where None. source: the run's name. frame_mode: `resize` or
+    `crop`. fps: frames per second of the training clips, where known.
+    """
+
+    rule: DetectionRule | None = None
+    source: str = ""
+    frame_mode: str = "resize"
+    fps: float | None = None

@@ -4,9 +4,8 @@ from pathlib import Path
 
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.exporting.bundle import export_bundle
-from infdet_deploy.exporting.bundle_draft import OnProgress, Origin
 from infdet_deploy.exporting.int8.calibration import Calibration
-from infdet_deploy.exporting.options import ExportOptions
+from infdet_deploy.exporting.options import ExportOptions, OnProgress, Origin
 from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.precision import PRECISIONS

@@ -15,8 +15,7 @@ torch = pytest.importorskip("torch")
 
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.exporting.bundle import export_bundle
-from infdet_deploy.exporting.bundle_draft import Origin
-from infdet_deploy.exporting.options import ExportOptions
+from infdet_deploy.exporting.options import ExportOptions, Origin
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import random_network
 

@@ -23,7 +23,7 @@ class RecordingResult:
         duration_s: length in seconds, each frame lasting 1/fps.
         highest_score: of any class and snippet, 0–1.
         detections: ordered by class, then time.
-        picture: the picture that was drawn.
+        picture: path of the picture.
         error: one line for a recording that could not be read; the fields above but `path` and `name` are empty then.
         finished: read from the result file of an earlier run.
     """

@@ -65,9 +65,7 @@ def export(
     checkpoint and the recordings to calibrate on. An error leaves an existing folder unchanged.
     """
     if options.int8 and options.calibrate is None:
-        raise UsageError(
-            "int8 needs --calibrate DIR: a data set, or a folder of recordings like the ones that it will run on"
-        )
+        raise UsageError("int8 needs --calibrate DIR: a data set or a folder of representative recordings")
     if options.int8 and not is_available("onnxruntime"):
         raise missing_package("onnxruntime", "onnxruntime", "int8")
     if run is None:

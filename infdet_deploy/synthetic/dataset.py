@@ -1,4 +1,4 @@
-"""A synthetic data set like InfDet: drawn thermal clips of people who drop, fight and hug, as video files.
+"""A synthetic data set like InfDet: generated thermal clips of people who drop, fight and hug, as video files.
 
 It replaces InfDet's videos where they are not available. Instance lengths are distributed as in InfDet, a single frame
 does not reveal the class, and a seed determines all frames.

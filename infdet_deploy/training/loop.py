@@ -120,7 +120,7 @@ def run_training(
     """
     config = config or TrainConfig()
     if initial is not None and initial.config != model:
-        raise TrainingError("the initial network has another configuration than the one to train")
+        raise TrainingError("the initial network's configuration differs from the training configuration")
     described = {"format": 1, "model": model.to_json(), "training": config.to_json(), "data": str(data.resolve())}
     with process_group(config.device) as world, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         world.check_batch(config.batch)

@@ -46,7 +46,7 @@ class VerifyOptions:
 
     def __post_init__(self) -> None:
         if self.self_test and (self.data is not None or self.bisect):
-            raise UsageError("--self-test needs no network; --data and --bisect compare with it: give one or the other")
+            raise UsageError("--self-test excludes --data and --bisect, which need the network; leave one of them out")
         if self.subset is not None and self.data is None:
             raise UsageError(f"--subset {self.subset} chooses clips of a data set; add --data DIR")
         if self.html is not None and (page := Path(self.html)).is_dir():

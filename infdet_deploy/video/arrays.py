@@ -57,7 +57,9 @@ class ThermalArray:
                 "as uint8"
             )
         if self.times_s is not None and np.shape(self.times_s) != shape[:1]:
-            raise VideoError(f"{self.name}: {np.size(self.times_s)} times for {shape[0]} frames; expected one a frame")
+            raise VideoError(
+                f"{self.name}: {np.size(self.times_s)} times for {shape[0]} frames; expected one per frame"
+            )
 
     def read(self) -> Iterator[RawFrame]:
         """The frames: uint8, or uint16 for counts and temperatures; see `to_counts`.
@@ -181,9 +183,9 @@ def _numeric_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         elif not rows:
             header = cells
         elif cells:
-            raise VideoError(f"{path}: line {line} is no row of numbers: {delimiter.join(cells)[:40]!r}")
+            raise VideoError(f"{path}: line {line} is not a row of numbers: {delimiter.join(cells)[:40]!r}")
     if not rows:
-        raise VideoError(f"{path}: no rows of numbers; expected in each row a time and the pixels of a frame")
+        raise VideoError(f"{path}: no rows of numbers; expected rows of a time and the pixels of a frame")
     return header, rows
 
 

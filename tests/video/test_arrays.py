@@ -152,7 +152,7 @@ def test_what_is_no_thermal_array_is_refused(tmp_path):
     path.write_text(path.read_text()[:-30])
     refused(path, r"line 6 has 25\d columns, line 3 has 258")
     path.write_text(write_csv(path, scene(4), TIMES[:4]).read_text() + "stopped by user\n")
-    refused(path, "line 7 is no row of numbers: 'stopped by user'")
+    refused(path, "line 7 is not a row of numbers: 'stopped by user'")
 
 
 def test_a_published_log_equals_its_archive():

@@ -24,7 +24,7 @@ class RecordingResult:
         highest_score: of any class and snippet, 0–1.
         detections: ordered by class, then time.
         picture: path of the picture.
-        error: one line for a recording that could not be read; the fields above but `path` and `name` are empty then.
+        error: one line for an unreadable recording; all fields above except `path` and `name` are then empty.
         finished: read from the result file of an earlier run.
     """
 
@@ -82,7 +82,7 @@ class ResultFiles:
         return replace(result, path=recording.path, finished=True) if same and (drawn or not self._picture) else None
 
     def write(self, recording: Recording, result: RecordingResult) -> None:
-        """Write a result, whole or not at all."""
+        """Write a result, atomically."""
         entry = {**self._made_with, **_file_state(recording.path), "videos": [finite(result.to_dict())]}
         write_json(self._folder / recording.result, entry)
 

@@ -17,7 +17,7 @@ from infdet_deploy.training.run_folder import checkpoint_file, newest_run
 
 @dataclass(frozen=True)
 class ExportedStage:
-    """How one stage was checked in one precision.
+    """The checks of one stage in one precision.
 
     errors: format → the largest relative L2 from the network over the check clips. operators: format → precision →
     number of convolutions and matrix products that compute in it. `openvino` is the format of OpenVINO's int8 file.

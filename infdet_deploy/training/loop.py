@@ -32,7 +32,7 @@ from infdet_deploy.training.windows import Windows
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is. step, steps: done and total; clips in the phases `synthesize` and `prepare`.
+    """Progress of a training run. step, steps: done and total; clips in the phases `synthesize` and `prepare`.
 
     loss, classification, flow, learning_rate, gradient_norm: of this step. validation: metrics, after a validation.
     note: a message for the user. row: number and name of an ablation's row.
@@ -57,7 +57,7 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A finished training.
+    """The result of `train`.
 
     run: its folder. best, last: checkpoints there. steps: steps done, fewer than configured after an early stop.
     metrics: of `best` on the validation clips, with the default thresholds. test: of `best` on the test clips, with the

@@ -59,8 +59,8 @@ def verify(
     """Compare a bundle with its network, stage by stage and from frames to detections, on every backend and precision.
 
     on_progress: called with steps done, all steps and the current step. Raises BundleError for a damaged bundle or one
-    without what it is compared with, InfdetError if torch is missing (not needed with `self_test`), and AnnotationError
-    and VideoError for the data set.
+    without weights (with `self_test`: golden clip), InfdetError if torch is missing (not needed with `self_test`), and
+    AnnotationError and VideoError for the data set.
     """
     options, report = options or VerifyOptions(), on_progress or (lambda done, total, text="", /: None)
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)

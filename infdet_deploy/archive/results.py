@@ -13,7 +13,7 @@ from infdet_deploy.files import sha256, write_json
 
 @dataclass(frozen=True)
 class RecordingResult:
-    """What was detected in a recording, or why it could not be read.
+    """The detections in a recording, or the reason that it could not be read.
 
     Attributes:
         path: the recording.

@@ -34,7 +34,7 @@ Timings = dict[str, float]
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a network finds in a recording. frames: their number; scores: float32 [T', C]; notes: as in `Video`."""
+    """The result for one recording. frames: their number; scores: float32 [T', C]; notes: as in `Video`."""
 
     name: str
     frames: int

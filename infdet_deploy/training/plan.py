@@ -1,4 +1,4 @@
-"""What a training would do, its time and its memory, found out without writing anything.
+"""The plan of a training run, with its time and memory, made without writing anything.
 
 Time and memory are measured in two short steps on generated frames and extrapolated: both are a constant (optimiser,
 weights) plus a part proportional to the number of frames. So a plan itself is quick and needs little memory.

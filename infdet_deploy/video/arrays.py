@@ -64,7 +64,7 @@ class ThermalArray:
     def read(self) -> Iterator[RawFrame]:
         """The frames: uint8, or uint16 for counts and temperatures; see `to_counts`.
 
-        Frames in which the sensor warms up are held, dead pixels replaced; the first frame's note says so.
+        Warm-up frames and dead pixels are replaced; the first frame's note says so.
         """
         frames, notes = self.frames, ""
         if frames.dtype.kind == "f":
@@ -81,9 +81,9 @@ def _cleaned(frames: NDArray[np.floating[Any]]) -> tuple[NDArray[np.floating[Any
     frames, held = hold_warm_up(frames)
     notes = []
     if held:
-        notes.append(f"the sensor warms up in the first {held} frames; they show frame {held}")
+        notes.append(f"the first {held} frames are sensor warm-up; frame {held} replaces them")
     if dead:
-        notes.append(f"{len(dead)} dead pixels get their neighbours' median: {', '.join(map(str, dead[:5]))}")
+        notes.append(f"{len(dead)} dead pixels replaced by their neighbours' median: {', '.join(map(str, dead[:5]))}")
     return frames, "; ".join(notes)
 
 

@@ -30,7 +30,7 @@ def say(text: str) -> None:
 
 
 class OnProgress(Protocol):
-    """Called with the steps done, all steps, and what is being done."""
+    """Called with the steps done, all steps and the current step."""
 
     def __call__(self, done: int, total: int, text: str = "", /) -> None: ...
 

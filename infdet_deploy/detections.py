@@ -25,7 +25,7 @@ class Detection:
 
 @dataclass(frozen=True)
 class DetectionRule:
-    """What makes a run of snippets a detection; one entry per class, in the classes' order.
+    """The rule that turns runs of snippets into detections; one entry per class, in the classes' order.
 
     thresholds: scores strictly above count, 0–1. mean_duration_s: the class's mean duration in the training set, in
     seconds; runs shorter than half of it are dropped (0 keeps every run). split_long: cut runs longer than twice the

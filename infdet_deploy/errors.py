@@ -47,7 +47,7 @@ class ParityError(InfdetError):
 
 
 class TrainingError(InfdetError):
-    """Training cannot continue: a loss that is not finite, a run that does not fit its data."""
+    """Training cannot continue: the loss is not finite, or the run does not fit its data."""
 
 
 class Interrupted(InfdetError):

@@ -54,7 +54,7 @@ def detect(
 
     Args:
         bundle: a folder NAME.infdet.
-        recordings: videos, folders of pictures, `.cptv` or TIFF stacks, or folders of any of these.
+        recordings: videos, folders of images, `.cptv` or TIFF stacks, or folders of any of these.
         options: see `DetectOptions`.
         on_progress: called with frames done, frames in all (estimated) and the name of the current recording.
 

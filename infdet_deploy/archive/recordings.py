@@ -1,4 +1,4 @@
-"""Find recordings: files, folders of pictures, and everything in folders of recordings."""
+"""Find recordings: files, folders of images, and everything in folders of recordings."""
 
 import re
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from infdet_deploy.video.images import is_stack, picture_files
 
 @dataclass(frozen=True)
 class Recording:
-    """A file or a folder of pictures. result: the name of its result file in the output folder."""
+    """A file or a folder of images. result: the name of its result file in the output folder."""
 
     path: Path
     result: Path
 
 
 def find_recordings(paths: Sequence[Path | str], own_results: bool = False) -> list[Recording]:
-    """The recordings at these paths: files, folders of pictures, and all recordings in other folders, at any depth.
+    """The recordings at these paths: files, folders of images, and all recordings in other folders, at any depth.
 
     Raises UsageError for a missing path, the address of a camera, a folder without recordings and, with `own_results`,
     two recordings whose results would be written to one file.
@@ -31,7 +31,7 @@ def find_recordings(paths: Sequence[Path | str], own_results: bool = False) -> l
             if str(name).startswith(("rtsp:/", "rtsps:/", "http:/", "https:/", "v4l2:")):  # a Path has lost a slash
                 raise UsageError(f"{name} is a camera, not a recording; use: infdet-deploy watch BUNDLE {name}")
             raise UsageError(
-                f"{name}: no such file or folder; expected a video, a thermal recording or a folder of pictures"
+                f"{name}: no such file or folder; expected a video, a thermal recording or a folder of images"
             )
         if path.is_dir() and not _is_clip(path):
             shown = (one for one in sorted(path.rglob("*")) if not re.search(r"(^|/)\.", str(one.relative_to(path))))
@@ -39,7 +39,7 @@ def find_recordings(paths: Sequence[Path | str], own_results: bool = False) -> l
             if not inside:
                 raise UsageError(
                     f"{path}: no recordings in this folder; expected videos ({' '.join(VIDEO_SUFFIXES)}), TIFF "
-                    "stacks or folders of pictures; name files of other endings"
+                    "stacks or folders of images; name files with other suffixes"
                 )
             found += [Recording(one, Path(f"{one.relative_to(path)}.json")) for one in inside]
         else:
@@ -49,7 +49,7 @@ def find_recordings(paths: Sequence[Path | str], own_results: bool = False) -> l
         if seen.setdefault(one.result, one.path) is not one.path:
             raise UsageError(
                 f"--out: {seen[one.result]} and {one.path} would both be written to {one.result}; "
-                "name the folder above them, or give each its own --out"
+                "name their parent folder, or give each its own --out"
             )
     return found
 

@@ -13,7 +13,7 @@ from infdet_deploy.files import sha256, write_json
 
 @dataclass(frozen=True)
 class RecordingResult:
-    """What was detected in a recording, or why it could not be read.
+    """The detections in a recording, or the reason that it could not be read.
 
     Attributes:
         path: the recording.
@@ -23,8 +23,8 @@ class RecordingResult:
         duration_s: length in seconds, each frame lasting 1/fps.
         highest_score: of any class and snippet, 0–1.
         detections: ordered by class, then time.
-        picture: the picture that was drawn.
-        error: one line for a recording that could not be read; the fields above but `path` and `name` are empty then.
+        picture: path of the picture.
+        error: one line for an unreadable recording; all fields above except `path` and `name` are then empty.
         finished: read from the result file of an earlier run.
     """
 
@@ -82,7 +82,7 @@ class ResultFiles:
         return replace(result, path=recording.path, finished=True) if same and (drawn or not self._picture) else None
 
     def write(self, recording: Recording, result: RecordingResult) -> None:
-        """Write a result, whole or not at all."""
+        """Write a result, atomically."""
         entry = {**self._made_with, **_file_state(recording.path), "videos": [finite(result.to_dict())]}
         write_json(self._folder / recording.result, entry)
 

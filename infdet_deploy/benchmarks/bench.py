@@ -111,7 +111,7 @@ def _check_network(bundle: Bundle, preset: str | None, option: str) -> None:
     """Raise InfdetError where the network in PyTorch, which `option` needs, cannot be built."""
     if preset is None and not (bundle.path / WEIGHTS).is_file():
         raise BundleError(
-            f"{bundle.path} has no {WEIGHTS}, which {option} builds the network from; export it with weights, or leave "
+            f"{bundle.path} has no {WEIGHTS}, from which {option} builds the network; export it with weights, or leave "
             f"{option} out"
         )
     if importlib.util.find_spec("torch") is None:

@@ -79,7 +79,7 @@ def read_baseline(path: Path) -> Baseline:
         raise UsageError(f"--compare {path}: not a report of infdet-deploy bench; expected its --json or report.json")
     if report.get("version") != VERSION:
         raise UsageError(
-            f"--compare {path}: version {report.get('version')} of the report, this infdet-deploy compares version "
+            f"--compare {path}: report version {report.get('version')}, but this infdet-deploy compares version "
             f"{VERSION}; measure again with one version"
         )
     try:

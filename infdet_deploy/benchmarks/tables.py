@@ -74,7 +74,7 @@ def markdown(report: BenchReport) -> str:
 
 
 def write_report(folder: Path, report: BenchReport) -> None:
-    """Write the three files, each whole or not at all; the folder is created where it is missing."""
+    """Write the three files, each atomically; create the folder if it is missing."""
     write_json(folder / "report.json", finite(report.to_dict()))
     with whole_file(folder / "report.md") as temporary:
         temporary.write_text(markdown(report), encoding="utf-8")
@@ -120,10 +120,10 @@ def _speed(report: BenchReport, measured: Measured) -> Section:
         note.append("Paper's way: frames/s of consecutive runs of a clip on the GPU, scores not fetched.")
     if any(figures.clips_at_once > 1 for _, figures in measured):
         clips = ", ".join(f"{row.contender} {figures.clips_at_once}" for row, figures in measured)
-        note.append(f"Concurrent clips, which the milliseconds are for: {clips}.")
+        note.append(f"Milliseconds are for all concurrent clips: {clips}.")
     coverage = min(figures.latency_ms.coverage for _, figures in measured)
     if coverage < 0.95:
-        note.append(f"With only {report.runs} runs the interval covers the median with {100 * coverage:.0f} %.")
+        note.append(f"With {report.runs} runs the interval covers the median with {100 * coverage:.0f} % probability.")
     return Section(headline(report), columns, rows, "\n".join(note), chart=latency_chart(measured))
 
 
@@ -179,7 +179,7 @@ def _cost(report: BenchReport, measured: Measured) -> Section:
 
 
 def _steps(steps: list[StepTimes]) -> Section:
-    columns = ["contender", "frames", "step", "p99", "a frame", "offline", "cost", "CPU", "state MB", "delay"]
+    columns = ["contender", "frames", "step", "p99", "frame", "offline", "cost", "CPU", "state MB", "delay"]
     rows = [
         [
             one.contender, str(one.step_frames), f"{one.step_ms.median:.1f}", f"{one.step_ms.p99:.1f}",
@@ -205,9 +205,9 @@ def _comparison(found: Comparison) -> Section:
             [row.contender, _short(row.old_ms), _short(row.new_ms), f"{100 * row.change:+.1f} %", interval, verdict]
         )
     notes = [_sentence(RULE), *(f"Warning: {warning}." for warning in found.warnings)]
-    notes += [f"Only then: {', '.join(found.only_old)}."] if found.only_old else []
-    notes += [f"Only now: {', '.join(found.only_new)}."] if found.only_new else []
-    columns = ["contender", "then ms", "now ms", "change", "interval", "result"]
+    notes += [f"Only in the old report: {', '.join(found.only_old)}."] if found.only_old else []
+    notes += [f"Only in the new report: {', '.join(found.only_new)}."] if found.only_new else []
+    columns = ["contender", "old ms", "new ms", "change", "interval", "result"]
     return Section(f"Compared with the report of {found.made}", columns, rows, "\n".join(notes))
 
 

@@ -22,13 +22,13 @@ def ablate(
     old_data: Annotated[Path | None, typer.Argument(metavar="[DATA]", hidden=True)] = None,
     data: DataOption = None,
     preset: PresetOption = "tiny",
-    out: Annotated[Path, typer.Option(help="Folder for the rows' run folders; finished rows there are kept.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the rows' run folders; finished rows are kept.")] = Path(
         "runs/ablation"
     ),
     steps: Annotated[int | None, typer.Option(help="Optimiser steps of each row [default: 360].")] = None,
     seed: SeedOption = None,
     weights: Annotated[
-        Path | None, typer.Option(help="Every row starts from this checkpoint, as far as it fits.")
+        Path | None, typer.Option(help="Start every row from this checkpoint, as far as it fits.")
     ] = None,
     whole_clips: WholeClipsFlag = False,
     freeze_towers: FreezeFlag = False,

@@ -23,12 +23,12 @@ def build(
     ] = DEFAULT.target,
     arch: Annotated[str | None, typer.Option(help="GPU architectures for tensorrt-rtx: sm86,sm89.")] = None,
     precision: PrecisionsOption = "all",
-    frames: Annotated[str, typer.Option(help="MIN,OPT,MAX frames of a chunk.")] = ",".join(map(str, DEFAULT.frames)),
+    frames: Annotated[str, typer.Option(help="MIN,OPT,MAX frames per chunk.")] = ",".join(map(str, DEFAULT.frames)),
     clip_frames: Annotated[
         int, typer.Option(help="Frames of the longest clip; the head sees it whole.")
     ] = DEFAULT.clip_frames,
-    memory: Annotated[int | None, typer.Option(help="Scratch memory a layer may use, in MB.")] = None,
-    dla: Annotated[int | None, typer.Option(help="DLA core to use; not for 3D convolutions.")] = None,
+    memory: Annotated[int | None, typer.Option(help="Scratch memory per layer, in MB.")] = None,
+    dla: Annotated[int | None, typer.Option(help="DLA core to use; needs a bundle exported with --conv2d.")] = None,
     hardware_compatible: Annotated[
         bool, typer.Option("--hardware-compatible", help="Let engines run on every GPU from Ampere on.")
     ] = False,
@@ -37,7 +37,7 @@ def build(
     ] = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Build TensorRT engines of a bundle's stages on the device that will run them; exit 1 if one is refused."""
+    """Build TensorRT engines of a bundle's stages on the device that will run them. Exit status 1 if one is refused."""
     from infdet_deploy.runtime.backends.tensorrt.build import StageBuild
     from infdet_deploy.runtime.backends.tensorrt.build import build as build_engines
 

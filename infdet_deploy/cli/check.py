@@ -18,7 +18,7 @@ def check(
     ] = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Check a bundle: every file is there and unchanged and, with --public-key, signed. Exit 1 if not."""
+    """Check that a bundle is complete, unchanged and, with --public-key, signed. Exit status 1 if not."""
     from infdet_deploy.bundle.signing import check as check_bundle
 
     bundle = bundle_path(bundle)

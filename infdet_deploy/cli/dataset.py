@@ -20,9 +20,9 @@ FormatName = Literal["activitynet", "infdet", "thumos", "label-studio"]
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
     clips: Annotated[int, typer.Option(help="Number of clips; a quarter of them is for testing.")] = 60,
-    seed: Annotated[int, typer.Option(help="The same seed draws the same frames.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same frames.")] = 0,
 ) -> None:
-    """Make thermal-looking videos of people who drop, fight and hug, with annotations."""
+    """Make a synthetic data set: thermal videos of people who drop, fight and hug, with annotations."""
     from infdet_deploy.synthetic.dataset import SynthesizeOptions, synthesize
 
     with progress("synthesize") as update:
@@ -39,7 +39,7 @@ def check(
     picture: PictureOption = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Read all annotations, decode all frames, and list what is in the data set and what is wrong with it.
+    """Read all annotations, decode all frames, and list the contents and problems of the data set.
 
     The exit status is 1 if there is any problem.
     """
@@ -78,7 +78,7 @@ def _print_report(report: "DatasetReport") -> None:
             rows.append([label, *map(str, (*counts, sum(counts))), *(f"{value:.2f}" for value in spread)])
         columns = ["class", "0–5 s", "5–10 s", "from 10 s", "instances", "mean s", "shortest s", "longest s"]
         table(f"{report.annotations}: {clips}, {report.instances} instances", columns, rows)
-    print(f"frames decoded of {report.decoded} of {report.clips} clips")
+    print(f"{report.decoded} of {report.clips} clips decode")
     if (known := report.duration_s) is not None:
         print(
             f"{known.count} clips of known length: {known.total:.1f} s in all, {known.shortest:.2f} to "
@@ -110,7 +110,7 @@ def convert(
 def prepare(
     data: DataArg,
     preset: Annotated[Preset, typer.Option(help="Network size: tiny or infdet (the paper's).")] = "tiny",
-    streams: Annotated[Streams | None, typer.Option(help="infrared needs no flow, which is most of the work.")] = None,
+    streams: Annotated[Streams | None, typer.Option(help="infrared skips flow, which takes most of the time.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes [default: one per CPU].")] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Prepare for the network of this checkpoint; overrides --preset.")
@@ -118,13 +118,12 @@ def prepare(
 ) -> None:
     """Decode, resize and compute TV-L1 flow of all clips into DATA/.cache, which training then reads.
 
-    An interrupted run continues where it stopped; clips that are ready are not prepared again.
+    An interrupted run continues where it stopped; cached clips are not prepared again.
     """
     from infdet_deploy.training.prepare import PrepareOptions, prepare_dataset
 
     with progress("prepare") as update:
         result = prepare_dataset(data, PrepareOptions(preset, weights, streams, workers), update)
-    print(
-        f"{data}: {result.made} clips prepared, {result.ready} were ready; {result.size_bytes / 1e6:.1f} MB in .cache/"
-    )
+    size_mb = result.size_bytes / 1e6
+    print(f"{data}: {result.made} clips prepared, {result.ready} already cached; {size_mb:.1f} MB in .cache/")
     print(f"next: infdet-deploy train --data {data} --preset {preset}")

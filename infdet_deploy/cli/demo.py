@@ -23,12 +23,12 @@ CONTENDERS = (("openvino", "float32"), ("openvino", "float16"), ("onnxruntime", 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="Folder for all results.")] = Path("demo"),
     sample: Annotated[Path | None, typer.Option(help="A real recording to run as well.")] = None,
 ) -> None:
     """Run every step on synthetic data: make it, train, evaluate, export, verify, bench, detect, draw.
 
-    Data and a finished run in the folder are used again.
+    Rerunning reuses the data and a finished run in the folder.
     """
     import infdet_deploy as infdet
     from infdet_deploy.benchmarks.random_bundle import random_bundle
@@ -123,7 +123,7 @@ def _print_accuracy(
     from infdet_deploy.metrics.average_precision import mean_average_precision
     from infdet_deploy.metrics.thresholds import scored_instances
 
-    print(f"\nmAP@0.5 on {len(clips)} test clips, which training has not seen (THUMOS'14)")
+    print(f"\nmAP@0.5 on {len(clips)} held-out test clips (THUMOS'14)")
     print(f"  untrained, eager            {untrained:.3f}")
     reference = next(iter(detections.values()))
     for contender, found in detections.items():

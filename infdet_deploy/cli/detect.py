@@ -29,7 +29,7 @@ def detect(
     backend: BackendOption = "openvino",
     precision: PrecisionOption = "float32",
     fps: Annotated[
-        float | None, typer.Option(help="Frames per second, for folders and TIFF, which carry no rate [default: 25].")
+        float | None, typer.Option(help="Frame rate, for folders and TIFF, which carry none [default: 25].")
     ] = None,
     threshold: ThresholdsOption = None,
     picture: PictureOption = None,
@@ -46,9 +46,8 @@ def detect(
 ) -> None:
     """Find actions in recordings of any length: class, start, end and score.
 
-    Recordings: video files, folders of pictures, .cptv, 16-bit TIFF, or folders of any of these; thermal arrays as
-    .npy, .npz or .csv files.
-    An unreadable recording is reported in one line; the rest continue.
+    Recordings: video files, folders of images, .cptv, 16-bit TIFF, or folders of any of these; thermal arrays as
+    .npy, .npz or .csv files. An unreadable recording is reported in one line; the rest continue.
     """
     from infdet_deploy.archive.detect import DetectOptions
     from infdet_deploy.archive.detect import detect as detect_recordings

@@ -6,7 +6,7 @@ from infdet_deploy.console import print_json, table
 
 @app.command()
 def doctor(json_output: JsonFlag = False) -> None:
-    """Show what this machine can do and what to install for more."""
+    """Show what this machine can run and what to install for more."""
     from infdet_deploy.runtime.doctor import examine
 
     found = examine()

@@ -51,7 +51,7 @@ def evaluate(
     elif context.args:
         raise UsageError(f"unexpected argument {context.args[-1]}; eval accepts one SUBJECT and --data DIR")
     if data is None:
-        raise UsageError("name the data set: --data DIR (for detections an annotation file or folder)")
+        raise UsageError("name the data set: --data DIR (for a detection file, an annotation file or folder)")
     options = evaluation.EvaluateOptions(subset, protocol, fit_thresholds, backend, precision, out)
     with progress("") as update:
         result = evaluation.evaluate(subject, data, options, update)

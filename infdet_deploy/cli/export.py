@@ -35,7 +35,7 @@ def export(
     incremental: Annotated[
         bool,
         typer.Option(
-            "--incremental/--no-incremental", help="Also write the towers for live video, which watch needs; as ONNX."
+            "--incremental/--no-incremental", help="Also write the incremental towers, which watch needs, as ONNX."
         ),
     ] = True,
     network: Annotated[
@@ -55,11 +55,11 @@ def export(
     calibrate: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Data set or recordings to calibrate and check int8 on; float16's ranges too."
+            metavar="DIR", help="Data set or recordings for calibrating and checking int8, and for float16's ranges."
         ),
     ] = None,
     max_map_drop: Annotated[
-        float | None, typer.Option(min=0, help="Points of mAP@0.5 that int8 may lose on those recordings [default: 1].")
+        float | None, typer.Option(min=0, help="Points of mAP@0.5 that int8 may lose on --calibrate [default: 1].")
     ] = None,
     json_output: JsonFlag = False,
 ) -> None:

@@ -15,8 +15,8 @@ def import_weights(
     checkpoint: Annotated[Path, typer.Argument(help="The original network's checkpoint, or a Kinetics I3D tower's.")],
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
     classes: Annotated[str | None, typer.Option(help="Comma-separated class names in the weights' order.")] = None,
-    tower: Annotated[Tower | None, typer.Option(help="For a Kinetics checkpoint: which tower it is.")] = None,
-    into: Annotated[Path | None, typer.Option(help="With --tower: the checkpoint whose tower is replaced.")] = None,
+    tower: Annotated[Tower | None, typer.Option(help="The tower to import, for a Kinetics checkpoint.")] = None,
+    into: Annotated[Path | None, typer.Option(help="Checkpoint whose tower to replace, with --tower.")] = None,
 ) -> None:
     """Convert published weights; reads tensors only and executes nothing in the file."""
     from infdet_deploy.model.foreign_weights import import_weights as convert

@@ -1,7 +1,7 @@
 """The entry point: every error that a user can cause becomes one line on stderr and an exit status.
 
-0: done. 1: something that was found is wrong: damaged, out of tolerance, failed. 2: the request is wrong: an unknown
-value, a combination that makes no sense, a path that does not exist. 130: interrupted by Ctrl-C.
+0: done. 1: an input is wrong or a check failed: damaged, out of tolerance. 2: the request is wrong: an unknown value,
+options that exclude each other, a path that does not exist. 130: interrupted by Ctrl-C.
 """
 
 import sys

@@ -18,7 +18,7 @@ _BY_SUFFIX = {
 _MAY_BE = {"file": {"recording", "checkpoint", "annotation file"}, "folder": {"recording", "data set"}}
 _HINTS = {
     "bundle": "a bundle is a folder NAME.infdet written by `infdet-deploy export`",
-    "recording": "a recording is a video file or a folder of pictures",
+    "recording": "a recording is a video file or a folder of images",
     "run": "a run is a folder written by `infdet-deploy train`",
     "checkpoint": "a checkpoint is a .safetensors file",
     "data set": "a data set is a folder with annotations and videos; `infdet-deploy dataset synth` makes one",

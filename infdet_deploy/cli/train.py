@@ -26,7 +26,7 @@ WeightsOption = Annotated[
     Path | None, typer.Option(help="Start from this .safetensors checkpoint; its size overrides --preset.")
 ]
 WholeClipsFlag = Annotated[
-    bool, typer.Option("--whole-clips", help="Clips at full length, in bounded memory; best after --weights.")
+    bool, typer.Option("--whole-clips", help="Train on whole clips in bounded memory; best with --weights.")
 ]
 FreezeFlag = Annotated[
     bool, typer.Option("--freeze-towers", help="Do not train the towers of --weights, as in the paper.")
@@ -54,7 +54,7 @@ def train(
     streams: Annotated[Streams | None, typer.Option(help="Towers of the network [default: both].")] = None,
     flow: Annotated[FlowSource | None, typer.Option(help="Source of the flow [default: fen].")] = None,
     fusion: Annotated[
-        FusionKind | None, typer.Option(help="How two streams are fused; one has none or self [default: sca].")
+        FusionKind | None, typer.Option(help="Fusion of two streams; for one stream, none or self [default: sca].")
     ] = None,
     fen_projection: Annotated[
         bool, typer.Option("--fen-projection", help="Add the paper's projection to the FEN's layer4.")
@@ -66,7 +66,7 @@ def train(
     setting: SetOption = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves into the run folder.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only report what would happen, how long it takes, how much memory.")
+        bool, typer.Option("--dry-run", help="Report the plan, time and memory; train and write nothing.")
     ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out [default: the newest] where it stopped.")
@@ -105,7 +105,7 @@ def train(
         print(f"run: {result.run}")
         print(f"{result.figure} on the validation clips, which selected the checkpoint: {result.validation_value:.3f}")
         if result.test_value is not None:
-            print(f"{result.figure} on test clips, which training has not seen: {result.test_value:.3f}")
+            print(f"{result.figure} on the held-out test clips: {result.test_value:.3f}")
         print(f"next: infdet-deploy export {result.run} --precision float16")
 
 
@@ -140,13 +140,13 @@ def _print_plan(plan: "TrainingPlan") -> None:
         rows.append([name, str(subset.clips), minutes, *instances, str(subset.to_prepare)])
     table(plan.data, ["subset", "clips", "minutes", *plan.classes, "to prepare"], rows)
     if plan.validation_share:
-        print(f"validates on {plan.validation_share:.0%} of the training clips, listed as validation above")
+        print(f"validation: {plan.validation_share:.0%} of the training clips, counted above")
     epochs = "" if plan.epochs is None else f" ({plan.epochs:.1f} epochs)"
     samples = "whole clips" if plan.whole_clips else "windows"
     print(f"parameters: {plan.trained_parameters:,} trained, {plan.frozen_parameters:,} frozen")
     print(f"steps: {plan.steps}{epochs}, each with {plan.batch} {samples}")
     print(f"computes in {plan.precision} on {plan.device}, processes: {plan.processes}")
     print(
-        f"about {plan.seconds_per_step:.2f} s a step, {plan.hours:.2f} h in all without preparing and validating; "
-        f"about {plan.peak_memory_mb:.0f} MB of memory a process (extrapolated from short steps)"
+        f"about {plan.seconds_per_step:.2f} s per step, {plan.hours:.2f} h in all without preparation and validation; "
+        f"about {plan.peak_memory_mb:.0f} MB of memory per process (extrapolated from short steps)"
     )

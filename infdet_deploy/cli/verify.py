@@ -28,16 +28,17 @@ def verify(
         list[str] | None,
         typer.Option(
             metavar="PRECISION[.scores]=VALUE",
-            help="Relative L2 of a stage, or with .scores absolute error of a score, in place of the default; "
+            help="Largest relative L2 of a stage or, with .scores, absolute error of a score, instead of the default; "
             "repeatable.",
         ),
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Also write the report as one HTML page.")] = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Compare a bundle with its network on every backend and precision here. Exit status 1 if a tolerance is exceeded.
+    """Compare a bundle with its network, in every precision on every backend here. Exit status 1 if out of tolerance.
 
-    Compares every stage, and generated clips (with --data those of a data set, with mAP) from frames to detections.
+    Compares every stage, and whole clips from frames to detections: generated clips or, with --data, those of a data
+    set, with mAP.
     """
     from infdet_deploy.bundle.tolerances import parse_tolerances
     from infdet_deploy.verification import verify as verification

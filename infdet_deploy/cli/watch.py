@@ -14,14 +14,14 @@ from infdet_deploy.live.options import WatchOptions
 @app.command(cls=BundleCommand)
 def watch(
     sources: BundleThenArg,
-    name: Annotated[list[str] | None, typer.Option(help="Name of a source; once for each, in the same order.")] = None,
+    name: Annotated[list[str] | None, typer.Option(help="Name of a source; repeat in the same order.")] = None,
     window: Annotated[
         float, typer.Option(metavar="SECONDS", help="Length of video that the head sees.")
     ] = WatchOptions.window_s,
     every: Annotated[
         int,
         typer.Option(
-            metavar="SNIPPETS", help="Snippets of 8 frames between decisions; 0: decide at a file's end, as `detect`."
+            metavar="SNIPPETS", help="Snippets of 8 frames between decisions; 0: decide at a file's end, like `detect`."
         ),
     ] = WatchOptions.every,
     backend: BackendOption = WatchOptions.backend,
@@ -39,20 +39,20 @@ def watch(
     ] = None,
     queue: Annotated[
         Path | None,
-        typer.Option(help="File in which events wait for sinks [default: OUT.queue, or in ~/.local/state]."),
+        typer.Option(help="File that queues events for delivery [default: OUT.queue, or in ~/.local/state]."),
     ] = None,
     clips: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Save a short MP4 of every event in this folder.")
     ] = None,
     clips_max_gb: Annotated[
-        float, typer.Option(help="Remove the oldest clips beyond this size.")
+        float, typer.Option(help="Size beyond which the oldest clips are removed.")
     ] = WatchOptions.clips_max_gb,
     metrics_port: Annotated[int | None, typer.Option(help="Serve /metrics and /healthz on this port.")] = None,
     metrics_host: Annotated[
         str, typer.Option(help="Address for --metrics-port; 0.0.0.0 for other machines too.")
     ] = WatchOptions.metrics_host,
 ) -> None:
-    """Watch cameras: print one JSON line for each action when it has ended.
+    """Watch cameras: print one JSON line for each action, after it ends.
 
     Sources: rtsp://…, http[s]://…, v4l2:/dev/video0, or files, which play at their own pace.
     The bundle needs incremental towers, which `infdet-deploy export` writes by default.
@@ -68,7 +68,7 @@ def watch(
             --name hall --name gate --out events.jsonl \\
             --mqtt mqtt://ha.local --clips clips
 
-    A file, with exactly the actions that `detect` finds in it:
+    A file, with exactly the actions that `detect` finds:
 
         infdet-deploy watch NAME.infdet night.mp4 --every 0
 

@@ -74,7 +74,7 @@ def write_annotations(
     classes: Sequence[str] | None = None,
     fps: float | FrameRate | None = None,
 ) -> tuple[str, ...]:
-    """Write clips to a file (a folder for `thumos`), whole or not at all.
+    """Write clips to a file (a folder for `thumos`), atomically.
 
     classes: names in the order of class indices; default: InfDet's three, or all labels by name. fps: as for
     `read_annotations`. Returns a line for each thing that the format cannot store; the rest reads back equal. Raises

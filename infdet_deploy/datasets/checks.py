@@ -34,7 +34,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """What a data set contains and what is wrong with it.
+    """The contents and problems of a data set.
 
     annotations: the file or folder they were read from. subsets: clips by subset, "None" without one. trimmed: clips
     without times, by class. lengths: instances below 5 s, of 5 to 10 s and from 10 s, by class. length_s: of the

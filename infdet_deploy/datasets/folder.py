@@ -41,7 +41,7 @@ class DataSet:
     """Clips with their annotations and frames.
 
     annotations: the file or folder they were read from. classes: names in the order of a network's outputs. media: the
-    video file or image folder of each clip, by its name; without an entry for clips without frames.
+    video file or image folder of each clip, by its name; clips without frames have no entry.
     """
 
     root: Path
@@ -92,7 +92,7 @@ class DataSet:
         return video
 
     def frame_rate(self, name: str) -> float | None:
-        """The frames per second that a clip's video declares; None for images, arrays and without a video."""
+        """The frames per second that a clip's video declares; None for images, arrays and clips without video."""
         path = self.media.get(name)
         if path is None or path.is_dir() or path.suffix.lower() in ARRAY_SUFFIXES:
             return None
@@ -102,7 +102,7 @@ class DataSet:
 def open_dataset(
     path: Path | str, fps: float | None = None, classes: Sequence[str] | None = None, report: Report = refuse
 ) -> DataSet:
-    """Read a data set: a folder as described above, an annotation file, or a folder of class files.
+    """Read a data set: a folder as in docs/formats.md, an annotation file, or a folder of class files.
 
     fps: frame rate of Label Studio's frame numbers; default: the export's or the video's. classes: names in the order
     of a network's outputs, and of the indices in InfDet JSON; default: the file's own list, InfDet's three if no other

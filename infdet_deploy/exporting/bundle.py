@@ -1,6 +1,6 @@
 """Write a bundle: build the stages, write each kind of file, compare it with the network, seal the manifest.
 
-The folder appears whole or not at all.
+The folder is written atomically.
 """
 
 from pathlib import Path

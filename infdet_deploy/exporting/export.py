@@ -17,7 +17,7 @@ from infdet_deploy.training.run_folder import checkpoint_file, newest_run
 
 @dataclass(frozen=True)
 class ExportedStage:
-    """How one stage was checked in one precision.
+    """The checks of one stage in one precision.
 
     errors: format → the largest relative L2 from the network over the check clips. operators: format → precision →
     number of convolutions and matrix products that compute in it. `openvino` is the format of OpenVINO's int8 file.
@@ -65,9 +65,7 @@ def export(
     checkpoint and the recordings to calibrate on. An error leaves an existing folder unchanged.
     """
     if options.int8 and options.calibrate is None:
-        raise UsageError(
-            "int8 needs --calibrate DIR: a data set, or a folder of recordings like the ones that it will run on"
-        )
+        raise UsageError("int8 needs --calibrate DIR: a data set or a folder of representative recordings")
     if options.int8 and not is_available("onnxruntime"):
         raise missing_package("onnxruntime", "onnxruntime", "int8")
     if run is None:

@@ -16,8 +16,8 @@ FORMATS = ("onnx", "torchscript")
 class ExportOptions:
     """Settings of `export`. Raises UsageError for an unknown name, and for options that exclude each other.
 
-    precisions: of float32, float16, bfloat16, int8; int8 is made from float32.
-    formats: of onnx, torchscript; int8 and incremental towers are ONNX.
+    precisions: any of float32, float16, bfloat16, int8; int8 is made from float32.
+    formats: onnx, torchscript or both; int8 and incremental towers are ONNX.
     incremental: also write the incremental towers that `watch` needs.
     whole_network: also write all stages as one graph, frames in and scores out; this stores every weight twice.
     conv2d: write 3D convolutions and pools as 2D ones over shifted frames; scores stay the same.

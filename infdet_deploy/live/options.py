@@ -14,7 +14,7 @@ class WatchOptions:
     Attributes:
         names: names of the sources, in the same order; empty: derived from the addresses.
         window_s: seconds of video that the head sees.
-        every: snippets of 8 frames from one decision to the next; 0: decide at a file's end, exactly as `detect`.
+        every: snippets of 8 frames between decisions; 0: decide at a file's end, exactly as `detect`.
         backend: `openvino` or `onnxruntime`.
         precision: `float32`, `float16`, `bfloat16` or `int8`; the bundle must contain it.
         thresholds: `CLASS=SCORE`, or `SCORE` for all classes, instead of the bundle's thresholds.

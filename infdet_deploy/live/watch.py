@@ -37,7 +37,7 @@ class CameraSummary:
         dropped: frames dropped because the machine was too slow.
         events: events emitted.
         step_median_s, step_p99_s: duration of the latest steps of the network; None without a step.
-        error: why a file could not be read to its end.
+        error: the reason that a file could not be read to its end.
     """
 
     name: str

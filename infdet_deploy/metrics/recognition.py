@@ -44,7 +44,7 @@ def evaluate_recognition(scores: ArrayLike, labels: Sequence[str], classes: Sequ
     """
     values = np.asarray(scores, np.float64).reshape(-1, len(classes))
     if not labels or len(labels) != len(values):
-        raise UsageError(f"{len(values)} clips' scores for {len(labels)} labels; expected as many, at least one")
+        raise UsageError(f"{len(values)} scored clips for {len(labels)} labels; expected equal numbers, at least one")
     for label in labels:
         if label not in classes:
             raise UsageError(f"class '{label}' is not one of {', '.join(classes)}")

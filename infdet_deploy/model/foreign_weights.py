@@ -65,7 +65,7 @@ def import_weights(
     classes: names in the weights' order, InfDet's by default. tower: for a Kinetics I3D checkpoint, which tower it is.
     into: with `tower`, the checkpoint whose tower is replaced; a random network of preset `infdet` by default.
 
-    Raises UsageError for a combination that makes no sense, WeightsError for entries that do not fit.
+    Raises UsageError for options that exclude each other, WeightsError for entries that do not fit.
     """
     if out.suffix != ".safetensors":
         raise UsageError(f"--out is {out}; weights are written as NAME.safetensors")

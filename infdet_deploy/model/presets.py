@@ -54,7 +54,7 @@ class ModelConfig:
             raise ConfigError(f"model: fusion is '{self.fusion}', one stream has none or self")
         if self.has_fen and self.flow_size < 16:
             raise ConfigError(
-                f"model: size is {self.size}, with a FEN at every {self.flow_stride}th pixel expected "
+                f"model: size is {self.size}, with flow_stride {self.flow_stride} a FEN needs "
                 f"{16 * self.flow_stride} or more, so that the FEN's smallest layer has pixels to normalise"
             )
 

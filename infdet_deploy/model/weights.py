@@ -50,7 +50,7 @@ def check_shape(name: str, tensor: Tensor, expected: Tensor) -> None:
 def save_network(
     path: Path | str, network: InfDetNet, config: ModelConfig, extra: dict[str, Any] | None = None
 ) -> None:
-    """Write weights and configuration as one safetensors file, completely or not at all.
+    """Write weights and configuration as one safetensors file, atomically.
 
     extra: further JSON in the header (thresholds, mean durations, source).
     """

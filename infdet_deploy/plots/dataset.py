@@ -21,7 +21,7 @@ def draw_dataset(path: Path | str, data: DataSet, decoded_s: Mapping[str, float]
     UsageError for clips without times.
     """
     if any(clip.label for clip in data.clips):
-        raise UsageError(f"{data.root}: clips sorted by class have no times to draw; leave the picture out")
+        raise UsageError(f"{data.root}: clips sorted by class have no times to draw; leave --picture out")
     step = max(1, -(-len(data.clips) // _CLIPS_SHOWN))
     shown = data.clips[::step]
     figure = pyplot().figure(figsize=(13, 3.4 + 0.11 * len(shown)), layout="constrained")

@@ -31,7 +31,7 @@ def legend_below(part: Any, *entries: Any, columns: int = 3) -> None:
 
 
 def save_figure(figure: Any, path: Path | str) -> Path:
-    """Write a figure, whole or not at all, in the format of the suffix, and close it."""
+    """Write a figure, atomically, in the format of the suffix, and close it."""
     path = Path(path)
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=110, format=path.suffix.lstrip(".") or "png")

@@ -62,7 +62,7 @@ def render(page: Page) -> str:
 
 
 def write_page(path: Path, page: Page) -> None:
-    """Write the page as HTML, whole or not at all."""
+    """Write the page as HTML, atomically."""
     with whole_file(path) as temporary:
         temporary.write_text(render(page), encoding="utf-8")
 

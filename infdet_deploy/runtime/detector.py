@@ -34,7 +34,7 @@ Timings = dict[str, float]
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a network finds in a recording. frames: their number; scores: float32 [T', C]; notes: as in `Video`."""
+    """The result for one recording. frames: their number; scores: float32 [T', C]; notes: as in `Video`."""
 
     name: str
     frames: int
@@ -108,7 +108,7 @@ class Detector(CompiledStages):
     ) -> Analysis:
         """Scores and detections of a recording of any length, in constant memory; equal to `scores(read(path).frames)`.
 
-        Frames are decoded as needed. Features are stored in temporary files: 1 kB a frame at the published width.
+        Frames are decoded as needed. Features are stored in temporary files: 1 kB per frame at the published width.
         on_frames: called with the number of processed frames. Raises as `read`.
         """
         self._check_open()
@@ -143,7 +143,7 @@ class Detector(CompiledStages):
     def detections(self, scores: np.ndarray, frames: int, fps: float) -> list[Detection]:
         """Scores [T', C] of a clip of `frames` frames → its detections.
 
-        A network for recognition gives one: the class with the highest mean score, over the whole clip.
+        A recognition network gives one: the class with the highest mean score, over the whole clip.
         """
         self._check_open()
         return detections_of(self.bundle, scores, frames, fps)

@@ -1,4 +1,4 @@
-"""What this machine can do, and what to install for more."""
+"""What this machine can run, and what to install for more."""
 
 import importlib.metadata
 import platform

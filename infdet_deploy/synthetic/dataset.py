@@ -1,4 +1,4 @@
-"""A synthetic data set like InfDet: drawn thermal clips of people who drop, fight and hug, as video files.
+"""A synthetic data set like InfDet: generated thermal clips of people who drop, fight and hug, as video files.
 
 It replaces InfDet's videos where they are not available. Instance lengths are distributed as in InfDet, a single frame
 does not reveal the class, and a seed determines all frames.
@@ -137,10 +137,10 @@ def synthesize(
     options: SynthesizeOptions | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write a synthetic data set to the new folder `out`, completely or not at all; returns `out`.
+    """Write a synthetic data set to the new folder `out`, atomically; returns `out`.
 
     The folder contains `videos/NAME.mp4` (H.264) and `annotations.json` in ActivityNet's format; classes
-    alternate. on_progress is called with the clips done and their total. The same options draw the same frames, but
+    alternate. on_progress is called with the clips done and their total. The same options give the same frames, but
     libx264 does not always encode them to the same bytes.
 
     Raises UsageError if `out` exists.

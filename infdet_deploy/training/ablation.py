@@ -79,7 +79,7 @@ class RowResult:
 
 @dataclass(frozen=True)
 class AblationResult:
-    """The rows that were trained, and with which options."""
+    """The result of `ablate`: the trained rows and their options."""
 
     data: Path
     preset: str

@@ -169,7 +169,7 @@ def hold_out(clips: Sequence[Clip], share: float) -> tuple[list[Clip], list[Clip
             take(clip)
     if not held:
         raise TrainingError(
-            f"{len(clips)} training clips: none can be kept to validate with without leaving a class without "
+            f"{len(clips)} training clips: holding one out for validation would leave a class without "
             "training clips; add clips, or give some the subset 'validation'"
         )
     names = {clip.name for clip in held}

@@ -32,7 +32,7 @@ from infdet_deploy.training.windows import Windows
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is. step, steps: done and total; clips in the phases `synthesize` and `prepare`.
+    """Progress of a training run. step, steps: done and total; clips in the phases `synthesize` and `prepare`.
 
     loss, classification, flow, learning_rate, gradient_norm: of this step. validation: metrics, after a validation.
     note: a message for the user. row: number and name of an ablation's row.
@@ -57,7 +57,7 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A finished training.
+    """The result of `train`.
 
     run: its folder. best, last: checkpoints there. steps: steps done, fewer than configured after an early stop.
     metrics: of `best` on the validation clips, with the default thresholds. test: of `best` on the test clips, with the
@@ -120,7 +120,7 @@ def run_training(
     """
     config = config or TrainConfig()
     if initial is not None and initial.config != model:
-        raise TrainingError("the initial network has another configuration than the one to train")
+        raise TrainingError("the initial network's configuration differs from the training configuration")
     described = {"format": 1, "model": model.to_json(), "training": config.to_json(), "data": str(data.resolve())}
     with process_group(config.device) as world, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         world.check_batch(config.batch)

@@ -1,4 +1,4 @@
-"""What a training would do, its time and its memory, found out without writing anything.
+"""The plan of a training run, with its time and memory, made without writing anything.
 
 Time and memory are measured in two short steps on generated frames and extrapolated: both are a constant (optimiser,
 weights) plus a part proportional to the number of frames. So a plan itself is quick and needs little memory.
@@ -47,7 +47,7 @@ class SubsetPlan:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a training would do, its time and its memory.
+    """The plan of a training run, with its time and memory.
 
     subsets: by name; `validation` includes the training clips that are held out for it, a share of validation_share (0:
     the data set has validation clips). epochs: over clips with whole_clips, else over windows; None if lengths are

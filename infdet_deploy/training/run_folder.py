@@ -5,7 +5,7 @@
 2. `state.safetensors`: everything that resuming needs (see `checkpoint`).
 3. `run.json`: model and training configuration, data set, history of metrics, and at the end the result.
 
-Each file is whole or absent. This module imports no torch.
+Files are written atomically. This module imports no torch.
 """
 
 import re

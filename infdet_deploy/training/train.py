@@ -61,7 +61,7 @@ def train(
 def plan_training(
     data: Path | str | None = None, options: TrainOptions | None = None, on_progress: OnProgress | None = None
 ) -> TrainingPlan:
-    """Find out what `train` would do, how long it would take and how much memory, without writing anything.
+    """Report what `train` would do, its time and its memory, without writing anything.
 
     Raises UsageError if there is neither `data` nor the synthetic data set of an earlier training; errors of `train`.
     """

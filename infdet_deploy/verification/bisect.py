@@ -191,4 +191,4 @@ def _reference_values(graph: "StageGraph", names: Sequence[str], stage: str, ten
         found = _Runner(Contender(backend.name, "float32"), folder, tensors).run(graph, sorted({*names, output}))
         if found and compare(found[output], tensors[output]).relative_l2 <= Tolerances().stage("onnx", "float32"):
             return found
-    raise ParityError(f"{stage}: no backend here runs the float32 graph as the network does; there is no reference")
+    raise ParityError(f"{stage}: no backend here reproduces the network in float32, so there is no reference")

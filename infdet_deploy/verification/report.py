@@ -37,7 +37,7 @@ def sections(found: Verification, every: bool = False) -> list[Section]:
                 *("matched", "missed", "extra", "shift (frames)", "score shift", "verdict"),
             ],
             [_end_row(row) for row in found.end_to_end],
-            "Errors are of scores. Detections are compared with the network's; shifts are the largest.",
+            "Errors refer to scores. Detections are compared with the network's; shifts are the largest.",
             score_chart(found),
         ),
     ]

@@ -46,7 +46,7 @@ class VerifyOptions:
 
     def __post_init__(self) -> None:
         if self.self_test and (self.data is not None or self.bisect):
-            raise UsageError("--self-test needs no network; --data and --bisect compare with it: give one or the other")
+            raise UsageError("--self-test excludes --data and --bisect, which need the network; leave one of them out")
         if self.subset is not None and self.data is None:
             raise UsageError(f"--subset {self.subset} chooses clips of a data set; add --data DIR")
         if self.html is not None and (page := Path(self.html)).is_dir():
@@ -59,8 +59,8 @@ def verify(
     """Compare a bundle with its network, stage by stage and from frames to detections, on every backend and precision.
 
     on_progress: called with steps done, all steps and the current step. Raises BundleError for a damaged bundle or one
-    without what it is compared with, InfdetError if torch is missing (not needed with `self_test`), and AnnotationError
-    and VideoError for the data set.
+    without weights (with `self_test`: golden clip), InfdetError if torch is missing (not needed with `self_test`), and
+    AnnotationError and VideoError for the data set.
     """
     options, report = options or VerifyOptions(), on_progress or (lambda done, total, text="", /: None)
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)

@@ -57,12 +57,14 @@ class ThermalArray:
                 "as uint8"
             )
         if self.times_s is not None and np.shape(self.times_s) != shape[:1]:
-            raise VideoError(f"{self.name}: {np.size(self.times_s)} times for {shape[0]} frames; expected one a frame")
+            raise VideoError(
+                f"{self.name}: {np.size(self.times_s)} times for {shape[0]} frames; expected one per frame"
+            )
 
     def read(self) -> Iterator[RawFrame]:
         """The frames: uint8, or uint16 for counts and temperatures; see `to_counts`.
 
-        Frames in which the sensor warms up are held, dead pixels replaced; the first frame's note says so.
+        Warm-up frames and dead pixels are replaced; the first frame's note says so.
         """
         frames, notes = self.frames, ""
         if frames.dtype.kind == "f":
@@ -79,9 +81,9 @@ def _cleaned(frames: NDArray[np.floating[Any]]) -> tuple[NDArray[np.floating[Any
     frames, held = hold_warm_up(frames)
     notes = []
     if held:
-        notes.append(f"the sensor warms up in the first {held} frames; they show frame {held}")
+        notes.append(f"the first {held} frames are sensor warm-up; frame {held} replaces them")
     if dead:
-        notes.append(f"{len(dead)} dead pixels get their neighbours' median: {', '.join(map(str, dead[:5]))}")
+        notes.append(f"{len(dead)} dead pixels replaced by their neighbours' median: {', '.join(map(str, dead[:5]))}")
     return frames, "; ".join(notes)
 
 
@@ -181,9 +183,9 @@ def _numeric_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         elif not rows:
             header = cells
         elif cells:
-            raise VideoError(f"{path}: line {line} is no row of numbers: {delimiter.join(cells)[:40]!r}")
+            raise VideoError(f"{path}: line {line} is not a row of numbers: {delimiter.join(cells)[:40]!r}")
     if not rows:
-        raise VideoError(f"{path}: no rows of numbers; expected in each row a time and the pixels of a frame")
+        raise VideoError(f"{path}: no rows of numbers; expected rows of a time and the pixels of a frame")
     return header, rows
 
 

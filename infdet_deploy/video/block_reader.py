@@ -148,7 +148,7 @@ def recording_name(source: Path | ThermalArray) -> str:
 
 
 def read_recording(path: Path | ThermalArray) -> Iterator[RawFrame]:
-    """The frames of a file, a folder of pictures or an array; raises as `read_video` does."""
+    """The frames of a file, a folder of images or an array; raises as `read_video` does."""
     if isinstance(path, ThermalArray):
         yield from path.read()
         return
@@ -158,7 +158,7 @@ def read_recording(path: Path | ThermalArray) -> Iterator[RawFrame]:
             return
         if not path.exists():
             raise VideoError(
-                f"{path}: no such file or folder; expected a video, a thermal recording or a folder of pictures"
+                f"{path}: no such file or folder; expected a video, a thermal recording or a folder of images"
             )
         if path.is_file() and path.stat().st_size == 0:
             raise VideoError(

@@ -74,15 +74,13 @@ def _open(path: Path) -> InputContainer:
 
 
 def video_stream(container: InputContainer, path: Path | None = None) -> VideoStream:
-    """The first stream of moving pictures; VideoError, naming `path` where given, if there is none."""
+    """The first video stream; VideoError, naming `path` where given, if there is none."""
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic and stream.codec_context is not None:
             return stream
     found = ", ".join(stream.type for stream in container.streams) or "none"
     where = f"{path}: " if path is not None else ""
-    raise VideoError(
-        f"{where}no video stream that can be decoded (streams: {found}); expected a file with moving pictures"
-    )
+    raise VideoError(f"{where}no video stream that can be decoded (streams: {found}); expected a video file")
 
 
 def stated_fps(stream: VideoStream) -> float | None:

@@ -42,7 +42,7 @@ def read_video(
     fps: float | None = None,
     min_frames: int = 0,
 ) -> Video:
-    """Read a recording: a folder of pictures, a thermal recording or array, or any video file that libav reads.
+    """Read a recording: a folder of images, a thermal recording or array, or any video file that libav reads.
 
     Args:
         path: a folder; a `.cptv`, `.tif`, `.npy`, `.npz` or `.csv` file, any video file; or a `ThermalArray`.

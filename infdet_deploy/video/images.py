@@ -1,4 +1,4 @@
-"""A folder of numbered pictures as a clip."""
+"""A folder of numbered images as a clip."""
 
 import os
 import re
@@ -31,15 +31,15 @@ _SIGNATURES = (
 
 
 def read_folder(path: Path) -> Iterator[RawFrame]:
-    """Read the pictures of a folder in the order of their numbers (2.png before 10.png).
+    """Read the images of a folder in the order of their numbers (2.png before 10.png).
 
     Sub-folders, hidden files and other types are ignored. Only the first page of a TIFF is read.
-    Raises VideoError: no pictures, or a named one that does not decode or differs from the first in size or depth.
+    Raises VideoError: no images, or a named image that does not decode or differs from the first in size or depth.
     """
     files = picture_files(path)
     if not files:
         raise VideoError(
-            f"{path}: no pictures in this folder; a clip's pictures are files of these types: "
+            f"{path}: no images in this folder; expected files of these types: "
             f"{' '.join(IMAGE_SUFFIXES)}; for videos, name the files: {path}/*"
         )
     first = None
@@ -50,14 +50,14 @@ def read_folder(path: Path) -> Iterator[RawFrame]:
             first = first or kind
             if kind != first:
                 raise VideoError(
-                    f"{file}: {kind}, but {files[0].name} is {first}; expected pictures of one size and depth:"
-                    " remove or convert the odd one"
+                    f"{file}: {kind}, but {files[0].name} is {first}; expected images of one size and depth:"
+                    " remove or convert this image"
                 )
             yield RawFrame(frame)
 
 
 def picture_files(path: Path) -> list[Path]:
-    """The pictures directly in a folder, in natural order."""
+    """The images directly in a folder, in natural order."""
 
     def natural(file: Path) -> tuple[list[str | int], str]:
         parts = enumerate(re.split(r"(\d+)", file.name))
@@ -102,7 +102,7 @@ def read_picture(file: Path) -> NDArray[Any]:
             raise ValueError("nothing decodes")
         return grey(decoded[0]).copy()
     except (av.FFmpegError, ValueError, OSError) as error:
-        raise VideoError(f"{file}: not a readable picture ({reason(error)}); replace or remove it") from None
+        raise VideoError(f"{file}: not a readable image ({reason(error)}); replace or remove it") from None
 
 
 def _codec(data: bytes) -> str:

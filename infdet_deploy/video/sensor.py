@@ -1,4 +1,4 @@
-"""What goes wrong in a thermal array itself: warm-up after the start, dead pixels."""
+"""Faults of a thermal array itself: warm-up after the start, dead pixels."""
 
 import warnings
 from typing import Any

@@ -65,7 +65,7 @@ def test_each_fault_is_named_with_file_and_line(tmp_path):
         (f"{file}:8: ", "starts at -1 s, before clip 'a' begins"),
         (f"{file}:9: ", "unknown class 7"),
         (f"{file}:12: ", "key 'b' occurs twice"),
-        (f"{tmp_path / 'frames' / 'b' / '00007.jpg'}: ", "not a readable picture"),
+        (f"{tmp_path / 'frames' / 'b' / '00007.jpg'}: ", "not a readable image"),
         (f"{tmp_path / 'frames' / 'c'}: ", "clip has 5 frames; at least 16"),
         (f"{file}:14: ", "clip 'd' has no frames"),
     ]

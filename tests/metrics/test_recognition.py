@@ -31,7 +31,8 @@ def test_accuracy_and_confusion():
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"), [([], "at least one"), (["wave", "sit"], "as many"), (["fly"], "class 'fly' is not one of")]
+    ("labels", "said"),
+    [([], "at least one"), (["wave", "sit"], "equal numbers"), (["fly"], "class 'fly' is not one of")],
 )
 def test_refused(labels, said):
     with pytest.raises(UsageError, match=said):

@@ -224,7 +224,7 @@ def test_validation_clips_come_from_every_class():
         ["drop1"],
     ]
     empty = dataclasses.replace(clips[0], instances=())
-    with pytest.raises(TrainingError, match="4 training clips: none can be kept to validate with"):
+    with pytest.raises(TrainingError, match="4 training clips: holding one out for validation would leave"):
         hold_out([*clips[:3], empty], 0.5)  # each is the only one of its class
 
 

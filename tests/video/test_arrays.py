@@ -106,7 +106,7 @@ def test_warm_up_is_held_and_reported():
     assert np.array_equal(held[:12], np.repeat(frames[12:13], 12, axis=0))
     assert np.array_equal(held[12:], frames[12:])
     video = read_video(ThermalArray(frames))
-    assert video.notes == ("the sensor warms up in the first 12 frames; they show frame 12",)
+    assert video.notes == ("the first 12 frames are sensor warm-up; frame 12 replaces them",)
     assert hold_warm_up(scene())[1] == 0
 
 
@@ -122,7 +122,7 @@ def test_dead_pixels_are_replaced_and_reported():
     around = np.delete(frames[20, 2:5, 3:6].ravel(), 4)
     assert whole[20, 3, 4] == pytest.approx(np.median(around), abs=1e-4)
     (note,) = read_video(ThermalArray(frames)).notes
-    assert note == "3 dead pixels get their neighbours' median: (0, 15), (3, 4), (9, 1)"
+    assert note == "3 dead pixels replaced by their neighbours' median: (0, 15), (3, 4), (9, 1)"
     assert replace_dead_pixels(scene())[1] == []
 
 
@@ -152,7 +152,7 @@ def test_what_is_no_thermal_array_is_refused(tmp_path):
     path.write_text(path.read_text()[:-30])
     refused(path, r"line 6 has 25\d columns, line 3 has 258")
     path.write_text(write_csv(path, scene(4), TIMES[:4]).read_text() + "stopped by user\n")
-    refused(path, "line 7 is no row of numbers: 'stopped by user'")
+    refused(path, "line 7 is not a row of numbers: 'stopped by user'")
 
 
 def test_a_published_log_equals_its_archive():
@@ -165,5 +165,5 @@ def test_a_published_log_equals_its_archive():
     assert log.frames.shape[1:] == (16, 16)
     assert np.array_equal(log.frames, read_video(array).frames)
     assert log.notes == read_video(array).notes
-    assert "warms up in the first" in log.notes[0]
+    assert "are sensor warm-up" in log.notes[0]
     assert log.fps == pytest.approx(8.95, abs=0.1)

@@ -75,7 +75,7 @@ def test_a_corrupt_picture_is_named(tmp_path, suffix):
     data = damaged.read_bytes()
     for content in (data[: int(len(data) * 0.6)], b"junk", b""):
         damaged.write_bytes(content)
-        with pytest.raises(VideoError, match=rf"img_7{suffix}: not a readable picture"):
+        with pytest.raises(VideoError, match=rf"img_7{suffix}: not a readable image"):
             read_video(folder)
 
 
@@ -85,11 +85,11 @@ def test_a_cut_tiff_picture_with_its_directory_in_front_is_named(tmp_path):
     tifffile.imwrite(folder / "0.tif", SCENE[0])
     data = (folder / "0.tif").read_bytes()
     (folder / "0.tif").write_bytes(data[: int(len(data) * 0.6)])
-    with pytest.raises(VideoError, match=r"0.tif: not a readable picture"):
+    with pytest.raises(VideoError, match=r"0.tif: not a readable image"):
         read_video(folder)
 
 
 def test_an_empty_folder_is_refused(tmp_path):
-    said = r"no pictures in this folder; a clip's pictures are files of these types: .jpg.*for videos, name the files"
+    said = r"no images in this folder; expected files of these types: .jpg.*for videos, name the files"
     with pytest.raises(VideoError, match=said):
         read_video(tmp_path)

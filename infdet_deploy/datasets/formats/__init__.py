@@ -21,7 +21,7 @@ class Format(Protocol):
         """All clips, in file order. Entries that cannot be used go to `options.report`."""
 
     def write(self, path: Path, clips: Sequence[Clip], options: FormatOptions) -> list[str]:
-        """Write clips, whole or not at all; returns a line for each thing that the format cannot store.
+        """Write clips, atomically; returns a line for each thing that the format cannot store.
 
         Raises AnnotationError for clips that could not be read back.
         """

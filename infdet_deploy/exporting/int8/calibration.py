@@ -64,9 +64,7 @@ def read_calibration(folder: Path, size: int, mode: Mode, classes: Sequence[str]
         videos = [read_video(path, size, mode, min_frames=MIN_FRAMES) for path in _spread(sorted(set(media.values())))]
         recordings = [(video, None) for video in videos]
     if not videos:
-        raise UsageError(
-            f"--calibrate {folder}: no recordings there; int8 needs clips like the ones that it will run on"
-        )
+        raise UsageError(f"--calibrate {folder}: no recordings there; int8 needs representative clips")
     apart = len(videos) >= HELD_OUT
     held_out = [w for i, v in enumerate(videos) for w in _windows(v.frames) if not apart or i % HELD_OUT == 1]
     windows = [w for i, v in enumerate(videos) for w in _windows(v.frames) if not apart or i % HELD_OUT != 1]

@@ -41,8 +41,8 @@ class ReconnectPolicy:
     Attributes:
         connect_s: from the start of the decoder to its first frame.
         hang_s: from one frame to the next.
-        backoff_s: from one start to the next, at first.
-        backoff_max_s: from one start to the next, after many failures.
+        backoff_s: between two starts of the decoder, at first.
+        backoff_max_s: between two starts, after many failures.
         start_s: until a new process runs at all.
     """
 

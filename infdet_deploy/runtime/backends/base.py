@@ -50,7 +50,7 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class StageSource:
-    """What to compile: one stage's file and how it is used.
+    """A stage to compile: its file and its use.
 
     digest: the file's SHA-256, if checked; a backend needs it to cache the compiled stage. shapes: shapes of the inputs
     if they never vary; a backend with `fixed_shapes` then accepts no others.

@@ -192,5 +192,7 @@ def media_in(root: Path) -> dict[str, Path]:
             if path.is_dir() and kind != "file" and not hidden:
                 found[path.name] = path
             elif path.is_file() and kind != "folder" and not hidden and path.suffix.lower() not in others:
-                found[path.stem] = found[path.name] = path
+                found[path.name] = path
+                if path.suffix.lower() not in ARRAY_SUFFIXES or path.stem not in found:
+                    found[path.stem] = path  # an array next to a video of its name may hold the video's features
     return found

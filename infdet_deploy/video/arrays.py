@@ -4,9 +4,7 @@ Temperatures become hundredths of a kelvin, as radiometric cameras store them, s
 the same for both. Frames keep the times at which the sensor measured them.
 """
 
-import csv
 import re
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,8 +24,9 @@ ZERO_CELSIUS_K = 273.15
 ARRAY_FPS = 10.0  # for arrays without times
 # Rows and columns of common sensors by their number of pixels; other numbers must be squares.
 SENSORS = {192: (12, 16), 768: (24, 32), 4800: (60, 80), 4960: (62, 80), 19200: (120, 160)}
+_FEWEST_COLUMNS = 16  # shorter lines are not rows of pixels
 _TIMES = ("time", "times", "time_s", "times_s", "timestamp", "timestamps", "timestamps_s", "t")
-_TIME_HEADER = re.compile(r"time|date|stamp|^t$|sec", re.IGNORECASE)
+_TIME_HEADER = re.compile(r"^(time|date|t|sec)|stamp", re.IGNORECASE)
 _PIXEL_HEADER = re.compile(r"^(p|px|pix|pixel)?[ _]?\d+([_x]\d+)?$", re.IGNORECASE)
 
 
@@ -48,10 +47,12 @@ class ThermalArray:
     name: str = "array"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.frames, np.ndarray):
+            raise VideoError(f"{self.name}: a {type(self.frames).__name__}; expected a NumPy array [T, H, W]")
         shape, dtype = self.frames.shape, self.frames.dtype
         if len(shape) != 3 or 0 in shape:
             raise VideoError(f"{self.name}: an array of shape {list(shape)}; expected frames [T, H, W]")
-        if dtype.kind != "f" and dtype not in (np.uint8, np.uint16):
+        if dtype.kind != "f" and not (dtype.kind == "u" and dtype.itemsize <= 2):
             raise VideoError(
                 f"{self.name}: an array of {dtype}; expected temperatures as floats, counts as uint16 or grey levels "
                 "as uint8"
@@ -60,31 +61,62 @@ class ThermalArray:
             raise VideoError(
                 f"{self.name}: {np.size(self.times_s)} times for {shape[0]} frames; expected one per frame"
             )
+        if self.fps is not None and not 0 < self.fps < np.inf:
+            raise VideoError(f"{self.name}: fps is {self.fps}; expected frames per second, such as 10")
 
     def read(self) -> Iterator[RawFrame]:
         """The frames: uint8, or uint16 for counts and temperatures; see `to_counts`.
 
         Warm-up frames and dead pixels are replaced; the first frame's note says so.
         """
-        frames, notes = self.frames, ""
+        frames = self.frames
+        notes: list[str] = []
         if frames.dtype.kind == "f":
-            frames, notes = _cleaned(frames)
+            frames, notes = _cleaned(frames, self.name)
             frames = to_counts(frames, self.name)
-        times = np.full(len(frames), nan) if self.times_s is None else np.asarray(self.times_s, np.float64)
-        fps = None if self.times_s is not None else self.fps or ARRAY_FPS
+        frames = frames.astype(frames.dtype.newbyteorder("="), copy=False)
+        times, rate = np.full(len(frames), nan), self.fps or ARRAY_FPS
+        if self.times_s is not None and len(frames) > 1:
+            spread = spread_times(np.asarray(self.times_s, np.float64))
+            if spread is None:
+                notes.append(f"the times do not increase; {rate:g} frames/s is assumed")
+            else:
+                times = spread
+                if not np.array_equal(spread, self.times_s):
+                    notes.append("some times repeat; their frames are spaced evenly")
+        declared = rate if np.isnan(times).any() else None
         for index, (frame, time_s) in enumerate(zip(frames, times, strict=True)):
-            yield RawFrame(frame, float(time_s), fps, "" if index else notes)
+            yield RawFrame(frame, float(time_s), declared, "" if index else "; ".join(notes))
 
 
-def _cleaned(frames: NDArray[np.floating[Any]]) -> tuple[NDArray[np.floating[Any]], str]:
+def spread_times(times_s: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Times [T], T ≥ 2, in which frames with an equal time are spaced evenly up to the next time.
+
+    A clock of whole seconds gives many equal times. None where a time is missing or lower than the one before, and
+    where all are equal.
+    """
+    if not np.isfinite(times_s).all() or (np.diff(times_s) < 0).any() or times_s[0] == times_s[-1]:
+        return None
+    first = np.flatnonzero(np.diff(times_s, prepend=-np.inf) > 0)
+    index = np.arange(len(times_s))
+    found = np.interp(index, first, times_s[first])
+    step = (times_s[-1] - times_s[0]) / first[-1]
+    after = index > first[-1]
+    found[after] += step * (index[after] - first[-1])
+    return found
+
+
+def _cleaned(frames: NDArray[np.floating[Any]], name: str) -> tuple[NDArray[np.floating[Any]], list[str]]:
+    if not np.isfinite(frames).any():
+        raise VideoError(f"{name}: no value is a number; expected temperatures in °C or K")
     frames, dead = replace_dead_pixels(frames)
     frames, held = hold_warm_up(frames)
     notes = []
     if held:
         notes.append(f"the first {held} frames are sensor warm-up; frame {held} replaces them")
     if dead:
-        notes.append(f"{len(dead)} dead pixels replaced by their neighbours' median: {', '.join(map(str, dead[:5]))}")
-    return frames, "; ".join(notes)
+        notes.append(f"dead pixels replaced by their neighbours' median ({len(dead)}): {', '.join(map(str, dead[:5]))}")
+    return frames, notes
 
 
 def to_counts(frames: NDArray[np.floating[Any]], name: str = "array") -> NDArray[np.uint16]:
@@ -106,7 +138,8 @@ def to_counts(frames: NDArray[np.floating[Any]], name: str = "array") -> NDArray
 
 def read_npy(path: Path) -> Iterator[RawFrame]:
     """Read one array [T, H, W]; see `ThermalArray`. Raises VideoError."""
-    yield from ThermalArray(_loaded(path), name=str(path)).read()
+    (frames,) = _loaded(path).values()
+    yield from ThermalArray(frames, name=str(path)).read()
 
 
 def read_npz(path: Path) -> Iterator[RawFrame]:
@@ -114,11 +147,7 @@ def read_npz(path: Path) -> Iterator[RawFrame]:
 
     Raises VideoError where it is not clear which array is which.
     """
-    with _loaded(path) as arrays:
-        try:
-            found = {name: arrays[name] for name in arrays.files}
-        except (ValueError, OSError, zipfile.BadZipFile) as error:
-            raise VideoError(f"{path}: not a readable .npz archive ({reason(error)})") from None
+    found = _loaded(path)
     clips = {name: array for name, array in found.items() if array.ndim == 3}
     if len(clips) != 1:
         what = ", ".join(f"{name} {list(array.shape)}" for name, array in found.items()) or "nothing"
@@ -130,62 +159,73 @@ def read_npz(path: Path) -> Iterator[RawFrame]:
     yield from ThermalArray(frames, times, name=str(path)).read()
 
 
-def _loaded(path: Path) -> Any:
+def _loaded(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays in a NumPy file by name; `array` for the one of a .npy file."""
     try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return {"array": content}
+        with content:
+            return {name: content[name] for name in content.files}
+    except Exception as error:  # damaged bytes raise errors of many types
         raise VideoError(f"{path}: not a readable NumPy file ({reason(error)}); expected an array [T, H, W]") from None
 
 
 def read_csv(path: Path) -> Iterator[RawFrame]:
     """Read a sensor's log: a row a frame, its time and other columns first, then the pixels row by row.
 
-    Lines before the first row of numbers are a header. A column is the time if its header names a time, or if it is the
-    first before the pixels; numbers are seconds, milliseconds where the header says ms or they are above 1e11, other
-    text a date and time. The pixels are the last columns, as many as a known sensor or the largest square has.
+    Lines before the first row of numbers are a header. The pixels are the last columns, as many as a known sensor or
+    the largest square has; an empty cell is a missing value. The time is a column before the pixels that increases, by
+    preference one whose header names a time: seconds, milliseconds where the header says ms or values are above 1e11,
+    or a date and time.
 
     Raises VideoError for a file without such rows, and for a row of another length, naming its line.
     """
-    header, rows = _numeric_rows(path)
-    width = len(rows[0][1])
-    for line, row in rows:
-        if len(row) != width:
-            raise VideoError(f"{path}: line {line} has {len(row)} columns, line {rows[0][0]} has {width}")
-    names = header if len(header) == width else []
-    first, shape = _pixels(path, names, width)
+    names, rows = _numeric_rows(path)
+    first, shape = _pixels(path, names, len(rows[0]))
     try:
-        values = np.array([row[first:] for _, row in rows], np.float64)
+        values = np.array([[cell or "nan" for cell in row[first:]] for row in rows], np.float64)
     except ValueError as error:
         raise VideoError(f"{path}: {reason(error)}; expected temperatures from column {first + 1} on") from None
-    column = next((i for i in range(first) if names and _TIME_HEADER.search(names[i])), 0)
-    times = None
-    if first:
-        times = _seconds([row[column] for _, row in rows], names[column] if names else "")
+    named = [index for index in range(first) if names and _TIME_HEADER.search(names[index])]
+    columns = [*named, *(index for index in range(first) if index not in named)]
+    found = (_seconds([row[index] for row in rows], names[index] if names else "") for index in columns)
+    times = next((times for times in found if times is not None and _increases(times)), None)
     yield from ThermalArray(values.reshape(-1, *shape), times, name=str(path)).read()
 
 
-def _numeric_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The last header line, and line number and cells of each row of numbers."""
+def _increases(times_s: NDArray[np.float64]) -> bool:
+    return bool((np.diff(times_s) >= 0).all() and times_s[-1] > times_s[0])
+
+
+def _numeric_rows(path: Path) -> tuple[list[str], list[list[str]]]:
+    """The header's names, empty without a header, and the cells of each row of numbers, all of one length."""
     try:
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError as error:
         raise VideoError(f"{path}: cannot be read ({reason(error)})") from None
-    sample = max(text.splitlines()[:50], key=len, default="")
+    sample = max(lines[:50], key=len, default="")
     delimiter = max(",;\t ", key=sample.count)
     header: list[str] = []
-    rows: list[tuple[int, list[str]]] = []
-    for line, cells in enumerate(csv.reader(text.splitlines(), delimiter=delimiter, skipinitialspace=True), 1):
-        cells = [cell.strip() for cell in cells]
-        while cells and not cells[-1]:  # a delimiter at the line's end
-            cells.pop()
-        if len(cells) > 16 and _is_number(cells[-1]) and _is_number(cells[len(cells) // 2]):
-            rows.append((line, cells))
+    rows: list[list[str]] = []
+    for line, text in enumerate(lines, 1):
+        cells = [cell.strip(" \"'") for cell in (text.split() if delimiter == " " else text.split(delimiter))]
+        if len(cells) > _FEWEST_COLUMNS and sum(map(_is_number, cells)) > len(cells) / 2:
+            rows.append(cells)
+            if len(cells) != len(rows[0]):
+                raise VideoError(f"{path}: line {line} has {len(cells)} columns, the rows before it {len(rows[0])}")
         elif not rows:
-            header = cells
-        elif cells:
-            raise VideoError(f"{path}: line {line} is not a row of numbers: {delimiter.join(cells)[:40]!r}")
+            header = cells if len(cells) > _FEWEST_COLUMNS else []
+        elif any(cells):
+            raise VideoError(f"{path}: line {line} is not a row of numbers: {text[:40]!r}")
     if not rows:
         raise VideoError(f"{path}: no rows of numbers; expected rows of a time and the pixels of a frame")
+    while header and not header[-1]:
+        header.pop()
+    if not any(row[-1] for row in rows) and len(header) != len(rows[0]):  # a delimiter at each line's end
+        rows = [row[:-1] for row in rows]
+    if header and len(header) != len(rows[0]):
+        raise VideoError(f"{path}: the header has {len(header)} columns, the rows {len(rows[0])}")
     return header, rows
 
 

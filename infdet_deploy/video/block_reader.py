@@ -25,12 +25,13 @@ OTHER_READERS = {
 }  # fmt: skip
 BLOCK_FRAMES = 64
 BLOCKS_AHEAD = 4  # blocks decoded in advance
+KEPT_BYTES = 256e6  # of a recording of more than 8 bits; a larger one is decoded twice
 
 
 class BlockReader:
     """The frames of `read_video`, block by block. Iterate once, inside a `with` block, whose end stops the thread.
 
-    Recordings of more than 8 bits are read twice, first for the range of their counts.
+    Recordings of more than 8 bits are read for the range of their counts first; large ones are then decoded again.
 
     Attributes:
         name: as in `Video`.
@@ -90,6 +91,7 @@ class BlockReader:
     def _decode(self) -> Generator[NDArray[np.uint8]]:
         """Grey frames at the requested size; `fps` and `timestamps_s` are known at the end."""
         times_s, declared, histogram = array("d"), None, None  # 8 bytes a frame: recordings may last for days
+        kept: list[NDArray[Any]] | None = []  # the counts, for short recordings
         for raw in self._alike():
             times_s.append(raw.time_s)
             declared = raw.fps
@@ -98,6 +100,12 @@ class BlockReader:
             else:
                 counts = count_values(raw.pixels)
                 histogram = counts if histogram is None else histogram + counts
+                if kept is not None:
+                    kept.append(self._resized(raw.pixels))
+                    if kept[0].nbytes * len(kept) > KEPT_BYTES:
+                        kept = None
+        if self._closed:
+            return
         least = max(self._min_frames, 1)
         if len(times_s) < least:
             raise VideoError(
@@ -105,9 +113,9 @@ class BlockReader:
             )
         if histogram is not None:
             table, count = grey_table(histogram), 0
-            for raw in self._alike():
+            for pixels in kept or (self._resized(raw.pixels) for raw in self._alike()):
                 count += 1
-                yield table[self._resized(raw.pixels)]
+                yield table[pixels]
             if count != len(times_s):
                 raise VideoError(f"{self._source}: the file changed during reading; wait until it is complete")
         self.fps, self.timestamps_s = resolve(declared, np.array(times_s), self._rate)

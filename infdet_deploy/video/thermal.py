@@ -7,7 +7,7 @@ optical flow reads flicker as motion.
 import contextlib
 import logging
 from collections.abc import Iterator
-from math import nan, prod
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from infdet_deploy.video.timing import RawFrame
 
 LOW_PERCENTILE, HIGH_PERCENTILE = 0.5, 99.5
 _COUNTS = 1 << 16
-CPTV_FPS = 9.0  # of the camera's sensor, for files without a rate
+CPTV_FPS = 9.0  # of the camera's sensor, for files without a rate and times
 
 
 def to_8bit(
@@ -85,7 +85,7 @@ def read_cptv(path: Path) -> Iterator[RawFrame]:
                 f"{path}: not a readable CPTV recording ({reason(error)}); expected a .cptv file of version 1 or 2"
             ) from None
         expected = reader.num_frames or None
-        fps = float(reader.fps) if reader.fps else CPTV_FPS
+        fps = float(reader.fps) if reader.fps else None
         count = background = 0
         failure = None
         try:
@@ -94,7 +94,10 @@ def read_cptv(path: Path) -> Iterator[RawFrame]:
                     background += 1
                     continue
                 count += 1
-                yield RawFrame(frame.pix, nan if frame.time_on is None else frame.time_on.total_seconds(), fps)
+                if frame.time_on is None:
+                    yield RawFrame(frame.pix, fps=fps or CPTV_FPS)
+                else:
+                    yield RawFrame(frame.pix, frame.time_on.total_seconds(), fps)
             reader.s.read(1)  # raises where the gzip stream is cut between two frames
         except Exception as error:
             failure = reason(error)

@@ -98,6 +98,68 @@ def test_times_in_milliseconds_and_as_dates(tmp_path):
         assert read_video(tmp_path / "a.csv").timestamps_s == pytest.approx(np.arange(16) * step, abs=1e-6)
 
 
+def test_times_that_repeat_are_spread_and_times_that_run_backwards_are_not_used():
+    whole = ThermalArray(scene(), np.floor(np.arange(40) / 9))
+    video = read_video(whole)
+    assert video.fps == pytest.approx(9, abs=0.01)
+    assert video.timestamps_s == pytest.approx(np.arange(40) / 9, abs=0.01)
+    assert video.notes == ("some times repeat; their frames are spaced evenly",)
+    once = TIMES.copy()
+    once[20] = once[19]
+    assert read_video(ThermalArray(scene(), once)).fps == pytest.approx(39 / (TIMES[-1] - TIMES[0]), abs=1e-6)
+    for times in (TIMES[::-1], np.zeros(40), np.where(np.arange(40) == 5, np.nan, TIMES)):
+        video = read_video(ThermalArray(scene(), times, fps=8.0))
+        assert video.fps == 8.0
+        assert video.notes == ("the times do not increase; 8 frames/s is assumed",)
+    assert read_video(ThermalArray(scene(1), np.array([3.0]))).fps == 10.0
+
+
+def test_missing_pixels_and_other_columns_of_a_log(tmp_path):
+    frames = np.round(scene(16, 8, 8), 2)
+
+    def rows(begin, end=""):
+        cells = [[*begin(i), *(f"{v:.2f}" for v in frame.ravel())] for i, frame in enumerate(frames)]
+        return [",".join(row) + end for row in cells]
+
+    def video_of(lines):
+        (tmp_path / "a.csv").write_text("\n".join(lines))
+        return read_video(tmp_path / "a.csv")
+
+    names = ",".join(f"P{i}" for i in range(64))
+    numbered = video_of([f"frame,sensor temp,time_s,{names}", *rows(lambda i: (str(i), "25.1", f"{i / 8}"))])
+    assert np.array_equal(numbered.frames, expected(frames))
+    assert numbered.fps == pytest.approx(8)
+    ended = video_of(rows(lambda i: (f"{i / 8}",), ","))
+    assert np.array_equal(ended.frames, expected(frames))
+    assert ended.fps == pytest.approx(8)
+    lines = [f"time,{names}", *(line.rpartition(",")[0] + "," for line in rows(lambda i: (f"{i / 8}",)))]
+    missing = video_of(lines)
+    assert missing.notes == ("dead pixels replaced by their neighbours' median (1): (7, 7)",)
+    assert missing.frames.shape == (16, 8, 8)
+    assert np.abs(missing.frames[:, :7].astype(int) - expected(frames)[:, :7]).max() <= 1
+
+
+def test_damaged_files_are_refused_in_one_line(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", clip=scene())
+    data = bytearray((tmp_path / "a.npz").read_bytes())
+    data[len(data) // 2] ^= 255
+    (tmp_path / "flipped.npz").write_bytes(data)
+    np.save(tmp_path / "b.npy", scene())
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "b.npy").read_bytes()[:500])
+    (tmp_path / "b.npy").rename(tmp_path / "renamed.npz")
+    (tmp_path / "a.npz").rename(tmp_path / "renamed.npy")
+    for name in ("flipped.npz", "cut.npy"):
+        with pytest.raises(VideoError, match=rf"{name}: not a readable NumPy file \(.*\); expected an array"):
+            read_video(tmp_path / name)
+    assert len(read_video(tmp_path / "renamed.npz").frames) == 40
+    with pytest.raises(VideoError, match="no value is a number"):
+        read_video(ThermalArray(np.full((4, 8, 8), np.nan)))
+    with pytest.raises(VideoError, match="fps is -3"):
+        ThermalArray(scene(), fps=-3)
+    with pytest.raises(VideoError, match="a list; expected a NumPy array"):
+        ThermalArray([[1, 2]])
+
+
 def test_warm_up_is_held_and_reported():
     frames = scene()
     frames[:12] -= np.linspace(24, 1, 12)[:, None, None].astype(np.float32)
@@ -122,7 +184,7 @@ def test_dead_pixels_are_replaced_and_reported():
     around = np.delete(frames[20, 2:5, 3:6].ravel(), 4)
     assert whole[20, 3, 4] == pytest.approx(np.median(around), abs=1e-4)
     (note,) = read_video(ThermalArray(frames)).notes
-    assert note == "3 dead pixels replaced by their neighbours' median: (0, 15), (3, 4), (9, 1)"
+    assert note == "dead pixels replaced by their neighbours' median (3): (0, 15), (3, 4), (9, 1)"
     assert replace_dead_pixels(scene())[1] == []
 
 
@@ -150,7 +212,7 @@ def test_what_is_no_thermal_array_is_refused(tmp_path):
     refused(tmp_path / "odd.csv", "301 columns; no known sensor")
     path = write_csv(tmp_path / "cut.csv", scene(4), TIMES[:4])
     path.write_text(path.read_text()[:-30])
-    refused(path, r"line 6 has 25\d columns, line 3 has 258")
+    refused(path, r"line 6 has 25\d columns, the rows before it 258")
     path.write_text(write_csv(path, scene(4), TIMES[:4]).read_text() + "stopped by user\n")
     refused(path, "line 7 is not a row of numbers: 'stopped by user'")
 

@@ -1,6 +1,6 @@
 """OpenVINO on the CPU."""
 
-import functools
+import threading
 from collections.abc import Mapping
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
@@ -96,7 +96,10 @@ class OpenVinoStage(CompiledStage):
         del self._requests, self._compiled, self._weights
 
 
-@functools.cache
+_core: "openvino.Core | None" = None
+_core_lock = threading.Lock()
+
+
 def shared_core() -> "openvino.Core":
     """The process's only `openvino.Core`.
 
@@ -106,7 +109,10 @@ def shared_core() -> "openvino.Core":
     """
     import openvino
 
-    return openvino.Core()
+    global _core
+    with _core_lock:
+        _core = _core or openvino.Core()
+    return _core
 
 
 def properties(performance: str) -> dict[str, str]:

@@ -189,7 +189,7 @@ def test_out_must_be_a_folder_and_eager_needs_weights(stream_bundle, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="is a file; give a folder"):
         BenchOptions(out=tmp_path / "file")
-    with pytest.raises(BundleError, match=r"has no weights.safetensors, which --against eager builds"):
+    with pytest.raises(BundleError, match=r"has no weights.safetensors, from which --against eager builds"):
         bench(stream_bundle, BenchOptions(against="eager"))
 
 

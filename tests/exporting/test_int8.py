@@ -338,7 +338,7 @@ def test_random_weights_get_int8_without_checks(tmp_path, monkeypatch):
 def test_the_command_refuses_int8_without_clips(command):
     result = command("export", "--precision", "int8")
     assert result.returncode == 2
-    error = "infdet-deploy: int8 needs --calibrate DIR: a data set, or a folder of recordings"
+    error = "infdet-deploy: int8 needs --calibrate DIR: a data set or a folder of representative recordings"
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith(error)
     (line,) = command("export", "--int8").stderr.strip().splitlines()

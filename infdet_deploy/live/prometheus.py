@@ -1,9 +1,11 @@
 """Prometheus metrics and a health check, served over HTTP."""
 
 import json
+import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import ThreadingHTTPServer
+from io import BytesIO
 from math import nan
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -131,6 +133,11 @@ class _Server(ThreadingHTTPServer):
         self._free.release()
         super().shutdown_request(request)
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print the traceback, unless the client has disconnected."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
+
 
 class MetricsServer:
     """Serves `/metrics` and `/healthz` (200, or 503 with the problems as JSON) of cameras and sinks, in threads.
@@ -150,6 +157,25 @@ class MetricsServer:
             timeout = _TIMEOUT_S
 
             def do_GET(self) -> None:
+                try:
+                    self._respond()
+                except (ConnectionError, TimeoutError):
+                    raise
+                except Exception:
+                    self.send_error(500)
+                    raise
+
+            def do_HEAD(self) -> None:
+                client, answer = self.wfile, BytesIO()
+                self.wfile = answer
+                try:
+                    self.do_GET()
+                finally:
+                    self.wfile = client
+                    head, end, _ = answer.getvalue().partition(b"\r\n\r\n")
+                    client.write(head + end)
+
+            def _respond(self) -> None:
                 path = self.path.partition("?")[0]
                 if path == "/metrics":
                     super().do_GET()
@@ -159,13 +185,19 @@ class MetricsServer:
                 else:
                     self._answer(404, "text/plain", "/metrics or /healthz\n")
 
-            do_HEAD = do_GET
+            def send_error(self, code: int, *arguments: Any, **options: Any) -> None:
+                if code == 501:  # what the base class sends for a method that it has no function for
+                    self._answer(405, "text/plain", "GET or HEAD\n", {"Allow": "GET, HEAD"})
+                else:
+                    super().send_error(code, *arguments, **options)
 
-            def _answer(self, status: int, kind: str, text: str) -> None:
+            def _answer(self, status: int, kind: str, text: str, headers: Mapping[str, str] | None = None) -> None:
+                body = text.encode()
                 self.send_response(status)
-                self.send_header("Content-Type", kind)
+                for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})}.items():
+                    self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(text.encode())
+                self.wfile.write(body)
 
         try:
             self._server = _Server((host, port), Handler)

@@ -2,8 +2,11 @@
 
 import json
 import socket
+import struct
+import time
 import urllib.error
 import urllib.request
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -125,5 +128,42 @@ def test_metrics_and_health():
         assert silent[8].recv(1) == b""  # eight clients at once, no more
         for one in silent:
             one.close()
+    finally:
+        server.close()
+
+
+def test_methods_and_errors_of_the_metrics_server(capfd):
+    pytest.importorskip("prometheus_client")
+    one, _ = run(FakeSource(frames(100)))
+    pipeline = Pipeline()
+    pipeline.cameras.append(one)
+    server = MetricsServer(pipeline, ("bright", "dark"), 0, "127.0.0.1")
+
+    def answer(method, path):
+        with socket.create_connection(("127.0.0.1", server.port), 10) as client:
+            client.sendall(f"{method} {path} HTTP/1.0\r\n\r\n".encode())
+            head, _, body = b"".join(iter(lambda: client.recv(65536), b"")).partition(b"\r\n\r\n")
+        status, *headers = head.decode().splitlines()
+        return int(status.split()[1]), dict(line.split(": ", 1) for line in headers), body
+
+    try:
+        status, headers, body = answer("GET", "/healthz")
+        assert (status, headers["Content-Length"]) == (503, str(len(body)))
+        assert answer("HEAD", "/healthz")[0::2] == (503, b"")
+        assert answer("HEAD", "/metrics")[0::2] == (200, b"")
+        for method in ("POST", "DELETE", "OPTIONS", "OTHER"):
+            status, headers, _ = answer(method, "/metrics")
+            assert (status, headers["Allow"]) == (405, "GET, HEAD")
+        for request in (b"", b"GET /metrics HTTP/1.0\r\n\r\n", b"GET /met"):
+            client = socket.create_connection(("127.0.0.1", server.port))
+            client.sendall(request)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()  # with a reset
+        time.sleep(0.2)
+        assert "Traceback" not in capfd.readouterr().err
+        pipeline.cameras.append(None)
+        for method, path in product(("GET", "HEAD"), ("/metrics", "/healthz")):
+            assert answer(method, path)[0] == 500
+        assert "AttributeError" in capfd.readouterr().err
     finally:
         server.close()

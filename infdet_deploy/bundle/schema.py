@@ -66,8 +66,8 @@ class StageSpec(_Entry):
 
 @dataclass(frozen=True)
 class StageEntry(StageSpec):
-    """A stage in the manifest. files: format → precision → file name. multiply_adds: for 100 frames, in the exported
-    graph and in the published network; None in old bundles."""
+    """A stage in the manifest. files: format → precision → file name. multiply_adds: for 100 frames, in this
+    stage's PyTorch module and in the published network; None in old bundles."""
 
     files: dict[str, dict[str, str]]
     multiply_adds: int | None = None
@@ -150,10 +150,17 @@ class Manifest:
 
         `files` may be missing while a bundle is being written. Raises BundleError.
         """
-        values = {"source": "", "made_by": {}, "operators": "3d", "parity": {}, "files": {}, **data}
+        values = {"made_by": {}, "parity": {}, "files": {}, **data}
         network = {"task": "detection", "streams": "both"} | (data["model"] if isinstance(data["model"], dict) else {})
-        values |= {"task": network["task"], "streams": network["streams"], "incremental": data.get("stream")}
+        values |= {"task": network["task"], "streams": network["streams"]}
+        values |= {"source": str(data.get("source") or ""), "operators": str(data.get("operators") or "3d")}
+        if isinstance(values["made_by"], dict):
+            values["made_by"] = {package: str(version) for package, version in values["made_by"].items()}
         try:
+            values["stages"], stream = _whole_counts(data["stages"]), data.get("stream")
+            if isinstance(stream, dict):
+                stream = stream | {"stages": _whole_counts(stream.get("stages"))}
+            values["incremental"] = None if stream is None else from_dict(Incremental, stream, "manifest: 'stream'")
             manifest = from_dict(cls, values, "manifest")
         except (ConfigError, OverflowError) as error:
             raise damaged(folder, error) from None
@@ -162,8 +169,21 @@ class Manifest:
 
     @property
     def all_stages(self) -> dict[str, StageEntry]:
-        """The stages and the incremental towers."""
-        return {**self.stages, **(self.incremental.stages if self.incremental else {})}
+        """The stages and the incremental towers; a stage comes before a tower of its name."""
+        return {**self.stages, **(self.incremental.stages if self.incremental else {}), **self.stages}
+
+
+def _whole_counts(stages: Any) -> Any:
+    """Entries of stages, without counts that are not whole numbers."""
+    if not isinstance(stages, dict):
+        return stages
+    counts = ("multiply_adds", "multiply_adds_original")
+    return {
+        stage: {key: value for key, value in entry.items() if key not in counts or type(value) is int}
+        if isinstance(entry, dict)
+        else entry
+        for stage, entry in stages.items()
+    }
 
 
 def _check(folder: Path, manifest: Manifest, complete: bool) -> None:
@@ -176,7 +196,8 @@ def _check(folder: Path, manifest: Manifest, complete: bool) -> None:
     for stage in stages:
         if stage not in manifest.stages:
             raise BundleError(f"{folder}: stage '{stage}' is missing from the manifest; export again")
-    for stage, entry in manifest.all_stages.items():
+    towers = manifest.incremental.stages if manifest.incremental else {}
+    for stage, entry in (*manifest.stages.items(), *towers.items()):
         for format, files in entry.files.items():
             for precision, name in files.items():
                 what = short(f"{stage} {precision} {format} is '{name}'")
@@ -186,8 +207,10 @@ def _check(folder: Path, manifest: Manifest, complete: bool) -> None:
                     raise BundleError(f"{folder}: {what}, expected a name that ends in .onnx")
     if manifest.incremental is not None:
         for tower in map(stream_stage, (stage for stage in stages if stage in TOWERS)):
-            if tower not in manifest.incremental.stages:
+            if tower not in towers:
                 raise damaged(folder, f"stream has no {tower}")
-            for tensor in manifest.incremental.stages[tower].inputs[2:]:
+            if len(towers[tower].inputs) < 2:
+                raise damaged(folder, f"stream: {tower} has fewer than 2 inputs")
+            for tensor in towers[tower].inputs[2:]:
                 if tensor.dtype != "float32" or not all(isinstance(n, int) and n > 0 for n in tensor.shape):
                     raise damaged(folder, f"state {tensor.name} of {tower} is {tensor}")

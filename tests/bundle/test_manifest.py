@@ -9,7 +9,8 @@ import time
 import pytest
 
 from infdet_deploy.bundle.loading import load_bundle
-from infdet_deploy.bundle.manifest import MAX_BYTES, is_file_name, read_manifest, seal
+from infdet_deploy.bundle.manifest import MAX_BYTES, is_file_name, read_manifest, seal, write_manifest
+from infdet_deploy.bundle.schema import TOWERS
 from infdet_deploy.errors import BundleError
 from tests.bundle.small_bundle import small_manifest, write_small_bundle
 
@@ -185,4 +186,44 @@ def test_seven_hundred_random_changes_of_the_text(bundle):
                 text[at:at] = rng.choice([b"\0", b"[", b"{", b'"', b"\\u0000", b"e99", b"\xff", b"1" * 20])
         file.write_bytes(text)
         with contextlib.suppress(BundleError):
+            load_bundle(bundle)
+
+
+def with_towers(bundle):
+    manifest = small_manifest(bundle)
+    entry = copy.deepcopy(manifest["stages"]["head"])
+    entry["inputs"].append({"name": "inside", "dtype": "float32", "shape": ["T"]})
+    numbers = dict.fromkeys(("step_frames", "delay_frames", "features_lag", "history_frames"), 8)
+    towers = {f"{tower}_stream": copy.deepcopy(entry) for tower in TOWERS}
+    return manifest | {"stream": {**numbers, "stages": towers}}
+
+
+def test_entries_that_older_versions_accepted(bundle):
+    manifest = with_towers(bundle)
+    manifest |= {"source": None, "made_by": {"torch": 2, "onnx": None}}
+    manifest["stages"]["fen"] |= {"multiply_adds": "many", "multiply_adds_original": 1.5}
+    manifest["stream"]["stages"]["flow_tower_stream"]["multiply_adds"] = []
+    write_manifest(bundle, manifest)
+    read = load_bundle(bundle).manifest
+    assert read.source == ""
+    assert read.made_by == {"torch": "2", "onnx": "None"}
+    for entry in (read.stages["fen"], read.all_stages["flow_tower_stream"]):
+        assert (entry.multiply_adds, entry.multiply_adds_original) == (None, None)
+
+
+def test_errors_in_the_stream_entry(bundle):
+    good = with_towers(bundle)
+    good["stream"]["stages"]["fen"] = copy.deepcopy(good["stream"]["stages"]["flow_tower_stream"])
+    write_manifest(bundle, good)
+    assert len(load_bundle(bundle).entry("fen").inputs) == 1  # the stage, not the tower
+    for change, word in (
+        (lambda stream: stream.update(step_frames="8"), "'stream'"),
+        (lambda stream: stream.pop("features_lag"), "'stream'"),
+        (lambda stream: stream["stages"]["flow_tower_stream"]["inputs"].pop(), "flow_tower_stream has fewer than 2"),
+        (lambda stream: stream["stages"]["fen"]["files"]["onnx"].update(int8="none.onnx"), "none.onnx"),
+    ):
+        manifest = copy.deepcopy(good)
+        change(manifest["stream"])
+        write_manifest(bundle, manifest)
+        with pytest.raises(BundleError, match=word):
             load_bundle(bundle)

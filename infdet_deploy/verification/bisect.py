@@ -15,7 +15,7 @@ import numpy as np
 
 from infdet_deploy.bundle.loading import NETWORK, Bundle
 from infdet_deploy.bundle.tolerances import NOT_COMPARED, Errors, Tolerances, compare
-from infdet_deploy.errors import ParityError, UsageError
+from infdet_deploy.errors import BackendError, InfdetError, ParityError, UsageError
 from infdet_deploy.runtime.backends.base import Backend
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.backends.registry import available_backends, get_backend, open_stage
@@ -156,13 +156,15 @@ class _Runner:
         inputs = graph.cut(outputs, {name: value.shape for name, value in boundaries.items()}, path)
         feeds = self.tensors | {f"in:{name}": value for name, value in boundaries.items()}
         names = tuple(f"out:{name}" for name in outputs)
-        stage, _ = attempt(self.entry, open_stage, self.entry.backend, path, self.entry.precision, inputs, names)
-        if stage is None:
+        try:
+            stage = open_stage(self.entry.backend, path, self.entry.precision, inputs, names)
+        except BackendError:
             return {}
-        found, _ = attempt(self.entry, stage.run, {name: feeds[name] for name in inputs})
-        copies = {name: np.array(found[f"out:{name}"]) for name in outputs} if found else {}
-        stage.close()
-        return copies
+        try:
+            found, _ = attempt(self.entry, stage.run, {name: feeds[name] for name in inputs})
+            return {name: np.array(found[f"out:{name}"]) for name in outputs} if found else {}
+        finally:
+            stage.close()
 
 
 def _reference_graph(bundle: Bundle, network: "InfDetNet", stage: str, tensors: Arrays, folder: Path) -> "StageGraph":
@@ -188,7 +190,10 @@ def _reference_values(graph: "StageGraph", names: Sequence[str], stage: str, ten
     """The reference graph's tensors, from the first backend whose output equals the network's."""
     (output,) = graph.outputs
     for backend in filter(runs_onnx, available_backends()):
-        found = _Runner(Contender(backend.name, "float32"), folder, tensors).run(graph, sorted({*names, output}))
+        try:
+            found = _Runner(Contender(backend.name, "float32"), folder, tensors).run(graph, sorted({*names, output}))
+        except InfdetError:
+            continue
         if found and compare(found[output], tensors[output]).relative_l2 <= Tolerances().stage("onnx", "float32"):
             return found
     raise ParityError(f"{stage}: no backend here reproduces the network in float32, so there is no reference")

@@ -13,6 +13,7 @@ from infdet_deploy.bundle.golden import Tensors
 from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.bundle.tolerances import NOT_COMPARED, Tolerances, compare
 from infdet_deploy.detections import Detection, DetectionRule, compare_detections, detect
+from infdet_deploy.errors import InfdetError
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.detector import Detector, detections_of
 from infdet_deploy.snippets import valid_length
@@ -154,9 +155,13 @@ def end_to_end(
     with ExitStack() as stack:
         results = []
         for entry in contenders:
-            results.append(_Results(*attempt(entry, Detector, bundle, entry.backend, entry.precision)))
-            if detector := results[-1].detector:
+            try:
+                detector = Detector(bundle, entry.backend, entry.precision)
+            except InfdetError as error:
+                results.append(_Results(error=str(error)))
+            else:
                 stack.callback(detector.close)
+                results.append(_Results(detector))
         for index, clip in enumerate(clips):
             if on_clip:
                 on_clip(index, clip)

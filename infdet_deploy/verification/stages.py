@@ -10,7 +10,7 @@ from infdet_deploy.bundle.golden import Tensors
 from infdet_deploy.bundle.loading import Bundle
 from infdet_deploy.bundle.schema import TOWERS, stream_stage
 from infdet_deploy.bundle.tolerances import NOT_COMPARED, Errors, Tolerances, compare
-from infdet_deploy.errors import BundleError, InfdetError, first_line
+from infdet_deploy.errors import BackendError, BundleError, InfdetError, first_line
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.runtime.compiled_stages import open_bundle_stage
@@ -89,9 +89,10 @@ def _run(
     bundle: Bundle, stage: str, entry: Contender, clips: Sequence[Mapping[str, np.ndarray]]
 ) -> Iterator[tuple[Errors, str]]:
     """For each clip the stage's errors, and why it could not run or an empty text."""
-    runner, failure = attempt(entry, open_bundle_stage, bundle, stage, entry.backend, entry.precision)
-    if runner is None:
-        yield from ((NOT_COMPARED, failure) for _ in clips)
+    try:
+        runner = open_bundle_stage(bundle, stage, entry.backend, entry.precision)
+    except BackendError as error:
+        yield from ((NOT_COMPARED, str(error)) for _ in clips)
         return
 
     def output(tensors: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -107,7 +108,7 @@ def _run(
 
 
 def attempt(entry: Contender, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> tuple[_T | None, str]:
-    """What the function returns; or None, and in one line why the contender failed."""
+    """What the function returns; or None, and in one line why it failed. For running a stage, not for opening one."""
     try:
         return function(*args, **kwargs), ""
     except InfdetError as error:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,10 +20,10 @@ from infdet_deploy.bundle.manifest import write_manifest
 from infdet_deploy.bundle.schema import STAGES
 from infdet_deploy.bundle.tolerances import Tolerances
 from infdet_deploy.detections import detect
-from infdet_deploy.errors import BundleError
+from infdet_deploy.errors import BackendError, BundleError, UsageError
 from infdet_deploy.plots.page import render
 from infdet_deploy.runtime.backends.contender import Contender
-from infdet_deploy.verification.bisect import Bisection, ModuleErrors
+from infdet_deploy.verification.bisect import Bisection, ModuleErrors, _Runner
 from infdet_deploy.verification.end_to_end import EndToEnd, end_to_end, own_rule, sample_clips
 from infdet_deploy.verification.references import golden_references
 from infdet_deploy.verification.report import module_rows, stage_rows
@@ -127,6 +128,42 @@ def test_a_stage_that_cannot_run_is_a_row_without_traceback(bundle_copy):
         assert not row.passed
         assert row.error
         assert "\n" not in row.error
+
+
+@pytest.mark.parametrize("error", [UsageError("no such file"), BundleError("changed"), TypeError("a bug")])
+def test_only_a_backend_may_refuse_to_open_a_stage(tiny_bundle, monkeypatch, error):
+    def refuse(*_):
+        raise error
+
+    bundle = load_bundle(tiny_bundle)
+    references = golden_references(bundle)
+    entry = Contender("openvino", "float32")
+    graph = SimpleNamespace(cut=lambda *_: ())
+    runner = _Runner(entry, tiny_bundle, {})
+    monkeypatch.setattr("infdet_deploy.verification.stages.open_bundle_stage", refuse)
+    monkeypatch.setattr("infdet_deploy.verification.bisect.open_stage", refuse)
+    monkeypatch.setattr("infdet_deploy.verification.end_to_end.Detector", refuse)
+    with pytest.raises(type(error)):
+        list(stage_parity(bundle, references, contenders=[entry]))
+    with pytest.raises(type(error)):
+        runner.run(graph, ["x"])
+    if isinstance(error, TypeError):
+        with pytest.raises(TypeError):
+            end_to_end(bundle, [entry], sample_clips(bundle, references))
+    error = BackendError("cannot compile")
+    assert {row.error for row in stage_parity(bundle, references, contenders=[entry])} == {"cannot compile"}
+    assert runner.run(graph, ["x"]) == {}
+    (row,) = end_to_end(bundle, [entry], sample_clips(bundle, references))
+    assert row.error == "cannot compile"
+
+
+def test_bisect_closes_a_stage_that_gives_other_outputs(tmp_path, monkeypatch):
+    closed = []
+    stage = SimpleNamespace(run=lambda _: {"other": 1}, close=lambda: closed.append(True))
+    monkeypatch.setattr("infdet_deploy.verification.bisect.open_stage", lambda *_: stage)
+    with pytest.raises(KeyError):
+        _Runner(Contender("openvino", "float32"), tmp_path, {}).run(SimpleNamespace(cut=lambda *_: ()), ["x"])
+    assert closed == [True]
 
 
 @pytest.mark.parametrize(

@@ -86,14 +86,20 @@ def starts_from(first: str) -> list[str]:
     return [first, *(start for start in TOWER_STARTS if ENDPOINTS.index(start) > ENDPOINTS.index(first))]
 
 
-def first_within_tolerance(starts: Sequence[str], attempt: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+def first_within_tolerance(
+    starts: Sequence[str],
+    attempt: Callable[[str], dict[str, Any]],
+    before: Callable[[str], dict[str, Any]] = lambda start: {},
+) -> dict[str, Any]:
     """Write a stage that starts in its precision at the first of these endpoints where it is within tolerance.
 
-    attempt: writes it and returns its entry in the manifest's parity, or raises ParityError.
+    attempt: returns its entry in the manifest's parity, or raises ParityError. before: called first, for a part of the
+    entry; an error that it raises ends the search.
     """
     for start in starts:
+        entry = before(start)
         try:
-            entry = attempt(start)
+            entry |= attempt(start)
         except ParityError:
             if start == starts[-1]:
                 raise

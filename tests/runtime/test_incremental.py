@@ -185,6 +185,20 @@ def test_a_float16_tower_out_of_tolerance_starts_later(tiny_network, tmp_path, m
     }
 
 
+@pytest.mark.parametrize("check", ["check_2d", "check_precision"])
+def test_a_wrong_graph_stops_the_export_at_once(tiny_network, tmp_path, monkeypatch, check):
+    calls = []
+
+    def refuse(*_):
+        calls.append(check)
+        raise ParityError("refusing to write it")
+
+    monkeypatch.setattr(f"infdet_deploy.exporting.incremental.write.{check}", refuse)
+    with pytest.raises(ParityError, match="refusing"):
+        write_incremental(infrared_draft(tiny_network, tmp_path, "float16"))
+    assert calls == [check]
+
+
 @pytest.mark.parametrize("tower", ["infrared_tower", "flow_tower"])
 def test_tensorrt_rtx_builds_incremental_towers(bundle, tower):
     stage = f"{tower}_stream"

@@ -210,7 +210,7 @@ class Detector(CompiledStages):
         feeds = {"frames": chunk.frames[: chunk.count]}
         if tower == "flow_tower":
             with clock(timings, "fen"):
-                feeds = {"flow": self.flow(chunk.frames, 0, chunk.count)}
+                feeds = {"flow": self._flow(chunk.frames, 0, chunk.count)}
         with clock(timings, tower):
             return self.stages[tower].run(feeds)["features"][chunk.keep]
 
@@ -220,21 +220,22 @@ class Detector(CompiledStages):
             stage.release_memory()
         trim_memory()
 
-    def flow(self, frames: np.ndarray, start: int, stop: int) -> Any:
-        """Flow float32 [stop−start, c, h, w] of frames start … stop−1; a clip's last frame has zero flow.
-
-        A backend that computes on the GPU leaves the flow there.
-        """
-        fen, on_gpu = self.stages["fen"], get_backend(self.backend).capabilities.on_gpu
-        if on_gpu:
-            flow = fen.run_on_device({"frames": _with_next(frames, start, stop)})["flow"]
-        else:
-            ends = [(first, min(first + FEN_BLOCK, stop)) for first in range(start, stop, FEN_BLOCK)]
-            flow = np.concatenate([fen.run({"frames": _with_next(frames, *block)})["flow"] for block in ends])
-        if stop == len(frames) and on_gpu:
-            flow[stop - start - 1 :].clear()
-        elif stop == len(frames):
+    def flow(self, frames: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """Flow float32 [stop−start, c, h, w] of frames start … stop−1; a clip's last frame has zero flow."""
+        fen = self.stages["fen"]
+        ends = [(first, min(first + FEN_BLOCK, stop)) for first in range(start, stop, FEN_BLOCK)]
+        flow = np.concatenate([fen.run({"frames": _with_next(frames, *block)})["flow"] for block in ends])
+        if stop == len(frames):
             flow[-1] = 0
+        return flow
+
+    def _flow(self, frames: np.ndarray, start: int, stop: int) -> Any:
+        """As `flow`; a backend that computes on the GPU leaves it there, in one array."""
+        if not get_backend(self.backend).capabilities.on_gpu:
+            return self.flow(frames, start, stop)
+        flow = self.stages["fen"].run_on_device({"frames": _with_next(frames, start, stop)})["flow"]
+        if stop == len(frames):
+            flow[stop - start - 1 :].clear()
         return flow
 
 

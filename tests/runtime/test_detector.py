@@ -1,12 +1,14 @@
 """From frames to detections: chunks, backends and the network agree."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from infdet_deploy.errors import InfdetError, UsageError, VideoError
 from infdet_deploy.runtime.backends.registry import is_available
 from infdet_deploy.runtime.chunks import chunks
-from infdet_deploy.runtime.detector import Detector
+from infdet_deploy.runtime.detector import FEN_BLOCK, Detector
 from infdet_deploy.snippets import feature_length
 from infdet_deploy.video import Video
 
@@ -52,6 +54,25 @@ def test_flow_of_the_last_frame_is_zero(detector, tiny_clip):
     part = detector.flow(clip, 16, 72)
     assert np.abs(part - flow[16:72]).max() <= 1e-5
     assert part[-1].any()
+
+
+def test_flow_is_an_array_in_memory_on_every_backend(detector, tiny_clip, monkeypatch):
+    """Computed in blocks, also where the towers take the flow from the GPU."""
+    gpu = SimpleNamespace(capabilities=SimpleNamespace(on_gpu=True))
+    clip, blocks = tiny_clip(150), []
+    expected, compute = detector.flow(clip, 0, 150), detector.stages["fen"].run
+
+    def run(feeds):
+        blocks.append(len(feeds["frames"]))
+        return compute(feeds)
+
+    monkeypatch.setattr("infdet_deploy.runtime.detector.get_backend", lambda _: gpu)
+    monkeypatch.setattr(detector.stages["fen"], "run", run)
+    flow = detector.flow(clip, 0, 150)
+    assert isinstance(flow, np.ndarray)
+    assert flow.dtype == np.float32
+    assert np.array_equal(flow, expected)
+    assert blocks == [FEN_BLOCK + 1, FEN_BLOCK + 1, 150 - 2 * FEN_BLOCK + 1]
 
 
 @pytest.mark.parametrize("frames", [16, 23, 100])

@@ -1,9 +1,11 @@
 """Frames of a recording in blocks, decoded ahead by a thread: for recordings larger than memory."""
 
+import queue
+import sys
+import threading
 from array import array
-from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -60,33 +62,52 @@ class BlockReader:
         self.fps: float | None = None
         self.timestamps_s: NDArray[np.float64] = np.zeros(0)
         self.notes: list[str] = []
-        self._closed = False
+        self._used = self._closed = False
         self._blocks = self._ahead()
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        """Blocks, uint8 [n, size, size], n ≥ 1. Raises as `read_video`, when the decoder reaches the error."""
+        """Blocks, uint8 [n, size, size], n ≥ 1. Raises as `read_video`, when the decoder reaches the error.
+
+        Raises RuntimeError when called again or after the `with` block.
+        """
+        if self._used:
+            raise RuntimeError(f"{self._source}: a BlockReader can be iterated only once; open another one")
+        self._used = True
         return self._blocks
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._used = True
         self._blocks.close()
 
     def _ahead(self) -> Generator[NDArray[np.uint8]]:
         """Blocks, of which a thread decodes `BLOCKS_AHEAD` in advance."""
-        frames = self._decode()
-        pool = ThreadPoolExecutor(1, f"decode {self.name}")
+        ready: queue.Queue[NDArray[np.uint8] | BaseException | None] = queue.Queue(BLOCKS_AHEAD - 1)  # one more waits
+        thread = threading.Thread(target=self._fill, args=(ready,), name=f"decode {self.name}", daemon=True)
+        thread.start()
         try:
-            waiting = deque(pool.submit(_next_block, frames) for _ in range(BLOCKS_AHEAD))
-            while (block := waiting.popleft().result()) is not None:
-                waiting.append(pool.submit(_next_block, frames))
+            while (block := ready.get()) is not None:
+                if isinstance(block, BaseException):
+                    raise block
                 self.frames += len(block)
                 yield block
         finally:
             self._closed = True  # so that the thread ends now
-            pool.shutdown(cancel_futures=True)
-            frames.close()
+            while thread.is_alive() and not sys.is_finalizing():
+                with suppress(queue.Empty):
+                    ready.get(timeout=0.02)  # the thread may be waiting for space
+
+    def _fill(self, ready: "queue.Queue[NDArray[np.uint8] | BaseException | None]") -> None:
+        """In the thread: put all blocks, then None; or an error."""
+        try:
+            frames = self._decode()
+            while block := list(islice(frames, BLOCK_FRAMES)):
+                ready.put(np.stack(block))
+            ready.put(None)
+        except BaseException as error:
+            ready.put(error)
 
     def _decode(self) -> Generator[NDArray[np.uint8]]:
         """Grey frames at the requested size; `fps` and `timestamps_s` are known at the end."""
@@ -141,11 +162,6 @@ class BlockReader:
     def _resized(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """The frame at the requested size, always a new array."""
         return pixels.copy() if self._size is None else resize(pixels, self._size, self._mode)
-
-
-def _next_block(frames: Iterator[NDArray[np.uint8]]) -> NDArray[np.uint8] | None:
-    block = list(islice(frames, BLOCK_FRAMES))
-    return np.stack(block) if block else None
 
 
 def recording_name(source: Path | ThermalArray) -> str:

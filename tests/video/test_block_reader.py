@@ -1,5 +1,7 @@
 """Recordings in blocks: the frames that `read_video` gives, in little memory, and a thread that ends."""
 
+import subprocess
+import sys
 import threading
 import time
 from fractions import Fraction
@@ -101,3 +103,32 @@ def test_decoding_waits_and_its_thread_ends(tmp_path, monkeypatch):
         time.sleep(0.2)
         assert len(decoded) == most
     assert not any(thread.name.startswith("decode a") for thread in threading.enumerate())
+
+
+def test_a_reader_is_iterated_once(tmp_path):
+    path = write_video(tmp_path / "a.mkv", moving_scene(20, 24, 32), "ffv1", "gray")
+    with BlockReader(path, 32) as stream:
+        assert sum(map(len, stream)) == 20
+        with pytest.raises(RuntimeError, match="only once"):
+            list(stream)
+    with BlockReader(path, 32) as stream:
+        pass
+    with pytest.raises(RuntimeError, match="only once"):
+        list(stream)
+
+
+def test_an_unclosed_reader_does_not_keep_the_process(tmp_path):
+    code = (
+        "import time\n"
+        "import numpy as np\n"
+        "from infdet_deploy.video import block_reader\n"
+        "from infdet_deploy.video.timing import RawFrame\n"
+        "def frames(path):\n"
+        "    yield from [RawFrame(np.zeros((24, 32), np.uint8))] * block_reader.BLOCK_FRAMES\n"
+        "    time.sleep(600)\n"
+        "block_reader.read_recording = frames\n"
+        "stream = block_reader.BlockReader('a.mkv', 32)\n"
+        "print(len(next(iter(stream))))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{BLOCK_FRAMES}\n", "")

@@ -1,5 +1,6 @@
 """The report of `bench` as tables of text, for the terminal, report.md and report.html with its charts."""
 
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 
@@ -84,6 +85,8 @@ def write_report(folder: Path, report: BenchReport) -> None:
 def page(report: BenchReport) -> Page:
     """The content of report.html."""
     measured, sections = report.measured, tables(report)
+    if measured:
+        sections[0] = replace(sections[0], heading="Latency")  # the page begins with the headline
     if report.peaks and any(figures.roofline for _, figures in measured):
         note = f"A mark for each stage of each contender; {report.roofline_note}. Lines: the machine's measured limits."
         sections.append(Section("Roofline", note=note, chart=roofline_chart(measured, report.peaks)))

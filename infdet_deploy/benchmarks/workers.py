@@ -134,7 +134,7 @@ class Worker:
     def _died(self) -> BackendError:
         self._process.join(5)
         code = self._process.exitcode
-        how = signal.Signals(-code).name if code is not None and code < 0 else f"exit status {code}"
+        how = "no exit status" if code is None else signal.Signals(-code).name if code < 0 else f"exit status {code}"
         memory = "; the system may be out of memory" if how == "SIGKILL" else ""
         return BackendError(f"{self.name} died ({how}){memory}")
 
@@ -170,8 +170,10 @@ def _serve(pipe: Connection, job: Job) -> None:
             pipe.send(timed_run(job.bundle, score, frames, clips, threads))
         elif request == "peak memory":
             pipe.send(peak_memory_bytes())
-        elif paper_seconds is not None:
+        elif isinstance(request, int) and paper_seconds is not None:
             pipe.send(paper_seconds(request))
+        else:
+            raise AssertionError(f"unknown request {request!r}")
 
 
 def timed_run(bundle: Bundle, score: Scores, frames: Frames, clips: int, threads: ThreadPoolExecutor) -> Run:

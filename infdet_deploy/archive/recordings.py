@@ -34,7 +34,9 @@ def find_recordings(paths: Sequence[Path | str], own_results: bool = False) -> l
                 f"{name}: no such file or folder; expected a video, a thermal recording or a folder of images"
             )
         if path.is_dir() and not _is_clip(path):
-            shown = (one for one in sorted(path.rglob("*")) if not re.search(r"(^|/)\.", str(one.relative_to(path))))
+            shown = (
+                one for one in sorted(path.rglob("*")) if not re.search(r"(^|/)\.", one.relative_to(path).as_posix())
+            )
             inside = [one for one in shown if (_is_clip(one) if one.is_dir() else _is_video(one))]
             if not inside:
                 raise UsageError(

@@ -259,7 +259,7 @@ def test_data_gives_map_and_its_change(tmp_path, tiny_bundle, command):
         assert set(row["map"]) == set(row["map_change"]) == {"0.1", "0.2", "0.3", "0.4", "0.5"}
         for iou, value in row["map"].items():
             assert row["map_change"][iou] == pytest.approx(value - row["reference_map"][iou])
-    assert "mAP (THUMOS" in (tmp_path / "work" / "page.html").read_text()
+    assert "<h2>mAP (THUMOS&#x27;14)</h2>" in (tmp_path / "work" / "page.html").read_text()
 
 
 def test_a_stricter_tolerance_fails_on_the_newest_bundle(tiny_bundle, command, tmp_path):

@@ -111,10 +111,9 @@ def bisect(
     with tempfile.TemporaryDirectory() as name:
         folder, arrays = Path(name), dict(tensors)
         theirs = _reference_graph(bundle, network, stage, arrays, folder)
-        keys = theirs.keys()
-        pairs = {tensor: keys[key] for key, tensor in ours.keys().items() if key in keys}
+        pairs = ours.pairs(theirs)
         values = _reference_values(theirs, list(pairs.values()), stage, arrays, folder)
-        reference = {name: values[theirs_name] for name, theirs_name in pairs.items()}
+        reference = {name: _of_rank(ours.ranks.get(name), values[tensor]) for name, tensor in pairs.items()}
         runner = _Runner(Contender(backend, precision), folder, arrays)
         return Bisection(stage, backend, precision, allowed, tuple(_modules(ours, reference, runner, allowed)))
 
@@ -132,6 +131,11 @@ def _modules(graph: "StageGraph", reference: Arrays, runner: "_Runner", allowed:
         right = alone.relative_l2 <= allowed and not alone.nonfinite
         verdict = "culprit" if not right else "victim" if inside else "ok"
         yield ModuleErrors(module.name, worst.relative_l2, alone.relative_l2, worst.nonfinite, verdict)
+
+
+def _of_rank(rank: int | None, value: np.ndarray) -> np.ndarray:
+    """The array without its first axis if the graph's tensor has none for the batch, as in old heads."""
+    return value[0] if rank is not None and value.ndim == rank + 1 and len(value) == 1 else value
 
 
 def _worst(values: Arrays, reference: Arrays, names: tuple[str, ...]) -> Errors:

@@ -4,6 +4,7 @@ A node's name contains the path of its module (`infrared_tower/Mixed_4c/b1b/Conv
 module: they are cut out with the nodes that read them.
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ import onnx
 from onnx import TensorProto, helper
 
 _CARRIERS = {"Cast", "Constant", "Identity", "QuantizeLinear", "DequantizeLinear"}
+# In older bundles the head's fusion and mixtures are not modules of their own, and its classifiers have no batch axis.
+_OLD_HEAD = re.compile(r"head/classifiers/\d+/Conv$")
+_LAYOUT = {"Expand", "Gather", "Reshape", "Split", "Squeeze", "Transpose", "Unsqueeze"}  # differ between these heads
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 
 
@@ -37,6 +41,7 @@ class StageGraph:
         inferred = onnx.shape_inference.infer_shapes(self.model).graph
         self.types = {v.name: v.type.tensor_type.elem_type for v in (*inferred.input, *inferred.value_info)}
         self.types |= {v.name: v.type.tensor_type.elem_type for v in inferred.output}
+        self.ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in inferred.value_info}
         self.inputs = {value.name: value for value in graph.input}
         self.outputs = tuple(value.name for value in graph.output)
         self.weights = {weight.name: weight for weight in graph.initializer}
@@ -45,7 +50,8 @@ class StageGraph:
     def keys(self) -> dict[tuple[str, str, int], str]:
         """The floating-point tensors, without those of casts and quantization.
 
-        The keys are the same in every export of the network: node name, operator, index among the node's outputs.
+        The keys are the same in every export of the network but older heads: node name, operator, index among the
+        node's outputs.
         """
         return {
             (node.name, node.op_type, index): name
@@ -53,6 +59,13 @@ class StageGraph:
             for index, name in enumerate(node.output)
             if node.op_type not in _CARRIERS and self.types.get(name) in _FLOATS
         }
+
+    def pairs(self, other: "StageGraph") -> dict[str, str]:
+        """Tensors of this graph that `other`, a new export of the stage, has too, with their names there."""
+        ours, theirs = self.keys(), other.keys()
+        if any(_OLD_HEAD.match(name) for name, _, _ in ours):
+            ours, theirs = _ordinals(ours), _ordinals(theirs)
+        return {tensor: theirs[key] for key, tensor in ours.items() if key in theirs}
 
     def modules(self, known: Collection[str]) -> list[Module]:
         """The modules with an output in `known`, the tensors that can be compared, in data order."""
@@ -104,3 +117,27 @@ class StageGraph:
         model.functions.extend(self.model.functions)
         onnx.save(model, str(path))
         return tuple(value.name for value in inputs)
+
+
+def _ordinals(keys: Mapping[tuple[str, str, int], str]) -> dict[tuple[str, str, int], str]:
+    """A head's tensors by module, operator and place among the module's operators of this kind.
+
+    The fusion is one module here, and so is a classifier with its mixtures. The key contains the number of operators of
+    this kind in the module, so that tensors are not matched where old and new heads compute differently.
+    """
+    groups: dict[tuple[str, str], list[str]] = {}
+    scored = False
+    for (name, operator, _), tensor in keys.items():
+        path = re.sub(r"/sub_event\d$", "", name.rpartition("/")[0])
+        scored = scored or path.startswith("head/classifiers/")
+        if path == "head" and not scored:
+            path = "head/fusion"
+        if path.endswith(("/hidden", "/output")) and operator == "Gemm":
+            operator = "Add"  # a new head has a MatMul and an Add
+        if operator not in _LAYOUT:
+            groups.setdefault((path, operator), []).append(tensor)
+    return {
+        (path, f"{operator} of {len(tensors)}", index): tensor
+        for (path, operator), tensors in groups.items()
+        for index, tensor in enumerate(tensors)
+    }

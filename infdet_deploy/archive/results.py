@@ -63,8 +63,7 @@ class ResultFiles:
     """A folder with a result file for each recording; results made with the same settings are reused."""
 
     def __init__(self, folder: Path, bundle: Path, settings: dict[str, Any], picture: bool) -> None:
-        """settings: JSON-ready, what a result depends on besides the recording and the bundle. picture: a result counts
-        as finished only with its picture."""
+        """settings: the options that change a result, JSON-ready. picture: whether a finished result needs one."""
         self._folder, self._picture = folder, picture
         self._made_with = {"bundle": str(bundle), "digest": sha256(bundle / "manifest.json"), **settings}
 

@@ -84,7 +84,7 @@ class Detector(CompiledStages):
         self.concurrency = min(stage.concurrency for stage in self._stages.values())
 
     def _open(self, bundle: Bundle, performance: Performance, cached: bool = False) -> None:
-        """Open the stages. cached: only those that an earlier process cached, without reading the bundle's files."""
+        """Open the stages. cached: open only stages in the cache, without reading the bundle's files."""
         backend = get_backend(self.backend)
         for stage in bundle.stages:
             if stage not in self._stages:

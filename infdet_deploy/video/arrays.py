@@ -95,7 +95,7 @@ def spread_times(times_s: NDArray[np.float64]) -> NDArray[np.float64] | None:
     A clock of whole seconds gives many equal times. None where a time is missing or lower than the one before, and
     where all are equal.
     """
-    if not np.isfinite(times_s).all() or (np.diff(times_s) < 0).any() or times_s[0] == times_s[-1]:
+    if not (np.isfinite(times_s).all() and _increases(times_s)):
         return None
     first = np.flatnonzero(np.diff(times_s, prepend=-np.inf) > 0)
     index = np.arange(len(times_s))
@@ -104,6 +104,11 @@ def spread_times(times_s: NDArray[np.float64]) -> NDArray[np.float64] | None:
     after = index > first[-1]
     found[after] += step * (index[after] - first[-1])
     return found
+
+
+def _increases(times_s: NDArray[np.float64]) -> bool:
+    """Whether no time [T] is lower than the one before, and not all are equal."""
+    return bool((np.diff(times_s) >= 0).all() and times_s[-1] > times_s[0])
 
 
 def _cleaned(frames: NDArray[np.floating[Any]], name: str) -> tuple[NDArray[np.floating[Any]], list[str]]:
@@ -192,10 +197,6 @@ def read_csv(path: Path) -> Iterator[RawFrame]:
     found = (_seconds([row[index] for row in rows], names[index] if names else "") for index in columns)
     times = next((times for times in found if times is not None and _increases(times)), None)
     yield from ThermalArray(values.reshape(-1, *shape), times, name=str(path)).read()
-
-
-def _increases(times_s: NDArray[np.float64]) -> bool:
-    return bool((np.diff(times_s) >= 0).all() and times_s[-1] > times_s[0])
 
 
 def _numeric_rows(path: Path) -> tuple[list[str], list[list[str]]]:

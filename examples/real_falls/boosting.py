@@ -32,7 +32,7 @@ class BoostingOptions:
 
     iterations: int = 120
     copies: int = 3
-    every: int = 8
+    every: int = 12
     seed: int = 0
 
 

@@ -66,8 +66,8 @@ def judge(clips: Sequence[Clip], detections: Sequence[ScoredInstance], segments:
 def rising_stretches(segments: Sequence[Segment], duration_s: float) -> list[tuple[float, float]]:
     """From the end of each `lie` to the start of the next segment of any label, or the end of the recording."""
     ordered = sorted(segments, key=lambda one: one.start_s)
-    starts_s = [*(one.start_s for one in ordered[1:]), max(duration_s, ordered[-1].end_s if ordered else 0.0)]
-    return [(one.end_s, after) for one, after in zip(ordered, starts_s, strict=True) if one.label == "lie"]
+    starts_s = [*(one.start_s for one in ordered), duration_s]
+    return [(one.end_s, starts_s[place]) for place, one in enumerate(ordered, 1) if one.label == "lie"]
 
 
 def false_alarms_per_hour(

@@ -43,7 +43,7 @@ def test_every_example_is_listed_and_tested():
     listed = set(re.findall(r"^\| \[([\w./]+)\]", (EXAMPLES / "README.md").read_text(), re.MULTILINE))
     there = {f"{path.name}/" if path.is_dir() else path.name for path in EXAMPLES.iterdir() if path.name[0] not in "_."}
     assert listed == there - {"README.md"}
-    tests = Path(__file__).read_text()
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     assert all(name.rstrip("/") in tests for name in listed)
 
 

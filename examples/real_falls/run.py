@@ -96,7 +96,7 @@ def _spread(values: Sequence[float | None], key: str) -> str:
     """Mean and range; a dash where a seed has no number, as it did not reach the recall."""
     known = [value for value in values if value is not None]
     if len(known) < len(values):
-        return f"– ({len(known)} of {len(values)} seeds)" if known else "–"
+        return f"– (reached by {len(known)} of {len(values)} seeds)" if known else "–"
     digits = 1 if key.endswith(("/h", "/h*", " s")) else 3
     mean, low, high = sum(known) / len(known), min(known), max(known)
     spread = f" ({low:.{digits}f}–{high:.{digits}f})" if round(low, digits) < round(high, digits) else ""

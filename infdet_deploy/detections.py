@@ -1,16 +1,24 @@
-"""From snippet scores to detections, by the published post-processing of InfDet.
+"""From snippet scores to detections: a detection is a run of snippets above the class's threshold.
 
-A detection is a run of snippets above the class's threshold; `split_long` adds InfDet's treatment of long runs.
+The rule says where a run begins and ends in time:
+
+1. `published`, InfDet's post-processing, for its weights: snippet j lasts from j to j + 1 snippets after the clip's
+   start. `split_long` adds InfDet's treatment of long runs.
+2. `interpolated`, for networks trained here: the score of snippet j belongs to the time of its centre, frame 8j + 8, and
+   a run ends where the line between two scores crosses the threshold. So ends are finer than a snippet.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from infdet_deploy.errors import ConfigError, InfdetError
+from infdet_deploy.snippets import FRAMES_PER_SNIPPET, valid_length
+
+Ends = Literal["published", "interpolated"]
 
 
 @dataclass(frozen=True)
@@ -29,12 +37,14 @@ class DetectionRule:
 
     thresholds: scores strictly above count, 0–1. mean_duration_s: the class's mean duration in the training set, in
     seconds; runs shorter than half of it are dropped (0 keeps every run). split_long: cut runs longer than twice the
-    mean into two detections. Raises ConfigError for values out of range or tuples of different lengths.
+    mean into two detections; only with published ends. ends: where runs begin and end, see the module's text. Raises
+    ConfigError for values out of range or tuples of different lengths.
     """
 
     thresholds: tuple[float, ...]
     mean_duration_s: tuple[float, ...]
     split_long: bool = False
+    ends: Ends = "published"
 
     def __post_init__(self) -> None:
         if len(self.thresholds) != len(self.mean_duration_s):
@@ -48,6 +58,12 @@ class DetectionRule:
         for value in self.mean_duration_s:
             if not (isfinite(value) and value >= 0):
                 raise ConfigError(f"detection rule: mean duration {value!r}, expected seconds, 0 or more")
+
+    def snippets_per_second(self, frames: int, fps: float) -> float:
+        """The rate of snippets in a clip of `frames` frames at `fps`: published ⌊T/8⌋ / duration, else fps/8."""
+        if self.ends == "published":
+            return valid_length(frames) / (frames / fps)
+        return fps / FRAMES_PER_SNIPPET
 
 
 INFDET_CLASSES = ("drop", "fight", "hug")
@@ -69,11 +85,12 @@ def default_rule(classes: Sequence[str]) -> DetectionRule:
 def detect(scores: Any, classes: Sequence[str], rule: DetectionRule, snippets_per_second: float) -> list[Detection]:
     """Turn the scores of a clip's snippets into detections, ordered by class, then time.
 
-    scores: real array [T', C], 0–1, compared as float64; classes: C names; snippets_per_second (sps): ⌊T/8⌋ / clip
-    duration in seconds.
+    scores: real array [T', C], 0–1, compared as float64; classes: C names; snippets_per_second (sps): as from
+    `DetectionRule.snippets_per_second`.
 
-    A run of consecutive snippets start…end−1 above the threshold becomes start/sps…end/sps with the score at
-    (start+end)//2; a run that reaches the clip's end closes there. All comparisons are strict: a score equal to the
+    Published ends: a run of consecutive snippets start…end−1 above the threshold becomes start/sps…end/sps with the
+    score at (start+end)//2; a run that reaches the clip's end closes there. Interpolated ends: see `crossings`; the
+    score is the run's highest. All comparisons are strict: a score equal to the
     threshold ends a run, a run of exactly half the mean duration stays, one of exactly twice the mean is not split.
     With `split_long` a longer run becomes start…cut with the score at the middle of the whole run, and cut+1…end with
     the score at its own middle, where cut = end − int(mean·sps/2). An empty second part (cut+1 ≥ end) is omitted.
@@ -96,10 +113,33 @@ def detect(scores: Any, classes: Sequence[str], rule: DetectionRule, snippets_pe
         raise InfdetError(f"snippets per second is {snippets_per_second!r}, expected a positive number")
     sps, detections = float(snippets_per_second), []
     for index, label in enumerate(classes):
-        for start, end in runs(scores[:, index] > rule.thresholds[index]):
-            for first, last, at in parts(start, end, rule.mean_duration_s[index], rule.split_long, sps):
-                detections.append(Detection(label, first / sps, last / sps, float(scores[at, index])))
+        column = scores[:, index]
+        for start, end in runs(column > rule.thresholds[index]):
+            if rule.ends == "interpolated":
+                begin, stop = crossings(column, start, end, rule.thresholds[index])
+                found = [(begin, stop, float(column[start:end].max()))]
+                found = [one for one in found if (stop - begin) / sps >= rule.mean_duration_s[index] / 2]
+            else:
+                pieces = parts(start, end, rule.mean_duration_s[index], rule.split_long, sps)
+                found = [(first, last, float(column[at])) for first, last, at in pieces]
+            detections += [Detection(label, first / sps, last / sps, score) for first, last, score in found]
     return detections
+
+
+def crossings(column: np.ndarray, start: int, end: int, threshold: float) -> tuple[float, float]:
+    """Where a run of snippets start…end−1 begins and ends, in snippets after the clip's start.
+
+    column: scores [T'] of a class, of which those of the run are above the threshold. Score j belongs to position
+    j + 1, the centre of its 16 frames. A run at either end of the clip reaches to that end.
+    """
+    begin, stop = 0.0, float(len(column) + 1)
+    if start > 0:
+        inside, outside = float(column[start]), float(column[start - 1])
+        begin = start + 1 - (inside - threshold) / (inside - outside)
+    if end < len(column):
+        inside, outside = float(column[end - 1]), float(column[end])
+        stop = end + (inside - threshold) / (inside - outside)
+    return begin, stop
 
 
 def runs(above: np.ndarray) -> list[tuple[int, int]]:

@@ -29,7 +29,7 @@ def recordings(data: Path, subset: str, detector: Detector, together: int) -> li
     for first in range(0, len(clips), together):
         group, frames, instances, begin = clips[first : first + together], [], [], 0.0
         for clip in group:
-            video = dataset.video(clip, detector.bundle.size, detector.bundle.frame_mode)
+            video = dataset.video(clip, detector.bundle.preparation)
             frames.append(video.frames)
             for one in clip.instances:
                 instances.append(Instance(one.label, one.start_s + begin, one.end_s + begin))

@@ -97,7 +97,7 @@ def _detect_one(
         picture = None
         if options.picture is not None:
             file = options.picture / recording.result.parent / f"{found.name}.png"
-            picture = _draw(detector.bundle, path, found, file)
+            picture = _draw(detector.bundle, path, options.fps, found, file)
     except UsageError:
         raise
     except (InfdetError, OSError) as error:
@@ -106,11 +106,11 @@ def _detect_one(
     return RecordingResult(path, found.name, *length, float(found.scores.max()), detections, picture)
 
 
-def _draw(bundle: "Bundle", path: Path, found: "Analysis", file: Path) -> Path:
+def _draw(bundle: "Bundle", path: Path, fps: float | None, found: "Analysis", file: Path) -> Path:
     from infdet_deploy.plots.clip import VideoPreview, draw_clip
 
     shown = VideoPreview(
-        found.name, found.frames, found.fps, lambda picks: frames_at(path, picks, bundle.size, bundle.frame_mode)
+        found.name, found.frames, found.fps, lambda picks: frames_at(path, picks, bundle.preparation, fps)
     )
     return draw_clip(file, shown, found.scores, bundle.classes, bundle.rule.thresholds, found.detections)
 

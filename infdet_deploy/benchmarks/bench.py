@@ -126,7 +126,7 @@ def _measure(
     on_progress: OnProgress | None,
 ) -> BenchReport:
     frames = options.frames
-    preparation = measure_preparation(frames, bundle.size, bundle.frame_mode)
+    preparation = measure_preparation(frames, bundle.size, bundle.preparation.mode)
     peaks = measure_peaks() if stage_work(bundle, frames) is not None else None
     with clip_jobs(bundle, entries, frames, preset, options.performance) as jobs:
         timed = measure(jobs, options.runs, on_progress)

@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from infdet_deploy.bundle.external_data import has_external_data
 from infdet_deploy.bundle.manifest import MANIFEST, is_file_name, read_manifest, short, write_manifest
@@ -28,9 +27,7 @@ from infdet_deploy.detections import DetectionRule
 from infdet_deploy.errors import BundleError, UsageError
 from infdet_deploy.files import sha256
 from infdet_deploy.system import cpu_count
-
-if TYPE_CHECKING:
-    from infdet_deploy.video.resize import Mode
+from infdet_deploy.video.preparation import Preparation
 
 WEIGHTS = "weights.safetensors"  # the network that the stages were made from, if included
 NETWORK = "network"  # all stages joined in one graph, if included
@@ -73,9 +70,10 @@ class Bundle:
         return self.manifest.preprocessing.size
 
     @property
-    def frame_mode(self) -> "Mode":
-        """`resize` or `crop`: how a recording's pictures become size×size frames."""
-        return self.manifest.preprocessing.mode
+    def preparation(self) -> Preparation:
+        """How a recording becomes the network's frames."""
+        stored = self.manifest.preprocessing
+        return Preparation(stored.size, stored.mode, stored.levels, stored.frame_rate)
 
     @property
     def fps(self) -> float | None:

@@ -11,6 +11,7 @@ from infdet_deploy.bundle.manifest import damaged, short
 from infdet_deploy.config import from_dict
 from infdet_deploy.detections import DetectionRule
 from infdet_deploy.errors import BundleError, ConfigError
+from infdet_deploy.video.background import Levels
 
 STAGES = ("fen", "infrared_tower", "flow_tower", "head")
 TOWERS = ("infrared_tower", "flow_tower")
@@ -111,15 +112,18 @@ class FileEntry(_Entry):
 
 @dataclass(frozen=True)
 class Preprocessing(_Entry):
-    """How pictures become frames of size×size pixels. fps: of the training clips, if known."""
+    """How pictures become frames of size×size pixels; see `video.preparation`. fps: of the training clips, if known."""
 
     size: int
     mode: Literal["resize", "crop"]
     fps: float | None = None
+    levels: Levels = "range"
+    frame_rate: float | None = None
 
     def __post_init__(self) -> None:
-        if not 32 <= self.size <= 4096 or not (self.fps is None or self.fps > 0):
-            raise ConfigError(f"preprocessing is {self}, expected a size from 32 to 4096 and fps above 0")
+        rates = (self.fps, self.frame_rate)
+        if not 32 <= self.size <= 4096 or not all(rate is None or rate > 0 for rate in rates):
+            raise ConfigError(f"preprocessing is {self}, expected a size from 32 to 4096 and rates above 0")
 
 
 @dataclass(frozen=True)

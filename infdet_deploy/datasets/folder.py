@@ -10,13 +10,10 @@ Frames of clip NAME: `videos/NAME.*`, `frames/NAME/` (images ordered by number),
 arrays (`.npy`, `.npz`, `.csv`) are frames only in `videos/`.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from infdet_deploy.datasets.annotations import parse_annotations
 from infdet_deploy.datasets.formats import FORMATS
@@ -28,9 +25,10 @@ from infdet_deploy.detections import INFDET_CLASSES
 from infdet_deploy.errors import AnnotationError, VideoError
 from infdet_deploy.files import ARRAY_SUFFIXES
 from infdet_deploy.snippets import MIN_FRAMES
-from infdet_deploy.video import Video, read_video
 from infdet_deploy.video.containers import declared_rate
-from infdet_deploy.video.resize import Mode
+from infdet_deploy.video.frames import Video, read_prepared
+from infdet_deploy.video.images import picture_files
+from infdet_deploy.video.preparation import Preparation
 
 ANNOTATIONS = "annotations.json"
 _NOT_FRAMES = {".json", ".txt", ".md", ".safetensors", ".png", ".jpg", ".jpeg"}
@@ -80,16 +78,16 @@ class DataSet:
                     )
         return clips
 
-    def video(self, clip: Clip, size: int, mode: Mode) -> Video:
-        """A clip's frames for a network; the annotated duration of an image folder sets its frame rate.
+    def video(self, clip: Clip, preparation: Preparation) -> Video:
+        """A clip's frames for a network. Raises VideoError as `read_video` does, and for fewer than 16 frames."""
+        return read_prepared(self.media[clip.name], preparation, self.pictures_rate(clip), MIN_FRAMES)
 
-        size, mode: as for `read_video`. Raises VideoError as `read_video` does, and for fewer than 16 frames.
-        """
-        video = read_video(self.media[clip.name], size, mode, min_frames=MIN_FRAMES)
-        if self.media[clip.name].is_dir() and clip.duration_s is not None:
-            fps = len(video.frames) / clip.duration_s
-            video = dataclasses.replace(video, fps=fps, timestamps_s=np.arange(len(video.frames)) / fps)
-        return video
+    def pictures_rate(self, clip: Clip) -> float | None:
+        """The frames per second that a folder of images gets from its annotated duration; None for other recordings."""
+        path = self.media[clip.name]
+        if not path.is_dir() or clip.duration_s is None:
+            return None
+        return len(picture_files(path)) / clip.duration_s
 
     def frame_rate(self, name: str) -> float | None:
         """The frames per second that a clip's video declares; None for images, arrays and clips without video."""

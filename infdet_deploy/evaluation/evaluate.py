@@ -83,7 +83,7 @@ def evaluate(
             if scorer.task == "recognition":
                 raise UsageError(f"{subject} recognises trimmed clips; fitting thresholds is for detection")
             training = scorer.score(dataset, "training", report)
-            scorer.store(fit_thresholds(training, scorer.classes, scorer.rule.mean_duration_s))
+            scorer.store(fit_thresholds(training, scorer.classes, scorer.rule))
         scored = scorer.score(dataset, subset, report)
         metrics = recognition = None
         if scorer.task == "recognition":

@@ -41,7 +41,7 @@ def draw_clips(
     for index, one in enumerate(shown):
         clip = one.annotation
         on_progress(index, len(shown), f"draw {clip.name}")
-        video = dataset.video(clip, scorer.size, scorer.frame_mode)
+        video = dataset.video(clip, scorer.preparation)
         found = one.detect(scorer.classes, scorer.rule)
         path, thresholds = folder / f"{clip.name}.png", scorer.rule.thresholds
         draw_clip(path, video, one.scores, scorer.classes, thresholds, found, clip.instances)

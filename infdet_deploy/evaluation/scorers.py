@@ -10,18 +10,16 @@ from infdet_deploy.datasets import DataSet
 from infdet_deploy.detections import DetectionRule
 from infdet_deploy.metrics.thresholds import ScoredClip
 from infdet_deploy.runtime.detector import Detector
-from infdet_deploy.snippets import valid_length
-from infdet_deploy.video.resize import Mode
+from infdet_deploy.video.preparation import Preparation
 
 
 class Scorer:
-    """A network. size, frame_mode: of its frames. losses: means over the clips of the last `score`, or None."""
+    """A network. preparation: of its frames. losses: means over the clips of the last `score`, or None."""
 
     classes: tuple[str, ...]
     rule: DetectionRule
     task: str
-    size: int
-    frame_mode: Mode
+    preparation: Preparation
     losses: dict[str, float] | None = None
 
     def score(self, data: DataSet, subset: str | None, on_progress: OnProgress) -> list[ScoredClip]:
@@ -41,16 +39,15 @@ class BundleScorer(Scorer):
 
     def __init__(self, detector: Detector) -> None:
         bundle = detector.bundle
-        self.detector, self.classes, self.rule, self.size = detector, bundle.classes, bundle.rule, bundle.size
-        self.task = bundle.task
-        self.frame_mode = "crop" if bundle.frame_mode == "crop" else "resize"
+        self.detector, self.classes, self.rule = detector, bundle.classes, bundle.rule
+        self.task, self.preparation = bundle.task, bundle.preparation
 
     def score(self, data: DataSet, subset: str | None, on_progress: OnProgress) -> list[ScoredClip]:
         clips, found = data.usable(subset, self.classes), []
         for index, clip in enumerate(clips):
             on_progress(index, len(clips), f"score {clip.name}")
-            video = data.video(clip, self.size, self.frame_mode)
-            snippets_per_second = valid_length(len(video.frames)) / video.duration_s
+            video = data.video(clip, self.preparation)
+            snippets_per_second = self.rule.snippets_per_second(len(video.frames), video.fps)
             found.append(ScoredClip(clip, self.detector.scores(video.frames), snippets_per_second))
         return found
 

@@ -59,7 +59,10 @@ def new_draft(
     """A draft without files. name: the bundle's."""
     specs = {n: spec for n, spec in stage_specs(network).items() if options.whole_network or n != NETWORK}
     config = network.config
-    preprocessing = {"size": config.size, "mode": origin.frame_mode, "dtype": "uint8", "channels": 1}
+    preprocessing = {
+        "size": config.size, "mode": origin.frame_mode, "dtype": "uint8", "channels": 1, "levels": config.levels,
+        "frame_rate": config.frame_rate, "fps": origin.fps,
+    }  # fmt: skip
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "name": name,
@@ -67,7 +70,7 @@ def new_draft(
         "made_by": {"infdet-deploy": __version__} | {p: importlib.metadata.version(p) for p in _PACKAGES},
         "operators": "2d" if options.conv2d else "3d",
         "model": config.to_json(),
-        "preprocessing": preprocessing | ({} if origin.fps is None else {"fps": origin.fps}),
+        "preprocessing": {name: value for name, value in preprocessing.items() if value is not None},
         "classes": list(config.classes),
         "rule": to_dict(origin.rule or default_rule(config.classes)),
         "frames_per_snippet": FRAMES_PER_SNIPPET,

@@ -160,7 +160,10 @@ def _open_sources(bundle: "Bundle", sources: Sequence[str], options: WatchOption
     opened: list[Source] = []
     for index, url in enumerate(sources):
         name = options.names[index] if options.names else None
-        reading = SourceOptions(bundle.frame_mode, name, pace="own" if options.every else "fast")
+        steps = bundle.preparation
+        reading = SourceOptions(
+            steps.mode, steps.levels, steps.frame_rate, name, pace="own" if options.every else "fast"
+        )
         source = stack.enter_context(open_source(url, bundle.size, reading))
         if source.name in (other.name for other in opened):
             raise UsageError(f"two sources are called '{source.name}'; give them different names with --name")

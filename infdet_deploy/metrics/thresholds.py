@@ -1,7 +1,7 @@
 """Scored clips, their detections, and thresholds fitted to them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ _AP_SLACK = 0.05  # AP on the training clips given up to stay near the published
 
 @dataclass(frozen=True)
 class ScoredClip:
-    """annotation: the clip's instances. scores: float32 [T', C], 0–1. snippets_per_second: ⌊T/8⌋ / duration."""
+    """annotation: the clip's instances. scores: float32 [T', C], 0–1. snippets_per_second: by the rule."""
 
     annotation: Clip
     scores: NDArray[np.float32]
@@ -39,12 +39,12 @@ def scored_instances(found: Iterable[tuple[str, Sequence[Detection]]]) -> list[S
 
 
 def fit_thresholds(
-    clips: Sequence[ScoredClip], classes: Sequence[str], mean_duration_s: Sequence[float], iou: float = 0.5
+    clips: Sequence[ScoredClip], classes: Sequence[str], rule: DetectionRule, iou: float = 0.5
 ) -> tuple[float, ...]:
     """For each class the threshold nearest to the published one whose AP is within 0.05 of the best in a grid.
 
-    A network scores its training clips better than others, so the best threshold on them is not reliable. Raises
-    AnnotationError for a class without an instance in the clips.
+    rule: its mean durations and ends are used. A network scores its training clips better than others, so the best
+    threshold on them is not reliable. Raises AnnotationError for a class without an instance in the clips.
     """
     published = default_thresholds(classes)
     fitted = []
@@ -55,8 +55,8 @@ def fit_thresholds(
         own = [ScoredClip(c.annotation, c.scores[:, index : index + 1], c.snippets_per_second) for c in clips]
         values = []
         for threshold in _GRID:
-            rule = DetectionRule((threshold,), (mean_duration_s[index],))
-            values.append(average_precision_thumos14(truth, detections(own, (label,), rule), iou))
+            one = replace(rule, thresholds=(threshold,), mean_duration_s=(rule.mean_duration_s[index],))
+            values.append(average_precision_thumos14(truth, detections(own, (label,), one), iou))
         good = [t for t, value in zip(_GRID, values, strict=True) if value >= max(values) - _AP_SLACK]
         fitted.append(min(good, key=lambda t: abs(t - published[index])))
     return tuple(fitted)

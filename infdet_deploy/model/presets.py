@@ -7,6 +7,7 @@ from typing import Any, Literal
 from infdet_deploy.config import from_dict, to_dict
 from infdet_deploy.detections import INFDET_CLASSES
 from infdet_deploy.errors import ConfigError
+from infdet_deploy.video.background import Levels
 
 Streams = Literal["infrared", "flow", "both"]
 FlowSource = Literal["fen", "tvl1"]
@@ -30,6 +31,10 @@ class ModelConfig:
     # vertical, for a Kinetics flow tower.
     flow_channels: int = 3
     size: int = 224  # height and width of the frames in pixels, a multiple of 32
+    # How thermal counts become grey levels, and the frame rate to which recordings are interpolated; see
+    # `video.preparation.Preparation`.
+    levels: Levels = "range"
+    frame_rate: float | None = None
     flow_stride: int = 4  # the FEN computes flow at every 4th pixel of each row and column, every 2nd, or all (1)
     channel_divisor: int = 1  # divides every hidden channel count; 1 is the published width
     fen_projection: bool = False  # a 1×1 projection in the FEN's layer4, which the paper's parameter count implies
@@ -48,6 +53,7 @@ class ModelConfig:
         expect(self, "model", "size", lambda n: n >= 32 and n % 32 == 0, "a multiple of 32")
         expect(self, "model", "flow_stride", lambda n: n in (1, 2, 4), "1, 2 or 4")
         expect(self, "model", "channel_divisor", lambda n: n in (1, 2, 4, 8), "1, 2, 4 or 8")
+        expect(self, "model", "frame_rate", lambda n: n is None or 1 <= n <= 1000, "1 to 1000 frames/s")
         if self.streams == "both" and self.fusion == "none":
             raise ConfigError("model: fusion is 'none', but two streams must be fused; use sca")
         if self.streams != "both" and self.fusion not in ("none", "self"):

@@ -22,8 +22,9 @@ from infdet_deploy.runtime.compiled_stages import CompiledStages, stage_source
 from infdet_deploy.runtime.disk_array import DiskArray
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, MIN_FRAMES, valid_length
 from infdet_deploy.system import trim_memory
-from infdet_deploy.video import ThermalArray, Video, read_video
+from infdet_deploy.video import ThermalArray, Video
 from infdet_deploy.video.block_reader import BlockReader
+from infdet_deploy.video.frames import read_prepared
 
 FEN_BLOCK = 64  # frames whose flow is computed at once
 # Snippets of the longest clip that the head computes as a whole. Its memory grows with their square.
@@ -113,7 +114,7 @@ class Detector(CompiledStages):
         """
         self._check_open()
         with (
-            BlockReader(path, self.bundle.size, self.bundle.frame_mode, fps, MIN_FRAMES) as stream,
+            BlockReader(path, self.bundle.preparation, fps, MIN_FRAMES) as stream,
             ExitStack() as files,
         ):
             stored = {tower: files.enter_context(closing(DiskArray())) for tower in self._towers()}
@@ -138,7 +139,7 @@ class Detector(CompiledStages):
     def read(self, path: Path | str | ThermalArray, fps: float | None = None) -> Video:
         """Read a recording as frames for this network. Raises VideoError if it cannot be read or is too short."""
         self._check_open()
-        return read_video(path, self.bundle.size, self.bundle.frame_mode, fps=fps, min_frames=MIN_FRAMES)
+        return read_prepared(path, self.bundle.preparation, fps, MIN_FRAMES)
 
     def detections(self, scores: np.ndarray, frames: int, fps: float) -> list[Detection]:
         """Scores [T', C] of a clip of `frames` frames → its detections.
@@ -265,8 +266,7 @@ def detections_of(bundle: Bundle, scores: np.ndarray, frames: int, fps: float) -
         mean = clip_score(scores)
         best = int(mean.argmax())
         return [Detection(bundle.classes[best], 0.0, frames / fps, float(mean[best]))]
-    snippets_per_second = valid_length(frames) / (frames / fps)
-    return detect(scores, bundle.classes, bundle.rule, snippets_per_second)
+    return detect(scores, bundle.classes, bundle.rule, bundle.rule.snippets_per_second(frames, fps))
 
 
 @contextmanager

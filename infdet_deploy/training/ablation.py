@@ -172,8 +172,8 @@ def _run_row(
 def _tested(data: Path, model: ModelConfig, config: TrainConfig, start: InfDetNet, result: TrainResult) -> RowResult:
     flow = None
     if model.has_fen:
-        test = load_dataset(data, config.test_subset, model)
-        rule = DetectionRule(default_thresholds(model.classes), result.mean_duration_s)
+        test = load_dataset(data, config.test_subset, model, ends=config.ends)
+        rule = DetectionRule(default_thresholds(model.classes), result.mean_duration_s, ends=config.ends)
         networks = (prepare_for_training(n, config) for n in (start, load_network(result.best)[0]))
         before, after = (evaluate_network(n, test, rule, config.device)["flow"] for n in networks)
         flow = before, after, still_flow_loss(test)

@@ -90,7 +90,7 @@ def saved_rule(extra: dict[str, Any], classes: Sequence[str]) -> DetectionRule:
     """The rule in a checkpoint's extra JSON (see `load_network`); missing parts are `default_rule`'s."""
     rule = default_rule(classes)
     thresholds, means_s = extra.get("thresholds", rule.thresholds), extra.get("mean_duration_s", rule.mean_duration_s)
-    return DetectionRule(tuple(thresholds), tuple(means_s))
+    return DetectionRule(tuple(thresholds), tuple(means_s), ends=extra.get("ends", rule.ends))
 
 
 def store_thresholds(path: Path, thresholds: Sequence[float]) -> None:

@@ -1,8 +1,8 @@
 """Frames and TV-L1 flow of clips, computed once and cached on disk.
 
 A cache file's name depends on everything that decides its content: the video (size and modification time), the
-network's size, flow channels and flow stride, and the version of the flow's settings. A network without flow tower
-needs no flow and has files with frames alone; it also reads complete ones.
+network's preparation, flow channels and flow stride, and the version of the flow's settings. A network without flow
+tower needs no flow and has files with frames alone; it also reads complete ones.
 """
 
 import hashlib
@@ -22,13 +22,12 @@ from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.processes import in_processes
 from infdet_deploy.snippets import MIN_FRAMES
 from infdet_deploy.training import tvl1
-from infdet_deploy.video.frames import read_video
+from infdet_deploy.video.frames import read_prepared
 from infdet_deploy.video.images import picture_files
-from infdet_deploy.video.resize import Mode
+from infdet_deploy.video.preparation import Preparation
 
 CACHE = ".cache"  # in the data set's folder
-FRAME_MODE: Mode = "resize"  # how frames get the network's size
-_VERSION = 3  # of the cache files
+_VERSION = 4  # of the cache files
 
 
 class Prepared(NamedTuple):
@@ -63,7 +62,7 @@ def prepare_clips(
     done = len(clips) - len(missing)
     if on_progress is not None:
         on_progress(done, len(clips))
-    jobs = [(data.media[clips[index].name], caches[index], model) for index in missing]
+    jobs = [(data.media[clips[i].name], caches[i], model, data.pictures_rate(clips[i])) for i in missing]
     for job, result in in_processes(_make, jobs, workers):
         index = missing[job]
         found[index] = result or read_cache(caches[index], model)
@@ -86,7 +85,8 @@ def _path(data: DataSet, clip: Clip, model: ModelConfig, frames_only: bool = Fal
     files = picture_files(video) if video.is_dir() else [video]
     state = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     flow = ["frames only"] if frames_only else [model.flow_channels, model.flow_stride, tvl1.VERSION]
-    key = hashlib.sha256(json.dumps([clip.name, state, model.size, FRAME_MODE, *flow, _VERSION]).encode())
+    steps = [*vars(preparation(model)).values(), data.pictures_rate(clip)]
+    key = hashlib.sha256(json.dumps([clip.name, state, *steps, *flow, _VERSION]).encode())
     name = re.sub(r"[^0-9A-Za-z_-]", "_", clip.name)[:80]
     return data.root / CACHE / f"{name}-{key.hexdigest()[:16]}.safetensors"
 
@@ -106,17 +106,22 @@ def read_cache(path: Path, model: ModelConfig) -> Prepared | None:
         return None
 
 
+def preparation(model: ModelConfig) -> Preparation:
+    """How recordings become the frames that a network is trained on."""
+    return Preparation(model.size, "resize", model.levels, model.frame_rate)
+
+
 def _no_flow(frames: int, model: ModelConfig) -> NDArray[np.float16]:
     return np.empty((frames - 1, 0, model.flow_size, model.flow_size), np.float16)
 
 
-def _make(video: Path, cache: Path, model: ModelConfig) -> Prepared | None:
+def _make(video: Path, cache: Path, model: ModelConfig, fps: float | None) -> Prepared | None:
     """Prepare one clip, in its own process. Returns None if the result is in the cache."""
     import cv2
     from safetensors.numpy import save
 
     cv2.setNumThreads(1)
-    read = read_video(video, size=model.size, mode=FRAME_MODE, min_frames=MIN_FRAMES)
+    read = read_prepared(video, preparation(model), fps, MIN_FRAMES)
     arrays: dict[str, NDArray[Any]] = {"frames": read.frames}
     flow = _no_flow(len(read.frames), model)
     if model.has_flow:

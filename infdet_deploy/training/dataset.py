@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from infdet_deploy.datasets import DataSet, open_dataset
 from infdet_deploy.datasets.instances import Clip
 from infdet_deploy.datasets.trimmed import trimmed
+from infdet_deploy.detections import Ends
 from infdet_deploy.errors import TrainingError
 from infdet_deploy.model.presets import ModelConfig
-from infdet_deploy.snippets import feature_length, valid_length
+from infdet_deploy.snippets import FRAMES_PER_SNIPPET, feature_length, valid_length
 from infdet_deploy.training.clip_cache import Prepared, prepare_clips
 from infdet_deploy.training.options import TrainConfig
 
@@ -23,7 +24,7 @@ class PreparedClip:
     """One clip.
 
     frames: uint8 [T, S, S], 0–255. flow: float16 [T−1, c, h, w] in [−1, 1], c = 0 for a network without flow tower.
-    labels: float32 [T', C], 0 or 1. duration_s: of T frames at the video's rate. annotation: instances, in seconds.
+    labels: float32 [T', C], 0–1. duration_s: of T frames at the video's rate. annotation: instances, in seconds.
     """
 
     name: str
@@ -34,9 +35,9 @@ class PreparedClip:
     annotation: Clip
 
     @property
-    def snippets_per_second(self) -> float:
-        """⌊T/8⌋ / duration."""
-        return valid_length(len(self.frames)) / self.duration_s
+    def fps(self) -> float:
+        """Frames per second."""
+        return len(self.frames) / self.duration_s
 
 
 def load_dataset(
@@ -44,15 +45,18 @@ def load_dataset(
     subset: str | None,
     model: ModelConfig,
     on_progress: Callable[[int, int], None] | None = None,
+    ends: Ends = "published",
 ) -> list[PreparedClip]:
     """The clips of one subset (None: all), in the annotations' order, prepared if necessary (see `prepare_clips`).
+
+    ends: of the labels, see `snippet_labels`.
 
     Raises AnnotationError for broken annotations, a subset without clips and labels that are not the network's;
     VideoError for clips without frames, and for videos that cannot be read or have less than 16; TrainingError for
     clips without times if the network's task is detection.
     """
     data = data if isinstance(data, DataSet) else open_dataset(data)
-    return prepared_clips(data, checked_clips(data, subset, model), model, on_progress)
+    return prepared_clips(data, checked_clips(data, subset, model), model, on_progress, ends)
 
 
 def checked_clips(data: DataSet, subset: str | None, model: ModelConfig) -> tuple[Clip, ...]:
@@ -69,21 +73,21 @@ def checked_clips(data: DataSet, subset: str | None, model: ModelConfig) -> tupl
 
 
 def prepared_clips(
-    data: DataSet, clips: Sequence[Clip], model: ModelConfig, on_progress: Callable[[int, int], None] | None = None
+    data: DataSet,
+    clips: Sequence[Clip],
+    model: ModelConfig,
+    on_progress: Callable[[int, int], None] | None = None,
+    ends: Ends = "published",
 ) -> list[PreparedClip]:
     """Clips of the data set with frames, flow and labels; arguments and errors as for `prepare_clips`."""
-    found = []
-    for clip, prepared in zip(clips, prepare_clips(data, clips, model, on_progress), strict=True):
-        if data.media[clip.name].is_dir() and clip.duration_s is not None:  # images carry no time
-            prepared = prepared._replace(duration_s=clip.duration_s)
-        found.append(labelled(clip, prepared, model))
-    return found
+    prepared = prepare_clips(data, clips, model, on_progress)
+    return [labelled(clip, one, model, ends) for clip, one in zip(clips, prepared, strict=True)]
 
 
-def labelled(clip: Clip, found: Prepared, model: ModelConfig) -> PreparedClip:
+def labelled(clip: Clip, found: Prepared, model: ModelConfig, ends: Ends = "published") -> PreparedClip:
     """A clip with the labels of all its features."""
     frames, flow, duration_s = found
-    labels = snippet_labels(clip, model.classes, len(frames), duration_s, feature_length(len(frames)))
+    labels = snippet_labels(clip, model.classes, len(frames), duration_s, feature_length(len(frames)), ends)
     return PreparedClip(clip.name, frames, flow, labels, duration_s, clip)
 
 
@@ -110,7 +114,8 @@ def load_parts(
 ) -> Parts:
     """The clips of `divide`, prepared; errors of `divide` and `prepare_clips`."""
     training, validation, test = (
-        prepared_clips(data, clips, model, on_progress) if clips else [] for clips in divide(data, model, config)
+        prepared_clips(data, clips, model, on_progress, config.ends) if clips else []
+        for clips in divide(data, model, config)
     )
     return Parts(training, validation, test, mean_durations_s([*training, *validation], model.classes))
 
@@ -181,15 +186,25 @@ def _labels(clip: Clip) -> set[str]:
 
 
 def snippet_labels(
-    clip: Clip, classes: Sequence[str], frames: int, duration_s: float, snippets: int
+    clip: Clip, classes: Sequence[str], frames: int, duration_s: float, snippets: int, ends: Ends
 ) -> NDArray[np.float32]:
-    """Labels float32 [snippets, C]: 1 where the snippet's time is strictly inside an instance of the class; for a
-    trimmed clip, 1 for its class throughout."""
-    time_s = np.arange(snippets) * duration_s / valid_length(frames)
+    """Labels float32 [snippets, C] of the first snippets of a clip of `frames` frames.
+
+    `published` ends: 1 where the snippet's time, j / snippets per second, is strictly inside an instance of the class.
+    `interpolated` ends: the share of the 8 frames around the snippet's centre, frame 8j + 8, that lies inside, so that
+    scores cross 0.5 at an instance's ends (see `detections`). For a trimmed clip: 1 for its class throughout.
+    """
     labels = np.zeros((snippets, len(classes)), np.float32)
+    step_s = duration_s / valid_length(frames) if ends == "published" else FRAMES_PER_SNIPPET * duration_s / frames
+    time_s = (np.arange(snippets) + (0 if ends == "published" else 0.5)) * step_s
     for instance in clip.instances:
-        inside = (instance.start_s < time_s) & (time_s < instance.end_s)
-        labels[inside, classes.index(instance.label)] = 1
+        column = labels[:, classes.index(instance.label)]
+        if ends == "published":
+            column[(instance.start_s < time_s) & (time_s < instance.end_s)] = 1
+        else:
+            inside_s = np.minimum(time_s + step_s, instance.end_s) - np.maximum(time_s, instance.start_s)
+            column += np.clip(inside_s / step_s, 0, 1).astype(np.float32)
+    labels = np.minimum(labels, 1)
     if clip.label:
         labels[:, classes.index(clip.label)] = 1
     return labels

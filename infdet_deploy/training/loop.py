@@ -17,7 +17,7 @@ from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network, save_network
 from infdet_deploy.training import checkpoint, run_folder
-from infdet_deploy.training.clip_cache import FRAME_MODE
+from infdet_deploy.training.clip_cache import preparation
 from infdet_deploy.training.dataset import Parts, load_parts
 from infdet_deploy.training.distributed import World, process_group
 from infdet_deploy.training.interrupts import deferred_interrupts
@@ -209,7 +209,7 @@ class _Run:
         if self.world.is_main:
             if not self.config.freeze_towers and not self.config.chunk_snippets:
                 measure_norms(averaged, self.windows, self.config)
-            rule = DetectionRule(default_thresholds(self.model.classes), self.parts.mean_s)
+            rule = self._rule(default_thresholds(self.model.classes))
             metrics = evaluate_network(averaged, self.parts.validation, rule, self.config.device)
             values["history"].append({"step": values["step"], **metrics})
             self._save(run_folder.LAST, averaged, rule.thresholds)
@@ -225,10 +225,13 @@ class _Run:
         latest: dict[str, Any] = values["history"][-1]
         return latest
 
+    def _rule(self, thresholds: tuple[float, ...]) -> DetectionRule:
+        return DetectionRule(thresholds, self.parts.mean_s, ends=self.config.ends)
+
     def _save(self, name: str, network: InfDetNet, thresholds: tuple[float, ...]) -> None:
         extra = {
-            "thresholds": thresholds, "mean_duration_s": self.parts.mean_s, "frame_mode": FRAME_MODE,
-            "fps": self.parts.fps,
+            "thresholds": thresholds, "mean_duration_s": self.parts.mean_s, "frame_mode": preparation(self.model).mode,
+            "fps": self.parts.fps, "ends": self.config.ends,
         }  # fmt: skip
         save_network(self.out / name, network, self.model, extra)
 
@@ -239,11 +242,12 @@ class _Run:
         # A finished run keeps its result, and thresholds that were fitted later.
         if self.world.is_main and "result" not in read_json(run, "run"):
             network, history = prepare_for_training(load_network(best)[0], self.config), values["history"]
-            fitted = fitted_thresholds(network, [*parts.training, *parts.validation], parts.mean_s, self.config)
+            rule = self._rule(default_thresholds(self.model.classes))
+            fitted = fitted_thresholds(network, [*parts.training, *parts.validation], rule, self.config)
             self._save(run_folder.BEST, network, fitted)
             self._save(run_folder.LAST, state.averaged, fitted)
             metrics = next(entry for entry in history if rank(entry) == values["best"])
-            rule = DetectionRule(fitted, parts.mean_s)
+            rule = self._rule(fitted)
             test = evaluate_network(network, parts.test, rule, self.config.device) if parts.test else None
             result = {
                 "steps": values["step"], "metrics": metrics, "test": test, "thresholds": list(fitted),

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from infdet_deploy.config import from_dict, to_dict
 from infdet_deploy.datasets.instances import canonical_subset
+from infdet_deploy.detections import Ends
 from infdet_deploy.errors import ConfigError, UsageError
 from infdet_deploy.model.presets import FlowSource, FusionKind, ModelConfig, Streams, Task, expect, preset
 from infdet_deploy.runtime.chunks import CHUNK_SNIPPETS
@@ -37,6 +38,8 @@ class TrainConfig:
     schedule: Literal["cosine", "paper"] = "cosine"
     weight_decay: float = 5e-4
     clip_norm: float = 5.0  # gradients are scaled down to this norm; 0: never
+    # Of the labels in time and of detections, see `detections`: `published` for weights of InfDet's authors.
+    ends: Ends = "interpolated"
     patience: int = 0  # stop after this many validations in a row that do not beat the best; 0: never
     average: float = 0.97  # decay of the weights' moving average, which is validated and saved; 0: no average
     teacher: float = 0.0  # first share of the steps in which the flow tower sees TV-L1's flow; the FEN's is noise then

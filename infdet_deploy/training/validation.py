@@ -57,10 +57,10 @@ def _multiple_of_four(clip: PreparedClip) -> PreparedClip:
     return dataclasses.replace(clip, frames=clip.frames[:total], flow=clip.flow[: total - 1], labels=labels)
 
 
-def scored_clips(found: Sequence[ClipScores], clips: Sequence[PreparedClip]) -> list[ScoredClip]:
+def scored_clips(found: Sequence[ClipScores], clips: Sequence[PreparedClip], rule: DetectionRule) -> list[ScoredClip]:
     """Scores together with their clips' annotations, as detection and threshold fitting need them."""
     return [
-        ScoredClip(clip.annotation, one.scores, clip.snippets_per_second)
+        ScoredClip(clip.annotation, one.scores, rule.snippets_per_second(len(clip.frames), clip.fps))
         for one, clip in zip(found, clips, strict=True)
     ]
 
@@ -99,7 +99,7 @@ def evaluate_network(
             raise TrainingError("the network's scores are not finite; lower the learning rate")
         labels = [clip.annotation.label for clip in clips]
         return {**mean_losses(found), **evaluate_recognition(scores, labels, classes).to_dict()}
-    scored = detections(scored_clips(found, clips), classes, rule)
+    scored = detections(scored_clips(found, clips, rule), classes, rule)
     result = mean_average_precision([clip.annotation for clip in clips], scored, "thumos14", classes)
     return {**mean_losses(found), "map": result.map, "ap": result.ap}
 
@@ -117,14 +117,14 @@ def rank(metrics: dict[str, Any]) -> list[float]:
 
 
 def fitted_thresholds(
-    network: InfDetNet, clips: Sequence[PreparedClip], mean_s: Sequence[float], config: TrainConfig
+    network: InfDetNet, clips: Sequence[PreparedClip], rule: DetectionRule, config: TrainConfig
 ) -> tuple[float, ...]:
     """Thresholds fitted on these clips; recognition uses none and gets the published ones."""
     classes = network.config.classes
     if network.config.task == "recognition":
         return default_thresholds(classes)
     scores = clip_scores(network, clips, config.device, precision(config))
-    return fit_thresholds(scored_clips(scores, clips), classes, mean_s)
+    return fit_thresholds(scored_clips(scores, clips, rule), classes, rule)
 
 
 def measure_norms(network: InfDetNet, windows: Windows, config: TrainConfig) -> None:

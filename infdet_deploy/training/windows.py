@@ -110,7 +110,9 @@ class Windows:
         frames, flow = clip.frames[start : start + size], clip.flow[start : start + size - 1].astype(np.float32)
         length, pairs = valid_length(len(frames)), len(flow)
         snippets = size // FRAMES_PER_SNIPPET - 1
-        labels = snippet_labels(clip.annotation, self.model.classes, total, clip.duration_s, first + snippets)[first:]
+        labels = snippet_labels(
+            clip.annotation, self.model.classes, total, clip.duration_s, first + snippets, self.config.ends
+        )[first:]
         if len(frames) < size:
             frames = np.pad(frames, ((0, size - len(frames)), (0, 0), (0, 0)), mode="edge")
             flow = np.pad(flow, ((0, size - 1 - len(flow)), (0, 0), (0, 0), (0, 0)))

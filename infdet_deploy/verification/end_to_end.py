@@ -16,7 +16,6 @@ from infdet_deploy.detections import Detection, DetectionRule, compare_detection
 from infdet_deploy.errors import InfdetError
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.detector import Detector, detections_of
-from infdet_deploy.snippets import valid_length
 from infdet_deploy.verification.stages import Compared, attempt
 from infdet_deploy.video.timing import DEFAULT_FPS
 
@@ -47,7 +46,7 @@ class ReferenceClip:
         frames = len(self.frames)
         if bundle.task == "recognition":
             return detections_of(bundle, scores, frames, self.fps)
-        return detect(scores, bundle.classes, self.rule, valid_length(frames) / (frames / self.fps))
+        return detect(scores, bundle.classes, self.rule, self.rule.snippets_per_second(frames, self.fps))
 
 
 def own_rule(scores: Scores) -> DetectionRule:
@@ -118,7 +117,7 @@ def dataset_clips(
     from infdet_deploy.exporting.tensors import eager_tensors
 
     for clip in clips:
-        video = data.video(clip, bundle.size, "crop" if bundle.frame_mode == "crop" else "resize")
+        video = data.video(clip, bundle.preparation)
         frames = video.frames[: len(video.frames) // 4 * 4]  # as a bundle runs it
         scores = eager_tensors(network, frames)["head"]["scores"]
         yield ReferenceClip(clip.name, video.frames, video.fps, scores, bundle.rule, clip)

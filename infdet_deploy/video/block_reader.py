@@ -3,7 +3,6 @@
 import queue
 import sys
 import threading
-from array import array
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from itertools import islice
@@ -15,11 +14,14 @@ from numpy.typing import NDArray
 
 from infdet_deploy.errors import UsageError, VideoError, reason
 from infdet_deploy.video.arrays import ThermalArray, read_csv, read_npy, read_npz
+from infdet_deploy.video.background import BackgroundLevels
 from infdet_deploy.video.containers import announced_frames, read_container
 from infdet_deploy.video.images import picture_files, read_folder
-from infdet_deploy.video.resize import Mode, check_request, resize
+from infdet_deploy.video.preparation import Preparation
+from infdet_deploy.video.resampling import Resampler
+from infdet_deploy.video.resize import check_request, resize
 from infdet_deploy.video.thermal import count_values, grey_table, read_cptv, read_tiff
-from infdet_deploy.video.timing import RawFrame, resolve
+from infdet_deploy.video.timing import FrameTimes, RawFrame
 
 # Readers of files that libav does not read, by suffix.
 OTHER_READERS = {
@@ -46,17 +48,16 @@ class BlockReader:
     def __init__(
         self,
         path: Path | str | ThermalArray,
-        size: int | None,
-        mode: Mode = "resize",
+        preparation: Preparation,
         fps: float | None = None,
         min_frames: int = 0,
     ) -> None:
-        """Arguments as in `read_video`. Errors in the recording are raised while iterating."""
+        """path, fps, min_frames: as in `read_video`. Errors in the recording are raised while iterating."""
         check_rate(fps)
-        check_request(1 if size is None else size, mode)
+        check_rate(preparation.frame_rate)
+        check_request(1 if preparation.size is None else preparation.size, preparation.mode)
         self._source = path if isinstance(path, ThermalArray) else Path(path)
-        self._size, self._rate, self._min_frames = size, fps, min_frames
-        self._mode: Mode = mode
+        self._preparation, self._rate, self._min_frames = preparation, fps, min_frames
         self.name = recording_name(self._source)
         self.frames = 0
         self.fps: float | None = None
@@ -110,36 +111,54 @@ class BlockReader:
             ready.put(error)
 
     def _decode(self) -> Generator[NDArray[np.uint8]]:
-        """Grey frames at the requested size; `fps` and `timestamps_s` are known at the end."""
-        times_s, declared, histogram = array("d"), None, None  # 8 bytes a frame: recordings may last for days
-        kept: list[NDArray[Any]] | None = []  # the counts, for short recordings
-        for raw in self._alike():
-            times_s.append(raw.time_s)
-            declared = raw.fps
-            if raw.pixels.dtype == np.uint8:
-                yield self._resized(raw.pixels)
-            else:
-                counts = count_values(raw.pixels)
-                histogram = counts if histogram is None else histogram + counts
-                if kept is not None:
-                    kept.append(self._resized(raw.pixels))
-                    if kept[0].nbytes * len(kept) > KEPT_BYTES:
-                        kept = None
+        """Frames as prepared; `fps` and `timestamps_s` are known at the end."""
+        times, rate, count = FrameTimes(self._rate), self._preparation.frame_rate, 0
+        resampler = None if rate is None else Resampler(rate)
+        for frame, time_s in self._levels(times):
+            for ready, _ in [(frame, time_s)] if resampler is None else resampler.push(frame, time_s):
+                count += 1
+                yield ready
         if self._closed:
             return
         least = max(self._min_frames, 1)
-        if len(times_s) < least:
+        if count < least:
             raise VideoError(
-                f"{self._source}: clip has {len(times_s)} frames; at least {least} are needed: use a longer recording"
+                f"{self._source}: clip has {count} frames; at least {least} are needed: use a longer recording"
             )
-        if histogram is not None:
-            table, count = grey_table(histogram), 0
-            for pixels in kept or (self._resized(raw.pixels) for raw in self._alike()):
-                count += 1
-                yield table[pixels]
-            if count != len(times_s):
-                raise VideoError(f"{self._source}: the file changed during reading; wait until it is complete")
-        self.fps, self.timestamps_s = resolve(declared, np.array(times_s), self._rate)
+        if rate is None:
+            self.fps, self.timestamps_s = times.resolve()
+        else:
+            self.fps, self.timestamps_s = rate, np.arange(count) / rate
+
+    def _levels(self, times: FrameTimes) -> Iterator[tuple[NDArray[np.uint8], float]]:
+        """Grey frames at the requested size, with their times, which are added to `times`."""
+        if self._preparation.levels == "background":
+            levels = BackgroundLevels(causal=False)
+            for raw in self._alike():
+                yield from levels.push(self._resized(raw.pixels), times.add(raw))
+            yield from levels.finish()
+            return
+        histogram = None
+        kept: list[NDArray[Any]] | None = []  # the counts, for short recordings
+        for raw in self._alike():
+            time_s = times.add(raw)
+            if raw.pixels.dtype == np.uint8:
+                yield self._resized(raw.pixels), time_s
+                continue
+            counts = count_values(raw.pixels)
+            histogram = counts if histogram is None else histogram + counts
+            if kept is not None:
+                kept.append(self._resized(raw.pixels))
+                if kept[0].nbytes * len(kept) > KEPT_BYTES:
+                    kept = None
+        if histogram is None or self._closed:
+            return
+        table, shown, index = grey_table(histogram), times.shown(), -1
+        for index, pixels in enumerate(kept or (self._resized(raw.pixels) for raw in self._alike())):
+            if index < len(shown):
+                yield table[pixels], shown[index]
+        if index + 1 != len(shown):
+            raise VideoError(f"{self._source}: the file changed during reading; wait until it is complete")
 
     def _alike(self) -> Iterator[RawFrame]:
         """The recording's frames; VideoError for one whose size or type differs from the first."""
@@ -161,7 +180,8 @@ class BlockReader:
 
     def _resized(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """The frame at the requested size, always a new array."""
-        return pixels.copy() if self._size is None else resize(pixels, self._size, self._mode)
+        size, mode = self._preparation.size, self._preparation.mode
+        return pixels.copy() if size is None else resize(pixels, size, mode)
 
 
 def recording_name(source: Path | ThermalArray) -> str:
@@ -209,10 +229,12 @@ def expected_frames(path: Path) -> int | None:
         return None
 
 
-def frames_at(path: Path, numbers: NDArray[np.int_], size: int, mode: Mode = "resize") -> NDArray[np.uint8]:
+def frames_at(
+    path: Path, numbers: NDArray[np.int_], preparation: Preparation, fps: float | None = None
+) -> NDArray[np.uint8]:
     """Frames of a recording by number, in ascending order: uint8 [n, size, size], as from `BlockReader`."""
     found: list[NDArray[np.uint8]] = []
-    with BlockReader(path, size, mode) as stream:
+    with BlockReader(path, preparation, fps) as stream:
         for block in stream:
             begin = stream.frames - len(block)
             found += [block[n - begin] for n in numbers if begin <= n < stream.frames]

@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infdet_deploy.video.arrays import ThermalArray
+from infdet_deploy.video.background import Levels
 from infdet_deploy.video.block_reader import BlockReader
+from infdet_deploy.video.preparation import Preparation
 from infdet_deploy.video.resize import Mode
 
 
@@ -41,6 +43,8 @@ def read_video(
     mode: Mode = "resize",
     fps: float | None = None,
     min_frames: int = 0,
+    levels: Levels = "range",
+    frame_rate: float | None = None,
 ) -> Video:
     """Read a recording: a folder of images, a thermal recording or array, or any video file that libav reads.
 
@@ -52,18 +56,28 @@ def read_video(
         fps: frame rate that replaces the file's rate and timestamps; frames are neither dropped nor repeated. The
             default for folders and TIFF stacks, which carry no rate, is 25.
         min_frames: refuse shorter clips.
+        levels: `range` maps grey of more than 8 bits (thermal counts) to grey levels with one range for the whole clip,
+            see `to_8bit`; the range is taken from the pixels before any resizing. `background` shows the difference
+            from each pixel's background at 50 levels a kelvin, see `video.background`.
+        frame_rate: interpolate to this many frames a second, see `video.resampling`; None keeps the frames.
 
     Returns:
-        The clip. Grey of more than 8 bits (thermal counts) is mapped to grey levels with one range for the whole clip,
-        see `to_8bit`; the range is taken from the pixels before any resizing.
+        The clip.
 
     Raises:
         VideoError: missing, empty, not a video, no video stream, damaged or cut short, too few frames, or
             frames of several sizes.
-        UsageError: `size`, `mode` or `fps` is out of range.
+        UsageError: `size`, `mode`, `fps` or `frame_rate` is out of range.
         InfdetError: a package for this kind of file is not installed.
     """
-    with BlockReader(path, size, mode, fps, min_frames) as reader:
+    return read_prepared(path, Preparation(size, mode, levels, frame_rate), fps, min_frames)
+
+
+def read_prepared(
+    path: Path | str | ThermalArray, preparation: Preparation, fps: float | None = None, min_frames: int = 0
+) -> Video:
+    """`read_video` with the steps of a network, such as `Bundle.preparation`."""
+    with BlockReader(path, preparation, fps, min_frames) as reader:
         frames = np.concatenate(list(reader))
     assert reader.fps is not None
     return Video(reader.name, frames, reader.fps, reader.timestamps_s, tuple(reader.notes))

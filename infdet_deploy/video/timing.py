@@ -1,6 +1,7 @@
 """When each frame was recorded: frame rate and timestamps from what a file says."""
 
-from math import nan
+from array import array
+from math import isfinite, nan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,3 +51,42 @@ def resolve(
         declared = None
     rate = fps or declared or measured or DEFAULT_FPS
     return rate, times_s - times_s[0] if usable else np.arange(len(times_s)) / rate
+
+
+class FrameTimes:
+    """Collects the times of a recording's frames while they are read.
+
+    fps: the caller's rate, which replaces the file's.
+    """
+
+    def __init__(self, fps: float | None = None) -> None:
+        self._fps = fps
+        self._declared: float | None = None
+        self._stated, self._shown = array("d"), array("d")  # 16 bytes a frame: recordings may last for days
+
+    def add(self, raw: RawFrame) -> float:
+        """The time of the next frame in seconds from the first, known before the recording's end.
+
+        A frame without a time, or not later than the one before, is shown 1/rate after it.
+        """
+        self._declared = raw.fps
+        self._stated.append(raw.time_s)
+        if len(self._stated) == 1:
+            time_s = 0.0
+        elif self._fps is not None:
+            time_s = len(self._shown) / self._fps
+        else:
+            time_s = raw.time_s - self._stated[0]
+            if not (isfinite(time_s) and time_s > self._shown[-1]):
+                declared = raw.fps if raw.fps is not None and 0 < raw.fps <= _HIGHEST_FPS else DEFAULT_FPS
+                time_s = self._shown[-1] + 1 / declared
+        self._shown.append(time_s)
+        return time_s
+
+    def shown(self) -> "array[float]":
+        """The results of `add` so far."""
+        return self._shown
+
+    def resolve(self) -> tuple[float, NDArray[np.float64]]:
+        """Frame rate and timestamps, at the recording's end; see `resolve`."""
+        return resolve(self._declared, np.array(self._stated), self._fps)

@@ -35,7 +35,7 @@ def test_a_bundle_as_exported(tiny_bundle):
     assert bundle.name == "tiny"
     assert bundle.classes == ("drop", "fight", "hug")
     assert bundle.size == 64
-    assert bundle.frame_mode == "resize"
+    assert bundle.preparation.mode == "resize"
     assert bundle.precisions == ("float32", "float16")
     assert bundle.rule.thresholds == (0.45, 0.5, 0.55)
     assert bundle.stage_file("head", "float16", "torchscript") == tiny_bundle / "head.float16.pt"

@@ -42,7 +42,7 @@ def model(native, tiny_bundle):
 
 def by_python(detector, frames, fps=FPS):
     """Detections of Python's runtime. frames: any size, uint8 [T, H, W]."""
-    frames = resize(frames, detector.bundle.size, detector.bundle.frame_mode)
+    frames = resize(frames, detector.bundle.size, detector.bundle.preparation.mode)
     found = detector.detect(Video("clip", frames, fps, len(frames) / fps))
     return [(d.label, d.start_s, d.end_s, d.score) for d in found]
 

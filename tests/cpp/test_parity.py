@@ -56,7 +56,7 @@ def exported(tmp_path_factory):
 def at_the_median(bundle, clips, precision="float32"):
     """Set thresholds to the median score of each class, and keep short runs."""
     with Detector(bundle, precision=precision) as detector:
-        size, mode = detector.bundle.size, detector.bundle.frame_mode
+        size, mode = detector.bundle.size, detector.bundle.preparation.mode
         scores = np.concatenate([detector.scores(resize(clip, size, mode)) for clip in clips])
     thresholds = [float(score) for score in np.median(scores, axis=0)]
     rule = {"thresholds": thresholds, "mean_duration_s": [0.2] * len(thresholds), "split_long": False}
@@ -79,7 +79,7 @@ def assert_parity(native, bundle, clips, precision="float32"):
     model = native.open(bundle, precision=precision)
     with Detector(bundle, precision=precision) as detector:
         for clip in clips:
-            frames = resize(clip, detector.bundle.size, detector.bundle.frame_mode)
+            frames = resize(clip, detector.bundle.size, detector.bundle.preparation.mode)
             reference = as_tuples(detector.detect(Video("clip", frames, FPS, len(frames) / FPS)))
             assert_same(native.detect(model, clip, FPS), reference)
             stream = native.open_stream(model, FPS)

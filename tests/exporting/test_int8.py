@@ -37,6 +37,7 @@ from infdet_deploy.runtime.backends.registry import open_stage
 from infdet_deploy.runtime.compiled_stages import open_bundle_stage
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.video import Video
+from infdet_deploy.video.preparation import Preparation
 from infdet_deploy.video.sample import sample_frames
 from tests.processor import needs_vnni
 from tests.runtime.backends.tensorrt.judge import built_for_rtx
@@ -271,7 +272,7 @@ def test_accuracy_without_annotations():
 def test_calibration_clips(tmp_path):
     for index in range(5):
         write_video(tmp_path / f"{index}.mkv", sample_frames(250 if index == 0 else 50, 96, seed=index), "ffv1", "gray")
-    found = read_calibration(tmp_path, 64, "resize", ("hug",))
+    found = read_calibration(tmp_path, Preparation(64), ("hug",))
     assert [len(w) for w in found.windows] == [WINDOW] * (FRAMES // WINDOW) + [48] * 3
     assert [len(w) for w in found.held_out] == [48]  # the second clip
     assert {w.shape[1:] for w in found.windows} == {(64, 64)}
@@ -283,7 +284,7 @@ def test_a_readme_is_no_annotation(tmp_path):
     (tmp_path / "README.txt").write_text("Corridor, night\nfrom 22 to 23\n")
     (tmp_path / "README.json").write_text('{"camera": {"name": "north"}, "fps": 25}')
     assert not has_annotations(tmp_path)
-    assert read_calibration(tmp_path, 64, "resize", ("hug",)).recordings[0][1] is None
+    assert read_calibration(tmp_path, Preparation(64), ("hug",)).recordings[0][1] is None
     for name, text in (
         ("hug_test.txt", "a 0.5 1.5\n"),
         ("labels.json", '{"database": {}}'),
@@ -299,7 +300,7 @@ def test_a_readme_is_no_annotation(tmp_path):
 
 def test_refused_without_clips(tmp_path, network):
     with pytest.raises(UsageError, match="no such folder"):
-        read_calibration(tmp_path / "none", 64, "resize", ())
+        read_calibration(tmp_path / "none", Preparation(64), ())
     with pytest.raises(UsageError, match="int8 needs --calibrate DIR"):
         export(tmp_path / "none", options=INT8)
     with pytest.raises(UsageError, match="int8 is made from float32 ONNX"):
@@ -362,7 +363,7 @@ def test_a_bundle_with_int8(tmp_path, network):
     clips.mkdir()
     for index in range(4):
         write_video(clips / f"{index}.mkv", sample_frames(60, 64, seed=10 + index), "ffv1", "gray")
-    calibration = read_calibration(clips, 64, "resize", network.config.classes)
+    calibration = read_calibration(clips, Preparation(64), network.config.classes)
     options = dataclasses.replace(INT8, whole_network=True)
     out = export_bundle(network, tmp_path / "a.infdet", options, calibration=calibration)
     bundle = load_bundle(out)

@@ -13,8 +13,8 @@ from infdet_deploy.datasets.instances import Clip
 from infdet_deploy.errors import UsageError
 from infdet_deploy.runtime.backends.base import CompiledStage
 from infdet_deploy.snippets import MIN_FRAMES, valid_length
-from infdet_deploy.video import Video, read_video
-from infdet_deploy.video.resize import Mode
+from infdet_deploy.video.frames import Video, read_prepared
+from infdet_deploy.video.preparation import Preparation
 
 CLIPS = 24  # number of recordings, evenly spread over the folder
 FRAMES = 240  # of each recording, from its start
@@ -41,10 +41,10 @@ class Calibration:
     checked: bool = True
 
 
-def read_calibration(folder: Path, size: int, mode: Mode, classes: Sequence[str]) -> Calibration:
+def read_calibration(folder: Path, preparation: Preparation, classes: Sequence[str]) -> Calibration:
     """Read a folder of recordings, or a data set: its training clips, and for detections its validation clips, if any.
 
-    size and mode as for `read_video`. Raises UsageError for a folder without recordings, VideoError for an unreadable
+    preparation: the network's. Raises UsageError for a folder without recordings, VideoError for an unreadable
     recording, AnnotationError for unreadable annotations.
     """
     if not folder.is_dir():
@@ -55,13 +55,14 @@ def read_calibration(folder: Path, size: int, mode: Mode, classes: Sequence[str]
         data = open_dataset(folder)
         clips = [clip for clip in data.subset("training") or data.clips if clip.name in data.media]
         chosen = _spread(clips)
-        videos = [data.video(clip, size, mode) for clip in chosen]
+        videos = [data.video(clip, preparation) for clip in chosen]
         validation = _spread([clip for clip in data.subset("validation") if clip.name in data.media])
         known = any(one.label in classes for clip in validation or chosen for one in clip.instances)
-        pairs = [(data.video(clip, size, mode), clip) for clip in validation] or list(zip(videos, chosen, strict=True))
+        pairs = [(data.video(clip, preparation), clip) for clip in validation] or list(zip(videos, chosen, strict=True))
         recordings = [(video, clip if known else None) for video, clip in pairs]
     else:
-        videos = [read_video(path, size, mode, min_frames=MIN_FRAMES) for path in _spread(sorted(set(media.values())))]
+        paths = _spread(sorted(set(media.values())))
+        videos = [read_prepared(path, preparation, min_frames=MIN_FRAMES) for path in paths]
         recordings = [(video, None) for video in videos]
     if not videos:
         raise UsageError(f"--calibrate {folder}: no recordings there; int8 needs representative clips")

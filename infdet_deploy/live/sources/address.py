@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from infdet_deploy.errors import UsageError, VideoError
 from infdet_deploy.live.sources.messages import Request
-from infdet_deploy.video.resize import Mode
+from infdet_deploy.video.preparation import Preparation
 
 _EXPECTED = "expected rtsp://…, http://…, https://…, v4l2:/dev/videoN or the path of a file"
 
@@ -58,10 +58,10 @@ class Address:
             raise UsageError(f"{scheme[0]}://…: unknown kind of address {scheme[0]!r}; {_EXPECTED}")
         return _stream(url)
 
-    def request(self, size: int, mode: Mode, fps: float | None, paced: bool) -> Request:
+    def request(self, preparation: Preparation, fps: float | None, paced: bool, gap_s: float) -> Request:
         """The request for the decoder process."""
         options = self.options | ({"framerate": str(fps)} if fps and self.kind == "camera" else {})
-        return Request(self.kind, self.target, options, size, mode, fps, paced)
+        return Request(self.kind, self.target, options, preparation, fps, paced, gap_s)
 
 
 def _stream(url: str) -> Address:

@@ -7,6 +7,7 @@ outlives its parent.
 """
 
 import ctypes
+import math
 import os
 import signal
 import socket
@@ -23,7 +24,9 @@ from numpy.typing import NDArray
 from infdet_deploy.errors import one_line
 from infdet_deploy.live.sources.decoding import decode
 from infdet_deploy.live.sources.messages import Kind, Message, Request, receive_request, send
+from infdet_deploy.video.background import BackgroundLevels
 from infdet_deploy.video.causal_range import CausalRange
+from infdet_deploy.video.resampling import Resampler
 from infdet_deploy.video.resize import resize
 
 _PR_SET_PDEATHSIG = 1
@@ -42,6 +45,7 @@ def main() -> None:
         try:
             sender.send(Message(Kind.STARTED))
             decode(request, sender)
+            sender.finish()
             sender.send(Message(Kind.ENDED))
         except (BrokenPipeError, ConnectionResetError):
             pass  # closed by the parent
@@ -50,11 +54,15 @@ def main() -> None:
 
 
 class FrameSender:
-    """Makes each frame a square grey picture and sends it to the supervisor."""
+    """Makes the network's frames from a source's pictures and sends them to the supervisor."""
 
     def __init__(self, end: socket.socket, request: Request) -> None:
         self._end, self._request = end, request
         self._range = CausalRange(ends=request.range_ends)
+        is_live = request.paced or request.kind != "file"
+        self._background = BackgroundLevels(is_live) if request.preparation.levels == "background" else None
+        self._resampler: Resampler | None = None
+        self._last = -math.inf
         self._before: NDArray[Any] | None = None
         self._decode_errors, self._reported = 0, 0.0
 
@@ -64,14 +72,39 @@ class FrameSender:
 
     def frame(self, raw: NDArray[Any], shown: Callable[[], float]) -> None:
         """Send one frame, uint8 or uint16 [H,W]. shown() returns its time, and may wait for it."""
-        small = resize(raw, self._request.size, self._request.mode)
+        steps = self._request.preparation
+        assert steps.size is not None
+        small = resize(raw, steps.size, steps.mode)
         same = self._before is not None and np.array_equal(small, self._before)
         self._before = small
-        moment, (low, high) = shown(), _NO_RANGE
-        if small.dtype == np.uint16:
+        moment, ends = shown(), _NO_RANGE
+        if self._background is not None:
+            ready = self._background.push(small, moment)
+        elif small.dtype == np.uint16:
             self._range.update(raw, moment)
-            small, (low, high) = self._range.apply(small), self._range.ends or _NO_RANGE
-        self.send(Message(Kind.FRAME, same, time=moment, low=low, high=high, body=small.tobytes()))
+            ready, ends = [(self._range.apply(small), moment)], self._range.ends or _NO_RANGE
+        else:
+            ready = [(small, moment)]
+        self._send_frames(ready, same, ends)
+        if not ready and time.monotonic() - self._reported > _REPORT_S:
+            self.alive()
+
+    def finish(self) -> None:
+        """Send what is still held, at the end of the source."""
+        if self._background is not None:
+            self._send_frames(self._background.finish(), False, _NO_RANGE)
+
+    def _send_frames(
+        self, frames: list[tuple[NDArray[np.uint8], float]], same: bool, ends: tuple[float, float]
+    ) -> None:
+        """Send frames with their times, interpolated to the network's rate; not between frames of two stretches."""
+        rate = self._request.preparation.frame_rate
+        for frame, moment in frames:
+            if rate is not None and (self._resampler is None or moment - self._last > self._request.gap_s):
+                self._resampler = Resampler(rate)
+            self._last = moment
+            for picture, shown in [(frame, moment)] if self._resampler is None else self._resampler.push(frame, moment):
+                self.send(Message(Kind.FRAME, same, time=shown, low=ends[0], high=ends[1], body=picture.tobytes()))
 
     def damaged(self) -> None:
         """Count a packet that does not decode, or a frame marked as damaged."""

@@ -14,7 +14,7 @@ from io import BufferedReader
 from typing import Literal
 
 from infdet_deploy.config import from_dict
-from infdet_deploy.video.resize import Mode
+from infdet_deploy.video.preparation import Preparation
 
 # kind, same, decode_errors, time, low, high, length of the body
 _HEADER = struct.Struct("<B?IdddI")
@@ -39,10 +39,10 @@ class Request:
     kind: Literal["stream", "camera", "file"]
     target: str  # what libav opens
     options: dict[str, str]  # libav's
-    size: int  # side of the pictures in pixels
-    mode: Mode
+    preparation: Preparation  # of the pictures; its size is set
     fps: float | None  # the caller's frame rate
     paced: bool  # play a file at its own pace
+    gap_s: float  # no frames are interpolated between frames that lie further apart
     range_ends: tuple[float, float] | None = None  # of a 16-bit camera, before the process was restarted
 
 

@@ -18,7 +18,9 @@ from infdet_deploy.errors import UsageError, VideoError
 from infdet_deploy.live.sources.address import Address
 from infdet_deploy.live.sources.health import Health, HealthRule, State
 from infdet_deploy.live.sources.supervisor import ReconnectPolicy, Supervisor
+from infdet_deploy.video.background import Levels
 from infdet_deploy.video.block_reader import check_rate
+from infdet_deploy.video.preparation import Preparation
 from infdet_deploy.video.resize import Mode, check_request
 
 Pace = Literal["own", "fast"]
@@ -65,6 +67,7 @@ class SourceOptions:
 
     Attributes:
         mode: how pictures become square: `resize` or `crop`.
+        levels, frame_rate: as for `read_video`. Levels depend on past frames only, except for a file with pace `fast`.
         name: name of the source; None: derived from its address.
         fps: frame rate. It replaces a file's rate and timestamps, and is requested from a V4L2 camera; for other
             streams it is used until their rate is measured.
@@ -76,6 +79,8 @@ class SourceOptions:
     """
 
     mode: Mode = "resize"
+    levels: Levels = "range"
+    frame_rate: float | None = None
     name: str | None = None
     fps: float | None = None
     pace: Pace = "own"
@@ -86,6 +91,7 @@ class SourceOptions:
 
     def __post_init__(self) -> None:
         check_rate(self.fps)
+        check_rate(self.frame_rate)
         if self.pace not in get_args(Pace):
             raise UsageError(f"unknown pace {self.pace!r}; expected one of: {', '.join(get_args(Pace))}")
         if self.queue_frames < 1:
@@ -229,7 +235,8 @@ def open_source(url: str, size: int, options: SourceOptions | None = None) -> So
     options = options or SourceOptions()
     check_request(size, options.mode)
     address = Address.of(url)
-    request = address.request(size, options.mode, options.fps, paced=options.pace == "own")
+    preparation = Preparation(size, options.mode, options.levels, options.frame_rate)
+    request = address.request(preparation, options.fps, paced=options.pace == "own", gap_s=options.gap_s)
     source = Source(address, Supervisor(request, options.reconnect), options)
     deadline = time.monotonic() + options.reconnect.start_s + options.reconnect.connect_s
     while address.kind == "file" and not source.stats.frames and time.monotonic() < deadline:

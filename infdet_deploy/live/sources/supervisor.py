@@ -58,7 +58,8 @@ class Supervisor:
 
     def __init__(self, request: Request, policy: ReconnectPolicy, command: tuple[str, ...] = _DECODER) -> None:
         """command: the decoder; tests replace it."""
-        self.request = request
+        assert request.preparation.size is not None
+        self.request, self._size = request, request.preparation.size
         self._policy, self._command = policy, command
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -129,7 +130,7 @@ class Supervisor:
                 self._reap(process)
 
     def _listen(self, process: subprocess.Popen[bytes], end: socket.socket, source: "Source") -> str | None:
-        policy, longest = self._policy, max(self.request.size**2, _LONGEST_TEXT)
+        policy, longest = self._policy, max(self._size**2, _LONGEST_TEXT)
         begun, limit_s = time.monotonic(), policy.start_s
         too_late = f"the decoder did not start within {limit_s:g} s"
         with end.makefile("rb") as stream:
@@ -164,7 +165,7 @@ class Supervisor:
         self._first_frame = self._first_frame or time.monotonic()
         if not math.isnan(message.low):
             self.request = replace(self.request, range_ends=(message.low, message.high))
-        size = self.request.size
+        size = self._size
         source.received(np.frombuffer(message.body, np.uint8).reshape(size, size), message.same, message.time)
 
     def _reap(self, process: subprocess.Popen[bytes]) -> None:

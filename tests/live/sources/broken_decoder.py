@@ -14,6 +14,7 @@ from infdet_deploy.live.sources.address import Address
 from infdet_deploy.live.sources.messages import Kind, Message, Request, receive_request, send
 from infdet_deploy.live.sources.source import Source, SourceOptions
 from infdet_deploy.live.sources.supervisor import ReconnectPolicy, Supervisor
+from infdet_deploy.video.preparation import Preparation
 
 # Frames that it sends before it fails.
 FRAMES = 5
@@ -21,7 +22,7 @@ FRAMES = 5
 
 def open_broken(kind: str, target: str = "broken", is_file: bool = False, **reconnect: float) -> Source:
     """A source of 8×8 pictures whose decoder fails in this way."""
-    request = Request("file" if is_file else "stream", target, {}, 8, "resize", None, False)
+    request = Request("file" if is_file else "stream", target, {}, Preparation(8), None, False, 1.0)
     command = (sys.executable, "-m", "tests.live.sources.broken_decoder", kind)
     supervisor = Supervisor(request, ReconnectPolicy(**reconnect), command)
     address = Address(request.kind, target, target, kind)
@@ -45,7 +46,7 @@ def main() -> None:
             time.sleep(0.05)
             send(end, Message(Kind.DAMAGED, decode_errors=1))
     for index in range(FRAMES):
-        picture = np.full((request.size, request.size), index + 100, np.uint8)
+        picture = np.full((8, 8), index + 100, np.uint8)
         send(end, Message(Kind.FRAME, time=time.time(), low=1000.0, high=2000.0, body=picture.tobytes()))
     if kind == "hanging":
         time.sleep(1000)

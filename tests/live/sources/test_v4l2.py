@@ -11,6 +11,7 @@ from infdet_deploy.live.sources.address import Address
 from infdet_deploy.live.sources.decoder_process import FrameSender
 from infdet_deploy.live.sources.decoding import decode
 from infdet_deploy.live.sources.messages import Kind, receive
+from infdet_deploy.video.preparation import Preparation
 from infdet_deploy.video.resize import resize
 from tests.video.recordings import moving_scene, write_video
 
@@ -29,7 +30,7 @@ def test_counts_become_grey_levels(tmp_path, monkeypatch, pixels, depth):
 
     monkeypatch.setattr(av, "open", from_recording)
     address = Address.of(f"v4l2:/dev/null?pixel_format={pixels}&video_size=64x48")  # any device will do
-    request = address.request(32, "resize", 9.0, True)
+    request = address.request(Preparation(32), 9.0, True, 1.0)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         decode(request, FrameSender(theirs, request))

@@ -4,8 +4,8 @@ The rule says where a run begins and ends in time:
 
 1. `published`, InfDet's post-processing, for its weights: snippet j lasts from j to j + 1 snippets after the clip's
    start. `split_long` adds InfDet's treatment of long runs.
-2. `interpolated`, for networks trained here: the score of snippet j belongs to the time of its centre, frame 8j + 8, and
-   a run ends where the line between two scores crosses the threshold. So ends are finer than a snippet.
+2. `interpolated`, for networks trained here: the score of snippet j belongs to its centre, frame 8j + 8, and a run
+   ends where the line between two scores crosses the threshold. So ends are finer than a snippet.
 """
 
 from collections.abc import Sequence

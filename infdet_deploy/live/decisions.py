@@ -13,12 +13,13 @@ each stream depend on the whole window. A decision is final, so a run is decided
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import floor
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infdet_deploy.detections import DetectionRule, parts, runs
+from infdet_deploy.detections import DetectionRule, crossings, parts, runs
 
 SETTLE_SNIPPETS = 6
 
@@ -27,11 +28,24 @@ Scores = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ClosedRun:
-    """A decided action: class index, snippets [start, end) of the stretch, score in 0–1."""
+    """A decided action: class index; start and end in snippets after the stretch's start, whole numbers for published
+    ends; score in 0–1."""
 
     label: int
+    start: float
+    end: float
+    score: float
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run of scores that is not decided yet: snippets [start, end) of the stretch; its ends in time, in snippets
+    after the stretch's start; the highest score in the window."""
+
     start: int
     end: int
+    begin: float
+    stop: float
     score: float
 
 
@@ -41,7 +55,8 @@ class _ClassState:
 
     decided_until: int = 0  # every run that ends here or before is decided
     last_end: int = 0  # end of the last action
-    open_start: int | None = None  # start of the first run that is still open
+    last_stop: float = 0.0  # in time
+    open_run: _Run | None = None  # the first run that is still open
 
 
 class Decisions:
@@ -58,7 +73,7 @@ class Decisions:
     @property
     def open_starts(self) -> list[int]:
         """The first snippet of each class's first open run."""
-        return [state.open_start for state in self._states if state.open_start is not None]
+        return [floor(state.open_run.begin) for state in self._states if state.open_run is not None]
 
     def update(self, scores: Scores, first: int, snippets_per_second: float) -> list[ClosedRun]:
         """The actions that the newest window closes, ordered by class, then time.
@@ -74,36 +89,49 @@ class Decisions:
     def _decide(self, scores: Scores, first: int, snippets_per_second: float, settled: int) -> list[ClosedRun]:
         found: list[ClosedRun] = []
         for label, state in enumerate(self._states):
-            pending = list(self._undecided(scores[:, label], first, label))
-            for start, end in pending:
-                if end <= settled:
-                    for one, last, at in self._action(label, start, end, snippets_per_second):
-                        # The middle of a very long run has left the window; the window's first snippet is nearest.
-                        found.append(ClosedRun(label, one, last, float(scores[max(at - first, 0), label])))
-            state.open_start = next((start for start, end in pending if end > settled), None)
-            until = settled if state.open_start is None else min(settled, state.open_start)
+            column = scores[:, label].astype(np.float64)
+            pending = list(self._undecided(column, first, label))
+            for run in pending:
+                if run.end <= settled:
+                    found += self._action(label, run, column, first, snippets_per_second)
+            state.open_run = next((run for run in pending if run.end > settled), None)
+            until = settled if state.open_run is None else min(settled, state.open_run.start)
             state.decided_until = max(state.decided_until, until)
         return found
 
-    def _undecided(self, scores: Scores, first: int, label: int) -> Iterator[tuple[int, int]]:
+    def _undecided(self, column: NDArray[np.float64], first: int, label: int) -> Iterator[_Run]:
         """Undecided runs above the class's threshold (rule 2), with their earlier starts (rule 4)."""
-        state = self._states[label]
-        for begin, stop in runs(scores.astype(np.float64) > self.rule.thresholds[label]):
-            start, end = first + begin, first + stop
-            if begin == 0 and state.open_start is not None:
-                start = min(start, state.open_start)
-            if end > state.decided_until:
-                yield start, end
+        state, threshold = self._states[label], self.rule.thresholds[label]
+        for start, end in runs(column > threshold):
+            if first + end <= state.decided_until:
+                continue
+            begin, stop = float(start), float(end)
+            if self.rule.ends == "interpolated":
+                begin, stop = crossings(column, start, end, threshold)
+            run = _Run(first + start, first + end, first + begin, first + stop, float(column[start:end].max()))
+            if start == 0 and state.open_run is not None:
+                run = replace(
+                    run, start=min(run.start, state.open_run.start), begin=min(run.begin, state.open_run.begin)
+                )
+            yield run
 
-    def _action(self, label: int, start: int, end: int, snippets_per_second: float) -> list[tuple[int, int, int]]:
-        """Rule 3, then the offline rule: a closed run becomes 0 to 2 parts (start, end, snippet of the score)."""
-        state = self._states[label]
-        if start < state.last_end:
-            if end - state.last_end <= state.last_end - start:
+    def _action(
+        self, label: int, run: _Run, column: NDArray[np.float64], first: int, snippets_per_second: float
+    ) -> list[ClosedRun]:
+        """Rule 3, then the offline rule: a closed run becomes 0 to 2 actions."""
+        state, rule = self._states[label], self.rule
+        if run.start < state.last_end:
+            if run.end - state.last_end <= state.last_end - run.start:
                 self.suppressed += 1
                 return []
-            start = state.last_end
-        found = parts(start, end, self.rule.mean_duration_s[label], self.rule.split_long, snippets_per_second)
+            run = replace(run, start=state.last_end, begin=max(run.begin, state.last_stop))
+        if rule.ends == "interpolated":
+            long_enough = (run.stop - run.begin) / snippets_per_second >= rule.mean_duration_s[label] / 2
+            found = [ClosedRun(label, run.begin, run.stop, run.score)] if long_enough else []
+        else:
+            pieces = parts(run.start, run.end, rule.mean_duration_s[label], rule.split_long, snippets_per_second)
+            # The middle of a very long run has left the window; the window's first snippet is nearest.
+            found = [ClosedRun(label, one, last, float(column[max(at - first, 0)])) for one, last, at in pieces]
         if found:
-            state.last_end = end
+            state.last_end, state.last_stop = run.end, run.stop
         return found

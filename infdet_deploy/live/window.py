@@ -200,7 +200,7 @@ class WholeStretch(Stretch):
 
     def _finish(self, fps: float) -> list[Action]:
         snippets, frames, at = valid_length(self._timeline.frames), self._timeline.frames, self._timeline.at
-        # Offline, T frames have ⌊T/8⌋ snippets, spread over the whole clip.
-        found = detect(self._scores(snippets), self._classes, self._rule, snippets / (frames / fps))
+        sps = self._rule.snippets_per_second(frames, fps)
+        found = detect(self._scores(snippets), self._classes, self._rule, sps)
         per_snippet_s = FRAMES_PER_SNIPPET / fps
         return [Action(one, at(one.start_s / per_snippet_s, fps), at(one.end_s / per_snippet_s, fps)) for one in found]

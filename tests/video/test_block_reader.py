@@ -13,6 +13,7 @@ import pytest
 from infdet_deploy.errors import UsageError, VideoError
 from infdet_deploy.video import read_video
 from infdet_deploy.video.block_reader import BLOCK_FRAMES, BLOCKS_AHEAD, BlockReader, expected_frames, frames_at
+from infdet_deploy.video.preparation import Preparation
 from infdet_deploy.video.timing import RawFrame
 from tests.video.recordings import cut, moving_scene, write_video
 
@@ -57,13 +58,13 @@ def recording(kind, folder, frames):
 def test_frames_and_rate_are_those_of_read_video(tmp_path, kind, frames, fps):
     path = recording(kind, tmp_path, moving_scene(frames, 24, 32))
     whole = read_video(path, 32, "crop", fps=fps)
-    with BlockReader(path, 32, "crop", fps) as stream:
+    with BlockReader(path, Preparation(32, "crop"), fps) as stream:
         blocks = list(stream)
         assert (stream.frames, stream.fps, stream.name) == (frames, whole.fps, whole.name)
     assert np.array_equal(np.concatenate(blocks), whole.frames)
     assert max(map(len, blocks)) <= BLOCK_FRAMES
     picks = np.array([0, frames // 2, frames - 1])
-    assert np.array_equal(frames_at(path, picks, 32, "crop"), whole.frames[picks])
+    assert np.array_equal(frames_at(path, picks, Preparation(32, "crop")), whole.frames[picks])
     expected = expected_frames(path)
     assert (expected is None) if kind == "tiff" else abs(expected - frames) <= 2
 
@@ -73,15 +74,18 @@ def test_what_is_wrong_is_told_as_by_read_video(tmp_path):
     for path in (tmp_path / "none.mkv", cut(whole, 0.6)):
         with pytest.raises(VideoError) as expected:
             read_video(path, 32)
-        with BlockReader(path, 32) as stream, pytest.raises(VideoError) as found:
+        with BlockReader(path, Preparation(32)) as stream, pytest.raises(VideoError) as found:
             list(stream)
         assert str(found.value) == str(expected.value)
-    with BlockReader(whole, 32, min_frames=201) as stream, pytest.raises(VideoError, match="has 200 frames"):
+    with (
+        BlockReader(whole, Preparation(32), min_frames=201) as stream,
+        pytest.raises(VideoError, match="has 200 frames"),
+    ):
         list(stream)
     with pytest.raises(UsageError, match="fps is 0"):
-        BlockReader(whole, 32, fps=0)
+        BlockReader(whole, Preparation(32), fps=0)
     with pytest.raises(UsageError, match="unknown resize mode"):
-        BlockReader(whole, 32, "fit")
+        BlockReader(whole, Preparation(32, "fit"))
 
 
 def test_decoding_waits_and_its_thread_ends(tmp_path, monkeypatch):
@@ -93,7 +97,7 @@ def test_decoding_waits_and_its_thread_ends(tmp_path, monkeypatch):
             yield RawFrame(np.zeros((24, 32), np.uint8))
 
     monkeypatch.setattr("infdet_deploy.video.block_reader.read_recording", reader)
-    with BlockReader(tmp_path / "a.mkv", 32) as stream:
+    with BlockReader(tmp_path / "a.mkv", Preparation(32)) as stream:
         next(iter(stream))
         most = (BLOCKS_AHEAD + 1) * BLOCK_FRAMES
         for _ in range(200):
@@ -107,11 +111,11 @@ def test_decoding_waits_and_its_thread_ends(tmp_path, monkeypatch):
 
 def test_a_reader_is_iterated_once(tmp_path):
     path = write_video(tmp_path / "a.mkv", moving_scene(20, 24, 32), "ffv1", "gray")
-    with BlockReader(path, 32) as stream:
+    with BlockReader(path, Preparation(32)) as stream:
         assert sum(map(len, stream)) == 20
         with pytest.raises(RuntimeError, match="only once"):
             list(stream)
-    with BlockReader(path, 32) as stream:
+    with BlockReader(path, Preparation(32)) as stream:
         pass
     with pytest.raises(RuntimeError, match="only once"):
         list(stream)
@@ -127,7 +131,7 @@ def test_an_unclosed_reader_does_not_keep_the_process(tmp_path):
         "    yield from [RawFrame(np.zeros((24, 32), np.uint8))] * block_reader.BLOCK_FRAMES\n"
         "    time.sleep(600)\n"
         "block_reader.read_recording = frames\n"
-        "stream = block_reader.BlockReader('a.mkv', 32)\n"
+        "stream = block_reader.BlockReader('a.mkv', block_reader.Preparation(32))\n"
         "print(len(next(iter(stream))))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -21,7 +21,10 @@ Streams = Literal["infrared", "flow", "both"]
 FlowSource = Literal["fen", "tvl1"]
 FusionKind = Literal["none", "sca", "cross", "self", "late", "min", "max", "concat"]
 
-PresetOption = Annotated[Preset, typer.Option(help="Network size: tiny or infdet (the paper's).")]
+PresetOption = Annotated[
+    Preset,
+    typer.Option(help="Network size: tiny, infdet (the paper's) or array (for sensors of few pixels, 1 K contrast)."),
+]
 WeightsOption = Annotated[
     Path | None, typer.Option(help="Start from this .safetensors checkpoint; its size overrides --preset.")
 ]
@@ -43,7 +46,9 @@ def train(
     data: DataOption = None,
     preset: PresetOption = "tiny",
     out: Annotated[Path | None, typer.Option(help="Run folder [default: runs/PRESET-N].")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps [default: 360].")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Optimiser steps [default: by the number of actions, 360 or more].")
+    ] = None,
     seed: SeedOption = None,
     weights: WeightsOption = None,
     whole_clips: WholeClipsFlag = False,

@@ -12,7 +12,8 @@ from infdet_deploy.errors import AnnotationError
 from infdet_deploy.metrics.average_precision import average_precision_thumos14, truth_of
 
 _GRID = tuple(round(0.025 * step, 3) for step in range(1, 37))  # thresholds tried, 0.025 to 0.9
-_AP_SLACK = 0.05  # AP on the training clips given up to stay near the published threshold
+_INTERPOLATED = 0.3  # usual threshold; of labels in time, see `training.dataset.snippet_labels`
+_AP_SLACK = 0.05  # AP on the training clips given up to stay near the usual threshold
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,14 @@ def scored_instances(found: Iterable[tuple[str, Sequence[Detection]]]) -> list[S
 def fit_thresholds(
     clips: Sequence[ScoredClip], classes: Sequence[str], rule: DetectionRule, iou: float = 0.5
 ) -> tuple[float, ...]:
-    """For each class the threshold nearest to the published one whose AP is within 0.05 of the best in a grid.
+    """For each class the threshold nearest to a usual one whose AP is within 0.05 of the best in a grid.
+
+    The usual one is the published one, and for interpolated ends 0.3.
 
     rule: its mean durations and ends are used. A network scores its training clips better than others, so the best
     threshold on them is not reliable. Raises AnnotationError for a class without an instance in the clips.
     """
-    published = default_thresholds(classes)
+    usual = default_thresholds(classes) if rule.ends == "published" else (_INTERPOLATED,) * len(classes)
     fitted = []
     for index, label in enumerate(classes):
         truth = truth_of([clip.annotation for clip in clips], label)
@@ -58,5 +61,5 @@ def fit_thresholds(
             one = replace(rule, thresholds=(threshold,), mean_duration_s=(rule.mean_duration_s[index],))
             values.append(average_precision_thumos14(truth, detections(own, (label,), one), iou))
         good = [t for t, value in zip(_GRID, values, strict=True) if value >= max(values) - _AP_SLACK]
-        fitted.append(min(good, key=lambda t: abs(t - published[index])))
+        fitted.append(min(good, key=lambda t: abs(t - usual[index])))
     return tuple(fitted)

@@ -106,11 +106,19 @@ class ModelConfig:
 PRESETS = {
     "infdet": ModelConfig(),
     "tiny": ModelConfig(size=64, channel_divisor=4),
-}
+    "array": ModelConfig(
+        size=32, channel_divisor=8, levels="background", frame_rate=12.0, flow_stride=2, streams="infrared",
+        fusion="none",
+    ),
+}  # fmt: skip
 
 
 def preset(name: str) -> ModelConfig:
-    """The configuration of a named size: `infdet` (the paper's) or `tiny` (tests, training on a CPU)."""
+    """The configuration of a named size: `infdet` (the paper's), `tiny` (tests, training on a CPU) or `array`.
+
+    `array` is for thermal sensors of few pixels, such as 16×16 or 32×24, in which a person is 1 K warmer than the
+    background.
+    """
     if name not in PRESETS:
         raise ConfigError(f"no preset '{name}'; presets are {', '.join(PRESETS)}")
     return PRESETS[name]

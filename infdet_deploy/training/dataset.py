@@ -186,9 +186,9 @@ def _labels(clip: Clip) -> set[str]:
 
 
 def snippet_labels(
-    clip: Clip, classes: Sequence[str], frames: int, duration_s: float, snippets: int, ends: Ends
+    clip: Clip, classes: Sequence[str], frames: int, duration_s: float, snippets: int, ends: Ends, start: int = 0
 ) -> NDArray[np.float32]:
-    """Labels float32 [snippets, C] of the first snippets of a clip of `frames` frames.
+    """Labels float32 [snippets, C] of the snippets from frame `start` of a clip of `frames` frames.
 
     `published` ends: 1 where the snippet's time, j / snippets per second, is strictly inside an instance of the class.
     `interpolated` ends: the share of the 8 frames around the snippet's centre, frame 8j + 8, that lies inside, so that
@@ -196,7 +196,7 @@ def snippet_labels(
     """
     labels = np.zeros((snippets, len(classes)), np.float32)
     step_s = duration_s / valid_length(frames) if ends == "published" else FRAMES_PER_SNIPPET * duration_s / frames
-    time_s = (np.arange(snippets) + (0 if ends == "published" else 0.5)) * step_s
+    time_s = (np.arange(snippets) + start / FRAMES_PER_SNIPPET + (0 if ends == "published" else 0.5)) * step_s
     for instance in clip.instances:
         column = labels[:, classes.index(instance.label)]
         if ends == "published":

@@ -26,8 +26,17 @@ from infdet_deploy.training.options import TrainConfig
 from infdet_deploy.training.schedule import is_over, learning_rate, reduce_on_plateau
 from infdet_deploy.training.step import first_state, take_step
 from infdet_deploy.training.tensorboard import TensorBoard
-from infdet_deploy.training.validation import evaluate_network, fitted_thresholds, headline, measure_norms, rank
+from infdet_deploy.training.validation import (
+    base_rate_loss,
+    evaluate_network,
+    fitted_thresholds,
+    headline,
+    measure_norms,
+    rank,
+)
 from infdet_deploy.training.windows import Windows
+
+_LEARNT = 0.97  # of the loss without looking at the frames; a network below has learnt something
 
 
 @dataclass(frozen=True)
@@ -195,7 +204,8 @@ class _Run:
             if self.world.is_main and (validation or stop or step % config.save_every == 0):
                 checkpoint.save_state(self.out, state)
             left_s = (time.monotonic() - loop_started) / (step - first) * (config.steps - step)
-            self.report(Progress("train", step, config.steps, *losses, rate, norm, validation, left_s))
+            note = "" if validation is None else self._learnt_nothing(validation, step)
+            self.report(Progress("train", step, config.steps, *losses, rate, norm, validation, left_s, note))
             if stop and not is_over(config, values):
                 raise Interrupted(
                     f"interrupted at step {step} of {config.steps}; resume with: infdet-deploy train --out {self.out} "
@@ -224,6 +234,17 @@ class _Run:
         self.seconds["validate"] += time.monotonic() - started
         latest: dict[str, Any] = values["history"][-1]
         return latest
+
+    def _learnt_nothing(self, metrics: dict[str, Any], step: int) -> str:
+        """A warning while the scores are no better than each class's share of time; empty when they are."""
+        loss, base = metrics["classification"], base_rate_loss(self.parts.validation)
+        if loss < _LEARNT * base:
+            return ""
+        return (
+            f"learnt nothing yet: after step {step} the classification loss on the validation clips is {loss:.3f}, and "
+            f"scores that ignore the frames have {base:.3f}; if this stays, give more --steps, another "
+            "--set learning_rate=…, or for thermal arrays --preset array"
+        )
 
     def _rule(self, thresholds: tuple[float, ...]) -> DetectionRule:
         return DetectionRule(thresholds, self.parts.mean_s, ends=self.config.ends)

@@ -44,7 +44,10 @@ class TrainConfig:
     average: float = 0.97  # decay of the weights' moving average, which is validated and saved; 0: no average
     teacher: float = 0.0  # first share of the steps in which the flow tower sees TV-L1's flow; the FEN's is noise then
     freeze_towers: bool = False  # do not train the towers
+    # Share of the windows that show an action, of each class equally often; the others lie anywhere. 0: all anywhere.
+    balance: float = 0.5
     mirror: bool = True  # augmentation
+    rotate: bool = False  # augmentation by quarter turns, for sensors that look straight down
     jitter: float = 0.1  # augmentation of brightness and contrast; 0.1: by up to 10 %
     shift: float = 0.125  # augmentation by moving the frame, as a share of its size
     # Of the convolutions. `auto`: bfloat16 if the processor has it. `float16`: for CUDA, with a scaled loss.
@@ -66,6 +69,7 @@ class TrainConfig:
         expect(self, "training", "window_frames", lambda n: n >= MIN_FRAMES and n % FRAMES_PER_SNIPPET == 0, window)
         expect(self, "training", "learning_rate fen_rate", lambda n: 0 < n < math.inf, "a number above 0")
         shares = "warmup average teacher jitter shift validation_share"
+        expect(self, "training", "balance", lambda n: 0 <= n <= 1, "0 to 1")
         expect(self, "training", shares, lambda n: 0 <= n < 1, "0 or more, below 1")
         if len({canonical_subset(n) for n in (self.train_subset, self.validation_subset, self.test_subset)}) < 3:
             raise ConfigError("training: train_subset, validation_subset and test_subset must differ")
@@ -87,6 +91,15 @@ class TrainConfig:
         return from_dict(cls, values, where)
 
 
+# Settings that fit a preset's network and data better than the defaults of `TrainConfig`.
+PRESET_SETTINGS: dict[str, dict[str, Any]] = {
+    "array": {"batch": 16, "window_frames": 80, "learning_rate": 2e-3, "rotate": True, "jitter": 0.2},
+}
+# Steps are chosen so that each action is shown about this often, but at least `TrainConfig.steps`.
+SHOWN = {"tiny": 4, "infdet": 4, "array": 30}
+MOST_STEPS = 10_000
+
+
 def _given(**values: Any) -> dict[str, Any]:
     """The values that the user set: all but None and False."""
     return {name: value for name, value in values.items() if value is not None and value is not False}
@@ -94,12 +107,14 @@ def _given(**values: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class SettingsOptions:
-    """How to train. None means the default of `TrainConfig`, or the value of the run that is resumed.
+    """How to train. None means the default of the preset or `TrainConfig`, or the value of the run that is resumed.
 
-    steps: optimiser steps. seed: of weights and sampling. whole_clips: train on clips at full length in bounded memory
+    preset: the network's size, see `model.presets`. steps: optimiser steps; default: by the number of actions in the
+    training clips (see `steps_for`). seed: of weights and sampling. whole_clips: train on clips at full length in bounded memory
     instead of windows. freeze_towers: do not train the towers. settings: any other fields of `TrainConfig`.
     """
 
+    preset: str = "tiny"
     steps: int | None = None
     seed: int | None = None
     whole_clips: bool = False
@@ -112,14 +127,21 @@ class SettingsOptions:
         named = _given(
             steps=self.steps, seed=self.seed, chunk_snippets=chunk_snippets, freeze_towers=self.freeze_towers
         )
-        return named | dict(self.settings)
+        return PRESET_SETTINGS.get(self.preset, {}) | named | dict(self.settings)
+
+    def steps_for(self, actions: int, config: TrainConfig) -> int:
+        """Optimiser steps for training clips with this many actions: the given number, or a number by experience."""
+        if self.steps is not None or "steps" in self.settings:
+            return config.steps
+        shown = config.batch * (1 if config.chunk_snippets else max(config.balance, 0.25))
+        return min(max(round(SHOWN[self.preset] * actions / shown), config.steps), MOST_STEPS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(SettingsOptions):
     """Options of `train`; see also `SettingsOptions`.
 
-    preset: the network's size, `tiny` or `infdet` (the paper's). out: the run folder, `runs/PRESET-N` by default, or
+    out: the run folder, `runs/PRESET-N` by default, or
     with `resume` the newest. weights: start from this .safetensors checkpoint; its network overrides the preset, and
     parts that do not fit start from random values. task … flow_stride: fields of `ModelConfig` to change. resume:
     continue the run in `out` with its own settings. tensorboard: write curves into the run folder.
@@ -127,7 +149,6 @@ class TrainOptions(SettingsOptions):
     Raises ConfigError for values out of range.
     """
 
-    preset: str = "tiny"
     out: Path | None = None
     weights: Path | None = None
     task: Task | None = None
@@ -152,8 +173,8 @@ class TrainOptions(SettingsOptions):
             task=self.task, streams=self.streams, flow=self.flow, fusion=self.fusion,
             fen_projection=self.fen_projection, flow_stride=self.flow_stride,
         )  # fmt: skip
-        if changes.get("streams", "both") != "both" and model.streams == "both":
-            changes = {"fusion": "none", **changes}
+        if changes.get("streams", model.streams) != model.streams and "both" in (changes["streams"], model.streams):
+            changes = {"fusion": "sca" if changes["streams"] == "both" else "none", **changes}
         return ModelConfig.from_json(model.to_json() | changes)
 
 
@@ -161,11 +182,10 @@ class TrainOptions(SettingsOptions):
 class AblateOptions(SettingsOptions):
     """Options of `ablate`; see also `SettingsOptions`.
 
-    preset: the network's size. out: the folder of the rows' run folders. weights: a checkpoint from which every row
+    out: the folder of the rows' run folders. weights: a checkpoint from which every row
     starts, as far as it fits. only: names of rows; all when empty.
     """
 
-    preset: str = "tiny"
     out: Path = Path("runs/ablation")
     weights: Path | None = None
     only: tuple[str, ...] = ()

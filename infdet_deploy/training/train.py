@@ -1,5 +1,6 @@
 """`train` and `plan_training`; without data they use synthetic clips."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ def train(
                 if world.is_main:
                     make_synthetic(data, report)
         model, network, notes = _starting_point(Path(data), options, config, run, out)
+        if not options.resume:
+            config = _with_steps(Path(data), options, config)
         begin = f"preset {options.preset}" if options.weights is None else f"from {options.weights}"
         if options.resume:
             begin = "a resumed run"
@@ -76,8 +79,19 @@ def plan_training(
     config = TrainConfig.from_json(options.changes())
     with process_group(config.device) as world:
         model, network, _ = _starting_point(Path(data or SYNTHETIC), options, config, {}, Path())
+        config = _with_steps(Path(data or SYNTHETIC), options, config)
         report = on_progress if on_progress is not None and world.is_main else lambda progress: None
         return measure_plan(open_dataset(data or SYNTHETIC), model, config, network, world, report)
+
+
+def _with_steps(data: Path, options: TrainOptions, config: TrainConfig) -> TrainConfig:
+    """The configuration with steps by the number of actions, and an early stop where the user set neither."""
+    clips = open_dataset(data).subset(config.train_subset)
+    steps = options.steps_for(sum(max(len(clip.instances), 1) for clip in clips), config)
+    if steps == config.steps:
+        return config
+    chosen = {"steps": steps, "validate_every": max(config.validate_every, steps // 8), "patience": 5}
+    return replace(config, **chosen | {name: getattr(config, name) for name in chosen if name in options.settings})
 
 
 def _starting_point(

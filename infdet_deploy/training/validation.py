@@ -18,7 +18,7 @@ from infdet_deploy.metrics.thresholds import ScoredClip, detections, fit_thresho
 from infdet_deploy.model.network import InfDetNet, to_grey
 from infdet_deploy.snippets import feature_length, valid_length
 from infdet_deploy.training.dataset import PreparedClip
-from infdet_deploy.training.losses import Losses, flow_loss, losses
+from infdet_deploy.training.losses import Losses, classification_loss, flow_loss, losses
 from infdet_deploy.training.mixed_precision import forward, precision
 from infdet_deploy.training.options import TrainConfig
 from infdet_deploy.training.windows import Windows
@@ -69,6 +69,17 @@ def mean_losses(found: Sequence[ClipScores]) -> dict[str, float]:
     """Means over the clips, `{"loss", "classification", "flow"}`."""
     mean = [float(torch.cat(part).mean()) for part in zip(*(one.losses for one in found), strict=True)]
     return dict(zip(("loss", "classification", "flow"), mean, strict=True))
+
+
+def base_rate_loss(clips: Sequence[PreparedClip]) -> float:
+    """The mean classification loss of the best scores that do not depend on the frames: each class's share of time."""
+    share = np.concatenate([clip.labels for clip in clips]).mean(axis=0).clip(1e-6, 1 - 1e-6)
+    logits = torch.from_numpy(np.log(share / (1 - share)).astype(np.float32))
+    found = []
+    for clip in clips:
+        labels, length = torch.from_numpy(clip.labels)[None], torch.tensor([valid_length(len(clip.frames))])
+        found.append(float(classification_loss(logits.expand_as(labels), labels, length)))
+    return float(np.mean(found))
 
 
 def still_flow_loss(clips: Sequence[PreparedClip]) -> float:

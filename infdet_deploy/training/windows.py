@@ -15,6 +15,7 @@ from infdet_deploy.training.dataset import PreparedClip, snippet_labels
 from infdet_deploy.training.distributed import World
 from infdet_deploy.training.options import TrainConfig
 from infdet_deploy.training.whole_clips import WholeClip
+from infdet_deploy.video.background import BACKGROUND_LEVEL
 
 
 class Batch(NamedTuple):
@@ -36,16 +37,23 @@ def windows_in(frames: int, config: TrainConfig) -> int:
 
 
 class Windows:
-    """The training samples, in an order that depends on the seed and the step alone.
+    """The training samples, which depend on the seed and the step alone.
 
-    A clip as long as n windows is drawn n times an epoch, each time at another random place, a whole number of snippets
-    from its start. Each process of `world` gets its share of a step.
+    A clip as long as n windows is drawn n times an epoch, each time at another random place. A share of the windows,
+    `balance`, is replaced by windows around an action, of each class equally often: in long recordings actions are
+    rare, and a network that sees few of them learns that there are none. With published ends, windows begin a whole
+    number of snippets from the clip's start. Each process of `world` gets its share of a step.
     """
 
     def __init__(
         self, clips: Sequence[PreparedClip], model: ModelConfig, config: TrainConfig, world: World | None = None
     ) -> None:
         self.clips, self.model, self.config, self.world = clips, model, config, world or World()
+        self.actions = [
+            [(clip, instance) for clip in clips for instance in clip.annotation.instances if instance.label == label]
+            for label in model.classes
+        ]
+        self.actions = [shown for shown in self.actions if shown]
         self.units = [index for index, clip in enumerate(clips) for _ in range(windows_in(len(clip.frames), config))]
 
     @property
@@ -71,7 +79,9 @@ class Windows:
     def _batch(self, draws: Sequence[tuple[int, int, np.random.Generator]]) -> Batch:
         """The windows of draws: a seed, an index into `units`, a random generator."""
         clips = [self.clips[self.units[place]] for _, place, _ in draws]
-        windows = [self._window(clip, rng) for clip, (_, _, rng) in zip(clips, draws, strict=True)]
+        places = [self._place(clip, rng) for clip, (_, _, rng) in zip(clips, draws, strict=True)]
+        clips = [clip for clip, _ in places]
+        windows = [self._window(*place, rng) for place, (_, _, rng) in zip(places, draws, strict=True)]
         grey, target, labels, length, pairs = map(torch.stack, zip(*windows, strict=True))
         return Batch(
             [clip.name for clip in clips], tuple(seed for seed, _, _ in draws), grey, target, labels, length, pairs
@@ -96,23 +106,38 @@ class Windows:
         return WholeClip(grey, torch.from_numpy(flow), labels, total, valid_length(total))
 
     def _grey(self, frames: NDArray[np.uint8], gain: float, offset: float) -> Tensor:
-        """Grey levels −1…1, times the gain, plus the offset."""
-        return (to_grey(self._tensor(frames)) * gain + offset).clamp(-1, 1)
+        """Grey levels −1…1, times the gain, plus the offset; the background's level stays where it is fixed."""
+        grey = to_grey(self._tensor(frames))
+        if self.model.levels == "background":
+            fixed = BACKGROUND_LEVEL / 255 * 2 - 1
+            return (fixed + (grey - fixed) * gain).clamp(-1, 1)
+        return (grey * gain + offset).clamp(-1, 1)
 
     def _tensor(self, array: Any) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.config.device)
 
-    def _window(self, clip: PreparedClip, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        """A random window as the tensors of a `Batch`, without the batch axis."""
+    def _place(self, clip: PreparedClip, rng: np.random.Generator) -> tuple[PreparedClip, int]:
+        """A window's clip and first frame: anywhere in `clip`, or so that most of a random action's middle is inside."""
+        size, aligned = self.config.window_frames, self.config.ends == "published"
+        if self.actions and rng.random() < self.config.balance:
+            shown = self.actions[rng.integers(len(self.actions))]
+            clip, instance = shown[rng.integers(len(shown))]
+            middle = (instance.start_s + instance.end_s) / 2 * clip.fps
+            start = int(middle - rng.uniform(0.15, 0.85) * size)
+        else:
+            start = int(rng.integers(max(0, len(clip.frames) - size) + 1))
+        start = min(max(start, 0), max(0, len(clip.frames) - size))
+        return clip, start // FRAMES_PER_SNIPPET * FRAMES_PER_SNIPPET if aligned else start
+
+    def _window(self, clip: PreparedClip, start: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        """A window from frame `start` as the tensors of a `Batch`, without the batch axis."""
         size, total = self.config.window_frames, len(clip.frames)
-        first = int(rng.integers(max(0, total - size) // FRAMES_PER_SNIPPET + 1))
-        start = first * FRAMES_PER_SNIPPET
         frames, flow = clip.frames[start : start + size], clip.flow[start : start + size - 1].astype(np.float32)
         length, pairs = valid_length(len(frames)), len(flow)
         snippets = size // FRAMES_PER_SNIPPET - 1
         labels = snippet_labels(
-            clip.annotation, self.model.classes, total, clip.duration_s, first + snippets, self.config.ends
-        )[first:]
+            clip.annotation, self.model.classes, total, clip.duration_s, snippets, self.config.ends, start
+        )
         if len(frames) < size:
             frames = np.pad(frames, ((0, size - len(frames)), (0, 0), (0, 0)), mode="edge")
             flow = np.pad(flow, ((0, size - 1 - len(flow)), (0, 0), (0, 0), (0, 0)))
@@ -123,7 +148,7 @@ class Windows:
     def _augment(
         self, frames: NDArray[np.uint8], flow: NDArray[Any], rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[Any], float, float]:
-        """Shift by a whole number of flow pixels, repeating the border; mirror; draw gain and offset of grey levels."""
+        """Shift by a whole number of flow pixels, repeating the border; mirror; turn; draw gain and offset of levels."""
         gain, offset = (float(n) for n in self.config.jitter * rng.uniform(-1, 1, 2) + (1, 0))
         cells = flow.shape[-1]
         reach = int(cells * self.config.shift)
@@ -137,4 +162,7 @@ class Windows:
         if self.config.mirror and rng.random() < 0.5:
             frames, flow = frames[..., ::-1], flow[..., ::-1].copy()
             flow[:, :1] *= -1
+        for _ in range(rng.integers(4) if self.config.rotate else 0):
+            frames, flow = np.rot90(frames, axes=(1, 2)), np.rot90(flow, axes=(2, 3)).copy()
+            flow[:, :2] = np.stack((flow[:, 1], -flow[:, 0]), axis=1) if flow.shape[1] else flow
         return frames, flow, gain, offset

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from infdet_deploy.cli.app import ClassesOption, DataArg, FpsOption, JsonFlag, PictureOption, class_names, dataset_app
-from infdet_deploy.cli.train import Preset, Streams
+from infdet_deploy.cli.train import PresetOption, Streams
 from infdet_deploy.console import print_json, progress, say, table
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def convert(
 @dataset_app.command()
 def prepare(
     data: DataArg,
-    preset: Annotated[Preset, typer.Option(help="Network size: tiny or infdet (the paper's).")] = "tiny",
+    preset: PresetOption = "tiny",
     streams: Annotated[Streams | None, typer.Option(help="infrared skips flow, which takes most of the time.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes [default: one per CPU].")] = None,
     weights: Annotated[

@@ -15,15 +15,14 @@ if TYPE_CHECKING:
     from infdet_deploy.training.plan import TrainingPlan
 
 # As in `model.presets`, which would import numpy for --help.
-Preset = Literal["tiny", "infdet"]
+Preset = Literal["tiny", "infdet", "array"]
 Task = Literal["detection", "recognition"]
 Streams = Literal["infrared", "flow", "both"]
 FlowSource = Literal["fen", "tvl1"]
 FusionKind = Literal["none", "sca", "cross", "self", "late", "min", "max", "concat"]
 
 PresetOption = Annotated[
-    Preset,
-    typer.Option(help="Network size: tiny, infdet (the paper's) or array (for sensors of few pixels, 1 K contrast)."),
+    Preset, typer.Option(help="Network size: tiny, infdet (the paper's), or array for thermal sensors of few pixels.")
 ]
 WeightsOption = Annotated[
     Path | None, typer.Option(help="Start from this .safetensors checkpoint; its size overrides --preset.")
@@ -46,9 +45,7 @@ def train(
     data: DataOption = None,
     preset: PresetOption = "tiny",
     out: Annotated[Path | None, typer.Option(help="Run folder [default: runs/PRESET-N].")] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Optimiser steps [default: by the number of actions, 360 or more].")
-    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps [default: by the number of actions].")] = None,
     seed: SeedOption = None,
     weights: WeightsOption = None,
     whole_clips: WholeClipsFlag = False,

@@ -110,8 +110,8 @@ class SettingsOptions:
     """How to train. None means the default of the preset or `TrainConfig`, or the value of the run that is resumed.
 
     preset: the network's size, see `model.presets`. steps: optimiser steps; default: by the number of actions in the
-    training clips (see `steps_for`). seed: of weights and sampling. whole_clips: train on clips at full length in bounded memory
-    instead of windows. freeze_towers: do not train the towers. settings: any other fields of `TrainConfig`.
+    training clips (see `steps_for`). seed: of weights and sampling. whole_clips: train on clips at full length in
+    bounded memory instead of windows. freeze_towers: do not train the towers. settings: any other fields of `TrainConfig`.
     """
 
     preset: str = "tiny"

@@ -117,7 +117,7 @@ class Windows:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.config.device)
 
     def _place(self, clip: PreparedClip, rng: np.random.Generator) -> tuple[PreparedClip, int]:
-        """A window's clip and first frame: anywhere in `clip`, or so that most of a random action's middle is inside."""
+        """A window's clip and first frame: anywhere in `clip`, or around the middle of a random action."""
         size, aligned = self.config.window_frames, self.config.ends == "published"
         if self.actions and rng.random() < self.config.balance:
             shown = self.actions[rng.integers(len(self.actions))]
@@ -148,7 +148,7 @@ class Windows:
     def _augment(
         self, frames: NDArray[np.uint8], flow: NDArray[Any], rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[Any], float, float]:
-        """Shift by a whole number of flow pixels, repeating the border; mirror; turn; draw gain and offset of levels."""
+        """Shift by a whole number of flow pixels, repeating the border; mirror; turn; draw gain and offset."""
         gain, offset = (float(n) for n in self.config.jitter * rng.uniform(-1, 1, 2) + (1, 0))
         cells = flow.shape[-1]
         reach = int(cells * self.config.shift)

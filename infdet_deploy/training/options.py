@@ -111,7 +111,8 @@ class SettingsOptions:
 
     preset: the network's size, see `model.presets`. steps: optimiser steps; default: by the number of actions in the
     training clips (see `steps_for`). seed: of weights and sampling. whole_clips: train on clips at full length in
-    bounded memory instead of windows. freeze_towers: do not train the towers. settings: any other fields of `TrainConfig`.
+    bounded memory instead of windows. freeze_towers: do not train the towers. settings: any other fields of
+    `TrainConfig`.
     """
 
     preset: str = "tiny"

@@ -11,6 +11,7 @@ import pytest
 from infdet_deploy import processes
 from infdet_deploy.datasets.annotations import write_annotations
 from infdet_deploy.datasets.instances import Clip, Instance
+from infdet_deploy.detections import DetectionRule, detect
 from infdet_deploy.errors import AnnotationError, TrainingError, VideoError
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import feature_length
@@ -37,7 +38,7 @@ def test_clips(data):
         assert clip.frames.shape == (80, 64, 64)
         assert clip.frames.dtype == np.uint8
         assert clip.duration_s == pytest.approx(10)
-        assert clip.snippets_per_second == pytest.approx(1)
+        assert clip.fps == pytest.approx(8)
         assert clip.labels.shape == (feature_length(80), 3) == (9, 3)
         np.testing.assert_array_equal(clip.flow, tvl1_flow(clip.frames, 3))
     assert clips[1].labels[:, 1].sum() >= 3  # a fight lasts some seconds
@@ -45,9 +46,21 @@ def test_clips(data):
 
 def test_labels_are_strictly_inside():
     clip = Clip("a", 10.0, None, (Instance("x", 2.0, 5.0), Instance("y", 0.5, 1.4)))
-    labels = dataset.snippet_labels(clip, ("x", "y"), frames=80, duration_s=10.0, snippets=9)
+    labels = dataset.snippet_labels(clip, ("x", "y"), frames=80, duration_s=10.0, snippets=9, ends="published")
     assert labels[:, 0].tolist() == [0, 0, 0, 1, 1, 0, 0, 0, 0]  # 2 s and 5 s are not inside
     assert labels[:, 1].tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 0]
+
+
+def test_labels_with_interpolated_ends_are_shares_of_time_around_the_centre():
+    clip = Clip("a", 10.0, None, (Instance("x", 2.0, 5.25), Instance("x", 5.25, 6.0), Instance("y", 0.6, 1.4)))
+    labels = dataset.snippet_labels(clip, ("x", "y"), frames=80, duration_s=10.0, snippets=9, ends="interpolated")
+    # Snippet j is the second from j + 0.5 to j + 1.5.
+    assert labels[:, 0].tolist() == pytest.approx([0, 0.5, 1, 1, 1, 0.5, 0, 0, 0])  # fractions of two actions add up
+    assert labels[:, 1].tolist() == pytest.approx([0.8, 0, 0, 0, 0, 0, 0, 0, 0])
+    later = dataset.snippet_labels(clip, ("x", "y"), 80, 10.0, snippets=3, ends="interpolated", start=12)
+    assert later[:, 0].tolist() == pytest.approx([1, 1, 1])  # from 2 s
+    crossing = detect(labels[:, :1], ("x",), DetectionRule((0.5 - 1e-9,), (0.0,), ends="interpolated"), 1.0)
+    assert [(d.start_s, d.end_s) for d in crossing] == [(pytest.approx(2.0), pytest.approx(6.0))]
 
 
 def test_cache(data, tmp_path, monkeypatch):
@@ -110,7 +123,7 @@ def test_pictures_take_their_time_from_the_annotations(tmp_path):
     assert clip.frames.shape == (40, 64, 64)
     assert np.abs(clip.frames[:, 5, 5].astype(int) - 5 * np.arange(40)).max() <= 1
     assert clip.duration_s == 10.0
-    assert clip.snippets_per_second == 0.5
+    assert clip.fps == pytest.approx(len(clip.frames) / clip.duration_s)
     assert clip.labels.tolist() == [[0, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 0]]  # 4 s is inside, 2 s and 6 s are not
 
 

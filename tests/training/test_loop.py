@@ -20,7 +20,7 @@ from infdet_deploy.training import loop, run_folder
 from infdet_deploy.training.dataset import PreparedClip, hold_out, load_dataset, load_parts, snippet_labels
 from infdet_deploy.training.interrupts import deferred_interrupts
 from infdet_deploy.training.options import TrainConfig
-from infdet_deploy.training.validation import evaluate_network
+from infdet_deploy.training.validation import base_rate_loss, evaluate_network
 from infdet_deploy.training.windows import Windows
 
 MODEL = ModelConfig(size=64, channel_divisor=8)
@@ -182,8 +182,8 @@ def test_own_validation_clips_and_no_test_clips(data, tmp_path):
     config = dataclasses.replace(CONFIG, steps=1, validate_every=1)
     result = loop.run_training(folder, tmp_path / "run", MODEL, config)
     assert result.test is None
-    clips = load_dataset(folder, "validation", MODEL)
-    rule = DetectionRule(default_thresholds(MODEL.classes), result.mean_duration_s)
+    clips = load_dataset(folder, "validation", MODEL, ends="interpolated")
+    rule = DetectionRule(default_thresholds(MODEL.classes), result.mean_duration_s, ends="interpolated")
     found = evaluate_network(load_network(result.best)[0], clips, rule)
     assert found["loss"] == pytest.approx(result.metrics["loss"], rel=1e-4)
 
@@ -245,13 +245,13 @@ def _clip(frames: int, instances: tuple[Instance, ...]) -> PreparedClip:
     annotation, duration_s = Clip("c", frames / 8, None, instances), frames / 8
     pictures = np.broadcast_to(np.arange(frames, dtype=np.uint8)[:, None, None], (frames, 64, 64))
     flow = np.broadcast_to(np.float16(0.5), (frames - 1, 3, 16, 16))
-    labels = snippet_labels(annotation, MODEL.classes, frames, duration_s, frames // 8 - 1)
+    labels = snippet_labels(annotation, MODEL.classes, frames, duration_s, frames // 8 - 1, "published")
     return PreparedClip("c", pictures, flow, labels, duration_s, annotation)
 
 
 def test_windows_keep_frames_and_labels_together():
     clip = _clip(160, (Instance("drop", 4.5, 9.5), Instance("hug", 12.5, 14.5)))
-    config = dataclasses.replace(CONFIG, jitter=0.0, batch=4)
+    config = dataclasses.replace(CONFIG, jitter=0.0, batch=4, ends="published")
     windows = Windows([clip], MODEL, config)
     starts = set()
     for step in range(6):
@@ -268,6 +268,84 @@ def test_windows_keep_frames_and_labels_together():
         assert batch.target[:, :, 1].unique().tolist() == [0.5]
         assert set(batch.target[:, :, 0].unique().tolist()) <= {0.5, -0.5}  # mirrored
     assert len(starts) > 8
+
+
+def test_balanced_windows_show_every_class_equally_often():
+    busy = _clip(320, (Instance("drop", 4.5, 9.5), *(Instance("hug", s, s + 0.5) for s in range(20, 38))))
+    empty = [dataclasses.replace(_clip(320, ()), name=f"empty {i}") for i in range(30)]
+    config = dataclasses.replace(CONFIG, batch=4, jitter=0.0)
+    shown = {}
+    for balance in (0.0, 0.5, 1.0):
+        windows = Windows([busy, *empty], MODEL, dataclasses.replace(config, balance=balance))
+        batches = [windows.batch(step) for step in range(100)]
+        labels = torch.cat([batch.labels for batch in batches]).amax(dim=1) > 0
+        shown[balance] = labels.float().mean(dim=0)
+    assert shown[0.0].max() < 0.1
+    assert shown[0.5][[0, 2]].min() > 0.2
+    assert shown[1.0][[0, 2]].min() > 0.4
+    assert shown[1.0][1] == 0  # no fight in these clips
+
+
+def test_windows_with_interpolated_ends_begin_at_any_frame():
+    clip = _clip(160, (Instance("drop", 4.5, 9.5),))
+    windows = Windows([clip], MODEL, dataclasses.replace(CONFIG, jitter=0.0, shift=0.0, batch=4))
+    starts = set()
+    for step in range(12):
+        batch = windows.batch(step)
+        for sample in range(4):
+            start = int(((batch.grey[sample, 0, 0, 0] + 1) / 2 * 255).round())
+            starts.add(start)
+            centres_s = (start + 8 * torch.arange(3) + 8) / 8
+            inside = ((centres_s + 0.5).clamp(max=9.5) - (centres_s - 0.5).clamp(min=4.5)).clamp(0, 1)
+            torch.testing.assert_close(batch.labels[sample, :, 0], inside)
+    assert len({start % 8 for start in starts}) == 8
+
+
+def test_quarter_turns_turn_frames_and_flow_together():
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 255, (32, 64, 64)).astype(np.uint8)
+    flow = rng.normal(0, 0.3, (31, 3, 16, 16)).astype(np.float16)
+    clip = dataclasses.replace(_clip(32, ()), frames=pictures, flow=flow)
+    config = dataclasses.replace(CONFIG, jitter=0.0, shift=0.0, mirror=False, rotate=True, batch=4)
+    windows, seen = Windows([clip], MODEL, config), set()
+    for step in range(6):
+        batch = windows.batch(step)
+        for sample in range(4):
+            levels = ((batch.grey[sample] + 1) / 2 * 255).round().numpy().astype(np.uint8)
+            turns = next(k for k in range(4) if np.array_equal(levels, np.rot90(pictures, k, (1, 2))))
+            seen.add(turns)
+            turned = np.rot90(flow.astype(np.float32), turns, (2, 3))
+            u, v, length = turned[:, 0], turned[:, 1], turned[:, 2]
+            expected = {0: (u, v), 1: (v, -u), 2: (-u, -v), 3: (-v, u)}[turns]
+            np.testing.assert_array_equal(batch.target[sample], np.stack((*expected, length), axis=1))
+    assert seen == {0, 1, 2, 3}
+
+
+def test_contrast_of_background_levels_changes_around_the_background():
+    pictures = np.full((32, 32, 32), 64, np.uint8)
+    pictures[:, :8] = 114
+    model = dataclasses.replace(MODEL, size=32, levels="background", streams="infrared", fusion="none")
+    clip = dataclasses.replace(_clip(32, ()), frames=pictures, flow=np.empty((31, 0, 8, 8), np.float16))
+    config = dataclasses.replace(CONFIG, jitter=0.2, shift=0.0, mirror=False, batch=16)
+    grey = (Windows([clip], model, config).batch(0).grey + 1) / 2 * 255
+    assert (grey[:, :, 8:] - 64).abs().max() < 1e-3
+    assert 40 <= grey[:, 0, 0, 0].min() - 64 < 45
+    assert 55 < grey[:, 0, 0, 0].max() - 64 <= 60
+
+
+def test_a_warning_while_nothing_is_learnt(data, tmp_path):
+    seen = []
+    config = dataclasses.replace(CONFIG, learning_rate=1e-9, steps=3)
+    loop.run_training(data, tmp_path / "run", MODEL, config, on_progress=seen.append)
+    warnings = [p.note for p in seen if p.note.startswith("learnt nothing yet: after step 3 the classification loss")]
+    assert len(warnings) == 1
+
+
+def test_base_rate_loss():
+    clip = _clip(160, (Instance("drop", 4.5, 9.5),))
+    share = clip.labels.mean(axis=0)[0]
+    entropy = -(share * np.log(share) + (1 - share) * np.log(1 - share)) * 19 / 20  # 19 snippets, ⌊T/8⌋ = 20
+    assert base_rate_loss([clip]) == pytest.approx(entropy, abs=1e-3)
 
 
 def test_short_clips_are_padded():

@@ -54,6 +54,38 @@ def test_half_the_mean_exactly_is_kept_and_less_is_dropped():
     assert one_class([0.6, 0.6, 0], mean_s=4.0000001) == []
 
 
+def interpolated(scores, threshold=0.5, mean_s=0.0, sps=1.0):
+    rule = DetectionRule((threshold,), (mean_s,), ends="interpolated")
+    found = detect(np.array(scores, dtype=np.float64)[:, None], ["hug"], rule, sps)
+    return [(pytest.approx(d.start_s), pytest.approx(d.end_s), d.score) for d in found]
+
+
+def test_interpolated_ends_lie_where_the_line_between_scores_crosses_the_threshold():
+    # Score j belongs to position j + 1: half way from 0.2 to 0.8, and a quarter on from 0.6 to 0.2.
+    assert interpolated([0.2, 0.8, 0.9, 0.6, 0.2, 0.1]) == [(1.5, 4.25, 0.9)]
+    assert interpolated([0.2, 0.8, 0.9, 0.6, 0.2, 0.1], sps=2.0) == [(0.75, 2.125, 0.9)]
+    assert interpolated([0.2, 0.8, 0.9, 0.6, 0.2, 0.1], threshold=0.1) == [(0.0, 6.0, 0.9)]
+    assert interpolated([0.0, 0.4, 0.8, 0.4], threshold=0.2) == [(1.5, 5.0, 0.8)]
+
+
+def test_an_interpolated_run_at_the_clips_end_reaches_to_it():
+    assert interpolated([0.9, 0.1]) == [(0.0, 1.5, 0.9)]
+    assert interpolated([0.1, 0.9]) == [(1.5, 3.0, 0.9)]
+    assert interpolated([0.6, 0.7, 0.6]) == [(0.0, 4.0, 0.7)]
+
+
+def test_interpolated_runs_shorter_than_half_the_mean_are_dropped():
+    scores = [0.0, 0.0, 1.0, 0.0, 0.0]  # 1 snippet wide at 0.5
+    assert interpolated(scores, mean_s=2.0) == [(2.5, 3.5, 1.0)]
+    assert interpolated(scores, mean_s=2.01) == []
+
+
+def test_the_rate_of_snippets_depends_on_the_ends():
+    published, ours = (DetectionRule((0.5,), (1.0,), ends=ends) for ends in ("published", "interpolated"))
+    assert published.snippets_per_second(107, 25.0) == pytest.approx(13 / 4.28)
+    assert ours.snippets_per_second(107, 25.0) == 25 / 8
+
+
 LONG = [0.51, 0.52, 0.53, 0.54, 0.55, 0.56, 0.57, 0.58, 0.59]
 
 

@@ -42,7 +42,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Write the report and pictures into this folder.")] = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Evaluate detections, a checkpoint or a bundle: mean average precision at temporal IoU 0.1 to 0.5, error kinds."""
+    """Evaluate detections, a checkpoint or a bundle: mean average precision at temporal IoU 0.1 to 0.7, error kinds."""
     from infdet_deploy.evaluation import evaluate as evaluation
 
     if data is None and len(context.args) == 1:

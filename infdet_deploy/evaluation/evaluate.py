@@ -56,7 +56,7 @@ def evaluate(
     options: EvaluateOptions | None = None,
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
-    """Compute mean average precision at temporal IoU 0.1 to 0.5, precision-recall curves and an error breakdown.
+    """Compute mean average precision at temporal IoU 0.1 to 0.7, precision-recall curves and an error breakdown.
 
     subject: a detection file (THUMOS text, ActivityNet or `detect --json`), a run folder, a .safetensors checkpoint or
     a bundle. data: a data set; for detections, annotations suffice. on_progress: called with steps done, all steps and

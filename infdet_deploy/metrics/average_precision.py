@@ -19,7 +19,7 @@ from infdet_deploy.errors import AnnotationError, UsageError
 Protocol = Literal["thumos14", "activitynet"]
 Truth = Mapping[str, Sequence[tuple[float, float]]]
 
-IOU_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
+IOU_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 def temporal_iou(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -7,8 +7,8 @@ from infdet_deploy.detections import DetectionRule, detect
 from infdet_deploy.live.decisions import Decisions
 
 
-def rule(*thresholds: float, mean_s: float = 0.0, split_long: bool = False) -> DetectionRule:
-    return DetectionRule(thresholds or (0.5,), (mean_s,) * len(thresholds or (0.5,)), split_long)
+def rule(*thresholds: float, mean_s: float = 0.0, split_long: bool = False, ends: str = "published") -> DetectionRule:
+    return DetectionRule(thresholds or (0.5,), (mean_s,) * len(thresholds or (0.5,)), split_long, ends)
 
 
 def scores(*runs: tuple[int, int], length: int) -> np.ndarray:
@@ -46,12 +46,13 @@ def test_the_end_closes_open_runs_and_equals_offline():
     ]
 
 
-def test_scores_that_do_not_change_give_offlines_detections_with_any_windows():
+@pytest.mark.parametrize("ends", ["published", "interpolated"])
+def test_scores_that_do_not_change_give_offlines_detections_with_any_windows(ends):
     """With scores that do not depend on the window, every schedule of windows gives offline's detections."""
     rng = np.random.default_rng(2)
     for case in range(40):
         values = np.repeat(rng.random((60, 2)), rng.integers(1, 5), axis=0).astype(np.float32)
-        two = rule(0.45, 0.55, mean_s=float(rng.choice([0, 1, 2])), split_long=bool(case % 2))
+        two = rule(0.45, 0.55, mean_s=float(rng.choice([0, 1, 2])), split_long=bool(case % 2), ends=ends)
         decisions, end, found = Decisions(two, settle=int(rng.integers(1, 7))), 0, []
         while end < len(values):
             end = min(end + int(rng.integers(1, 9)), len(values))
@@ -60,7 +61,7 @@ def test_scores_that_do_not_change_give_offlines_detections_with_any_windows():
         found += decisions.finish(values[first:end], first, 3.0)
         offline = detect(values, ("a", "b"), two, 3.0)
         assert sorted(("ab"[f.label], f.start / 3, f.end / 3) for f in found) == [
-            (d.label, d.start_s, d.end_s) for d in offline
+            (d.label, pytest.approx(d.start_s), pytest.approx(d.end_s)) for d in offline
         ]
 
 

@@ -7,6 +7,10 @@ from infdet_deploy.errors import AnnotationError
 from infdet_deploy.metrics.thresholds import ScoredClip, detections, fit_thresholds
 
 
+def rule(*mean_duration_s: float, ends: str = "published") -> DetectionRule:
+    return DetectionRule((0.5,) * len(mean_duration_s), mean_duration_s, ends=ends)
+
+
 def scored(label: str, *others: str) -> ScoredClip:
     """20 s at 1 snippet/s with an action at 4–10 s. Below 0.31 everything is one run, above 0.79 there is none."""
     scores = np.full((19, 1 + len(others)), 0.31, np.float32)
@@ -15,13 +19,13 @@ def scored(label: str, *others: str) -> ScoredClip:
 
 
 def test_fitted_threshold_is_the_good_one_nearest_to_the_published():
-    assert fit_thresholds([scored("drop")], ("drop",), (6.0,)) == (0.325,)  # of 0.325 … 0.775, from 0.3
-    assert fit_thresholds([scored("wave")], ("wave",), (6.0,)) == (0.5,)
+    assert fit_thresholds([scored("drop")], ("drop",), rule(6.0)) == (0.325,)  # of 0.325 … 0.775, from 0.3
+    assert fit_thresholds([scored("wave")], ("wave",), rule(6.0)) == (0.5,)
+    assert fit_thresholds([scored("wave")], ("wave",), rule(6.0, ends="interpolated")) == (0.325,)  # nearest to 0.3
 
 
 def test_detections_of_clips():
-    rule = DetectionRule((0.5, 0.2), (1.0, 1.0))
-    found = detections([scored("drop", "hug")], ("drop", "hug"), rule)
+    found = detections([scored("drop", "hug")], ("drop", "hug"), DetectionRule((0.5, 0.2), (1.0, 1.0)))
     assert found == [
         ScoredInstance("c", "drop", 4.0, 10.0, pytest.approx(0.79)),
         ScoredInstance("c", "hug", 0.0, 19.0, pytest.approx(0.31)),
@@ -30,4 +34,4 @@ def test_detections_of_clips():
 
 def test_a_class_without_instances_cannot_be_fitted():
     with pytest.raises(AnnotationError, match="no instance of class 'hug' in 1 clips to fit its threshold on"):
-        fit_thresholds([scored("drop", "hug")], ("drop", "hug"), (6.0, 6.0))
+        fit_thresholds([scored("drop", "hug")], ("drop", "hug"), rule(6.0, 6.0))

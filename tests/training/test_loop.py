@@ -68,14 +68,15 @@ def test_run_folder(data, straight):
         "mean_duration_s": list(result.mean_duration_s),
         "frame_mode": "resize",
         "fps": 8.0,
+        "ends": "interpolated",
     }
     validation = load_parts(open_dataset(data), MODEL, CONFIG, lambda done, total: None).validation
-    rule = DetectionRule(default_thresholds(MODEL.classes), result.mean_duration_s)
+    rule = DetectionRule(default_thresholds(MODEL.classes), result.mean_duration_s, ends="interpolated")
     found = evaluate_network(network, validation, rule)
     assert found["loss"] == pytest.approx(result.metrics["loss"], rel=1e-4)
     assert result.test is not None
     rule = dataclasses.replace(rule, thresholds=result.thresholds)
-    found = evaluate_network(network, load_dataset(data, "testing", MODEL), rule)
+    found = evaluate_network(network, load_dataset(data, "testing", MODEL, ends="interpolated"), rule)
     assert found["loss"] == pytest.approx(result.test["loss"], rel=1e-4)
     assert found["map"] == result.test["map"]
     assert run_folder.newest_run(out.parent) == out

@@ -109,10 +109,9 @@ class Decisions:
             if self.rule.ends == "interpolated":
                 begin, stop = crossings(column, start, end, threshold)
             run = _Run(first + start, first + end, first + begin, first + stop, float(column[start:end].max()))
-            if start == 0 and state.open_run is not None:
-                run = replace(
-                    run, start=min(run.start, state.open_run.start), begin=min(run.begin, state.open_run.begin)
-                )
+            before = state.open_run
+            if start == 0 and before is not None and before.start <= run.start:
+                run = replace(run, start=before.start, begin=before.begin)
             yield run
 
     def _action(

@@ -186,3 +186,30 @@ def test_frozen_black_and_saturated_pictures_are_noticed():
             expected = state if second > limit_s else "ok"
             assert health.update(picture, state == "frozen" and second > 0, 1e9 + second) == expected
         assert health.update(noise, False, 1e9 + 15) == "ok"
+
+
+def test_an_array_is_prepared_as_offline(tmp_path):
+    rng = np.random.default_rng(3)
+    path, times_s = tmp_path / "room.npz", np.cumsum(rng.uniform(0.08, 0.14, 200))
+    celsius = rng.normal(22, 0.1, (200, 16, 16)) + np.linspace(0, 3, 16)
+    celsius[50:120, 4:8, 5:9] += 1.0
+    np.savez(path, frames=celsius.astype(np.float32), times_s=times_s)
+    expected = read_video(path, 32, levels="background", frame_rate=12)
+    with open_source(str(path), 32, SourceOptions(levels="background", frame_rate=12, pace="fast")) as source:
+        frames = read_all(source)
+    assert np.array_equal(np.stack([frame.picture for frame in frames]), expected.frames)
+    shown = np.array([frame.time for frame in frames])
+    assert shown - shown[0] == pytest.approx(expected.timestamps_s, abs=1e-5)
+    assert not any(frame.gap for frame in frames)
+
+
+def test_frames_are_not_interpolated_across_a_gap(tmp_path):
+    path, times_s = tmp_path / "room.npz", np.concatenate((np.arange(30), np.arange(30) + 60)) / 10
+    celsius = np.full((60, 8, 8), 22.0, np.float32)
+    celsius[30:, 2, 2] = 23.0
+    np.savez(path, frames=celsius, times_s=times_s)
+    with open_source(str(path), 8, SourceOptions(levels="background", frame_rate=20, pace="fast")) as source:
+        frames = read_all(source)
+    assert len(frames) == 2 * 59
+    assert [frame.index for frame in frames if frame.gap] == [59]
+    assert {int(frame.picture[2, 2]) for frame in frames} == {64, 114}

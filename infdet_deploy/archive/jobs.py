@@ -112,7 +112,7 @@ def _draw(bundle: "Bundle", path: Path, fps: float | None, found: "Analysis", fi
     shown = VideoPreview(
         found.name, found.frames, found.fps, lambda picks: frames_at(path, picks, bundle.preparation, fps)
     )
-    return draw_clip(file, shown, found.scores, bundle.classes, bundle.rule.thresholds, found.detections)
+    return draw_clip(file, shown, found.scores, bundle.classes, bundle.rule, found.detections)
 
 
 def _compare_rates(found: "Analysis", trained: float | None) -> None:

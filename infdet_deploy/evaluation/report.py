@@ -43,5 +43,5 @@ def draw_clips(
         on_progress(index, len(shown), f"draw {clip.name}")
         video = dataset.video(clip, scorer.preparation)
         found = one.detect(scorer.classes, scorer.rule)
-        path, thresholds = folder / f"{clip.name}.png", scorer.rule.thresholds
-        draw_clip(path, video, one.scores, scorer.classes, thresholds, found, clip.instances)
+        path = folder / f"{clip.name}.png"
+        draw_clip(path, video, one.scores, scorer.classes, scorer.rule, found, clip.instances)

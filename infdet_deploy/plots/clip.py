@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from infdet_deploy.datasets.instances import Instance
-from infdet_deploy.detections import Detection, runs
+from infdet_deploy.detections import Detection, DetectionRule, crossings, runs
 from infdet_deploy.plots.figure import COLOURS, legend_below, pyplot, save_figure
-from infdet_deploy.snippets import valid_length
 from infdet_deploy.video import Video
 
 STRIP_FRAMES = 10
@@ -32,7 +31,7 @@ def draw_clip(
     video: Video | VideoPreview,
     scores: npt.NDArray[np.float32],
     classes: Sequence[str],
-    thresholds: Sequence[float],
+    rule: DetectionRule,
     detections: Sequence[Detection],
     truth: Sequence[Instance] | None = None,
     note: str = "",
@@ -46,7 +45,7 @@ def draw_clip(
     if isinstance(video, Video):
         video = VideoPreview(video.name, len(video.frames), video.fps, video.frames.__getitem__)
     end_s = video.length / video.fps
-    snippet_s = end_s / max(valid_length(video.length), 1)
+    snippet_s = 1 / rule.snippets_per_second(video.length, video.fps)
     rows = len(classes)
     figure = pyplot().figure(figsize=(12, 5.0 + 0.55 * rows), layout="constrained")
     strip, curves, bars = figure.subplots(3, 1, height_ratios=(1.5, 2.4, 0.55 * rows + 0.3))
@@ -54,18 +53,18 @@ def draw_clip(
     strip.imshow(np.hstack(list(video.pictures(picks))), cmap="inferno", aspect="auto", extent=(0, end_s, 0, 1))
     title = f"{video.name}  ({video.length} frames, {video.fps:g} frames/s)"
     strip.set(yticks=[], xticks=[], title="   ".join(filter(None, (title, note))))
-    times = (np.arange(len(scores)) + 0.5) * snippet_s
+    times = (np.arange(len(scores)) + (0.5 if rule.ends == "published" else 1.0)) * snippet_s
     for index, label in enumerate(classes):
         colour = COLOURS[index % len(COLOURS)]
         curves.plot(times, scores[:, index], color=colour, label=label)
-        curves.axhline(thresholds[index], color=colour, linestyle=":", linewidth=1)
+        curves.axhline(rule.thresholds[index], color=colour, linestyle=":", linewidth=1)
         found = [one for one in detections if one.label == label]
         for instance in truth or ():
             if instance.label == label:
                 _bar(bars, index + 0.2, instance.start_s, instance.end_s, "", color=colour, alpha=0.35)
         for one in found:
             _bar(bars, index - 0.2, one.start_s, one.end_s, f"{one.score:.2f}", color=colour)
-        for start_s, stop_s in _too_short(scores[:, index] > thresholds[index], snippet_s, found):
+        for start_s, stop_s in _too_short(scores[:, index], rule, index, snippet_s, found):
             _bar(bars, index - 0.2, start_s, stop_s, "too short", color="none", edgecolor=colour, hatch="////")
     curves.set(xlim=(0, end_s), ylim=(0, 1), ylabel="score", xticklabels=[])
     bars.set(xlim=(0, end_s), ylim=(rows - 0.5, -0.5), yticks=range(rows), yticklabels=classes)
@@ -83,8 +82,11 @@ def _bar(panel: Any, row: float, start_s: float, end_s: float, text: str, **styl
 
 
 def _too_short(
-    above: npt.NDArray[np.bool_], snippet_s: float, detections: Sequence[Detection]
+    column: npt.NDArray[np.float32], rule: DetectionRule, index: int, snippet_s: float, detections: Sequence[Detection]
 ) -> list[tuple[float, float]]:
-    """Start and end in seconds of the runs above the threshold that became no detection."""
-    spans = [(start * snippet_s, end * snippet_s) for start, end in runs(above)]
+    """Start and end in seconds of the runs above the threshold of class `index` that became no detection."""
+    threshold, spans = rule.thresholds[index], []
+    for start, end in runs(column > threshold):
+        begin, stop = crossings(column, start, end, threshold) if rule.ends == "interpolated" else (start, end)
+        spans.append((begin * snippet_s, stop * snippet_s))
     return [(a, b) for a, b in spans if not any(one.start_s < b and a < one.end_s for one in detections)]

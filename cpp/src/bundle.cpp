@@ -67,13 +67,16 @@ private:
 DetectionRule rule_of(const std::string &path, const Reader &manifest) {
   Reader entry = manifest.object("rule");
   for (const auto &[key, _] : entry.all().items())
-    if (key != "thresholds" && key != "mean_duration_s" && key != "split_long")
+    if (key != "thresholds" && key != "mean_duration_s" && key != "split_long" && key != "ends")
       throw damaged(path, "rule: unknown key '" + key + "'");
-  DetectionRule rule{entry.numbers("thresholds"), entry.numbers("mean_duration_s"), false};
+  DetectionRule rule{entry.numbers("thresholds"), entry.numbers("mean_duration_s")};
   if (entry.all().contains("split_long")) {
     if (!entry.member("split_long").is_boolean()) entry.wrong("split_long", "true or false");
     rule.split_long = entry.member("split_long").get<bool>();
   }
+  const std::string ends = entry.text("ends", "published");
+  if (ends != "published" && ends != "interpolated") entry.wrong("ends", "published or interpolated");
+  rule.ends = ends == "interpolated" ? Ends::interpolated : Ends::published;
   if (rule.thresholds.size() != rule.mean_duration_s.size())
     throw damaged(path, "rule has " + std::to_string(rule.thresholds.size()) + " thresholds but " +
                             std::to_string(rule.mean_duration_s.size()) + " mean durations");
@@ -165,20 +168,33 @@ void read_stream(Bundle &bundle, const Reader &stream, const json &listed) {
       check_states(bundle.path, stage + "_stream", stages.object(stage + "_stream"));
 }
 
+// The value of `key`, if it is there and not null: a number above 0.
+std::optional<double> rate_of(const Reader &preprocessing, const std::string &key) {
+  auto rate = preprocessing.all().find(key);
+  if (rate == preprocessing.all().end() || rate->is_null()) return std::nullopt;
+  if (!rate->is_number() || !(*rate > 0)) preprocessing.wrong(key, "a number above 0");
+  return rate->get<double>();
+}
+
+void read_preprocessing(Bundle &bundle, const Reader &preprocessing) {
+  const json &size = preprocessing.member("size");
+  const std::string mode = preprocessing.text("mode"), levels = preprocessing.text("levels", "range");
+  if (!size.is_number_integer() || size < 32 || size > 4096 || (mode != "resize" && mode != "crop"))
+    throw damaged(bundle.path, "preprocessing is " + preprocessing.all().dump(-1, ' ', true));
+  if (levels != "range" && levels != "background") preprocessing.wrong("levels", "range or background");
+  rate_of(preprocessing, "fps");
+  bundle.size = size.get<int>();
+  bundle.mode = mode == "crop" ? FrameMode::crop : FrameMode::resize;
+  bundle.levels = levels == "background" ? Levels::background : Levels::range;
+  bundle.frame_rate = rate_of(preprocessing, "frame_rate");
+}
+
 Bundle bundle_of(const std::string &path, const json &content) {
   Reader manifest(path, content, "manifest");
   Bundle bundle;
   bundle.path = path;
   bundle.name = manifest.text("name");
-  Reader preprocessing = manifest.object("preprocessing");
-  const json &size = preprocessing.member("size");
-  std::string mode = preprocessing.text("mode");
-  if (!size.is_number_integer() || size < 32 || size > 4096 || (mode != "resize" && mode != "crop"))
-    throw damaged(path, "preprocessing is " + preprocessing.all().dump(-1, ' ', true));
-  if (auto fps = preprocessing.all().find("fps"); fps != preprocessing.all().end() && !fps->is_null())
-    if (!fps->is_number() || !(*fps > 0)) throw damaged(path, "preprocessing has fps that is no number above 0");
-  bundle.size = size.get<int>();
-  bundle.mode = mode == "crop" ? FrameMode::crop : FrameMode::resize;
+  read_preprocessing(bundle, manifest.object("preprocessing"));
   Reader model = manifest.object("model");
   std::string task = model.text("task", "detection"), streams = model.text("streams", "both");
   if (task != "detection" && task != "recognition") throw damaged(path, "task is " + task);

@@ -12,6 +12,9 @@ namespace infdet::detail {
 
 enum class FrameMode { resize, crop };
 
+// What a grey level means. range: of the whole recording's range. background: the difference from each pixel's background.
+enum class Levels { range, background };
+
 // A stage's input or output. Varying sizes have names such as 8n.
 struct Tensor {
   std::string name;
@@ -37,6 +40,8 @@ struct Bundle {
   std::optional<StreamEntry> stream;         // if the bundle has incremental towers
   int size = 0; // height and width of the frames in pixels
   FrameMode mode = FrameMode::resize;
+  Levels levels = Levels::range;
+  std::optional<double> frame_rate; // interpolate frames to this many per second
   bool recognition = false; // the network recognises trimmed clips
   DetectionRule rule;
 

@@ -12,10 +12,10 @@ namespace infdet::detail {
 
 constexpr int64_t kSettleSnippets = 6; // snippets after a run's end before it is final
 
-// A final action: snippets first ... last-1, counted from the start of the stream.
+// A final action: from begin to stop in snippets after the start of the stream, whole numbers for published ends.
 struct Decided {
   size_t label;
-  int64_t first, last;
+  double begin, stop;
   double score;
 };
 
@@ -28,13 +28,22 @@ public:
   std::vector<Decided> decide(const std::vector<float> &scores, int64_t first, double snippets_per_second, bool final);
 
 private:
-  struct State {
-    std::optional<int64_t> open_start; // start of the earliest open run
-    int64_t decided = 0;               // runs that end here or earlier are decided
-    int64_t given = 0;                 // end of the last reported action
+  // A run of snippets start ... end-1 that is not decided yet, its ends in time, and its highest score in the window.
+  struct Undecided {
+    int64_t start, end;
+    double begin, stop, score;
   };
-  void decide_class(const std::vector<float> &scores, size_t label, int64_t first, int64_t closed, double sps,
+  struct State {
+    std::optional<Undecided> open; // the earliest run that is still open
+    int64_t decided = 0;           // runs that end here or earlier are decided
+    int64_t given = 0;             // end of the last reported action
+    double given_stop = 0;         // in time
+  };
+  void decide_class(const std::vector<double> &column, size_t label, int64_t first, int64_t closed, double sps,
                     std::vector<Decided> &found);
+  std::vector<Undecided> undecided(const std::vector<double> &column, size_t label, int64_t first) const;
+  void report(Undecided run, const std::vector<double> &column, size_t label, int64_t first, double sps,
+              std::vector<Decided> &found);
   const DetectionRule rule_;
   std::vector<State> states_; // one for each class
 };

@@ -1,18 +1,48 @@
 #include "detections.h"
 
+#include <algorithm>
+
 namespace infdet::detail {
 
-std::vector<Run> runs(const std::vector<float> &scores, size_t classes, size_t index, double threshold) {
+double DetectionRule::snippets_per_second(size_t frames, double fps) const {
+  if (ends == Ends::interpolated) return fps / kFramesPerSnippet;
+  return static_cast<double>(frames / kFramesPerSnippet) / (static_cast<double>(frames) / fps);
+}
+
+std::vector<double> column_of(const std::vector<float> &scores, size_t classes, size_t index) {
+  std::vector<double> column;
+  column.reserve(scores.size() / classes);
+  for (size_t at = index; at < scores.size(); at += classes) column.push_back(static_cast<double>(scores[at]));
+  return column;
+}
+
+std::vector<Run> runs(const std::vector<double> &column, double threshold) {
   std::vector<Run> found;
-  const size_t snippets = scores.size() / classes;
   size_t first = 0;
-  for (size_t snippet = 0; snippet <= snippets; ++snippet) {
-    // compare as double, because thresholds are double
-    if (snippet < snippets && static_cast<double>(scores[snippet * classes + index]) > threshold) continue;
+  for (size_t snippet = 0; snippet <= column.size(); ++snippet) {
+    if (snippet < column.size() && column[snippet] > threshold) continue;
     if (snippet > first) found.push_back({first, snippet});
     first = snippet + 1;
   }
   return found;
+}
+
+Span crossings(const std::vector<double> &column, Run run, double threshold) {
+  Span span{0, static_cast<double>(column.size() + 1)};
+  if (run.first > 0) {
+    const double inside = column[run.first], outside = column[run.first - 1];
+    span.begin = static_cast<double>(run.first + 1) - (inside - threshold) / (inside - outside);
+  }
+  if (run.last < column.size()) {
+    const double inside = column[run.last - 1], outside = column[run.last];
+    span.stop = static_cast<double>(run.last) + (inside - threshold) / (inside - outside);
+  }
+  return span;
+}
+
+double highest(const std::vector<double> &column, Run run) {
+  const auto begin = column.begin();
+  return *std::max_element(begin + static_cast<std::ptrdiff_t>(run.first), begin + static_cast<std::ptrdiff_t>(run.last));
 }
 
 std::vector<Part> parts(Run run, double mean_s, bool split_long, double sps) {
@@ -27,14 +57,34 @@ std::vector<Part> parts(Run run, double mean_s, bool split_long, double sps) {
   return result;
 }
 
+namespace {
+
+// The detections of one run of a class: none, one or two.
+std::vector<infdet_detection> of_run(const std::vector<double> &column, Run run, size_t index, const DetectionRule &rule,
+                                     double sps) {
+  const double mean_s = rule.mean_duration_s[index];
+  const int32_t label = static_cast<int32_t>(index);
+  if (rule.ends == Ends::interpolated) {
+    const Span span = crossings(column, run, rule.thresholds[index]);
+    if ((span.stop - span.begin) / sps < mean_s / 2) return {};
+    return {{span.begin / sps, span.stop / sps, highest(column, run), label, 0}};
+  }
+  std::vector<infdet_detection> found;
+  for (const Part &part : parts(run, mean_s, rule.split_long, sps))
+    found.push_back({static_cast<double>(part.first) / sps, static_cast<double>(part.last) / sps, column[part.at], label, 0});
+  return found;
+}
+
+} // namespace
+
 std::vector<infdet_detection> detect(const std::vector<float> &scores, size_t classes, const DetectionRule &rule,
                                      double sps) {
   std::vector<infdet_detection> found;
-  for (size_t index = 0; index < classes; ++index)
-    for (const Run &run : runs(scores, classes, index, rule.thresholds[index]))
-      for (const Part &part : parts(run, rule.mean_duration_s[index], rule.split_long, sps))
-        found.push_back({static_cast<double>(part.first) / sps, static_cast<double>(part.last) / sps,
-                         scores[part.at * classes + index], static_cast<int32_t>(index), 0});
+  for (size_t index = 0; index < classes; ++index) {
+    const std::vector<double> column = column_of(scores, classes, index);
+    for (const Run &run : runs(column, rule.thresholds[index]))
+      for (const infdet_detection &one : of_run(column, run, index, rule, sps)) found.push_back(one);
+  }
   return found;
 }
 

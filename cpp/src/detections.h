@@ -1,4 +1,5 @@
-// Snippet scores to detections: runs above a class's threshold become actions in seconds.
+// Snippet scores to detections: runs above a class's threshold become actions in seconds. The rules are those of Python's
+// detections.py.
 #pragma once
 
 #include <cstddef>
@@ -8,11 +9,22 @@
 
 namespace infdet::detail {
 
+constexpr size_t kFramesPerSnippet = 8; // the towers' temporal stride
+
+// Where runs begin and end in time. published: snippet j lasts from j to j + 1 snippets after the clip's start.
+// interpolated: score j belongs to the centre of its 16 frames, and a run ends where the line between two scores crosses
+// the threshold.
+enum class Ends { published, interpolated };
+
 // Which runs of snippets are detections. One entry for each class.
 struct DetectionRule {
   std::vector<double> thresholds;      // a score must be above
   std::vector<double> mean_duration_s; // runs shorter than half are dropped
-  bool split_long = false;             // cut runs longer than twice the mean into two detections
+  bool split_long = false;             // cut runs longer than twice the mean into two; only with published ends
+  Ends ends = Ends::published;
+
+  // The rate of snippets in a clip of `frames` frames: published floor(T/8) / duration, else fps / 8.
+  double snippets_per_second(size_t frames, double fps) const;
 };
 
 // Consecutive snippets first ... last-1.
@@ -25,14 +37,27 @@ struct Part {
   size_t first, last, at;
 };
 
-// The runs of one class's scores above its threshold, in order. scores: float [snippets, classes].
-std::vector<Run> runs(const std::vector<float> &scores, size_t classes, size_t index, double threshold);
+// Where a run begins and ends, in snippets after the clip's start.
+struct Span {
+  double begin, stop;
+};
+
+// The scores of one class, as double because thresholds are double. scores: float [snippets, classes].
+std::vector<double> column_of(const std::vector<float> &scores, size_t classes, size_t index);
+
+// The runs of a class's scores above its threshold, in order.
+std::vector<Run> runs(const std::vector<double> &column, double threshold);
+
+// Interpolated ends of a run. One at either end of the clip reaches to that end.
+Span crossings(const std::vector<double> &column, Run run, double threshold);
+
+// The highest score of a run.
+double highest(const std::vector<double> &column, Run run);
 
 // The parts of a run: none, one or two.
 std::vector<Part> parts(Run run, double mean_s, bool split_long, double snippets_per_second);
 
-// scores: float [snippets, classes]; snippets_per_second: floor(T/8) / clip duration in seconds, finite and positive.
-// Sorted by class, then time.
+// scores: float [snippets, classes]; snippets_per_second: of the rule. Sorted by class, then time.
 std::vector<infdet_detection> detect(const std::vector<float> &scores, size_t classes, const DetectionRule &rule,
                                      double snippets_per_second);
 

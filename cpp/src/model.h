@@ -11,7 +11,6 @@
 
 namespace infdet::detail {
 
-constexpr size_t kFramesPerSnippet = 8; // the towers' temporal stride
 constexpr size_t kMinFrames = 16;       // the shortest clip: one feature
 constexpr size_t kStepFrames = 32;      // frames computed at once in a live stream
 

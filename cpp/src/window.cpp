@@ -50,9 +50,8 @@ std::vector<infdet_detection> Window::run(size_t length, bool final) {
   seen_ = snippets();
   std::vector<infdet_detection> found;
   for (const Decided &one : decisions_.decide(scores, static_cast<int64_t>(first_), snippets_per_second_, final))
-    found.push_back({static_cast<double>(one.first) / snippets_per_second_,
-                     static_cast<double>(one.last) / snippets_per_second_, one.score, static_cast<int32_t>(one.label),
-                     0});
+    found.push_back({one.begin / snippets_per_second_, one.stop / snippets_per_second_, one.score,
+                     static_cast<int32_t>(one.label), 0});
   return found;
 }
 

@@ -18,6 +18,11 @@
    Frames are grey, uint8, 0 to 255, row by row without padding, of any height and width. The library resizes them to
    the network's input size. A clip needs at least 16 frames.
 
+   A bundle may demand two more steps, which the library also does: levels relative to each pixel's background, and
+   interpolation to a frame rate. The 16 frames are then those after interpolation. For background levels, infdet_push16
+   takes a thermal camera's counts; 8-bit frames must have 50 levels a kelvin. A recording's frames of the first 120 s
+   are kept in memory until these are over.
+
    Status: every function that can fail returns a status. infdet_last_error() then gives one line: what was received,
    what was expected and what to do. No C++ exception leaves the library, and it never ends the process. A failed call
    does not change its output arguments.
@@ -56,7 +61,7 @@ typedef enum infdet_status {
   INFDET_ERROR_HANDLE = 3,   /* a model or stream that is closed or was never opened */
   INFDET_ERROR_BUNDLE = 4,   /* missing, changed, incomplete, or made by a newer version */
   INFDET_ERROR_BACKEND = 5,  /* not in this build, refuses a stage, or failed to compute */
-  INFDET_ERROR_FRAMES = 6,   /* too few frames, or a frame of another size than before */
+  INFDET_ERROR_FRAMES = 6,   /* too few frames, or frames of another size, type or clock than before */
   INFDET_ERROR_STATE = 7,    /* a push or flush after a flush or a failure */
   INFDET_ERROR_MEMORY = 8,   /* out of memory */
   INFDET_ERROR_INTERNAL = 9  /* a bug in the library; please report it */
@@ -140,7 +145,7 @@ INFDET_API infdet_status infdet_open_stream(const infdet_model *model, double fp
 
 /* Open an endless stream of frames, such as a camera's, on a model opened with options.live. It gives the detections of
    `infdet-deploy watch`: each is reported once, as soon as it is final.
-   fps: frames per second; a detection's time multiplied by fps is a frame number.
+   fps: frames per second; a detection's time multiplied by fps is a frame number (unless frames have times).
    window_s: seconds of history that the network sees, such as INFDET_WINDOW_S; more needs more memory.
    every_snippets: how often the network runs, in snippets of 8 frames, such as INFDET_EVERY_SNIPPETS. */
 INFDET_API infdet_status infdet_open_live(const infdet_model *model, double fps, double window_s,
@@ -151,6 +156,20 @@ INFDET_API infdet_status infdet_open_live(const infdet_model *model, double fps,
    depend on how many frames a call passes. */
 INFDET_API infdet_status infdet_push(infdet_stream *stream, const uint8_t *frames, size_t count, size_t height,
                                      size_t width);
+
+/* As infdet_push, with the time of each frame.
+   times_s: double [count], finite seconds on any clock; times do not decrease. Bundles with background levels or a frame
+   rate use them; with other bundles they are only checked. With a frame rate, a frame that is not later than the one
+   before is left out, and the stream's fps is not used. Give either all frames of a stream times or none: without times,
+   frames lie 1/fps apart. If frames are missing, flush the stream and open another one. */
+INFDET_API infdet_status infdet_push_timed(infdet_stream *stream, const uint8_t *frames, size_t count, size_t height,
+                                           size_t width, const double *times_s);
+
+/* As infdet_push_timed, for frames of a thermal camera: uint16, in hundredths of a kelvin. times_s may be null. All
+   frames of a stream must have the same type. Only for bundles with background levels: others map the range of a whole
+   recording to 8 bits, which the caller must do before infdet_push. */
+INFDET_API infdet_status infdet_push16(infdet_stream *stream, const uint16_t *frames, size_t count, size_t height,
+                                       size_t width, const double *times_s);
 
 /* End the stream and compute the remaining detections. Then poll them. */
 INFDET_API infdet_status infdet_flush(infdet_stream *stream);

@@ -117,6 +117,16 @@ public:
     check(infdet_push(handle_, frames, count, height, width));
   }
 
+  // As push, with the time of each frame in seconds, not decreasing: see infdet_push_timed.
+  void push_timed(const uint8_t *frames, size_t count, size_t height, size_t width, const double *times_s) {
+    check(infdet_push_timed(handle_, frames, count, height, width, times_s));
+  }
+
+  // Counts of a thermal camera, uint16 in hundredths of a kelvin; times_s may be null: see infdet_push16.
+  void push16(const uint16_t *frames, size_t count, size_t height, size_t width, const double *times_s = nullptr) {
+    check(infdet_push16(handle_, frames, count, height, width, times_s));
+  }
+
   void flush() { check(infdet_flush(handle_)); }
 
   // The next detection, if there is one.

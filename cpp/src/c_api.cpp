@@ -95,6 +95,14 @@ infdet_stream *handle_of(std::unique_ptr<Stream> stream) {
   return static_cast<infdet_stream *>(const_cast<void *>(streams().add(std::move(shared))));
 }
 
+template <class Pixel>
+void push(infdet_stream *handle, const Pixel *frames, size_t count, size_t height, size_t width, const double *times_s) {
+  auto shared = stream_of(handle);
+  need(frames, "frames");
+  std::lock_guard<std::mutex> lock(shared->mutex);
+  shared->stream->push(frames, count, height, width, times_s);
+}
+
 // Options of a program that may know fewer or more fields than this library.
 infdet_options known_options(const infdet_options *given) {
   infdet_options options;
@@ -198,7 +206,7 @@ infdet_status infdet_detect(const infdet_model *handle, const uint8_t *frames, s
     need(found, "found");
     need(found_count, "found_count");
     ClipStream stream(model, fps);
-    stream.push(frames, count, height, width);
+    stream.push(frames, count, height, width, nullptr);
     stream.flush();
     std::vector<infdet_detection> detections;
     while (auto next = stream.poll()) detections.push_back(*next);
@@ -241,12 +249,20 @@ infdet_status infdet_open_live(const infdet_model *handle, double fps, double wi
 }
 
 infdet_status infdet_push(infdet_stream *handle, const uint8_t *frames, size_t count, size_t height, size_t width) {
+  return guarded([&] { push(handle, frames, count, height, width, nullptr); });
+}
+
+infdet_status infdet_push_timed(infdet_stream *handle, const uint8_t *frames, size_t count, size_t height, size_t width,
+                                const double *times_s) {
   return guarded([&] {
-    auto shared = stream_of(handle);
-    need(frames, "frames");
-    std::lock_guard<std::mutex> lock(shared->mutex);
-    shared->stream->push(frames, count, height, width);
+    need(times_s, "times_s");
+    push(handle, frames, count, height, width, times_s);
   });
+}
+
+infdet_status infdet_push16(infdet_stream *handle, const uint16_t *frames, size_t count, size_t height, size_t width,
+                            const double *times_s) {
+  return guarded([&] { push(handle, frames, count, height, width, times_s); });
 }
 
 infdet_status infdet_flush(infdet_stream *handle) {

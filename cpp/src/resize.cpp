@@ -8,8 +8,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <functional>
+#include <limits>
 
 namespace infdet::detail {
 namespace {
@@ -103,15 +103,16 @@ Resizer::Resizer(size_t height, size_t width, size_t size, FrameMode mode)
   if (!copies_) row_.resize(width), levels_.resize(size);
 }
 
-void Resizer::apply(const uint8_t *frame, uint8_t *resized) {
+template <class Pixel> void Resizer::apply(const Pixel *frame, Pixel *resized) {
+  constexpr float top = std::numeric_limits<Pixel>::max();
   if (copies_) {
     for (size_t y = 0; y < size_; ++y)
-      std::memcpy(resized + y * size_, frame + (top_ + y) * width_ + left_, size_);
+      std::copy_n(frame + (top_ + y) * width_ + left_, size_, resized + y * size_);
     return;
   }
   for (size_t y = 0; y < size_; ++y) {
     for (size_t tap = 0; tap < vertical_.count; ++tap) {
-      const uint8_t *pixels = frame + (vertical_.first[y] + tap) * width_;
+      const Pixel *pixels = frame + (vertical_.first[y] + tap) * width_;
       float weight = vertical_.weights[tap * size_ + y];
       if (!tap)
         for (size_t x = 0; x < width_; ++x) row_[x] = static_cast<float>(pixels[x]) * weight;
@@ -125,8 +126,11 @@ void Resizer::apply(const uint8_t *frame, uint8_t *resized) {
         levels_[x] = tap ? levels_[x] + part : part;
       }
     }
-    for (size_t x = 0; x < size_; ++x) resized[y * size_ + x] = static_cast<uint8_t>(std::min(levels_[x] + 0.5F, 255.0F));
+    for (size_t x = 0; x < size_; ++x) resized[y * size_ + x] = static_cast<Pixel>(std::min(levels_[x] + 0.5F, top));
   }
 }
+
+template void Resizer::apply(const uint8_t *, uint8_t *);
+template void Resizer::apply(const uint16_t *, uint16_t *);
 
 } // namespace infdet::detail

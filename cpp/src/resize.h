@@ -24,8 +24,8 @@ public:
   // height, width: 1 to kMaxSide; size: 1 to 4096.
   Resizer(size_t height, size_t width, size_t size, FrameMode mode);
 
-  // frame: uint8 [height, width] -> resized: uint8 [size, size].
-  void apply(const uint8_t *frame, uint8_t *resized);
+  // frame: [height, width] -> resized: [size, size]. Pixel: uint8_t, or uint16_t for thermal counts.
+  template <class Pixel> void apply(const Pixel *frame, Pixel *resized);
 
 private:
   size_t height_, width_, size_;

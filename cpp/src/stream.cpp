@@ -15,6 +15,7 @@ constexpr size_t kStep = 4; // clip lengths are cut to a multiple of this
 
 constexpr double kMinFps = 1e-6, kMaxFps = 1e6;
 constexpr double kMaxWindowS = 366 * 86400;
+constexpr double kMostBetween = 1e6; // interpolated frames between two; more would compute without an end in sight
 
 double checked_fps(double fps) {
   if (!(fps >= kMinFps && fps <= kMaxFps))
@@ -23,13 +24,33 @@ double checked_fps(double fps) {
   return fps;
 }
 
+// Frames per second that the network sees.
+double network_fps(const Bundle &bundle, double fps) {
+  const double rate = bundle.frame_rate.value_or(fps);
+  if (!(rate >= kMinFps && rate <= kMaxFps))
+    throw Error(INFDET_ERROR_BUNDLE, bundle.path + " has a frame_rate of " + std::to_string(rate) +
+                                         ", expected 0.000001 to 1000000; export it again");
+  return rate;
+}
+
+std::string time_text(size_t index, double time_s) {
+  return "times_s[" + std::to_string(index) + "] is " + std::to_string(time_s);
+}
+
+// Ends a preparation, if there is one; returns whether it held frames.
+struct Finish {
+  bool operator()(std::monostate) const { return false; }
+  template <class Steps> bool operator()(Steps &steps) const { return steps.finish(); }
+};
+
 std::string size_text(size_t width, size_t height) { return std::to_string(width) + "x" + std::to_string(height); }
 
 } // namespace
 
-Stream::Stream(std::shared_ptr<const Model> model, double fps)
-    : model_(std::move(model)), fps_(checked_fps(fps)),
-      frame_bytes_(static_cast<size_t>(model_->bundle.size) * static_cast<size_t>(model_->bundle.size)) {}
+Stream::Stream(std::shared_ptr<const Model> model, double fps, bool causal)
+    : model_(std::move(model)), fps_(network_fps(model_->bundle, checked_fps(fps))),
+      frame_bytes_(static_cast<size_t>(model_->bundle.size) * static_cast<size_t>(model_->bundle.size)), pushed_fps_(fps),
+      causal_(causal) {}
 
 void Stream::check_open() const {
   if (state_ == State::flushed)
@@ -37,35 +58,87 @@ void Stream::check_open() const {
   if (state_ == State::failed) throw Error(INFDET_ERROR_STATE, "the stream failed before; open another one");
 }
 
-void Stream::push(const uint8_t *frames, size_t count, size_t height, size_t width) {
+void Stream::check_times(const double *times_s, size_t count) const {
+  if (pushed_ && timed_ != (times_s != nullptr))
+    throw Error(INFDET_ERROR_FRAMES, timed_ ? "frames without times, earlier frames have times; give all frames times"
+                                            : "frames with times, earlier frames have none; open a new stream");
+  const double rate = model_->bundle.frame_rate.value_or(0);
+  double before = last_s_;
+  for (size_t i = 0; i < count; ++i) {
+    const double time_s = times_s ? times_s[i] : 0;
+    const bool first = !pushed_ && !i;
+    if (!std::isfinite(time_s))
+      throw Error(INFDET_ERROR_ARGUMENT, time_text(i, time_s) + ", expected seconds");
+    if (times_s && !first && time_s < before)
+      throw Error(INFDET_ERROR_ARGUMENT, time_text(i, time_s) + ", the frame before has " + std::to_string(before) +
+                                             "; expected times that do not decrease");
+    const double gap_s = times_s ? time_s - before : 1 / pushed_fps_;
+    if (!first && gap_s * rate > kMostBetween)
+      throw Error(INFDET_ERROR_ARGUMENT, "a frame lies " + std::to_string(gap_s) +
+                                             " s after the frame before it; flush the stream and open another one");
+    before = time_s;
+  }
+}
+
+// The steps for frames of this type and size, the same for the whole stream.
+template <class Pixel> Preparation<Pixel> &Stream::preparation(size_t height, size_t width) {
+  if (std::holds_alternative<std::monostate>(preparation_)) {
+    height_ = height, width_ = width;
+    return preparation_.emplace<Preparation<Pixel>>(model_->bundle, height, width, causal_,
+                                                    [this](const uint8_t *frame, double) { prepared(frame); });
+  }
+  auto *found = std::get_if<Preparation<Pixel>>(&preparation_);
+  if (!found)
+    throw Error(INFDET_ERROR_FRAMES, std::string("frames of ") + (sizeof(Pixel) == 2 ? "16 bits, earlier frames have 8"
+                                                                                     : "8 bits, earlier frames have 16") +
+                                         "; open a new stream for another type");
+  if (height != height_ || width != width_)
+    throw Error(INFDET_ERROR_FRAMES, "a frame is " + size_text(width, height) + ", earlier frames are " +
+                                         size_text(width_, height_) + "; open a new stream for a new size");
+  return *found;
+}
+
+template <class Pixel>
+void Stream::push(const Pixel *frames, size_t count, size_t height, size_t width, const double *times_s) {
   check_open();
+  if (sizeof(Pixel) == 2 && model_->bundle.levels == Levels::range)
+    throw Error(INFDET_ERROR_ARGUMENT, model_->bundle.path + " maps the range of a whole recording to grey levels; map "
+                                                             "16-bit frames to 8 bits first, then push those");
   if (!height || !width || height > kMaxSide || width > kMaxSide)
     throw Error(INFDET_ERROR_ARGUMENT, "frames are " + size_text(width, height) + " pixels, expected 1 to " +
                                            std::to_string(kMaxSide) + " each way");
-  if (count > SIZE_MAX / (height * width)) throw Error(INFDET_ERROR_ARGUMENT, "more frames than memory can hold");
-  if (!resizer_) {
-    resizer_.emplace(height, width, static_cast<size_t>(model_->bundle.size), model_->bundle.mode);
-    height_ = height, width_ = width;
-  } else if (height != height_ || width != width_) {
-    throw Error(INFDET_ERROR_FRAMES, "a frame is " + size_text(width, height) + ", earlier frames are " +
-                                         size_text(width_, height_) + "; open a new stream for a new size");
-  }
+  if (count > SIZE_MAX / sizeof(Pixel) / (height * width))
+    throw Error(INFDET_ERROR_ARGUMENT, "more frames than memory can hold");
+  check_times(times_s, count);
+  Preparation<Pixel> &steps = preparation<Pixel>(height, width);
   state_ = State::failed; // until the work succeeds
   expect(count);
   for (size_t i = 0; i < count; ++i) {
-    resizer_->apply(frames + i * height * width, next());
-    ++received_;
-    added();
+    steps.push(frames + i * height * width, times_s ? times_s[i] : static_cast<double>(pushed_) / pushed_fps_);
+    ++pushed_;
   }
+  if (times_s && count) last_s_ = times_s[count - 1], timed_ = true;
   state_ = State::open;
+}
+
+template void Stream::push(const uint8_t *, size_t, size_t, size_t, const double *);
+template void Stream::push(const uint16_t *, size_t, size_t, size_t, const double *);
+
+void Stream::prepared(const uint8_t *frame) {
+  std::copy_n(frame, frame_bytes_, next());
+  ++received_;
+  added();
 }
 
 void Stream::flush() {
   check_open();
-  if (received_ < kMinFrames)
+  state_ = State::failed; // until the work succeeds
+  const bool held = std::visit(Finish(), preparation_);
+  if (received_ < kMinFrames) {
+    if (!held) state_ = State::open; // nothing was changed: more frames may follow
     throw Error(INFDET_ERROR_FRAMES, "clip has " + std::to_string(received_) + " frames; at least " +
                                          std::to_string(kMinFrames) + " are needed");
-  state_ = State::failed; // until the work succeeds
+  }
   finish();
   state_ = State::flushed;
 }
@@ -81,7 +154,7 @@ void Stream::found(const std::vector<infdet_detection> &detections) {
   found_.insert(found_.end(), detections.begin(), detections.end());
 }
 
-ClipStream::ClipStream(std::shared_ptr<const Model> model, double fps) : Stream(std::move(model), fps) {
+ClipStream::ClipStream(std::shared_ptr<const Model> model, double fps) : Stream(std::move(model), fps, false) {
   if (model_->live)
     throw Error(INFDET_ERROR_ARGUMENT, "this model was opened for live streams; for clips set options.live to 0");
 }
@@ -136,13 +209,11 @@ void ClipStream::finish() {
   std::vector<uint8_t>().swap(window_);
   const size_t classes = model_->bundle.classes.size();
   const std::vector<float> scores = model_->scores(infrared_, flow_, received_ / kFramesPerSnippet);
-  const double duration_s = static_cast<double>(received_) / fps_;
-  if (model_->bundle.recognition) {
-    found({recognise(scores, classes, duration_s)});
-    return;
-  }
-  const double snippets_per_second = static_cast<double>(received_ / kFramesPerSnippet) / duration_s;
-  found(detect(scores, classes, model_->bundle.rule, snippets_per_second));
+  const DetectionRule &rule = model_->bundle.rule;
+  if (model_->bundle.recognition)
+    found({recognise(scores, classes, static_cast<double>(received_) / fps_)});
+  else
+    found(detect(scores, classes, rule, rule.snippets_per_second(received_, fps_)));
 }
 
 namespace {
@@ -169,7 +240,7 @@ const Model &live(const Model &model) {
 } // namespace
 
 LiveStream::LiveStream(std::shared_ptr<const Model> model, double fps, double window_s, int32_t every)
-    : Stream(std::move(model), fps), steps_(live(*model_)),
+    : Stream(std::move(model), fps, true), steps_(live(*model_)),
       window_(*model_, fps_, checked_window(window_s), checked_every(every)) {}
 
 void LiveStream::added() {

@@ -4,10 +4,11 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <variant>
 #include <vector>
 
 #include "model.h"
-#include "resize.h"
+#include "preparation.h"
 #include "steps.h"
 #include "window.h"
 
@@ -18,9 +19,11 @@ class Stream {
 public:
   virtual ~Stream() = default;
 
-  // frames: uint8 [count, height, width]. Throws Error for a different size, after a flush, and if computing fails; then
-  // the stream accepts no more frames.
-  void push(const uint8_t *frames, size_t count, size_t height, size_t width);
+  // frames: [count, height, width]. Pixel: uint8_t, or uint16_t in hundredths of a kelvin for bundles with background
+  // levels. times_s: of the frames, in seconds, not decreasing; null: frames lie 1/fps apart. Throws Error for another
+  // size, type or clock than before, after a flush, and if computing fails; then the stream accepts no more frames.
+  template <class Pixel>
+  void push(const Pixel *frames, size_t count, size_t height, size_t width, const double *times_s);
 
   // End the stream and compute the rest.
   void flush();
@@ -29,27 +32,36 @@ public:
   std::optional<infdet_detection> poll();
 
 protected:
-  // fps: frames per second. Throws Error if it is out of range.
-  Stream(std::shared_ptr<const Model> model, double fps);
+  // fps: frames per second of the caller. causal: frames are prepared from past ones only. Throws Error if fps is out of
+  // range.
+  Stream(std::shared_ptr<const Model> model, double fps, bool causal);
 
   virtual void expect(size_t) {}    // frames that the caller is about to push
-  virtual uint8_t *next() = 0;      // where to write the next resized frame
+  virtual uint8_t *next() = 0;      // where to write the next prepared frame
   virtual void added() = 0;         // the frame was written and counted in received_
   virtual void finish() = 0;
   void found(const std::vector<infdet_detection> &detections);
 
   const std::shared_ptr<const Model> model_;
-  const double fps_;
+  const double fps_; // of the prepared frames
   const size_t frame_bytes_;
-  size_t received_ = 0; // frames pushed
+  size_t received_ = 0; // prepared frames
 
 private:
   enum class State { open, flushed, failed };
   void check_open() const;
+  void check_times(const double *times_s, size_t count) const;
+  template <class Pixel> Preparation<Pixel> &preparation(size_t height, size_t width);
+  void prepared(const uint8_t *frame);
 
+  const double pushed_fps_;
+  const bool causal_;
   State state_ = State::open;
   size_t height_ = 0, width_ = 0;
-  std::optional<Resizer> resizer_;
+  size_t pushed_ = 0;
+  double last_s_ = 0; // time of the last pushed frame, if the caller gives times
+  bool timed_ = false;
+  std::variant<std::monostate, Preparation<uint8_t>, Preparation<uint16_t>> preparation_; // after the first push
   std::deque<infdet_detection> found_;
 };
 

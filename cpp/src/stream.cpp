@@ -62,22 +62,23 @@ void Stream::check_times(const double *times_s, size_t count) const {
   if (pushed_ && timed_ != (times_s != nullptr))
     throw Error(INFDET_ERROR_FRAMES, timed_ ? "frames without times, earlier frames have times; give all frames times"
                                             : "frames with times, earlier frames have none; open a new stream");
-  const double rate = model_->bundle.frame_rate.value_or(0);
   double before = last_s_;
-  for (size_t i = 0; i < count; ++i) {
-    const double time_s = times_s ? times_s[i] : 0;
+  for (size_t i = 0; times_s && i < count; ++i) {
     const bool first = !pushed_ && !i;
-    if (!std::isfinite(time_s))
-      throw Error(INFDET_ERROR_ARGUMENT, time_text(i, time_s) + ", expected seconds");
-    if (times_s && !first && time_s < before)
-      throw Error(INFDET_ERROR_ARGUMENT, time_text(i, time_s) + ", the frame before has " + std::to_string(before) +
+    if (!std::isfinite(times_s[i])) throw Error(INFDET_ERROR_ARGUMENT, time_text(i, times_s[i]) + ", expected seconds");
+    if (!first && times_s[i] < before)
+      throw Error(INFDET_ERROR_ARGUMENT, time_text(i, times_s[i]) + ", the frame before has " + std::to_string(before) +
                                              "; expected times that do not decrease");
-    const double gap_s = times_s ? time_s - before : 1 / pushed_fps_;
-    if (!first && gap_s * rate > kMostBetween)
-      throw Error(INFDET_ERROR_ARGUMENT, "a frame lies " + std::to_string(gap_s) +
-                                             " s after the frame before it; flush the stream and open another one");
-    before = time_s;
+    if (!first) check_gap(times_s[i] - before);
+    before = times_s[i];
   }
+  if (!times_s) check_gap(1 / pushed_fps_);
+}
+
+void Stream::check_gap(double gap_s) const {
+  if (gap_s * model_->bundle.frame_rate.value_or(0) > kMostBetween)
+    throw Error(INFDET_ERROR_ARGUMENT, "a frame lies " + std::to_string(gap_s) +
+                                           " s after the frame before it; flush the stream and open another one");
 }
 
 // The steps for frames of this type and size, the same for the whole stream.
@@ -113,11 +114,14 @@ void Stream::push(const Pixel *frames, size_t count, size_t height, size_t width
   Preparation<Pixel> &steps = preparation<Pixel>(height, width);
   state_ = State::failed; // until the work succeeds
   expect(count);
+  // as in Python, the times of a recording count from its first frame, those of a camera are absolute: rounding differs
+  if (times_s && count && !pushed_) timed_ = true, origin_s_ = causal_ ? 0 : times_s[0];
   for (size_t i = 0; i < count; ++i) {
-    steps.push(frames + i * height * width, times_s ? times_s[i] : static_cast<double>(pushed_) / pushed_fps_);
+    const double time_s = times_s ? times_s[i] - origin_s_ : static_cast<double>(pushed_) / pushed_fps_;
+    steps.push(frames + i * height * width, time_s);
     ++pushed_;
   }
-  if (times_s && count) last_s_ = times_s[count - 1], timed_ = true;
+  if (times_s && count) last_s_ = times_s[count - 1];
   state_ = State::open;
 }
 

@@ -51,6 +51,7 @@ private:
   enum class State { open, flushed, failed };
   void check_open() const;
   void check_times(const double *times_s, size_t count) const;
+  void check_gap(double gap_s) const;
   template <class Pixel> Preparation<Pixel> &preparation(size_t height, size_t width);
   void prepared(const uint8_t *frame);
 
@@ -59,8 +60,8 @@ private:
   State state_ = State::open;
   size_t height_ = 0, width_ = 0;
   size_t pushed_ = 0;
-  double last_s_ = 0; // time of the last pushed frame, if the caller gives times
-  bool timed_ = false;
+  bool timed_ = false;                // the caller gives times
+  double last_s_ = 0, origin_s_ = 0;  // the caller's time of the last pushed frame; what to subtract from times
   std::variant<std::monostate, Preparation<uint8_t>, Preparation<uint16_t>> preparation_; // after the first push
   std::deque<infdet_detection> found_;
 };

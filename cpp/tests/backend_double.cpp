@@ -155,7 +155,7 @@ void write_manifest(const std::string &path, const std::string &rest) {
   std::ofstream(path + "/manifest.json", std::ios::binary) << sealed(rest);
 }
 
-void write_bundle(const std::string &path) {
+void write_bundle(const std::string &path, const std::string &preprocessing, const std::string &rule) {
   std::filesystem::create_directory(path);
   const std::string onnx("\x08\x08\x3A\x03\x12\x01g", 7); // an empty graph named "g"
   std::string files;
@@ -171,8 +171,8 @@ void write_bundle(const std::string &path) {
                            tensor("length", "[1]", "int64");
   write_manifest(path,
                  R"("format": 2, "name": "double", "model": {"streams": "both", "task": "detection"},
-"preprocessing": {"size": 32, "mode": "resize"}, "classes": ["rise", "fall"],
-"rule": {"thresholds": [0.5, 0.5], "mean_duration_s": [0.2, 0.2], "split_long": false},
+"preprocessing": {"size": 32, "mode": "resize")" + preprocessing + R"(}, "classes": ["rise", "fall"],
+"rule": {"thresholds": [0.5, 0.5], "mean_duration_s": [0.2, 0.2], "split_long": false)" + rule + R"(},
 "stages": {)" + stage("fen", tensor("frames", "[\"T+1\", 32, 32]", "uint8"), tensor("flow", "[\"T\", 3, 2, 2]")) +
                      ", " + stage("infrared_tower", frames, both) + ", " + stage("flow_tower", flow, both) + ", " +
                      stage("head", head, tensor("scores", "[\"T'\", 2]")) + R"(},
@@ -187,6 +187,8 @@ std::string prepared_folder() {
   CHECK(mkdtemp(name));
   add_double();
   write_bundle(std::string(name) + "/double.infdet");
+  write_bundle(std::string(name) + "/background.infdet", R"(, "levels": "background", "frame_rate": 9)",
+               R"(, "ends": "interpolated")");
   return name;
 }
 

@@ -10,10 +10,12 @@ namespace infdet::test {
 // "double-memory", "double-nan" and "double-short" (too few rows).
 void add_double();
 
-// Write a bundle into the new folder `path`. Only add_double's backends can run it.
-void write_bundle(const std::string &path);
+// Write a bundle into the new folder `path`. Only add_double's backends can run it. preprocessing, rule: more members of
+// these objects, each after a comma.
+void write_bundle(const std::string &path, const std::string &preprocessing = "", const std::string &rule = "");
 
-// Add the backends and make a folder under /tmp with the bundle double.infdet; returns the folder.
+// Add the backends and make a folder under /tmp with the bundles double.infdet and background.infdet, which has background
+// levels, 9 frames a second and interpolated ends; returns the folder.
 std::string prepared_folder();
 
 // The text of a manifest: its SHA-256, then `rest`, which ends with the closing brace.

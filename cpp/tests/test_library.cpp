@@ -47,10 +47,10 @@ infdet_options options(const char *backend = "double", bool live = false) {
   return given;
 }
 
-infdet_model *opened(bool live = false, const char *backend = "double") {
+infdet_model *opened(bool live = false, const char *backend = "double", const char *name = "double") {
   const infdet_options given = options(backend, live);
   infdet_model *model = nullptr;
-  CHECK(infdet_open(bundle().c_str(), &given, &model) == INFDET_OK);
+  CHECK(infdet_open((folder + "/" + name + ".infdet").c_str(), &given, &model) == INFDET_OK);
   return model;
 }
 
@@ -195,6 +195,61 @@ void test_misuse() {
   CHECK(!none && !found && !count);
 }
 
+// Counts of a room in which nearly half of the pixels grow warm from time to time, uint16 [count, kSide, kSide].
+std::vector<uint16_t> counts(size_t count) {
+  std::vector<uint16_t> frames;
+  for (size_t t = 0; t < count; ++t)
+    for (int i = 0; i < kSide * kSide; ++i)
+      frames.push_back(static_cast<uint16_t>(
+          29000 + i % 97 + (i % 100 < 45 ? std::max(0.0, 500 * std::sin(0.2 * static_cast<double>(t))) : 0)));
+  return frames;
+}
+
+// Detections of a stream of counts at uneven times, with `at_once` frames per push.
+Found measured(infdet_stream *stream, const std::vector<uint16_t> &frames, const std::vector<double> &times_s,
+               size_t at_once) {
+  for (size_t at = 0; at < times_s.size(); at += at_once)
+    CHECK(infdet_push16(stream, frames.data() + at * kSide * kSide, std::min(at_once, times_s.size() - at), kSide, kSide,
+                        times_s.data() + at) == INFDET_OK);
+  CHECK(infdet_flush(stream) == INFDET_OK);
+  Found found;
+  for (infdet_detection one; infdet_poll(stream, &one) == INFDET_OK;) found.push_back(one);
+  CHECK(infdet_close_stream(stream) == INFDET_OK);
+  return found;
+}
+
+void test_counts_and_times() {
+  infdet_model *model = opened(false, "double", "background"), *live = opened(true, "double", "background");
+  const std::vector<uint16_t> frames = counts(600);
+  std::vector<double> times_s;
+  for (int t = 0; t < 600; ++t) times_s.push_back(1000 + 0.25 * t + 0.1 * (t % 3)); // 150 s: longer than frames are held
+  const Found whole = measured(clip_stream(model), frames, times_s, 600);
+  CHECK(whole.size() > 4 && whole.back().end_s < 151 && whole[1].start_s != std::floor(whole[1].start_s * 9 / 8) * 8 / 9);
+  CHECK(same(measured(clip_stream(model), frames, times_s, 7), whole));
+  const Found events = measured(live_stream(live, 20), frames, times_s, 600);
+  CHECK(events.size() > 4 && same(measured(live_stream(live, 20), frames, times_s, 1), events));
+
+  infdet_stream *stream = clip_stream(model);
+  const double odd[] = {0, NAN, 1, 0.5, 1e9};
+  const Frames grey = clip(4);
+  expect(infdet_push16(stream, nullptr, 1, kSide, kSide, odd), INFDET_ERROR_ARGUMENT, "frames is null");
+  expect(infdet_push_timed(stream, grey.data(), 1, kSide, kSide, nullptr), INFDET_ERROR_ARGUMENT, "times_s is null");
+  expect(infdet_push16(stream, frames.data(), 2, kSide, kSide, odd), INFDET_ERROR_ARGUMENT, "times_s[1] is nan");
+  expect(infdet_push16(stream, frames.data(), 2, kSide, kSide, odd + 2), INFDET_ERROR_ARGUMENT, "do not decrease");
+  expect(infdet_push16(stream, frames.data(), 2, kSide, kSide, odd + 3), INFDET_ERROR_ARGUMENT, "open another one");
+  expect(infdet_push16(stream, frames.data(), SIZE_MAX / 1500, kSide, kSide, nullptr), INFDET_ERROR_ARGUMENT, "memory");
+  CHECK(infdet_push16(stream, frames.data(), 5, kSide, kSide, nullptr) == INFDET_OK);
+  expect(infdet_push(stream, grey.data(), 4, kSide, kSide), INFDET_ERROR_FRAMES, "8 bits, earlier frames have 16");
+  expect(infdet_push16(stream, frames.data(), 1, kSide, kSide, odd), INFDET_ERROR_FRAMES, "earlier frames have none");
+  expect(infdet_flush(stream), INFDET_ERROR_FRAMES, "clip has 2 frames"); // at 9 frames a second
+  expect(infdet_flush(stream), INFDET_ERROR_STATE, "failed before"); // the held frames are gone
+  CHECK(infdet_close_stream(stream) == INFDET_OK && infdet_close(model) == INFDET_OK && infdet_close(live) == INFDET_OK);
+  stream = clip_stream(model = opened());
+  expect(infdet_push16(stream, frames.data(), 1, kSide, kSide, nullptr), INFDET_ERROR_ARGUMENT, "8 bits first");
+  CHECK(infdet_push_timed(stream, grey.data(), 1, kSide, kSide, odd) == INFDET_OK);
+  CHECK(infdet_close_stream(stream) == INFDET_OK && infdet_close(model) == INFDET_OK);
+}
+
 void test_damaged_bundles() {
   const std::string path = folder + "/damaged.infdet";
   infdet::test::write_bundle(path);
@@ -336,6 +391,7 @@ int main() {
   test_whole_clips_and_streams();
   test_live_streams_match_clips();
   test_misuse();
+  test_counts_and_times();
   test_damaged_bundles();
   test_faults_of_a_backend();
   test_eight_threads_share_a_model();

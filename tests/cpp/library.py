@@ -45,6 +45,8 @@ _ARGUMENTS = {
     "infdet_open_stream": (_POINTER, ctypes.c_double, ctypes.POINTER(_POINTER)),
     "infdet_open_live": (_POINTER, ctypes.c_double, ctypes.c_double, ctypes.c_int32, ctypes.POINTER(_POINTER)),
     "infdet_push": (_POINTER, _POINTER, *_SIZES),
+    "infdet_push_timed": (_POINTER, _POINTER, *_SIZES, _POINTER),
+    "infdet_push16": (_POINTER, _POINTER, *_SIZES, _POINTER),
     "infdet_flush": (_POINTER,),
     "infdet_poll": (_POINTER, ctypes.POINTER(Detection)),
     "infdet_close_stream": (_POINTER,),
@@ -118,9 +120,21 @@ class Native:
         assert stream.value
         return stream.value
 
-    def push(self, stream: int, frames: NDArray[np.uint8]) -> None:
+    def push(
+        self, stream: int, frames: NDArray[np.uint8 | np.uint16], times_s: NDArray[np.float64] | None = None
+    ) -> None:
+        """By the function for this type, with times if there are any."""
         frames = np.ascontiguousarray(frames)
-        self.call("infdet_push", stream, frames.ctypes.data, *frames.shape)
+        arguments = (stream, frames.ctypes.data, *frames.shape)
+        if times_s is not None:
+            times_s = np.ascontiguousarray(times_s, np.float64)
+        times = None if times_s is None else times_s.ctypes.data
+        if frames.dtype == np.uint16:
+            self.call("infdet_push16", *arguments, times)
+        elif times_s is not None:
+            self.call("infdet_push_timed", *arguments, times)
+        else:
+            self.call("infdet_push", *arguments)
 
     def polled(self, model: int, stream: int) -> list[tuple[str, float, float, float]]:
         """All waiting detections."""

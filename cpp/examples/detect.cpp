@@ -7,6 +7,7 @@
 #include <iostream>
 #include <memory>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 extern "C" {
@@ -67,6 +68,27 @@ void grey(const AVFrame &picture, Owned<SwsContext> &scaler, std::vector<uint8_t
   sws_scale(scaler.get(), picture.data, picture.linesize, 0, picture.height, planes, strides);
 }
 
+// The times of frames in seconds from the first, as in Python: a frame without a time, or not later than the one before,
+// is shown 1/fps after it.
+class FrameTimes {
+public:
+  FrameTimes(AVRational base, double fps) : base_(base), fps_(fps) {}
+
+  double next(int64_t pts) {
+    const double time_s = pts == AV_NOPTS_VALUE ? NAN : static_cast<double>(pts) * base_.num / base_.den;
+    const bool first = std::exchange(first_, false);
+    if (first) begin_s_ = time_s;
+    if (!first) last_s_ = time_s - begin_s_ > last_s_ ? time_s - begin_s_ : last_s_ + 1 / fps_;
+    return last_s_;
+  }
+
+private:
+  const AVRational base_;
+  const double fps_;
+  bool first_ = true;
+  double begin_s_ = 0, last_s_ = 0;
+};
+
 void detect(const char *bundle, const std::string &path) {
   av_log_set_level(AV_LOG_ERROR);
   infdet::Model model(bundle);
@@ -83,6 +105,7 @@ void detect(const char *bundle, const std::string &path) {
 
   const AVRational rate = video.avg_frame_rate.num ? video.avg_frame_rate : av_guess_frame_rate(file.get(), &video, nullptr);
   infdet::Stream stream(model, av_q2d(rate));
+  FrameTimes times(video.time_base, av_q2d(rate));
   const Owned<AVPacket> packet(av_packet_alloc());
   const Owned<AVFrame> picture(av_frame_alloc());
   Owned<SwsContext> scaler;
@@ -95,7 +118,8 @@ void detect(const char *bundle, const std::string &path) {
     av_packet_unref(packet.get());
     while (avcodec_receive_frame(decoder.get(), picture.get()) >= 0) {
       grey(*picture, scaler, pixels);
-      stream.push(pixels.data(), 1, static_cast<size_t>(picture->height), static_cast<size_t>(picture->width));
+      const double time_s = times.next(picture->pts); // bundles with a frame rate or background levels use it
+      stream.push_timed(pixels.data(), 1, static_cast<size_t>(picture->height), static_cast<size_t>(picture->width), &time_s);
     }
   }
   stream.flush();

@@ -21,7 +21,9 @@ from infdet_deploy.video.frames import read_prepared
 from infdet_deploy.video.preparation import Preparation
 from infdet_deploy.video.resampling import Resampler
 from infdet_deploy.video.resize import resize
+from infdet_deploy.video.writing import write_video
 from tests.conftest import made_once
+from tests.cpp.conftest import run
 from tests.cpp.library import ARGUMENT, BUNDLE, FRAMES, Failed
 
 RATE = 9.0
@@ -142,6 +144,21 @@ def test_recordings_match_python(native, bundle, model, dtype, timed, fps):
         assert_same(streamed(native, model, stream, clip, times_s, at_once), as_tuples(read.detections))
     if not timed:
         assert_same(native.detect(model, clip, fps), as_tuples(read.detections))
+
+
+def test_a_video_of_uneven_times(cpp_build, bundle, tmp_path):
+    program = cpp_build / "examples" / "infdet-detect"
+    if not program.exists():
+        pytest.skip("infdet-detect was not built: FFmpeg's libraries are not installed")
+    times_s = np.round(uneven(500, 6.0) - 5000, 2)
+    write_video(tmp_path / "a.mp4", scene(500, 6.0, np.uint8), times_s=times_s)
+    with Detector(bundle) as detector:
+        reference = detector.detect(tmp_path / "a.mp4")
+    lines = [line.split("\t") for line in run(program, bundle, tmp_path / "a.mp4").splitlines()]
+    assert len(reference) > 3
+    assert [line[0] for line in lines] == [one.label for one in reference]
+    found = np.array([[float(number) for number in line[1:]] for line in lines])
+    assert found == pytest.approx(np.array([d[1:] for d in as_tuples(reference)]), rel=1e-5)
 
 
 def by_watch(bundle, clip, times_s):

@@ -12,7 +12,8 @@ namespace infdet::detail {
 
 enum class FrameMode { resize, crop };
 
-// What a grey level means. range: of the whole recording's range. background: the difference from each pixel's background.
+// What a grey level means. range: a share of the recording's range. background: the difference from each pixel's
+// background.
 enum class Levels { range, background };
 
 // A stage's input or output. Varying sizes have names such as 8n.

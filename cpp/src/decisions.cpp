@@ -41,9 +41,10 @@ std::vector<Decisions::Undecided> Decisions::undecided(const std::vector<double>
     if (rule_.ends == Ends::interpolated) span = crossings(column, run, rule_.thresholds[label]);
     const double offset = static_cast<double>(first);
     Undecided one{first + start, first + end, offset + span.begin, offset + span.stop, highest(column, run)};
-    if (start == 0 && state.open) { // an open run that now begins with the window keeps its earlier start
-      one.start = std::min(one.start, state.open->start);
-      one.begin = std::min(one.begin, state.open->begin);
+    if (start == 0 && state.open && state.open->start <= one.start) {
+      // an open run that now begins with the window keeps its earlier start
+      one.start = state.open->start;
+      one.begin = state.open->begin;
     }
     found.push_back(one);
   }

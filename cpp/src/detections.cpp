@@ -71,7 +71,8 @@ std::vector<infdet_detection> of_run(const std::vector<double> &column, Run run,
   }
   std::vector<infdet_detection> found;
   for (const Part &part : parts(run, mean_s, rule.split_long, sps))
-    found.push_back({static_cast<double>(part.first) / sps, static_cast<double>(part.last) / sps, column[part.at], label, 0});
+    found.push_back({static_cast<double>(part.first) / sps, static_cast<double>(part.last) / sps, column[part.at],
+                     label, 0});
   return found;
 }
 

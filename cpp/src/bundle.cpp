@@ -1,6 +1,7 @@
 #include "bundle.h"
 
 #include <cmath>
+#include <limits>
 #include <set>
 #include <sys/stat.h>
 
@@ -169,11 +170,12 @@ void read_stream(Bundle &bundle, const Reader &stream, const json &listed) {
 }
 
 // The value of `key`, if it is there and not null: a number above 0.
-std::optional<double> rate_of(const Reader &preprocessing, const std::string &key) {
+std::optional<double> rate_of(const Reader &preprocessing, const std::string &key, double least, double most) {
   auto rate = preprocessing.all().find(key);
   if (rate == preprocessing.all().end() || rate->is_null()) return std::nullopt;
-  if (!rate->is_number() || !(*rate > 0)) preprocessing.wrong(key, "a number above 0");
-  return rate->get<double>();
+  const double value = rate->is_number() ? rate->get<double>() : 0;
+  if (!(value > 0 && value >= least && value <= most)) preprocessing.wrong(key, "frames per second");
+  return value;
 }
 
 void read_preprocessing(Bundle &bundle, const Reader &preprocessing) {
@@ -182,11 +184,11 @@ void read_preprocessing(Bundle &bundle, const Reader &preprocessing) {
   if (!size.is_number_integer() || size < 32 || size > 4096 || (mode != "resize" && mode != "crop"))
     throw damaged(bundle.path, "preprocessing is " + preprocessing.all().dump(-1, ' ', true));
   if (levels != "range" && levels != "background") preprocessing.wrong("levels", "range or background");
-  rate_of(preprocessing, "fps");
+  rate_of(preprocessing, "fps", 0, std::numeric_limits<double>::max());
   bundle.size = size.get<int>();
   bundle.mode = mode == "crop" ? FrameMode::crop : FrameMode::resize;
   bundle.levels = levels == "background" ? Levels::background : Levels::range;
-  bundle.frame_rate = rate_of(preprocessing, "frame_rate");
+  bundle.frame_rate = rate_of(preprocessing, "frame_rate", 1, 1000);
 }
 
 Bundle bundle_of(const std::string &path, const json &content) {

@@ -121,9 +121,11 @@ class Preprocessing(_Entry):
     frame_rate: float | None = None
 
     def __post_init__(self) -> None:
-        rates = (self.fps, self.frame_rate)
-        if not 32 <= self.size <= 4096 or not all(rate is None or rate > 0 for rate in rates):
-            raise ConfigError(f"preprocessing is {self}, expected a size from 32 to 4096 and rates above 0")
+        wrong_rate = self.frame_rate is not None and not 1 <= self.frame_rate <= 1000
+        if not 32 <= self.size <= 4096 or not (self.fps is None or self.fps > 0) or wrong_rate:
+            raise ConfigError(
+                f"preprocessing is {self}, expected a size from 32 to 4096, fps above 0 and frame_rate from 1 to 1000"
+            )
 
 
 @dataclass(frozen=True)

@@ -264,6 +264,8 @@ def test_bundles_without_a_frame_rate(native, bundle, changed):
         ("preprocessing", "frame_rate", None, True),
         ("preprocessing", "frame_rate", 9, True),
         ("preprocessing", "frame_rate", 0, False),
+        ("preprocessing", "frame_rate", 0.5, False),
+        ("preprocessing", "frame_rate", 1e300, False),
         ("preprocessing", "frame_rate", -9.5, False),
         ("preprocessing", "frame_rate", "9", False),
         ("preprocessing", "frame_rate", True, False),

@@ -37,7 +37,7 @@ class Complexity:
     """The complexity of a preset for one clip of `frames` frames.
 
     fen_parameters_with_projection: the FEN with a projection in layer4, which the paper's parameter count implies.
-    sca_multiply_adds_per_snippet: the fusion alone, for 8 frames.
+    sca_multiply_adds_per_snippet: the fusion alone, for 8 frames. Both are 0 for a preset without the part.
     """
 
     preset: str
@@ -60,6 +60,9 @@ class Complexity:
 
     @property
     def notes(self) -> str:
+        """Comparison with the paper; empty for a preset without FEN and SCA."""
+        if not self.sca_multiply_adds_per_snippet:
+            return ""
         return (
             f"Published in all: 374.4 G. With the projection in layer4 the FEN has "
             f"{self.fen_parameters_with_projection:,} parameters (paper: 3,410,627). SCA needs "
@@ -81,8 +84,9 @@ def complexity(preset_name: str = "infdet", frames: int = 100) -> Complexity:
     if frames < MIN_FRAMES:
         raise UsageError(f"--frames is {frames}; a clip needs at least {MIN_FRAMES}")
     config = preset(preset_name)
-    projected = count(dataclasses.replace(config, fen_projection=True), MIN_FRAMES)[0].parameters
-    return Complexity(preset_name, frames, count(config, frames), projected, sca_per_snippet(config))
+    projected = {stage.name: stage for stage in count(dataclasses.replace(config, fen_projection=True), MIN_FRAMES)}
+    with_projection = projected["fen"].parameters if "fen" in projected else 0
+    return Complexity(preset_name, frames, count(config, frames), with_projection, sca_per_snippet(config))
 
 
 def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
@@ -109,12 +113,12 @@ def count(config: ModelConfig, frames: int) -> tuple[StageComplexity, ...]:
         }
         stages = []
         for name, (module, inputs) in runs.items():
-            if module is not None:
+            if module is not None and name != "none":
                 parameters = sum(p.numel() for p in module.parameters())
                 stages.append(StageComplexity(name, parameters, multiply_adds(module, *inputs)))
     return tuple(stages)
 
 
 def sca_per_snippet(config: ModelConfig) -> int:
-    """The fusion's multiply-adds for the shortest clip (one snippet), counted like the paper's figure."""
-    return next(stage.multiply_adds for stage in count(config, MIN_FRAMES) if stage.name == "sca")
+    """The fusion's multiply-adds for the shortest clip (one snippet), counted like the paper's figure; 0 without it."""
+    return sum(stage.multiply_adds for stage in count(config, MIN_FRAMES) if stage.name == "sca")

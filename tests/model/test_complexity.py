@@ -27,3 +27,9 @@ def test_projection_gives_the_papers_parameter_count():
 
 def test_sca_for_one_snippet():
     assert sca_per_snippet(preset("infdet")) == pytest.approx(135e6, rel=0.01)
+
+
+def test_a_preset_without_flow_has_no_figures_of_fen_and_sca():
+    found = complexity("array", 100)
+    assert [stage.name for stage in found.stages] == ["infrared_tower", "classifier"]
+    assert (found.fen_parameters_with_projection, found.sca_multiply_adds_per_snippet, found.notes) == (0, 0, "")

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from infdet_deploy.model.complexity import count, sca_per_snippet
+from infdet_deploy.model.complexity import complexity, count, sca_per_snippet
 from infdet_deploy.model.presets import preset
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # `FormatName` of datasets/formats, which would import numpy for --help
 FormatName = Literal["activitynet", "infdet", "thumos", "label-studio"]
+View = Literal["side", "ceiling"]
 
 
 @dataset_app.command()
@@ -21,8 +22,22 @@ def synth(
     out: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
     clips: Annotated[int, typer.Option(help="Number of clips; a quarter of them is for testing.")] = 60,
     seed: Annotated[int, typer.Option(help="The same seed gives the same frames.")] = 0,
+    view: Annotated[
+        View, typer.Option(help="side: videos of people who drop, fight and hug; ceiling: thermal arrays of falls.")
+    ] = "side",
 ) -> None:
-    """Make a synthetic data set: thermal videos of people who drop, fight and hug, with annotations."""
+    """Make a synthetic data set with annotations: thermal videos from the side, or thermal arrays from a ceiling.
+
+    From a ceiling, people fall, sit down and stand up, in 16×16 pixels at 9 frames/s.
+    """
+    if view == "ceiling":
+        from infdet_deploy.synthetic.ceiling import CeilingOptions, synthesize_ceiling
+
+        with progress("synthesize") as update:
+            synthesize_ceiling(out, CeilingOptions(clips, seed), update)
+        print(f"{out}: {clips} recordings in videos/, annotations.json")
+        print(f"next: infdet-deploy train --data {out} --preset array --streams infrared")
+        return
     from infdet_deploy.synthetic.dataset import SynthesizeOptions, synthesize
 
     with progress("synthesize") as update:

@@ -71,6 +71,8 @@ from infdet_deploy.runtime.detector import Detector as Detector
 from infdet_deploy.runtime.doctor import Examination as Examination
 from infdet_deploy.runtime.doctor import examine as examine
 from infdet_deploy.runtime.incremental import StreamModel as StreamModel
+from infdet_deploy.synthetic.ceiling import CeilingOptions as CeilingOptions
+from infdet_deploy.synthetic.ceiling import synthesize_ceiling as synthesize_ceiling
 from infdet_deploy.synthetic.dataset import SynthesizeOptions as SynthesizeOptions
 from infdet_deploy.synthetic.dataset import synthesize as synthesize
 from infdet_deploy.training.ablation import AblationResult as AblationResult

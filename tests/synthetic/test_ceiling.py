@@ -1,6 +1,8 @@
 """The synthetic ceiling's view: reproducible, readable, and like a real sensor's recordings."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -152,3 +154,22 @@ def test_values_out_of_range_are_refused_in_one_line(options, message):
     with pytest.raises(UsageError, match=message) as caught:
         CeilingOptions(**options)
     assert "\n" not in str(caught.value)
+
+
+def test_the_command_draws_the_view_asked_for(tmp_path):
+    def command(*words):
+        line = [sys.executable, "-m", "infdet_deploy", "dataset", "synth", *words]
+        return subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    done = command("data", "--view", "ceiling", "--clips", "2", "--seed", "3")
+    assert done.returncode == 0, done.stderr
+    assert "data: 2 recordings in videos/" in done.stdout
+    assert "--preset array" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "data" / "videos").iterdir()) == [
+        "ceiling_0000.npz",
+        "ceiling_0001.npz",
+    ]
+    refused = command("other", "--view", "floor")
+    assert refused.returncode == 2
+    assert "floor" in refused.stderr
+    assert not (tmp_path / "other").exists()

@@ -53,7 +53,7 @@ def train(
     task: Annotated[
         Task | None, typer.Option(help="detection, or recognition of trimmed clips [default: detection].")
     ] = None,
-    streams: Annotated[Streams | None, typer.Option(help="Towers of the network [default: both].")] = None,
+    streams: Annotated[Streams | None, typer.Option(help="Towers of the network [default: the preset's].")] = None,
     flow: Annotated[FlowSource | None, typer.Option(help="Source of the flow [default: fen].")] = None,
     fusion: Annotated[
         FusionKind | None, typer.Option(help="Fusion of two streams; for one stream, none or self [default: sca].")

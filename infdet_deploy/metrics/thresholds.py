@@ -12,8 +12,7 @@ from infdet_deploy.errors import AnnotationError
 from infdet_deploy.metrics.average_precision import average_precision_thumos14, truth_of
 
 _GRID = tuple(round(0.025 * step, 3) for step in range(1, 37))  # thresholds tried, 0.025 to 0.9
-_INTERPOLATED = 0.3  # usual threshold; of labels in time, see `training.dataset.snippet_labels`
-_AP_SLACK = 0.05  # AP on the training clips given up to stay near the usual threshold
+_AP_SLACK = 0.05  # AP on the training clips given up to stay near the default threshold
 
 
 @dataclass(frozen=True)
@@ -42,14 +41,12 @@ def scored_instances(found: Iterable[tuple[str, Sequence[Detection]]]) -> list[S
 def fit_thresholds(
     clips: Sequence[ScoredClip], classes: Sequence[str], rule: DetectionRule, iou: float = 0.5
 ) -> tuple[float, ...]:
-    """For each class the threshold nearest to a usual one whose AP is within 0.05 of the best in a grid.
-
-    The usual one is the published one, and for interpolated ends 0.3.
+    """For each class the threshold nearest to the default one whose AP is within 0.05 of the best in a grid.
 
     rule: its mean durations and ends are used. A network scores its training clips better than others, so the best
     threshold on them is not reliable. Raises AnnotationError for a class without an instance in the clips.
     """
-    usual = default_thresholds(classes) if rule.ends == "published" else (_INTERPOLATED,) * len(classes)
+    default = default_thresholds(classes, rule.ends)
     fitted = []
     for index, label in enumerate(classes):
         truth = truth_of([clip.annotation for clip in clips], label)
@@ -61,5 +58,5 @@ def fit_thresholds(
             one = replace(rule, thresholds=(threshold,), mean_duration_s=(rule.mean_duration_s[index],))
             values.append(average_precision_thumos14(truth, detections(own, (label,), one), iou))
         good = [t for t, value in zip(_GRID, values, strict=True) if value >= max(values) - _AP_SLACK]
-        fitted.append(min(good, key=lambda t: abs(t - usual[index])))
+        fitted.append(min(good, key=lambda t: abs(t - default[index])))
     return tuple(fitted)

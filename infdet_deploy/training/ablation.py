@@ -173,7 +173,7 @@ def _tested(data: Path, model: ModelConfig, config: TrainConfig, start: InfDetNe
     flow = None
     if model.has_fen:
         test = load_dataset(data, config.test_subset, model, ends=config.ends)
-        rule = DetectionRule(default_thresholds(model.classes), result.mean_duration_s, ends=config.ends)
+        rule = DetectionRule(default_thresholds(model.classes, config.ends), result.mean_duration_s, ends=config.ends)
         networks = (prepare_for_training(n, config) for n in (start, load_network(result.best)[0]))
         before, after = (evaluate_network(n, test, rule, config.device)["flow"] for n in networks)
         flow = before, after, still_flow_loss(test)

@@ -219,7 +219,7 @@ class _Run:
         if self.world.is_main:
             if not self.config.freeze_towers and not self.config.chunk_snippets:
                 measure_norms(averaged, self.windows, self.config)
-            rule = self._rule(default_thresholds(self.model.classes))
+            rule = self._rule(default_thresholds(self.model.classes, self.config.ends))
             metrics = evaluate_network(averaged, self.parts.validation, rule, self.config.device)
             values["history"].append({"step": values["step"], **metrics})
             self._save(run_folder.LAST, averaged, rule.thresholds)
@@ -263,7 +263,7 @@ class _Run:
         # A finished run keeps its result, and thresholds that were fitted later.
         if self.world.is_main and "result" not in read_json(run, "run"):
             network, history = prepare_for_training(load_network(best)[0], self.config), values["history"]
-            rule = self._rule(default_thresholds(self.model.classes))
+            rule = self._rule(default_thresholds(self.model.classes, self.config.ends))
             fitted = fitted_thresholds(network, [*parts.training, *parts.validation], rule, self.config)
             self._save(run_folder.BEST, network, fitted)
             self._save(run_folder.LAST, state.averaged, fitted)

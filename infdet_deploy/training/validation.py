@@ -116,15 +116,16 @@ def evaluate_network(
 
 
 def headline(metrics: dict[str, Any]) -> tuple[str, float]:
-    """Name and value of the metric that selects the best checkpoint."""
+    """Name and value of the metric to show."""
     if "accuracy" in metrics:
         return "accuracy", metrics["accuracy"]
     return "mAP@0.5", metrics["map"]["0.5"]
 
 
 def rank(metrics: dict[str, Any]) -> list[float]:
-    """Sort key, greater is better: the headline metric, then the lower loss."""
-    return [headline(metrics)[1], -metrics["loss"]]
+    """Sort key, greater is better: accuracy, or the mean of mAP over all IoUs, which is steadier; then the lower loss."""
+    value = metrics["accuracy"] if "accuracy" in metrics else float(np.mean(list(metrics["map"].values())))
+    return [value, -metrics["loss"]]
 
 
 def fitted_thresholds(

@@ -71,7 +71,7 @@ def test_run_folder(data, straight):
         "ends": "interpolated",
     }
     validation = load_parts(open_dataset(data), MODEL, CONFIG, lambda done, total: None).validation
-    rule = DetectionRule(default_thresholds(MODEL.classes), result.mean_duration_s, ends="interpolated")
+    rule = DetectionRule(default_thresholds(MODEL.classes, "interpolated"), result.mean_duration_s, ends="interpolated")
     found = evaluate_network(network, validation, rule)
     assert found["loss"] == pytest.approx(result.metrics["loss"], rel=1e-4)
     assert result.test is not None
@@ -184,7 +184,7 @@ def test_own_validation_clips_and_no_test_clips(data, tmp_path):
     result = loop.run_training(folder, tmp_path / "run", MODEL, config)
     assert result.test is None
     clips = load_dataset(folder, "validation", MODEL, ends="interpolated")
-    rule = DetectionRule(default_thresholds(MODEL.classes), result.mean_duration_s, ends="interpolated")
+    rule = DetectionRule(default_thresholds(MODEL.classes, "interpolated"), result.mean_duration_s, ends="interpolated")
     found = evaluate_network(load_network(result.best)[0], clips, rule)
     assert found["loss"] == pytest.approx(result.metrics["loss"], rel=1e-4)
 

@@ -69,7 +69,7 @@ class DetectionRule:
 INFDET_CLASSES = ("drop", "fight", "hug")
 # The published thresholds and InfDet's mean lengths of actions, by class.
 _THRESHOLDS = {"drop": 0.3, "fight": 0.4, "hug": 0.3}
-_INTERPOLATED_THRESHOLD = 0.3  # gives the best average precision on real and drawn recordings
+_INTERPOLATED_THRESHOLD = 0.3  # lower ones find more actions, higher ones better ends (docs/results.md)
 _MEAN_DURATIONS_S = {"drop": 1.4326, "fight": 6.1230, "hug": 3.2755}
 
 

@@ -86,7 +86,7 @@ class TrainResult:
 
     @property
     def figure(self) -> str:
-        """The metric that selects the best checkpoint: `mAP@0.5` or `accuracy`."""
+        """The metric to show: `mAP@0.5` or `accuracy`. The mean of mAP over all IoUs selects the best checkpoint."""
         return headline(self.metrics)[0]
 
     @property

@@ -123,7 +123,7 @@ def headline(metrics: dict[str, Any]) -> tuple[str, float]:
 
 
 def rank(metrics: dict[str, Any]) -> list[float]:
-    """Sort key, greater is better: accuracy, or the mean of mAP over all IoUs, which is steadier; then the lower loss."""
+    """Sort key, greater is better: accuracy or the mean of mAP over all IoUs; then the lower loss."""
     value = metrics["accuracy"] if "accuracy" in metrics else float(np.mean(list(metrics["map"].values())))
     return [value, -metrics["loss"]]
 

@@ -7,11 +7,12 @@ import torch
 
 from infdet_deploy.errors import ConfigError, InfdetError
 from infdet_deploy.model.network import append_zero_flow
+from infdet_deploy.model.presets import preset
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.training import checkpoint, loop
 from infdet_deploy.training import tensorboard as board
 from infdet_deploy.training.distributed import World
-from infdet_deploy.training.options import TrainConfig
+from infdet_deploy.training.options import TrainConfig, TrainOptions
 from infdet_deploy.training.schedule import is_over, learning_rate, parameter_groups, reduce_on_plateau
 from infdet_deploy.training.step import first_state
 from infdet_deploy.training.validation import forward, headline, rank
@@ -109,7 +110,29 @@ def test_invalid_settings_are_refused():
     TrainConfig(precision="float16", device="cuda", clip_norm=0.0)
 
 
+def test_steps_follow_from_the_number_of_actions():
+    array = TrainOptions(preset="array")
+    config = TrainConfig.from_json(array.changes())
+    assert (config.batch, config.window_frames, config.rotate) == (16, 80, True)
+    assert array.steps_for(520, config) == 1950  # each action 30 times, in half of 16 windows a step
+    assert array.steps_for(10, config) == 360
+    assert array.steps_for(10**6, config) == 10_000
+    assert TrainOptions().steps_for(720, TrainConfig()) == 1440
+    for options in (TrainOptions(steps=7), TrainOptions(settings={"steps": 7})):
+        assert options.steps_for(10**6, TrainConfig.from_json(options.changes())) == 7
+    given = TrainOptions(preset="array", settings={"batch": 4})
+    assert TrainConfig.from_json(given.changes()).batch == 4
+
+
+def test_streams_choose_a_fusion_that_fits():
+    for name, streams, fusion in (("array", "both", "sca"), ("array", "flow", "none"), ("tiny", "infrared", "none")):
+        model = TrainOptions(preset=name, streams=streams).change_model(preset(name))
+        assert (model.streams, model.fusion) == (streams, fusion)
+
+
 def test_headline_metric_and_rank():
+    steady, lucky = ({"map": {"0.1": a, "0.5": b}, "loss": 1.0} for a, b in ((0.9, 0.8), (0.6, 0.85)))
+    assert rank(steady) > rank(lucky)
     assert headline({"map": {"0.5": 0.25}, "loss": 2.0}) == ("mAP@0.5", 0.25)
     assert headline({"accuracy": 0.75, "map": 0.5, "loss": 2.0}) == ("accuracy", 0.75)
     assert rank({"accuracy": 0.75, "loss": 2.0}) > rank({"accuracy": 0.75, "loss": 3.0})

@@ -69,7 +69,7 @@ def draw_recording(rng: np.random.Generator, options: CeilingOptions = CeilingOp
     """Draw one recording; `clip_s` and `contrast_k` of the options count."""
     script = play(rng, float(rng.uniform(*options.clip_s)))
     times_s = _frame_times(rng, script.now_s)
-    camera = sensor.Camera(rng.uniform(2.1, 2.4), sensor.SIDE / 2 / np.tan(np.radians(rng.uniform(75, 95)) / 2))
+    camera = sensor.Camera(rng.uniform(2.1, 2.4), sensor.SIDE / 2 / np.tan(np.radians(rng.uniform(62, 90)) / 2))
     stature_m = rng.uniform(1.5, 1.85)
     seen = sensor.seen_warmth(camera, _joints(rng, script, times_s) * stature_m, stature_m)
     warmth = sensor.delayed(seen)

@@ -94,22 +94,25 @@ class Script:
     def fall(self) -> bool:
         """Fall, lie, and perhaps get up; whether the person did."""
         rng = self.rng
-        towards, curl = rng.uniform(-np.pi, np.pi), rng.uniform(0, 0.7)
-        if rng.random() < 0.5:  # into view rather than out of it
+        towards, curl = rng.uniform(-np.pi, np.pi), rng.uniform(0, 0.6)
+        if rng.random() < 0.75:  # into view rather than out of it
             middle = np.arctan2(-self.place[1], -self.place[0]) - self.heading
-            towards = float(middle + rng.normal(0, 0.7) + np.pi) % (2 * np.pi) - np.pi
+            towards = float(middle + rng.normal(0, 0.6) + np.pi) % (2 * np.pi) - np.pi
         sideways = abs(np.sin(towards)) > 0.7
         prone = rng.uniform(0, 0.3) if sideways and rng.random() < 0.7 else rng.uniform(0.6, 1.0)
         way = rng.random()
-        lies = body.lying(towards, curl, prone, rng.uniform(-0.15, 0.1) if way < 0.5 else rng.uniform(-0.55, -0.2))
+        lies = body.lying(towards, curl, prone, rng.uniform(-0.15, 0.1) if way < 0.5 else rng.uniform(-0.5, 0.0))
         if way < 0.5:  # tips over like a tree, hardly bending
             start = self.posture
             between = [body.tipped(start, towards, angle) for angle in (rng.uniform(0.35, 0.6), rng.uniform(0.9, 1.2))]
-            seconds = rng.uniform(1.1, 2.2)
+            seconds = rng.uniform(1.1, 2.4)
         else:  # collapses, quickly or slowly
             first = body.turned(body.KNEEL if rng.random() < 0.6 else body.CROUCH, rng.normal(0, 0.3))
-            between = [first, (first + lies) / 2]
             seconds = rng.uniform(1.3, 3.6)
+            if way > 0.8:  # from the knees, where the person has been for a while
+                self.take(first, rng.uniform(0.8, 2.0))
+                self.hold(0.5, 4.0)
+            between = [first, (first + lies) / 2] if way <= 0.8 else [(first + lies) / 2]
         self._act("fall", [*between, lies], seconds)
         self.hold(1.5, 4.0)
         if rng.random() < 0.4:
@@ -166,8 +169,9 @@ def _visit(rng: np.random.Generator, script: Script, only: str, duration_s: floa
     script.place = _outside(rng)  # comes in elsewhere than the last one left
     script.mark(0.001)
     while True:
-        script.walk(_inside(rng))
         kind = only or rng.choice(list(ACTIVITIES), p=list(ACTIVITIES.values()))
+        # Many fall at the border of the picture, where only part of them is seen before.
+        script.walk(_inside(rng, *((0.3, 1.3) if kind == "fall" and rng.random() < 0.65 else (0.0, _REACH_M))))
         if kind == "sit":
             script.sit()
         elif kind == "other":
@@ -184,8 +188,9 @@ def _visit(rng: np.random.Generator, script: Script, only: str, duration_s: floa
     return True
 
 
-def _inside(rng: np.random.Generator) -> Array:
-    angle, distance = rng.uniform(-np.pi, np.pi), _REACH_M * np.sqrt(rng.random())
+def _inside(rng: np.random.Generator, nearest_m: float, farthest_m: float) -> Array:
+    """A place on the floor at a distance from its middle, in metres."""
+    angle, distance = rng.uniform(-np.pi, np.pi), rng.uniform(nearest_m, farthest_m)
     return np.array([distance * np.cos(angle), distance * np.sin(angle)])
 
 

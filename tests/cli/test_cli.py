@@ -208,7 +208,7 @@ def test_eval_json(tmp_path):
     report = json.loads(result.stdout)
     assert list(report["protocols"]) == ["thumos14", "activitynet"]
     for found in report["protocols"].values():
-        assert found["map"] == {str(iou): 1.0 for iou in (0.1, 0.2, 0.3, 0.4, 0.5)}  # IoU 0.75
+        assert found["map"] == {str(iou): 1.0 for iou in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)}  # IoU 0.75
         assert found["ap"] == {"hug": found["map"]}
 
 

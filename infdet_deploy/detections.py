@@ -11,7 +11,7 @@ The rule says where a run begins and ends in time:
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -52,6 +52,8 @@ class DetectionRule:
                 f"detection rule: {len(self.thresholds)} thresholds but {len(self.mean_duration_s)} mean durations, "
                 "expected one of each per class"
             )
+        if self.ends not in get_args(Ends):
+            raise ConfigError(f"detection rule: ends is {self.ends!r}, expected one of {', '.join(get_args(Ends))}")
         for value in self.thresholds:
             if not 0 <= value <= 1:
                 raise ConfigError(f"detection rule: threshold {value!r}, expected a number from 0 to 1")

@@ -63,7 +63,7 @@ def train(
     ] = False,
     flow_stride: Annotated[
         int | None,
-        typer.Option(help="Flow of every 4th pixel, every 2nd or all; use less than 4 for small frames [default: 4]."),
+        typer.Option(help="Flow of every 4th pixel, every 2nd or all; less for small frames [default: the preset's]."),
     ] = None,
     setting: SetOption = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves into the run folder.")] = False,
@@ -105,7 +105,7 @@ def train(
         _print_plan(plan)
     else:
         print(f"run: {result.run}")
-        print(f"{result.figure} on the validation clips, which selected the checkpoint: {result.validation_value:.3f}")
+        print(f"{result.figure} on the validation clips: {result.validation_value:.3f}")
         if result.test_value is not None:
             print(f"{result.figure} on the held-out test clips: {result.test_value:.3f}")
         print(f"next: infdet-deploy export {result.run} --precision float16")

@@ -169,7 +169,8 @@ class SlidingWindow(Stretch):
         if self._buffer.end - self._scored < self._every:
             return []
         self._buffer.drop_before(self._buffer.end - self.snippets_at(fps))
-        self._timeline.forget(self._buffer.first, self._decisions.open_starts)
+        starts = self._decisions.open_starts  # a start may lie between two snippets
+        self._timeline.forget(self._buffer.first, [*starts, *(start + 1 for start in starts)])
         self._scored = self._buffer.end
         scores = self._scores(self._buffer.end + 1)  # a clip of 8 (k + 1) frames has k features
         return self._actions(self._decisions.update(scores, self._buffer.first, fps / FRAMES_PER_SNIPPET), fps)

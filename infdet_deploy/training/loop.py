@@ -37,6 +37,7 @@ from infdet_deploy.training.validation import (
 from infdet_deploy.training.windows import Windows
 
 _LEARNT = 0.97  # of the loss without looking at the frames; a network below has learnt something
+_LEARNT_VALUE = 0.05  # a network with a higher mAP or accuracy has learnt something, too
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,7 @@ class _Run:
     def _learnt_nothing(self, metrics: dict[str, Any], step: int) -> str:
         """A warning while the scores are no better than each class's share of time; empty when they are."""
         loss, base = metrics["classification"], base_rate_loss(self.parts.validation)
-        if loss < _LEARNT * base:
+        if loss < _LEARNT * base or headline(metrics)[1] > _LEARNT_VALUE:
             return ""
         return (
             f"learnt nothing yet: after step {step} the classification loss on the validation clips is {loss:.3f}, and "

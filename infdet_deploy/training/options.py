@@ -110,8 +110,8 @@ class SettingsOptions:
     """How to train. None means the default of the preset or `TrainConfig`, or the value of the run that is resumed.
 
     preset: the network's size, see `model.presets`. steps: optimiser steps; default: by the number of actions in the
-    training clips (see `steps_for`). seed: of weights and sampling. whole_clips: train on clips at full length in
-    bounded memory instead of windows. freeze_towers: do not train the towers. settings: any other fields of
+    training clips (see `steps_for`; `ablate`: 360). seed: of weights and sampling. whole_clips: train on clips at full
+    length in bounded memory instead of windows. freeze_towers: do not train the towers. settings: any other fields of
     `TrainConfig`.
     """
 
@@ -128,7 +128,8 @@ class SettingsOptions:
         named = _given(
             steps=self.steps, seed=self.seed, chunk_snippets=chunk_snippets, freeze_towers=self.freeze_towers
         )
-        return PRESET_SETTINGS.get(self.preset, {}) | named | dict(self.settings)
+        defaults = {} if getattr(self, "resume", False) else PRESET_SETTINGS.get(self.preset, {})
+        return defaults | named | dict(self.settings)
 
     def steps_for(self, actions: int, config: TrainConfig) -> int:
         """Optimiser steps for training clips with this many actions: the given number, or a number by experience."""

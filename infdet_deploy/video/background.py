@@ -34,7 +34,7 @@ class BackgroundLevels:
         self._held: list[tuple[NDArray[Any], float]] | None = None if causal else []
         self._samples: deque[NDArray[Any]] = deque(maxlen=WINDOW_S)
         self._background: NDArray[np.int32] | None = None
-        self._start_s = self._due_s = 0.0
+        self._start_s = self._due_s = self._before_s = 0.0
 
     def push(self, frame: NDArray[Any], time_s: float) -> list[tuple[NDArray[np.uint8], float]]:
         """Add a frame; return the frames that are ready, with their times.
@@ -43,8 +43,9 @@ class BackgroundLevels:
         seconds, not decreasing. Returns uint8 [H, W] each.
         """
         ready: list[tuple[NDArray[np.uint8], float]] = []
-        if not self._samples:
+        if not self._samples or time_s < self._before_s:  # the start, or a clock that was set back
             self._start_s = self._due_s = time_s
+        self._before_s = time_s
         if self._held is not None and time_s >= self._start_s + WINDOW_S:
             ready = self.finish()
         if time_s >= self._due_s:

@@ -7,14 +7,14 @@ from collections.abc import Generator, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infdet_deploy.errors import UsageError, VideoError, reason
 from infdet_deploy.video.arrays import ThermalArray, read_csv, read_npy, read_npz
-from infdet_deploy.video.background import BackgroundLevels
+from infdet_deploy.video.background import BackgroundLevels, Levels
 from infdet_deploy.video.containers import announced_frames, read_container
 from infdet_deploy.video.images import picture_files, read_folder
 from infdet_deploy.video.preparation import Preparation
@@ -55,6 +55,8 @@ class BlockReader:
         """path, fps, min_frames: as in `read_video`. Errors in the recording are raised while iterating."""
         check_rate(fps)
         check_rate(preparation.frame_rate)
+        if preparation.levels not in get_args(Levels):
+            raise UsageError(f"unknown levels {preparation.levels!r}; expected one of: {', '.join(get_args(Levels))}")
         check_request(1 if preparation.size is None else preparation.size, preparation.mode)
         self._source = path if isinstance(path, ThermalArray) else Path(path)
         self._preparation, self._rate, self._min_frames = preparation, fps, min_frames

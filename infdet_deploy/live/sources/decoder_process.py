@@ -68,7 +68,8 @@ class FrameSender:
 
     def opened(self, fps: float | None) -> None:
         """The source is open and states this frame rate."""
-        self.send(Message(Kind.OPENED, low=fps or float("nan")))
+        rate = self._request.preparation.frame_rate or fps
+        self.send(Message(Kind.OPENED, low=rate or float("nan")))
 
     def frame(self, raw: NDArray[Any], shown: Callable[[], float]) -> None:
         """Send one frame, uint8 or uint16 [H,W]. shown() returns its time, and may wait for it."""
@@ -100,7 +101,7 @@ class FrameSender:
         """Send frames with their times, interpolated to the network's rate; not between frames of two stretches."""
         rate = self._request.preparation.frame_rate
         for frame, moment in frames:
-            if rate is not None and (self._resampler is None or moment - self._last > self._request.gap_s):
+            if rate is not None and (self._resampler is None or not 0 <= moment - self._last <= self._request.gap_s):
                 self._resampler = Resampler(rate)
             self._last = moment
             for picture, shown in [(frame, moment)] if self._resampler is None else self._resampler.push(frame, moment):

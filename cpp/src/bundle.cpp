@@ -169,7 +169,7 @@ void read_stream(Bundle &bundle, const Reader &stream, const json &listed) {
       check_states(bundle.path, stage + "_stream", stages.object(stage + "_stream"));
 }
 
-// The value of `key`, if it is there and not null: a number above 0.
+// The rate `key`, if it is there and not null: above 0, and from `least` to `most`.
 std::optional<double> rate_of(const Reader &preprocessing, const std::string &key, double least, double most) {
   auto rate = preprocessing.all().find(key);
   if (rate == preprocessing.all().end() || rate->is_null()) return std::nullopt;

@@ -17,7 +17,7 @@ DetectionRule rule_of(size_t classes, const double *thresholds, const double *me
           interpolated ? Ends::interpolated : Ends::published};
 }
 
-// Writes frames one after the other; counts those that do not fit as well.
+// Stores the first `most` frames; `count` is the number of all.
 struct Frames {
   uint8_t *pixels;
   double *times_s;

@@ -5,8 +5,6 @@ differ in size and temperature; without this, one of six persons is hardly ever 
 fitted on training recordings scored by a classifier of the other training days: nothing of the test day is used.
 """
 
-import argparse
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +14,9 @@ import numpy as np
 from data_set import CLASSES
 from decide import Rule, Scores, detect, fit_rule
 from features import OFFSETS, stacked_features
-from judge import judge_data, table, write_detections
+from judge import run_and_judge
 from recordings import Warmth, read_warmth
 
-from infdet_deploy import InfdetError
 from infdet_deploy.datasets.instances import ScoredInstance
 
 FPS = 25.0
@@ -104,20 +101,11 @@ def look_ahead_s(rule: Rule) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train gradient boosting and judge it on the test day.")
-    parser.add_argument("data", type=Path, help="a folder that data_set.py made")
-    parser.add_argument("detections", type=Path, help="the detections to write")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    begin = time.monotonic()
-    try:
-        detections, rule = run_boosting(options.data, options.seed)
-        write_detections(options.detections, detections)
-        print(table(judge_data(options.data, detections)))
-    except InfdetError as error:
-        parser.exit(error.exit_status, f"{error}\n")
-    seconds = time.monotonic() - begin
-    print(f"\n{seconds:.0f} s; {rule}; reports an action {look_ahead_s(rule):.1f} s after its end")
+    def method(data: Path, seed: int) -> tuple[list[ScoredInstance], str]:
+        detections, rule = run_boosting(data, seed)
+        return detections, f"{rule}; reports an action {look_ahead_s(rule):.1f} s after its end"
+
+    run_and_judge("Train gradient boosting and judge it on the test day.", method)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from recordings import Array
 
 WARM_K = 0.25  # a pixel this much warmer than the empty room shows a person; the noise is 0.08 K
-# Frames before and after the one that is classified: 15 offsets within ±30.
+# Offsets, in frames, of the 15 frames whose features classify one frame.
 OFFSETS = np.round(np.linspace(-30, 30, 15)).astype(int)
 _MOTION_FRAMES = 5  # motion is averaged over this many
 _ROUND = 0.1  # pixels², added to both variances of the shape: a single pixel is not infinitely long

@@ -9,7 +9,8 @@ segment, or the end of the recording.
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,23 @@ def _inside(one: ScoredInstance, stretches: Sequence[tuple[float, float]]) -> bo
 
 def _number(value: float | None, form: str = ".3f") -> str:
     return "–" if value is None else f"{value:{form}}"
+
+
+def run_and_judge(description: str, method: Callable[[Path, int], tuple[list[ScoredInstance], str]]) -> None:
+    """The command line of a method: DATA DETECTIONS [--seed N]. method: data, seed → detections and a note to print."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("data", type=Path, help="a folder that data_set.py made")
+    parser.add_argument("detections", type=Path, help="the detections to write")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    begin = time.monotonic()
+    try:
+        detections, note = method(options.data, options.seed)
+        write_detections(options.detections, detections)
+        print(table(judge_data(options.data, detections)))
+    except InfdetError as error:
+        parser.exit(error.exit_status, f"{error}\n")
+    print(f"\n{time.monotonic() - begin:.0f} s; {note}")
 
 
 def main() -> None:

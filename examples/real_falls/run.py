@@ -45,7 +45,7 @@ def run_method(method: str, data: Path, seed: int, out: Path, network: dict[str,
 def run_infdet(data: Path, seed: int, out: Path, network: dict[str, Any]) -> Found:
     """Train infdet-deploy's network; the detections of its best checkpoint.
 
-    `watch` decides about an action once 6 snippets follow its end; so many snippets are the delay.
+    The delay is 6 snippets: `watch` decides once 6 snippets follow an action's end.
     """
     train(data, TrainOptions(streams="infrared", seed=seed, out=out, **network))
     with progress("score") as on_progress, open_scorer(out, True, None, None) as scorer:

@@ -4,8 +4,6 @@ A convolution encodes each frame, dilated convolutions over time compare it with
 are rotated, mirrored, shifted and scaled in warmth, as persons differ and nothing distinguishes the room's walls.
 """
 
-import argparse
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +12,10 @@ import numpy as np
 import torch
 from data_set import CLASSES
 from decide import Rule, Scores, detect
-from judge import judge_data, table, write_detections
+from judge import run_and_judge
 from recordings import Array, Warmth, read_warmth
 from torch import Tensor, nn
 
-from infdet_deploy import InfdetError
 from infdet_deploy.datasets.instances import ScoredInstance
 
 FPS = 10.0  # the sensor's own rate
@@ -131,19 +128,10 @@ def run_tcn(data: Path, seed: int) -> list[ScoredInstance]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train a temporal convolution network and judge it on the test day.")
-    parser.add_argument("data", type=Path, help="a folder that data_set.py made")
-    parser.add_argument("detections", type=Path, help="the detections to write")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    begin = time.monotonic()
-    try:
-        detections = run_tcn(options.data, options.seed)
-        write_detections(options.detections, detections)
-        print(table(judge_data(options.data, detections)))
-    except InfdetError as error:
-        parser.exit(error.exit_status, f"{error}\n")
-    print(f"\n{time.monotonic() - begin:.0f} s; reports an action {LOOK_AHEAD_S:.1f} s after its end")
+    def method(data: Path, seed: int) -> tuple[list[ScoredInstance], str]:
+        return run_tcn(data, seed), f"reports an action {LOOK_AHEAD_S:.1f} s after its end"
+
+    run_and_judge("Train a temporal convolution network and judge it on the test day.", method)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from infdet_deploy.model.network import to_grey
 from infdet_deploy.model.weights import load_network
 from infdet_deploy.plots.flow import draw_flow, liveliest_pairs
 from infdet_deploy.training.checkpoint import saved_rule, store_thresholds
-from infdet_deploy.training.clip_cache import preparation
 from infdet_deploy.training.dataset import PreparedClip, load_dataset
 from infdet_deploy.training.run_folder import checkpoint_file
 from infdet_deploy.training.tvl1 import limit_px
@@ -30,7 +29,7 @@ class CheckpointScorer(Scorer):
         self.network, extra = load_network(self.path)
         config = self.network.config
         self.classes, self.task = config.classes, str(config.task)
-        self.rule, self.preparation = saved_rule(extra, self.classes), preparation(config)
+        self.rule, self.preparation = saved_rule(extra, self.classes), config.preparation()
         self.clips: list[PreparedClip] = []
 
     def score(self, data: DataSet, subset: str | None, on_progress: OnProgress) -> list[ScoredClip]:

@@ -88,11 +88,8 @@ def export(
     classes, mode, calibration = network.config.classes, extra.get("frame_mode", "resize"), None
     if options.calibrate is not None:
         from infdet_deploy.exporting.int8.calibration import read_calibration
-        from infdet_deploy.video.preparation import Preparation
 
-        config = network.config
-        preparation = Preparation(config.size, mode, config.levels, config.frame_rate)
-        calibration = read_calibration(options.calibrate, preparation, classes)
+        calibration = read_calibration(options.calibrate, network.config.preparation(mode), classes)
     origin = Origin(saved_rule(extra, classes), run.name, mode, extra.get("fps"))
     export_bundle(network, out, options, origin, calibration, on_progress)
     return _result(load_bundle(out))

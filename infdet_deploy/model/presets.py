@@ -8,6 +8,8 @@ from infdet_deploy.config import from_dict, to_dict
 from infdet_deploy.detections import INFDET_CLASSES
 from infdet_deploy.errors import ConfigError
 from infdet_deploy.video.background import Levels
+from infdet_deploy.video.preparation import Preparation
+from infdet_deploy.video.resize import Mode
 
 Streams = Literal["infrared", "flow", "both"]
 FlowSource = Literal["fen", "tvl1"]
@@ -88,6 +90,10 @@ class ModelConfig:
     def flow_size(self) -> int:
         """Height and width of the flow: 56 at the published size."""
         return self.size // self.flow_stride
+
+    def preparation(self, mode: Mode = "resize") -> Preparation:
+        """How recordings become this network's frames."""
+        return Preparation(self.size, mode, self.levels, self.frame_rate)
 
     def channels(self, published: int) -> int:
         """A published channel count at this width."""

@@ -24,7 +24,6 @@ from infdet_deploy.snippets import MIN_FRAMES
 from infdet_deploy.training import tvl1
 from infdet_deploy.video.frames import read_prepared
 from infdet_deploy.video.images import picture_files
-from infdet_deploy.video.preparation import Preparation
 
 CACHE = ".cache"  # in the data set's folder
 _VERSION = 4  # of the cache files
@@ -85,7 +84,7 @@ def _path(data: DataSet, clip: Clip, model: ModelConfig, frames_only: bool = Fal
     files = picture_files(video) if video.is_dir() else [video]
     state = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     flow = ["frames only"] if frames_only else [model.flow_channels, model.flow_stride, tvl1.VERSION]
-    steps = [*vars(preparation(model)).values(), data.pictures_rate(clip)]
+    steps = [*vars(model.preparation()).values(), data.pictures_rate(clip)]
     key = hashlib.sha256(json.dumps([clip.name, state, *steps, *flow, _VERSION]).encode())
     name = re.sub(r"[^0-9A-Za-z_-]", "_", clip.name)[:80]
     return data.root / CACHE / f"{name}-{key.hexdigest()[:16]}.safetensors"
@@ -106,11 +105,6 @@ def read_cache(path: Path, model: ModelConfig) -> Prepared | None:
         return None
 
 
-def preparation(model: ModelConfig) -> Preparation:
-    """How recordings become the frames that a network is trained on."""
-    return Preparation(model.size, "resize", model.levels, model.frame_rate)
-
-
 def _no_flow(frames: int, model: ModelConfig) -> NDArray[np.float16]:
     return np.empty((frames - 1, 0, model.flow_size, model.flow_size), np.float16)
 
@@ -121,7 +115,7 @@ def _make(video: Path, cache: Path, model: ModelConfig, fps: float | None) -> Pr
     from safetensors.numpy import save
 
     cv2.setNumThreads(1)
-    read = read_prepared(video, preparation(model), fps, MIN_FRAMES)
+    read = read_prepared(video, model.preparation(), fps, MIN_FRAMES)
     arrays: dict[str, NDArray[Any]] = {"frames": read.frames}
     flow = _no_flow(len(read.frames), model)
     if model.has_flow:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,6 @@ from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network, save_network
 from infdet_deploy.training import checkpoint, run_folder
-from infdet_deploy.training.clip_cache import preparation
 from infdet_deploy.training.dataset import Parts, load_parts
 from infdet_deploy.training.distributed import World, process_group
 from infdet_deploy.training.interrupts import deferred_interrupts
@@ -236,9 +236,13 @@ class _Run:
         latest: dict[str, Any] = values["history"][-1]
         return latest
 
+    @cached_property
+    def _base_rate_loss(self) -> float:
+        return base_rate_loss(self.parts.validation)
+
     def _learnt_nothing(self, metrics: dict[str, Any], step: int) -> str:
         """A warning while the scores are no better than each class's share of time; empty when they are."""
-        loss, base = metrics["classification"], base_rate_loss(self.parts.validation)
+        loss, base = metrics["classification"], self._base_rate_loss
         if loss < _LEARNT * base or headline(metrics)[1] > _LEARNT_VALUE:
             return ""
         return (
@@ -252,7 +256,7 @@ class _Run:
 
     def _save(self, name: str, network: InfDetNet, thresholds: tuple[float, ...]) -> None:
         extra = {
-            "thresholds": thresholds, "mean_duration_s": self.parts.mean_s, "frame_mode": preparation(self.model).mode,
+            "thresholds": thresholds, "mean_duration_s": self.parts.mean_s, "frame_mode": self.model.preparation().mode,
             "fps": self.parts.fps, "ends": self.config.ends,
         }  # fmt: skip
         save_network(self.out / name, network, self.model, extra)

@@ -128,8 +128,11 @@ class SettingsOptions:
         named = _given(
             steps=self.steps, seed=self.seed, chunk_snippets=chunk_snippets, freeze_towers=self.freeze_towers
         )
-        defaults = {} if getattr(self, "resume", False) else PRESET_SETTINGS.get(self.preset, {})
-        return defaults | named | dict(self.settings)
+        return self._defaults() | named | dict(self.settings)
+
+    def _defaults(self) -> dict[str, Any]:
+        """The preset's settings."""
+        return PRESET_SETTINGS.get(self.preset, {})
 
     def steps_for(self, actions: int, config: TrainConfig) -> int:
         """Optimiser steps for training clips with this many actions: the given number, or a number by experience."""
@@ -168,6 +171,9 @@ class TrainOptions(SettingsOptions):
             TrainConfig.from_json(self.changes())
         if self.weights is None and not self.resume:
             self.change_model(network)
+
+    def _defaults(self) -> dict[str, Any]:
+        return {} if self.resume else super()._defaults()  # a resumed run has its own
 
     def change_model(self, model: ModelConfig) -> ModelConfig:
         """`model` with the fields that these options set."""

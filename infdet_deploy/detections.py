@@ -1,17 +1,18 @@
-"""From snippet scores to detections: a detection is a run of snippets above the class's threshold.
+"""From snippet scores to detections: a detection is a run of snippets of which one is above the class's threshold.
 
-The rule says where a run begins and ends in time:
+The rule says which snippets a run has, and where it begins and ends in time:
 
-1. `published`, InfDet's post-processing, for its weights: snippet j lasts from j to j + 1 snippets after the clip's
-   start. `split_long` adds InfDet's treatment of long runs.
-2. `interpolated`, for networks trained here: the score of snippet j belongs to its centre, frame 8j + 8, and a run
-   ends where the line between two scores crosses the threshold. So ends are finer than a snippet.
+1. `published`, InfDet's post-processing, for its weights: consecutive snippets above the threshold. Snippet j lasts
+   from j to j + 1 snippets after the clip's start. `split_long` adds InfDet's treatment of long runs.
+2. `interpolated`, for networks trained here: the snippets around a highest score with more than `END_SHARE` of it. The
+   score of snippet j belongs to its centre, frame 8j + 8, and a run ends where the line between two scores crosses that
+   level. So ends are finer than a snippet, and those of a weak action are where they would be if it were strong.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from infdet_deploy.errors import ConfigError, InfdetError
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, valid_length
 
 Ends = Literal["published", "interpolated"]
+END_SHARE = 0.4  # of a run's highest score, where it begins and ends; chosen on real falls (docs/results.md)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class DetectionRule:
 INFDET_CLASSES = ("drop", "fight", "hug")
 # The published thresholds and InfDet's mean lengths of actions, by class.
 _THRESHOLDS = {"drop": 0.3, "fight": 0.4, "hug": 0.3}
-_INTERPOLATED_THRESHOLD = 0.3  # lower ones find more actions, higher ones better ends (docs/results.md)
+_INTERPOLATED_THRESHOLD = 0.3  # best balance of missed and false actions on real falls (docs/results.md)
 _MEAN_DURATIONS_S = {"drop": 1.4326, "fight": 6.1230, "hug": 3.2755}
 
 
@@ -94,9 +96,9 @@ def detect(scores: Any, classes: Sequence[str], rule: DetectionRule, snippets_pe
     `DetectionRule.snippets_per_second`.
 
     Published ends: a run of consecutive snippets start…end−1 above the threshold becomes start/sps…end/sps with the
-    score at (start+end)//2; a run that reaches the clip's end closes there. Interpolated ends: see `crossings`; the
-    score is the run's highest. All comparisons are strict: a score equal to the
-    threshold ends a run, a run of exactly half the mean duration stays, one of exactly twice the mean is not split.
+    score at (start+end)//2; a run that reaches the clip's end closes there. Interpolated ends: the score is the run's
+    highest. All comparisons are strict: a score equal to the threshold is not above it, a run of exactly half the mean
+    duration stays, one of exactly twice the mean is not split.
     With `split_long` a longer run becomes start…cut with the score at the middle of the whole run, and cut+1…end with
     the score at its own middle, where cut = end − int(mean·sps/2). An empty second part (cut+1 ≥ end) is omitted.
 
@@ -118,39 +120,59 @@ def detect(scores: Any, classes: Sequence[str], rule: DetectionRule, snippets_pe
         raise InfdetError(f"snippets per second is {snippets_per_second!r}, expected a positive number")
     sps, detections = float(snippets_per_second), []
     for index, label in enumerate(classes):
-        column = scores[:, index]
-        for start, end in runs(column > rule.thresholds[index]):
-            if rule.ends == "interpolated":
-                begin, stop = crossings(column, start, end, rule.thresholds[index])
-                found = [(begin, stop, float(column[start:end].max()))]
-                found = [one for one in found if (stop - begin) / sps >= rule.mean_duration_s[index] / 2]
-            else:
-                pieces = parts(start, end, rule.mean_duration_s[index], rule.split_long, sps)
-                found = [(first, last, float(column[at])) for first, last, at in pieces]
-            detections += [Detection(label, first / sps, last / sps, score) for first, last, score in found]
+        column, mean_s = scores[:, index], rule.mean_duration_s[index]
+        for run in runs(column, rule.thresholds[index], rule.ends):
+            if rule.ends == "published":
+                pieces = parts(run.start, run.end, mean_s, rule.split_long, sps)
+                found = [Detection(label, first / sps, last / sps, float(column[at])) for first, last, at in pieces]
+                detections += found
+            elif (run.stop - run.begin) / sps >= mean_s / 2:
+                detections.append(Detection(label, run.begin / sps, run.stop / sps, run.score))
     return detections
 
 
-def crossings(column: np.ndarray, start: int, end: int, threshold: float) -> tuple[float, float]:
-    """Where a run of snippets start…end−1 begins and ends, in snippets after the clip's start.
+class Run(NamedTuple):
+    """Snippets start…end−1. begin, stop: in time, in snippets after the clip's start. score: the highest, 0–1."""
 
-    column: scores [T'] of a class, of which those of the run are above the threshold. Score j belongs to position
-    j + 1, the centre of its 16 frames. A run at either end of the clip reaches to that end.
-    """
+    start: int
+    end: int
+    begin: float
+    stop: float
+    score: float
+
+
+def runs(column: np.ndarray, threshold: float, ends: Ends) -> list[Run]:
+    """The runs of a class in order of time, see the module's text. column: float64 [T'], 0–1."""
+    if ends == "published":
+        edges = np.flatnonzero(np.diff(column > threshold, prepend=False, append=False))
+        pairs = [(int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)]
+        return [Run(start, end, start, end, float(column[start:end].max())) for start, end in pairs]
+    found = []
+    for peak in np.flatnonzero(column > threshold).tolist():
+        highest = float(column[peak])
+        level = END_SHARE * highest
+        start, end = peak, peak + 1
+        while start > 0 and level < column[start - 1] < highest:
+            start -= 1
+        while end < len(column) and level < column[end] <= highest:
+            end += 1
+        before, after = column[start - 1] if start > 0 else 0.0, column[end] if end < len(column) else 0.0
+        if before <= level and after <= level:  # else a higher score belongs to the same run
+            found.append(Run(start, end, *_crossings(column, start, end, level), highest))
+    return found
+
+
+def _crossings(column: np.ndarray, start: int, end: int, level: float) -> tuple[float, float]:
+    """Where the line through the scores crosses the level at both ends of snippets start…end−1, in snippets after the
+    clip's start. Score j belongs to position j + 1. A run at either end of the clip reaches to that end."""
     begin, stop = 0.0, float(len(column) + 1)
     if start > 0:
         inside, outside = float(column[start]), float(column[start - 1])
-        begin = start + 1 - (inside - threshold) / (inside - outside)
+        begin = start + 1 - (inside - level) / (inside - outside)
     if end < len(column):
         inside, outside = float(column[end - 1]), float(column[end])
-        stop = end + (inside - threshold) / (inside - outside)
+        stop = end + (inside - level) / (inside - outside)
     return begin, stop
-
-
-def runs(above: np.ndarray) -> list[tuple[int, int]]:
-    """Half-open index ranges of the runs of True in a bool array [T']."""
-    edges = np.flatnonzero(np.diff(above, prepend=False, append=False))
-    return [(int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def parts(start: int, end: int, mean_s: float, split_long: bool, sps: float) -> list[tuple[int, int, int]]:

@@ -60,24 +60,33 @@ def interpolated(scores, threshold=0.5, mean_s=0.0, sps=1.0):
     return [(pytest.approx(d.start_s), pytest.approx(d.end_s), d.score) for d in found]
 
 
-def test_interpolated_ends_lie_where_the_line_between_scores_crosses_the_threshold():
-    # Score j belongs to position j + 1: half way from 0.2 to 0.8, and a quarter on from 0.6 to 0.2.
-    assert interpolated([0.2, 0.8, 0.9, 0.6, 0.2, 0.1]) == [(1.5, 4.25, 0.9)]
-    assert interpolated([0.2, 0.8, 0.9, 0.6, 0.2, 0.1], sps=2.0) == [(0.75, 2.125, 0.9)]
-    assert interpolated([0.2, 0.8, 0.9, 0.6, 0.2, 0.1], threshold=0.1) == [(0.0, 6.0, 0.9)]
-    assert interpolated([0.0, 0.4, 0.8, 0.4], threshold=0.2) == [(1.5, 5.0, 0.8)]
+def test_interpolated_ends_lie_where_scores_cross_a_share_of_the_highest():
+    # Score j belongs to position j + 1; the level is 0.4. From 0.1 to 0.7 it lies half way, from 0.6 to 0.2 as well.
+    scores = [0.0, 0.1, 0.7, 1.0, 0.6, 0.2, 0.1]
+    assert interpolated(scores) == [(2.5, 5.5, 1.0)]
+    assert interpolated(scores, sps=2.0) == [(1.25, 2.75, 1.0)]
+    assert interpolated(scores, threshold=0.1) == [(2.5, 5.5, 1.0)]
+    assert interpolated(scores, threshold=1.0) == []
+    assert interpolated([score / 2 for score in scores], threshold=0.3) == [(2.5, 5.5, 0.5)]
 
 
 def test_an_interpolated_run_at_the_clips_end_reaches_to_it():
-    assert interpolated([0.9, 0.1]) == [(0.0, 1.5, 0.9)]
-    assert interpolated([0.1, 0.9]) == [(1.5, 3.0, 0.9)]
+    assert interpolated([1.0, 0.2]) == [(0.0, 1.75, 1.0)]
+    assert interpolated([0.2, 1.0]) == [(1.25, 3.0, 1.0)]
     assert interpolated([0.6, 0.7, 0.6]) == [(0.0, 4.0, 0.7)]
+    assert interpolated([0.7, 0.7]) == [(0.0, 3.0, 0.7)]
+
+
+def test_interpolated_runs_are_apart_where_scores_fall_below_the_share_of_both():
+    assert interpolated([0.0, 0.8, 0.25, 1.0, 0.0]) == [(1.4, 2.0 + 0.48 / 0.55, 0.8), (3.2, 4.6, 1.0)]
+    assert interpolated([0.0, 0.6, 0.25, 1.0, 0.0]) == [(3.2, 4.6, 1.0)]  # 0.25 is above 0.4 times 0.6
+    assert interpolated([0.0, 1.0, 0.25, 0.6, 0.0]) == [(1.4, 2.8, 1.0)]
 
 
 def test_interpolated_runs_shorter_than_half_the_mean_are_dropped():
-    scores = [0.0, 0.0, 1.0, 0.0, 0.0]  # 1 snippet wide at 0.5
-    assert interpolated(scores, mean_s=2.0) == [(2.5, 3.5, 1.0)]
-    assert interpolated(scores, mean_s=2.01) == []
+    scores = [0.0, 0.0, 1.0, 0.0, 0.0]  # 1.2 snippets wide at 0.4
+    assert interpolated(scores, mean_s=2.39) == [(2.4, 3.6, 1.0)]
+    assert interpolated(scores, mean_s=2.41) == []
 
 
 def test_the_rate_of_snippets_depends_on_the_ends():

@@ -34,13 +34,11 @@ std::vector<Decisions::Undecided> Decisions::undecided(const std::vector<double>
                                                        int64_t first) const {
   const State &state = states_[label];
   std::vector<Undecided> found;
-  for (const Run &run : runs(column, rule_.thresholds[label])) {
+  for (const Run &run : runs(column, rule_.thresholds[label], rule_.ends)) {
     const int64_t start = static_cast<int64_t>(run.first), end = static_cast<int64_t>(run.last);
     if (first + end <= state.decided) continue;
-    Span span{static_cast<double>(start), static_cast<double>(end)};
-    if (rule_.ends == Ends::interpolated) span = crossings(column, run, rule_.thresholds[label]);
     const double offset = static_cast<double>(first);
-    Undecided one{first + start, first + end, offset + span.begin, offset + span.stop, highest(column, run)};
+    Undecided one{first + start, first + end, offset + run.begin, offset + run.stop, run.score};
     if (start == 0 && state.open && state.open->start <= one.start) {
       // an open run that now begins with the window keeps its earlier start
       one.start = state.open->start;
@@ -64,8 +62,8 @@ void Decisions::report(Undecided run, const std::vector<double> &column, size_t 
   if (rule_.ends == Ends::interpolated) {
     if ((run.stop - run.begin) / sps >= mean_s / 2) found.push_back({label, run.begin, run.stop, run.score});
   } else {
-    const Run whole{static_cast<size_t>(run.start), static_cast<size_t>(run.end)};
-    for (const Part &part : parts(whole, mean_s, rule_.split_long, sps)) {
+    const size_t start = static_cast<size_t>(run.start), end = static_cast<size_t>(run.end);
+    for (const Part &part : parts(start, end, mean_s, rule_.split_long, sps)) {
       // the middle of a run longer than two windows is no longer in the window; use its first snippet
       const int64_t at = std::max<int64_t>(static_cast<int64_t>(part.at) - first, 0);
       found.push_back({label, static_cast<double>(part.first), static_cast<double>(part.last),

@@ -16,37 +16,65 @@ std::vector<double> column_of(const std::vector<float> &scores, size_t classes, 
   return column;
 }
 
-std::vector<Run> runs(const std::vector<double> &column, double threshold) {
+namespace {
+
+constexpr double kEndShare = 0.4; // of a run's highest score, where it begins and ends
+
+std::vector<Run> published_runs(const std::vector<double> &column, double threshold) {
   std::vector<Run> found;
   size_t first = 0;
   for (size_t snippet = 0; snippet <= column.size(); ++snippet) {
     if (snippet < column.size() && column[snippet] > threshold) continue;
-    if (snippet > first) found.push_back({first, snippet});
+    if (snippet > first) {
+      const auto begin = column.begin();
+      const double highest = *std::max_element(begin + static_cast<std::ptrdiff_t>(first),
+                                               begin + static_cast<std::ptrdiff_t>(snippet));
+      found.push_back({first, snippet, static_cast<double>(first), static_cast<double>(snippet), highest});
+    }
     first = snippet + 1;
   }
   return found;
 }
 
-Span crossings(const std::vector<double> &column, Run run, double threshold) {
-  Span span{0, static_cast<double>(column.size() + 1)};
+// Where the line through the scores crosses the level at both ends of a run; one at either end of the clip reaches to
+// that end. Score j belongs to position j + 1.
+void set_crossings(const std::vector<double> &column, double level, Run &run) {
+  run.begin = 0;
+  run.stop = static_cast<double>(column.size() + 1);
   if (run.first > 0) {
     const double inside = column[run.first], outside = column[run.first - 1];
-    span.begin = static_cast<double>(run.first + 1) - (inside - threshold) / (inside - outside);
+    run.begin = static_cast<double>(run.first + 1) - (inside - level) / (inside - outside);
   }
   if (run.last < column.size()) {
     const double inside = column[run.last - 1], outside = column[run.last];
-    span.stop = static_cast<double>(run.last) + (inside - threshold) / (inside - outside);
+    run.stop = static_cast<double>(run.last) + (inside - level) / (inside - outside);
   }
-  return span;
 }
 
-double highest(const std::vector<double> &column, Run run) {
-  const auto begin = column.begin();
-  return *std::max_element(begin + static_cast<std::ptrdiff_t>(run.first), begin + static_cast<std::ptrdiff_t>(run.last));
+std::vector<Run> interpolated_runs(const std::vector<double> &column, double threshold) {
+  std::vector<Run> found;
+  for (size_t peak = 0; peak < column.size(); ++peak) {
+    const double highest = column[peak], level = kEndShare * highest;
+    if (!(highest > threshold)) continue;
+    Run run{peak, peak + 1, 0, 0, highest};
+    while (run.first > 0 && level < column[run.first - 1] && column[run.first - 1] < highest) --run.first;
+    while (run.last < column.size() && level < column[run.last] && column[run.last] <= highest) ++run.last;
+    const double before = run.first > 0 ? column[run.first - 1] : 0;
+    const double after = run.last < column.size() ? column[run.last] : 0;
+    if (before > level || after > level) continue; // a higher score belongs to the same run
+    set_crossings(column, level, run);
+    found.push_back(run);
+  }
+  return found;
 }
 
-std::vector<Part> parts(Run run, double mean_s, bool split_long, double sps) {
-  const auto [first, last] = run;
+} // namespace
+
+std::vector<Run> runs(const std::vector<double> &column, double threshold, Ends ends) {
+  return ends == Ends::interpolated ? interpolated_runs(column, threshold) : published_runs(column, threshold);
+}
+
+std::vector<Part> parts(size_t first, size_t last, double mean_s, bool split_long, double sps) {
   double duration_s = static_cast<double>(last - first) / sps;
   if (duration_s < mean_s / 2) return {};
   size_t middle = (first + last) / 2;
@@ -60,17 +88,16 @@ std::vector<Part> parts(Run run, double mean_s, bool split_long, double sps) {
 namespace {
 
 // The detections of one run of a class: none, one or two.
-std::vector<infdet_detection> of_run(const std::vector<double> &column, Run run, size_t index, const DetectionRule &rule,
+std::vector<infdet_detection> of_run(const std::vector<double> &column, const Run &run, size_t index, const DetectionRule &rule,
                                      double sps) {
   const double mean_s = rule.mean_duration_s[index];
   const int32_t label = static_cast<int32_t>(index);
   if (rule.ends == Ends::interpolated) {
-    const Span span = crossings(column, run, rule.thresholds[index]);
-    if ((span.stop - span.begin) / sps < mean_s / 2) return {};
-    return {{span.begin / sps, span.stop / sps, highest(column, run), label, 0}};
+    if ((run.stop - run.begin) / sps < mean_s / 2) return {};
+    return {{run.begin / sps, run.stop / sps, run.score, label, 0}};
   }
   std::vector<infdet_detection> found;
-  for (const Part &part : parts(run, mean_s, rule.split_long, sps))
+  for (const Part &part : parts(run.first, run.last, mean_s, rule.split_long, sps))
     found.push_back({static_cast<double>(part.first) / sps, static_cast<double>(part.last) / sps, column[part.at],
                      label, 0});
   return found;
@@ -83,7 +110,7 @@ std::vector<infdet_detection> detect(const std::vector<float> &scores, size_t cl
   std::vector<infdet_detection> found;
   for (size_t index = 0; index < classes; ++index) {
     const std::vector<double> column = column_of(scores, classes, index);
-    for (const Run &run : runs(column, rule.thresholds[index]))
+    for (const Run &run : runs(column, rule.thresholds[index], rule.ends))
       for (const infdet_detection &one : of_run(column, run, index, rule, sps)) found.push_back(one);
   }
   return found;

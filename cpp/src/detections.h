@@ -1,4 +1,4 @@
-// Snippet scores to detections: runs above a class's threshold become actions in seconds. The rules are those of Python's
+// Snippet scores to detections: runs of high scores become actions in seconds. The rules are those of Python's
 // detections.py.
 #pragma once
 
@@ -11,9 +11,10 @@ namespace infdet::detail {
 
 constexpr size_t kFramesPerSnippet = 8; // the towers' temporal stride
 
-// Where runs begin and end in time. published: snippet j lasts from j to j + 1 snippets after the clip's start.
-// interpolated: score j belongs to the centre of its 16 frames, and a run ends where the line between two scores crosses
-// the threshold.
+// Which snippets a run has, and where it begins and ends in time. published: consecutive snippets above the threshold;
+// snippet j lasts from j to j + 1 snippets after the clip's start. interpolated: the snippets around a score above the
+// threshold with more than 0.4 of it; score j belongs to the centre of its 16 frames, and a run ends where the line
+// between two scores crosses that level.
 enum class Ends { published, interpolated };
 
 // Which runs of snippets are detections. One entry for each class.
@@ -27,9 +28,10 @@ struct DetectionRule {
   double snippets_per_second(size_t frames, double fps) const;
 };
 
-// Consecutive snippets first ... last-1.
+// Snippets first ... last-1; begin and stop in time, in snippets after the clip's start; the highest score.
 struct Run {
   size_t first, last;
+  double begin, stop, score;
 };
 
 // A part of a run, and the snippet whose score it gets.
@@ -37,25 +39,14 @@ struct Part {
   size_t first, last, at;
 };
 
-// Where a run begins and ends, in snippets after the clip's start.
-struct Span {
-  double begin, stop;
-};
-
 // The scores of one class, as double because thresholds are double. scores: float [snippets, classes].
 std::vector<double> column_of(const std::vector<float> &scores, size_t classes, size_t index);
 
-// The runs of a class's scores above its threshold, in order.
-std::vector<Run> runs(const std::vector<double> &column, double threshold);
+// The runs of a class, in order of time.
+std::vector<Run> runs(const std::vector<double> &column, double threshold, Ends ends);
 
-// Interpolated ends of a run. One at either end of the clip reaches to that end.
-Span crossings(const std::vector<double> &column, Run run, double threshold);
-
-// The highest score of a run.
-double highest(const std::vector<double> &column, Run run);
-
-// The parts of a run: none, one or two.
-std::vector<Part> parts(Run run, double mean_s, bool split_long, double snippets_per_second);
+// The parts of a published run first ... last-1: none, one or two.
+std::vector<Part> parts(size_t first, size_t last, double mean_s, bool split_long, double snippets_per_second);
 
 // scores: float [snippets, classes]; snippets_per_second: of the rule. Sorted by class, then time.
 std::vector<infdet_detection> detect(const std::vector<float> &scores, size_t classes, const DetectionRule &rule,

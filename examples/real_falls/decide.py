@@ -78,17 +78,11 @@ def fit_rule(clips: Sequence[Clip], scores: Sequence[Scores], fps: float) -> Rul
 def _class_actions(
     clip: Clip, scores: NDArray[np.float32], label: str, fps: float, threshold: float
 ) -> list[ScoredInstance]:
-    """The runs of smoothed scores [T] above the threshold; an action's score is the mean of its frames."""
+    """The runs of smoothed scores [T], with the product's ends; an action's score is the mean of its frames."""
     found = []
-    for start, end in runs(scores > threshold):
-        start_s = crossing(scores, start - 1, threshold) / fps if start else 0.0
-        end_s = crossing(scores, end - 1, threshold) / fps if end < len(scores) else end / fps
+    for run in runs(scores, threshold, "interpolated"):
+        start_s, end_s = max(run.begin - 1, 0.0) / fps, min(run.stop - 1, len(scores)) / fps  # frame j is at j / fps
         if end_s - start_s >= SHORTEST_S:
-            found.append(ScoredInstance(clip.name, label, start_s, end_s, float(scores[start:end].mean())))
+            score = float(scores[run.start : run.end].mean())
+            found.append(ScoredInstance(clip.name, label, start_s, end_s, score))
     return found
-
-
-def crossing(scores: NDArray[np.float32], before: int, threshold: float) -> float:
-    """Where scores [T] cross the threshold between frames `before` and `before + 1`, in frames."""
-    first, second = float(scores[before]), float(scores[before + 1])
-    return before + (threshold - first) / (second - first)

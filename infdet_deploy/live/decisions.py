@@ -13,13 +13,13 @@ each stream depend on the whole window. A decision is final, so a run is decided
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import floor
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infdet_deploy.detections import DetectionRule, crossings, parts, runs
+from infdet_deploy.detections import DetectionRule, Run, parts, runs
 
 SETTLE_SNIPPETS = 6
 
@@ -37,18 +37,6 @@ class ClosedRun:
     score: float
 
 
-@dataclass(frozen=True)
-class _Run:
-    """A run of scores that is not decided yet: snippets [start, end) of the stretch; its ends in time, in snippets
-    after the stretch's start; the highest score in the window."""
-
-    start: int
-    end: int
-    begin: float
-    stop: float
-    score: float
-
-
 @dataclass
 class _ClassState:
     """Snippet numbers within the stretch."""
@@ -56,7 +44,7 @@ class _ClassState:
     decided_until: int = 0  # every run that ends here or before is decided
     last_end: int = 0  # end of the last action
     last_stop: float = 0.0  # in time
-    open_run: _Run | None = None  # the first run that is still open
+    open_run: Run | None = None  # the first run that is still open
 
 
 class Decisions:
@@ -99,23 +87,19 @@ class Decisions:
             state.decided_until = max(state.decided_until, until)
         return found
 
-    def _undecided(self, column: NDArray[np.float64], first: int, label: int) -> Iterator[_Run]:
-        """Undecided runs above the class's threshold (rule 2), with their earlier starts (rule 4)."""
-        state, threshold = self._states[label], self.rule.thresholds[label]
-        for start, end in runs(column > threshold):
+    def _undecided(self, column: NDArray[np.float64], first: int, label: int) -> Iterator[Run]:
+        """Undecided runs of a class (rule 2) in snippets of the stretch, with their earlier starts (rule 4)."""
+        state = self._states[label]
+        for start, end, begin, stop, score in runs(column, self.rule.thresholds[label], self.rule.ends):
             if first + end <= state.decided_until:
                 continue
-            begin, stop = float(start), float(end)
-            if self.rule.ends == "interpolated":
-                begin, stop = crossings(column, start, end, threshold)
-            run = _Run(first + start, first + end, first + begin, first + stop, float(column[start:end].max()))
-            before = state.open_run
+            run, before = Run(first + start, first + end, first + begin, first + stop, score), state.open_run
             if start == 0 and before is not None and before.start <= run.start:
-                run = replace(run, start=before.start, begin=before.begin)
+                run = run._replace(start=before.start, begin=before.begin)
             yield run
 
     def _action(
-        self, label: int, run: _Run, column: NDArray[np.float64], first: int, snippets_per_second: float
+        self, label: int, run: Run, column: NDArray[np.float64], first: int, snippets_per_second: float
     ) -> list[ClosedRun]:
         """Rule 3, then the offline rule: a closed run becomes 0 to 2 actions."""
         state, rule = self._states[label], self.rule
@@ -123,7 +107,7 @@ class Decisions:
             if run.end - state.last_end <= state.last_end - run.start:
                 self.suppressed += 1
                 return []
-            run = replace(run, start=state.last_end, begin=max(run.begin, state.last_stop))
+            run = run._replace(start=state.last_end, begin=max(run.begin, state.last_stop))
         if rule.ends == "interpolated":
             long_enough = (run.stop - run.begin) / snippets_per_second >= rule.mean_duration_s[label] / 2
             found = [ClosedRun(label, run.begin, run.stop, run.score)] if long_enough else []

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infdet_deploy.datasets.instances import Instance
-from infdet_deploy.detections import Detection, DetectionRule, crossings, runs
+from infdet_deploy.detections import Detection, DetectionRule, runs
 from infdet_deploy.plots.figure import COLOURS, legend_below, pyplot, save_figure
 from infdet_deploy.video import Video
 
@@ -84,9 +84,7 @@ def _bar(panel: Any, row: float, start_s: float, end_s: float, text: str, **styl
 def _too_short(
     column: npt.NDArray[np.float32], rule: DetectionRule, index: int, snippet_s: float, detections: Sequence[Detection]
 ) -> list[tuple[float, float]]:
-    """Start and end in seconds of the runs above the threshold of class `index` that became no detection."""
-    threshold, spans = rule.thresholds[index], []
-    for start, end in runs(column > threshold):
-        begin, stop = crossings(column, start, end, threshold) if rule.ends == "interpolated" else (start, end)
-        spans.append((begin * snippet_s, stop * snippet_s))
+    """Start and end in seconds of the runs of class `index` that became no detection."""
+    found = runs(column.astype(np.float64), rule.thresholds[index], rule.ends)
+    spans = [(run.begin * snippet_s, run.stop * snippet_s) for run in found]
     return [(a, b) for a, b in spans if not any(one.start_s < b and a < one.end_s for one in detections)]

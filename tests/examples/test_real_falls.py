@@ -198,8 +198,8 @@ def test_ends_lie_between_frames(module):
     scores = np.zeros((40, 3), np.float32)
     scores[10:20, 1] = [0.4, *[0.8] * 8, 0.6]
     (found,) = decide.detect(Clip("a", 4.0, None, ()), scores, 10.0, decide.Rule(0.0, (0.5, 0.5, 0.5)))
-    assert (found.label, found.start_s, found.end_s) == ("sitdown", pytest.approx(1.025), pytest.approx(11.5 / 6))
-    assert found.score == pytest.approx((8 * 0.8 + 0.6) / 9)
+    assert (found.label, found.start_s, found.end_s) == ("sitdown", pytest.approx(0.98), pytest.approx(1.9 + 0.28 / 6))
+    assert found.score == pytest.approx(0.74)
 
 
 def test_smoothing_keeps_constants_and_looks_two_deviations_ahead(module):

@@ -59,8 +59,8 @@ def test_labels_with_interpolated_ends_are_shares_of_time_around_the_centre():
     assert labels[:, 1].tolist() == pytest.approx([0.8, 0, 0, 0, 0, 0, 0, 0, 0])
     later = dataset.snippet_labels(clip, ("x", "y"), 80, 10.0, snippets=3, ends="interpolated", start=12)
     assert later[:, 0].tolist() == pytest.approx([1, 1, 1])  # from 2 s
-    crossing = detect(labels[:, :1], ("x",), DetectionRule((0.5 - 1e-9,), (0.0,), ends="interpolated"), 1.0)
-    assert [(d.start_s, d.end_s) for d in crossing] == [(pytest.approx(2.0), pytest.approx(6.0))]
+    found = detect(labels[:, :1], ("x",), DetectionRule((0.5,), (0.0,), ends="interpolated"), 1.0)
+    assert [(d.start_s, d.end_s) for d in found] == [(pytest.approx(1.8), pytest.approx(6.2))]  # 0.4, not 0.5 of 1
 
 
 def test_cache(data, tmp_path, monkeypatch):

@@ -62,9 +62,14 @@ def lively_network():
     for module in network.modules():
         if hasattr(module, "momentum"):
             module.momentum = 1.0
+    grey = to_grey(torch.from_numpy(frames)[None])
     with torch.no_grad():
-        network.train()(to_grey(torch.from_numpy(frames)[None]))
-    return network.eval()
+        network.train()(grey)
+        logits, output = network.eval()(grey).logits[0], network.classifier.output
+        scale = 3 / logits.std(0)
+        output.bias.copy_((output.bias - logits.median(0).values) * scale)
+        output.weight.mul_(scale[:, None])
+    return network
 
 
 @pytest.fixture(scope="module")

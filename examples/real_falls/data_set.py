@@ -71,15 +71,12 @@ def make_data_set(published: Path, out: Path, test_day: str) -> dict[str, int]:
     segments: dict[str, list[Segment]] = {}
     counts: dict[str, int] = {}
     for day in days:
-        rows = _annotation_rows(published, day)
-        for recording in read_day(published, day):
+        for recording, found in read_annotated(published, day):
             name = recording.name
             np.savez(out / "videos" / f"{name}.npz", frames=recording.frames, times_s=recording.times_s)
-            segments[name] = segments_of(recording, rows.pop(name, []))
-            database[name] = _entry(recording, segments[name], "testing" if day == test_day else "training")
+            segments[name] = found
+            database[name] = _entry(recording, found, "testing" if day == test_day else "training")
             counts[day] = counts.get(day, 0) + 1
-        if rows:
-            raise AnnotationError(f"{published}: {day} has annotations of {min(rows)}, but no such recording")
     _write_json(out / "segments.json", {name: [asdict(one) for one in found] for name, found in segments.items()})
     _write_json(out / "annotations.json", {"classes": list(CLASSES), "database": database})
     return counts
@@ -89,6 +86,18 @@ def days_in(published: Path) -> list[str]:
     """The days that have annotations, in order."""
     files = (published / "annotation").glob("annotation_*_human.csv")
     return sorted(file.name.split("_")[1] for file in files)
+
+
+def read_annotated(published: Path, day: str) -> Iterator[tuple[Recording, list[Segment]]]:
+    """The recordings of a day with their segments.
+
+    Raises UsageError where files are missing, AnnotationError for an annotation that fits no frames.
+    """
+    rows = _annotation_rows(published, day)
+    for recording in read_day(published, day):
+        yield recording, segments_of(recording, rows.pop(recording.name, []))
+    if rows:
+        raise AnnotationError(f"{published}: {day} has annotations of {min(rows)}, but no such recording")
 
 
 def read_day(published: Path, day: str) -> Iterator[Recording]:

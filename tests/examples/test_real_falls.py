@@ -256,3 +256,35 @@ def test_infdet_in_the_table(module, published, tmp_path, monkeypatch):
     assert run(published, tmp_path / "work", ["20170206"], [0, 1], ["infdet"], {}) == table  # nothing is repeated
     with pytest.raises(UsageError, match=r"--methods has knn, expected some of boosting, tcn, infdet"):
         run(published, tmp_path / "work", [], [0], ["knn"], network)
+
+
+def test_segments_become_trimmed_clips(module, published, tmp_path):
+    recognition = module("recognition")
+    recognition.make_clips(published, tmp_path / "clips")
+    found = sorted(
+        path.relative_to(tmp_path / "clips").parent.as_posix() for path in (tmp_path / "clips").rglob("*.npz")
+    )
+    assert found == sorted(f"human1/{tag}" for tag in ("fall", "lie", "sitdown", "sit", "standup") for _ in range(4))
+    with np.load(tmp_path / "clips/human1/sitdown/20170206_p1_2.npz") as arrays:  # 1 s at 12 frames/s, up to 16
+        assert (arrays["frames"].dtype, arrays["frames"].shape) == (np.uint8, (16, 16, 16))
+        assert (arrays["frames"][11:] == arrays["frames"][11]).all()
+        assert arrays["frames"].max() >= 64 + 0.7 * 50  # the body, 0.8 K above its background
+        assert arrays["times_s"].tolist() == pytest.approx([n / 12 for n in range(16)])
+
+    (tmp_path / "clips/human2/fall").mkdir(parents=True)
+    (tmp_path / "clips/human2/fall/x_0.npz").touch()
+    recognition.leave_out(tmp_path / "clips", "human2", tmp_path / "data")
+    assert [path.name for path in (tmp_path / "data/testing").rglob("*.npz")] == ["human2_x_0.npz"]
+    assert len(list((tmp_path / "data/training").rglob("*.npz"))) == 20
+
+
+def test_five_classes_of_seven(module):
+    recognition = module("recognition")
+    confusion = recognition.Confusion(
+        {("sit", "stand"): 3, ("lie", "fall"): 1, ("walk", "walk"): 4, ("stand", "stand"): 2}
+    )
+    assert recognition.accuracy(confusion) == pytest.approx(6 / 10)
+    joined = recognition.joined(confusion)
+    assert joined == {("still", "still"): 5, ("still", "fall"): 1, ("walk", "walk"): 4}
+    assert recognition.accuracy(joined) == pytest.approx(9 / 10)
+    assert recognition.table(joined).splitlines()[2:] == ["| fall | 0 | 0 | 0 |", "| still | 1 | 5 | 0 |", "| walk | 0 | 0 | 4 |"]

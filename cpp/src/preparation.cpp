@@ -8,15 +8,16 @@ namespace infdet::detail {
 namespace {
 
 constexpr int32_t kBackgroundLevel = 64; // of a pixel at its background's temperature
-constexpr size_t kBackgroundS = 120;     // the background is the median of this many seconds
+constexpr size_t kBackgroundS = 120;     // the background is a quartile of this many seconds
 constexpr double kSlackS = 1e-6;         // times that differ by less are equal: sums of 1/rate are not exact
 constexpr unsigned kWeights = 256;       // weights are multiples of 1/256
 
-// The median; of an even number of values the lower of the two in the middle. Changes their order.
-template <class Value> Value lower_median(std::vector<Value> &values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>((values.size() - 1) / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
+// The first of the quantiles that divide the values in `parts`: for 2 the median, for 4 the lower quartile. It is a value
+// that occurs, the lower of two. Changes the values' order.
+template <class Value> Value lower_quantile(std::vector<Value> &values, size_t parts) {
+  const auto place = values.begin() + static_cast<std::ptrdiff_t>((values.size() - 1) / parts);
+  std::nth_element(values.begin(), place, values.end());
+  return *place;
 }
 
 } // namespace
@@ -49,7 +50,7 @@ template <class Pixel> void BackgroundLevels<Pixel>::find_background() {
   std::vector<Pixel> values(samples_.size());
   for (size_t pixel = 0; pixel < pixels_; ++pixel) {
     for (size_t i = 0; i < values.size(); ++i) values[i] = samples_[i][pixel];
-    background_[pixel] = lower_median(values);
+    background_[pixel] = lower_quantile(values, 4);
   }
 }
 
@@ -59,7 +60,7 @@ template <class Pixel> void BackgroundLevels<Pixel>::show(const Pixel *frame, do
   levels_.resize(pixels_);
   for (size_t i = 0; i < pixels_; ++i) change_[i] = frame[i] - background_[i];
   sorted_ = change_;
-  const int32_t common = lower_median(sorted_); // the sensor's drift
+  const int32_t common = lower_quantile(sorted_, 2); // the sensor's drift
   for (size_t i = 0; i < pixels_; ++i) {
     int32_t change = change_[i] - common;
     if (sizeof(Pixel) == 2) change >>= 1; // hundredths of a kelvin to 50 levels a kelvin, rounded down

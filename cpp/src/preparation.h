@@ -38,7 +38,7 @@ private:
   bool holds_;
   std::deque<std::pair<std::vector<Pixel>, double>> held_; // with their times
   std::deque<std::vector<Pixel>> samples_;                 // one a second, of the last 120
-  std::vector<int32_t> background_;                        // the samples' median; empty if it must be computed
+  std::vector<int32_t> background_;                        // the samples' quartile; empty if it must be computed
   std::vector<int32_t> change_, sorted_;                   // of one frame
   std::vector<uint8_t> levels_;                            // of one frame
   double start_s_ = 0, due_s_ = 0;                         // of the first frame; of the next sample

@@ -26,7 +26,7 @@ from infdet_deploy.video.frames import read_prepared
 from infdet_deploy.video.images import picture_files
 
 CACHE = ".cache"  # in the data set's folder
-_VERSION = 4  # of the cache files
+_VERSION = 5  # of the cache files
 
 
 class Prepared(NamedTuple):

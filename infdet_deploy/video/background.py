@@ -3,12 +3,13 @@
 A body in a thermal array may be 1 K warmer than its background, while the background itself varies by 10 K. Mapping the
 recording's whole range to 0–255 leaves such a body a few levels. Here one kelvin is always 50 levels:
 
-1. The background of a pixel is its median over the last 120 s, of one frame a second.
+1. The background of a pixel is the lower quartile of its last 120 s, of one frame a second: people are warmer than
+   their surroundings, and one who lies or sits still for less than 90 s does not become background.
 2. What all pixels have in common (the sensor's drift) is subtracted: the median over the frame of the differences.
 3. A pixel at its background gets the level 64; colder and warmer ones lie 50 levels a kelvin apart from it, clipped to
    0–255.
 
-Medians are the lower of the two middle values, so all arithmetic is exact in integers.
+Quartiles and medians are values that occur, the lower of two, so all arithmetic is exact in integers.
 """
 
 from collections import deque
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 Levels = Literal["range", "background"]
 
 BACKGROUND_LEVEL = 64  # of a pixel at its background's temperature
-WINDOW_S = 120  # the background is the median of this many seconds
+WINDOW_S = 120  # the background is a quartile of this many seconds
 
 
 class BackgroundLevels:
@@ -65,16 +66,19 @@ class BackgroundLevels:
 
     def _levels(self, frame: NDArray[Any]) -> NDArray[np.uint8]:
         if self._background is None:
-            self._background = lower_median(np.stack(self._samples)).astype(np.int32)
+            self._background = lower_quantile(np.stack(self._samples), 4).astype(np.int32)
         change = frame.astype(np.int32) - self._background
-        change -= lower_median(change.reshape(-1))
+        change -= lower_quantile(change.reshape(-1), 2)
         if frame.dtype == np.uint16:
             change >>= 1
         levels: NDArray[np.uint8] = np.clip(change + BACKGROUND_LEVEL, 0, 255).astype(np.uint8)
         return levels
 
 
-def lower_median(values: NDArray[Any]) -> Any:
-    """The median along the first axis; of an even number of values the lower of the two in the middle."""
-    middle = (len(values) - 1) // 2
-    return np.partition(values, middle, axis=0)[middle]
+def lower_quantile(values: NDArray[Any], parts: int) -> Any:
+    """The first of the quantiles that divide the values [n, …] in `parts`: for 2 the median, for 4 the lower quartile.
+
+    It is the value of rank ⌊(n − 1) / parts⌋ from 0.
+    """
+    rank = (len(values) - 1) // parts
+    return np.partition(values, rank, axis=0)[rank]

@@ -96,7 +96,7 @@ PRESET_SETTINGS: dict[str, dict[str, Any]] = {
     "array": {"batch": 16, "window_frames": 80, "learning_rate": 2e-3, "rotate": True, "jitter": 0.2},
 }
 # Steps are chosen so that each action is shown about this often, but at least `TrainConfig.steps`.
-SHOWN = {"tiny": 3, "infdet": 3, "array": 30}
+SHOWN = {"tiny": 3, "infdet": 3, "array": 15}
 MOST_STEPS = 10_000
 
 

@@ -114,7 +114,7 @@ def test_steps_follow_from_the_number_of_actions():
     array = TrainOptions(preset="array")
     config = TrainConfig.from_json(array.changes())
     assert (config.batch, config.window_frames, config.rotate) == (16, 80, True)
-    assert array.steps_for(520, config) == 1950  # each action 30 times, in half of 16 windows a step
+    assert array.steps_for(520, config) == 975  # each action 15 times, in half of 16 windows a step
     assert array.steps_for(10, config) == 360
     assert array.steps_for(10**6, config) == 10_000
     assert TrainOptions().steps_for(720, TrainConfig()) == 1080

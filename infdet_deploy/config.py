@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from infdet_deploy.errors import ConfigError
+from infdet_deploy.files import regular_only
 
 Config = TypeVar("Config")
 
@@ -79,7 +80,8 @@ def to_dict(config: Any) -> dict[str, Any]:
 def read_json(path: Path | str, what: str = "configuration") -> Any:
     """Parse a JSON file. Raises ConfigError with the file, and the line if it is not JSON."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        with open(path, encoding="utf-8", opener=regular_only) as file:
+            return json.load(file)
     except FileNotFoundError:
         raise ConfigError(f"{what}: no such file: {path}") from None
     except json.JSONDecodeError as error:

@@ -7,9 +7,10 @@ import glob
 import hashlib
 import json
 import os
+import secrets
 import shutil
+import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,10 @@ def whole_file(path: Path | str, staging: Path | None = None, sync: bool = True)
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=staging or path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
+    temporary = (staging or path.parent) / f".{path.stem}.{secrets.token_hex(4)}{path.suffix}"
+    temporary.touch(exist_ok=False)  # the permissions that the user's umask leaves, unlike those of tempfile
     try:
         yield temporary
-        temporary.chmod(0o644)
         if sync:
             _sync(temporary)
         temporary.replace(path)
@@ -87,7 +86,9 @@ def _locked(folder: Path, wait: bool = False) -> Iterator[bool]:
 
 
 def _temporary_folder(path: Path) -> Path:
-    return Path(tempfile.mkdtemp(prefix=f".{path.name}.unfinished-", dir=path.parent))
+    folder = path.parent / f".{path.name}.unfinished-{secrets.token_hex(4)}"
+    folder.mkdir()
+    return folder
 
 
 @contextlib.contextmanager
@@ -105,7 +106,6 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
             locks.enter_context(_locked(temporary))
         try:
             yield temporary
-            temporary.chmod(0o755)
             for file in temporary.rglob("*"):
                 _sync(file)
             _put(temporary, path)
@@ -140,6 +140,15 @@ def write_json(path: Path | str, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def regular_only(path: str, flags: int) -> int:
+    """An opener for `open` that never waits: raises OSError for pipes, devices and folders."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return descriptor
 
 
 def sha256(path: Path | str) -> str:

@@ -1,7 +1,10 @@
 """Run a function on many inputs in several processes, and start processes that ignore Ctrl-C."""
 
+import ctypes
 import multiprocessing
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import resource_tracker
@@ -9,6 +12,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from infdet_deploy.system import cpu_count
+
+_PR_SET_PDEATHSIG = 1
 
 
 def in_processes(
@@ -22,11 +27,13 @@ def in_processes(
 
     function: a top-level function of a module with picklable arguments and results. workers: number of processes,
     default: one per CPU; each calls `initializer(*initargs)` first. An error in a job is raised and cancels the others.
+    The processes end with this one, also when it is killed.
     """
     if not jobs:
         return
     workers = min(workers or cpu_count(), len(jobs))
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer, initargs) as pool:
+    begin = (os.getpid(), initializer, initargs)
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, begin) as pool:
         waiting = {pool.submit(function, *job): index for index, job in enumerate(jobs)}
         try:
             for future in as_completed(waiting):
@@ -34,6 +41,21 @@ def in_processes(
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def _begin(parent: int, initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
+    """Runs first in each process."""
+    end_with(parent)
+    if initializer is not None:
+        initializer(*initargs)
+
+
+def end_with(parent: int) -> None:
+    """Have the system kill this process when its parent ends, however that happens. On Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it has already ended
+            os._exit(1)
 
 
 def start_ignoring_sigint(process: BaseProcess) -> None:

@@ -30,6 +30,19 @@ def test_a_file_appears_complete(tmp_path):
     assert sha256(file) == "16367aacb67a4a017c8da8ab95682ccb390863780f7114dda0a0e0c55644c7c4"
 
 
+@pytest.mark.parametrize(("umask", "file_mode", "folder_mode"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700)])
+def test_permissions_follow_the_umask(tmp_path, umask, file_mode, folder_mode):
+    before = os.umask(umask)
+    try:
+        write_json(tmp_path / "a.json", 1)
+        with whole_folder(tmp_path / "a.infdet") as temporary:
+            (temporary / "part").touch()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == file_mode
+    assert (tmp_path / "a.infdet").stat().st_mode & 0o777 == folder_mode
+
+
 def test_an_error_leaves_the_old_file(tmp_path):
     file = tmp_path / "a.json"
     write_json(file, 1)

@@ -178,6 +178,9 @@ INFDET_API infdet_status infdet_flush(infdet_stream *stream);
    stream may have some after any infdet_push. */
 INFDET_API infdet_status infdet_poll(infdet_stream *stream, infdet_detection *detection);
 
+/* As infdet_class_name, for the network of a stream, whose model may be closed; valid as long as the stream. */
+INFDET_API const char *infdet_stream_class_name(const infdet_stream *stream, int32_t class_index);
+
 /* Close a stream, flushed or not. Null does nothing. */
 INFDET_API infdet_status infdet_close_stream(infdet_stream *stream);
 

@@ -36,8 +36,6 @@ struct Detection {
   double start_s, end_s, score;
 };
 
-class Stream;
-
 // A bundle ready to run. Many threads may use one model at once.
 class Model {
 public:
@@ -82,31 +80,28 @@ public:
   const infdet_model *handle() const { return handle_; }
 
 private:
-  friend class Stream;
   Detection named(const infdet_detection &found) const {
     return {class_name(found.class_index), found.start_s, found.end_s, found.score};
   }
   infdet_model *handle_ = nullptr;
 };
 
-// Incremental input. A stream reads class names from its Model object: keep that object alive, and do not move it, until
-// the last poll(). (In the C interface a stream keeps its model by itself.)
+// Incremental input. A stream keeps its network: the Model object may be moved or destroyed while the stream is used.
 class Stream {
 public:
   // For a recording: poll() returns detections after flush().
-  Stream(const Model &model, double fps) : model_(&model) { check(infdet_open_stream(model.handle(), fps, &handle_)); }
+  Stream(const Model &model, double fps) { check(infdet_open_stream(model.handle(), fps, &handle_)); }
 
   // For a camera: poll() returns a detection as soon as it is final. Open the model with options.live = 1.
   static Stream live(const Model &model, double fps, double window_s = INFDET_WINDOW_S,
                      int32_t every_snippets = INFDET_EVERY_SNIPPETS) {
-    Stream stream(&model);
+    Stream stream;
     check(infdet_open_live(model.handle(), fps, window_s, every_snippets, &stream.handle_));
     return stream;
   }
 
-  Stream(Stream &&other) noexcept : model_(other.model_), handle_(std::exchange(other.handle_, nullptr)) {}
+  Stream(Stream &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
   Stream &operator=(Stream &&other) noexcept {
-    std::swap(model_, other.model_);
     std::swap(handle_, other.handle_);
     return *this;
   }
@@ -135,12 +130,12 @@ public:
     infdet_status status = infdet_poll(handle_, &found);
     if (status == INFDET_NOTHING) return std::nullopt;
     check(status);
-    return model_->named(found);
+    const char *name = infdet_stream_class_name(handle_, found.class_index);
+    return Detection{name ? name : "", found.start_s, found.end_s, found.score};
   }
 
 private:
-  explicit Stream(const Model *model) : model_(model) {}
-  const Model *model_;
+  Stream() = default;
   infdet_stream *handle_ = nullptr;
 };
 

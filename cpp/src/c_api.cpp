@@ -131,6 +131,15 @@ Options checked(const infdet_options &given) {
   return {given.backend, given.precision, static_cast<size_t>(given.chunk_snippets), given.threads, given.live == 1};
 }
 
+// Owned by the model.
+const char *class_name(const Model &model, int32_t class_index) {
+  const auto &classes = model.bundle.classes;
+  if (class_index < 0 || static_cast<size_t>(class_index) >= classes.size())
+    throw Error(INFDET_ERROR_ARGUMENT, "no class " + std::to_string(class_index) + "; there are " +
+                                           std::to_string(classes.size()) + ", with indices from 0");
+  return classes[static_cast<size_t>(class_index)].c_str();
+}
+
 void check_side(size_t pixels, const char *name, size_t most) {
   if (!pixels || pixels > most)
     throw Error(INFDET_ERROR_ARGUMENT,
@@ -187,14 +196,13 @@ infdet_status infdet_describe(const infdet_model *handle, infdet_info *info) {
 
 const char *infdet_class_name(const infdet_model *handle, int32_t class_index) {
   const char *name = nullptr;
-  guarded([&] {
-    auto model = model_of(handle);
-    const auto &classes = model->bundle.classes;
-    if (class_index < 0 || static_cast<size_t>(class_index) >= classes.size())
-      throw Error(INFDET_ERROR_ARGUMENT, "no class " + std::to_string(class_index) + "; there are " +
-                                             std::to_string(classes.size()) + ", with indices from 0");
-    name = classes[static_cast<size_t>(class_index)].c_str();
-  });
+  guarded([&] { name = class_name(*model_of(handle), class_index); });
+  return name;
+}
+
+const char *infdet_stream_class_name(const infdet_stream *handle, int32_t class_index) {
+  const char *name = nullptr;
+  guarded([&] { name = class_name(stream_of(handle)->stream->model(), class_index); });
   return name;
 }
 

@@ -31,6 +31,8 @@ public:
   // The next detection, if there is one.
   std::optional<infdet_detection> poll();
 
+  const Model &model() const { return *model_; }
+
 protected:
   // fps: frames per second of the caller. causal: frames are prepared from past ones only. Throws Error if fps is out of
   // range.

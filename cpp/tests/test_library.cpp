@@ -376,6 +376,22 @@ void test_cpp_wrapper() {
   camera.flush();
   while (camera.poll()) ++events;
   CHECK(early > 2 && early + events == whole.size());
+  // A stream outlives the moves of its Model object, and the object itself.
+  std::vector<infdet::Model> models;
+  std::vector<infdet::Stream> streams;
+  for (int i = 0; i < 3; ++i) {
+    models.emplace_back(bundle(), options());
+    streams.emplace_back(models.back(), kFps);
+  }
+  models.clear();
+  for (infdet::Stream &one : streams) {
+    one.push(frames.data(), 400, kSide, kSide);
+    one.flush();
+    for (const infdet::Detection &expected : whole) {
+      auto found = one.poll();
+      CHECK(found && found->label == expected.label);
+    }
+  }
   try {
     infdet::Model none(folder + "/none.infdet", options());
     CHECK(false);

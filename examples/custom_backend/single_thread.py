@@ -23,13 +23,13 @@ class SingleThread(Backend):
 
 
 class SingleThreadStage(CompiledStage):
-    """One stage. `run` gets arrays by input name and returns arrays by output name."""
+    """One stage. `compute` gets arrays by input name and returns arrays by output name."""
 
     def __init__(self, source: StageSource, session: "onnxruntime.InferenceSession") -> None:
         super().__init__(source.inputs, source.outputs)
         self._session = session
 
-    def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+    def compute(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         results = self._session.run(list(self.outputs), {name: feeds[name] for name in self.inputs})
         return dict(zip(self.outputs, results, strict=True))
 

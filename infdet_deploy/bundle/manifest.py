@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from infdet_deploy.errors import BundleError
-from infdet_deploy.files import whole_file
+from infdet_deploy.files import regular_only, whole_file
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -60,7 +60,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if path.is_symlink():
         raise BundleError(f"{folder}: '{MANIFEST}' is a link; refused")
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=regular_only) as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}") from None

@@ -17,7 +17,7 @@ from infdet_deploy.runtime.backends.base import CompiledStage
 from infdet_deploy.runtime.backends.openvino import OpenVino
 from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.runtime.compiled_stages import open_bundle_stage
-from infdet_deploy.runtime.detector import finite_scores, head_scores
+from infdet_deploy.runtime.detector import checked_scores, head_scores
 from infdet_deploy.runtime.head_parts import SELECTION_HALO, Array, HeadGraph, Part
 
 
@@ -78,7 +78,7 @@ class _CachedHead:
             feeds: dict[str, NDArray[Any]] = {**features, "length": np.array([length], np.int64)}
             feeds[self._maximum] = self._largest(features, first)
             (scores,) = self._rest(feeds)
-        return finite_scores(scores, self._what)
+        return checked_scores(scores, len(next(iter(features.values()))), self._what)
 
     def _largest(self, features: Features, first: int) -> Array:
         """Maximum of the convolutions over the window: float32 [1, 8d]."""

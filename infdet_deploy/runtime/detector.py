@@ -173,7 +173,8 @@ class Detector(CompiledStages):
             from infdet_deploy.runtime.long_head import long_scores
 
             self._release_memory()
-            return finite_scores(long_scores(head, features, length), what)
+            rows = len(next(iter(features.values())))
+            return checked_scores(long_scores(head, features, length), rows, what)
 
     def _head_in_parts(self) -> Path | None:
         """The head's ONNX file, of which OpenVINO can run parts; None if the bundle has none."""
@@ -251,12 +252,22 @@ def head_scores(head: CompiledStage, features: Mapping[str, np.ndarray], length:
 
     length: valid snippets. what: backend and precision, for the InfdetError about scores that are not finite.
     """
-    return finite_scores(head.run({**features, "length": np.array([length], np.int64)})["scores"], what)
+    scores = head.run({**features, "length": np.array([length], np.int64)})["scores"]
+    return checked_scores(scores, len(next(iter(features.values()))), what)
 
 
-def finite_scores(scores: np.ndarray, what: str) -> np.ndarray:
+def checked_scores(scores: np.ndarray, rows: int, what: str) -> np.ndarray:
+    """The scores of `rows` snippets as a graph, perhaps a stranger's, gave them; InfdetError if they are no scores."""
+    if scores.dtype.kind != "f" or scores.ndim != 2 or len(scores) != rows:
+        raise InfdetError(
+            f"{what} gave scores {scores.dtype} {list(scores.shape)}, expected floats [{rows}, classes]; "
+            "export the bundle again"
+        )
     if not np.isfinite(scores).all():
         raise InfdetError(f"{what} gave scores that are not numbers; try float32")
+    if scores.min() < 0 or scores.max() > 1:
+        outside = scores.max() if scores.max() > 1 else scores.min()
+        raise InfdetError(f"{what} gave a score of {outside:g}, expected 0 to 1; export the bundle again")
     return scores
 
 

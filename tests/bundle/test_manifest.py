@@ -3,7 +3,9 @@
 import contextlib
 import copy
 import json
+import os
 import random
+import stat
 import time
 
 import pytest
@@ -227,3 +229,20 @@ def test_errors_in_the_stream_entry(bundle):
         write_manifest(bundle, manifest)
         with pytest.raises(BundleError, match=word):
             load_bundle(bundle)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_only_regular_files_are_opened(bundle, kind):
+    """A named pipe would block for ever."""
+    file = bundle / "manifest.json"
+    file.unlink()
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "folder":
+        file.mkdir()
+    else:
+        try:
+            os.mknod(file, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        except PermissionError:
+            pytest.skip("only root may make devices")
+    refused(bundle, "not a regular file")

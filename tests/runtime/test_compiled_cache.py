@@ -74,11 +74,25 @@ def damages(entry, way):
         with entry.open("r+b") as file:
             file.seek(entry.stat().st_size // 2)
             file.write(bytes([file.read(1)[0] ^ 1]))
+    elif way == "another entry's name":
+        compiled_cache.store("other", b"a stage of another network" * 100)
+        (entry.parent / "other.blob").replace(entry)
+    elif way == "a link":
+        entry.replace(entry.parent.parent / "elsewhere.blob")
+        entry.symlink_to(entry.parent.parent / "elsewhere.blob")
+    elif way == "writable by others":
+        entry.chmod(0o666)
     else:  # whole, but nothing that OpenVINO wrote
         compiled_cache.store(entry.stem, b"no model at all" * 100)
 
 
-@pytest.mark.parametrize("way", ["truncated", "empty", "three bytes", "a changed byte", "foreign"])
+DAMAGES = (
+    *("truncated", "empty", "three bytes", "a changed byte", "foreign"),
+    *("another entry's name", "a link", "writable by others"),
+)
+
+
+@pytest.mark.parametrize("way", DAMAGES)
 def test_a_damaged_entry_is_replaced(root, bundle, compilations, way):
     first = features(bundle)
     (entry,) = root.iterdir()
@@ -139,16 +153,16 @@ def test_a_file_that_changes_while_it_is_opened_is_not_cached(root, bundle):
 def test_the_least_recently_used_entry_is_deleted(root, monkeypatch):
     monkeypatch.setattr(compiled_cache, "MAX_BYTES", 3000)
     for index, key in enumerate("abc"):
-        compiled_cache.store(key, bytes(996))
+        compiled_cache.store(key, bytes(964))
         os.utime(root / f"{key}.blob", (index, index))
     assert compiled_cache.load("a") is not None  # is now the newest
-    compiled_cache.store("d", bytes(996))
+    compiled_cache.store("d", bytes(964))
     assert sorted(path.stem for path in root.iterdir()) == ["a", "c", "d"]
     compiled_cache.store("large", bytes(3000))
     assert not (root / "large.blob").exists()
     (root / ".e.killed.blob").write_bytes(bytes(2500))
     os.utime(root / ".e.killed.blob", (1, 1))
-    compiled_cache.store("f", bytes(996))
+    compiled_cache.store("f", bytes(964))
     assert sorted(path.stem for path in root.iterdir()) == ["a", "d", "f"]
 
 
@@ -167,7 +181,7 @@ def test_several_processes(root):
     writers = [subprocess.Popen([sys.executable, "-c", WRITER]) for _ in range(3)]
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
     assert [path.name for path in root.iterdir()] == ["shared.blob"]
-    assert stat.S_IMODE((root / "shared.blob").stat().st_mode) == 0o644
+    assert stat.S_IMODE(root.stat().st_mode) == 0o700
 
 
 def test_cached_stages_open_while_files_are_checked(root, bundle_copy, compilations, monkeypatch):

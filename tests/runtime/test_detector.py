@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from infdet_deploy.errors import InfdetError, UsageError, VideoError
+from infdet_deploy.errors import BackendError, InfdetError, UsageError, VideoError
+from infdet_deploy.runtime.backends.base import CompiledStage
 from infdet_deploy.runtime.backends.registry import is_available
 from infdet_deploy.runtime.chunks import chunks
-from infdet_deploy.runtime.detector import FEN_BLOCK, Detector
+from infdet_deploy.runtime.detector import FEN_BLOCK, Detector, checked_scores
 from infdet_deploy.snippets import feature_length
 from infdet_deploy.video import Video
 
@@ -133,3 +134,38 @@ def test_unknown_backend_and_precision(tiny_bundle):
         Detector(tiny_bundle, "tensorflow")
     with pytest.raises(UsageError, match="float64"):
         Detector(tiny_bundle, precision="float64")
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (np.zeros((4, 3), np.int64), r"gave scores int64 \[4, 3\], expected floats \[5, classes\]"),
+        (np.zeros((1, 3), np.float32), r"gave scores float32 \[1, 3\]"),
+        (np.zeros(5, np.float32), r"gave scores float32 \[5\]"),
+        (np.full((5, 3), np.nan, np.float32), "not numbers; try float32"),
+        (np.full((5, 3), 7.0, np.float32), "gave a score of 7, expected 0 to 1"),
+        (np.full((5, 3), -0.5, np.float32), r"gave a score of -0\.5, expected 0 to 1"),
+    ],
+)
+def test_what_cannot_be_scores_is_refused(scores, message):
+    with pytest.raises(InfdetError, match=message):
+        checked_scores(scores, 5, "openvino float32")
+    right = np.full((5, 3), 1.0, np.float32)
+    assert checked_scores(right, 5, "openvino float32") is right
+
+
+class Failing(CompiledStage):
+    def compute(self, feeds):
+        raise RuntimeError("std::bad_alloc\n  at src/memory.cpp:12\n  at src/graph.cpp:99")
+
+    def close(self):
+        pass
+
+
+def test_a_backend_that_fails_while_it_computes_is_one_line():
+    stage = Failing(("frames",), ("features",))
+    stage.what = "openvino head.float32.onnx"
+    with pytest.raises(BackendError) as caught:
+        stage.run({"frames": np.zeros((1, 8, 64, 64), np.float32)})
+    assert str(caught.value).startswith("openvino head.float32.onnx fails on frames [1, 8, 64, 64]: std::bad_alloc; ")
+    assert len(str(caught.value).splitlines()) == 1

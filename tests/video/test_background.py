@@ -77,7 +77,14 @@ def test_a_person_who_lies_for_a_minute_stays_visible():
 
 @pytest.mark.parametrize(
     ("values", "parts", "expected"),
-    [([3], 2, 3), ([4, 1], 2, 1), ([5, 1, 3], 2, 3), ([9, 1, 7, 3], 2, 3), ([9, 1, 7, 3, 5], 4, 3), ([8, 2, 6, 4], 4, 2)],
+    [
+        ([3], 2, 3),
+        ([4, 1], 2, 1),
+        ([5, 1, 3], 2, 3),
+        ([9, 1, 7, 3], 2, 3),
+        ([9, 1, 7, 3, 5], 4, 3),
+        ([8, 2, 6], 4, 2),
+    ],
 )
 def test_lower_quantile(values, parts, expected):
     assert lower_quantile(np.array(values), parts) == expected

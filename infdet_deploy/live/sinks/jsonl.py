@@ -52,7 +52,7 @@ class JsonLinesFile(Sink):
         """The file, open to append and locked."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         new = not self.path.exists()
-        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             if new:
                 folder = os.open(self.path.parent, os.O_RDONLY)

@@ -6,9 +6,7 @@ libav may hang, crash or leak: here it harms nothing, and the supervisor kills a
 outlives its parent.
 """
 
-import ctypes
 import math
-import os
 import signal
 import socket
 import sys
@@ -24,12 +22,12 @@ from numpy.typing import NDArray
 from infdet_deploy.errors import one_line
 from infdet_deploy.live.sources.decoding import decode
 from infdet_deploy.live.sources.messages import Kind, Message, Request, receive_request, send
+from infdet_deploy.processes import end_with
 from infdet_deploy.video.background import BackgroundLevels
 from infdet_deploy.video.causal_range import CausalRange
 from infdet_deploy.video.resampling import Resampler
 from infdet_deploy.video.resize import resize
 
-_PR_SET_PDEATHSIG = 1
 _NO_RANGE = (float("nan"), float("nan"))
 _REPORT_S = 1.0  # damage without frames is reported at most this often
 
@@ -37,7 +35,8 @@ _REPORT_S = 1.0  # damage without frames is reported at most this often
 def main() -> None:
     """Decode until the source ends or fails, or the parent has ended."""
     descriptor, parent = map(int, sys.argv[1:])
-    _die_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    end_with(parent)
     av.logging.set_level(av.logging.PANIC)
     with socket.socket(fileno=descriptor) as end:
         request = receive_request(end)
@@ -122,15 +121,6 @@ class FrameSender:
         errors, self._decode_errors = self._decode_errors, 0
         self._reported = time.monotonic()
         send(self._end, replace(message, decode_errors=errors))
-
-
-def _die_with(parent: int) -> None:
-    """Have the system kill this process when its parent ends, however that happens."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it has already ended
-        os._exit(1)
 
 
 def _reason(error: Exception) -> str:

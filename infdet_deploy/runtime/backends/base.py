@@ -66,16 +66,33 @@ class StageSource:
 
 
 class CompiledStage(ABC):
-    """One compiled stage. At most `concurrency` calls of `run` may overlap."""
+    """One compiled stage. At most `concurrency` calls of `run` may overlap. what: for messages, set by `open_stage`."""
 
     concurrency: int = 1
+    what = "the backend"
 
     def __init__(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
         self.inputs, self.outputs = inputs, outputs
 
-    @abstractmethod
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Compute all outputs. feeds: every input, C-contiguous, in the stage's dtype and shape."""
+        """All outputs. feeds: every input, C-contiguous, in the stage's dtype and shape.
+
+        Raises BackendError for whatever fails in the backend, such as too little memory.
+        """
+        try:
+            return self.compute(feeds)
+        except InfdetError:
+            raise
+        except Exception as error:
+            shapes = ", ".join(f"{name} {list(feed.shape)}" for name, feed in feeds.items())
+            raise BackendError(
+                f"{self.what} fails on {shapes}: {first_line(error)}; if memory is short, close other programs or give "
+                "fewer --jobs"
+            ) from error
+
+    @abstractmethod
+    def compute(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """As `run`; any exception counts as a failure of the backend."""
 
     def run_on_device(self, feeds: Mapping[str, Any], cuda_stream: Any = None) -> Mapping[str, Any]:
         """Compute all outputs and leave them on the GPU; only for backends with `on_gpu`."""
@@ -162,11 +179,13 @@ class Backend(ABC):
         if not self.capabilities.fixed_shapes:
             source = replace(source, shapes=None)
         try:
-            return self.open_cached(source) or self.compile(source)
+            stage = self.open_cached(source) or self.compile(source)
         except InfdetError:
             raise
         except Exception as error:
             raise BackendError(f"{self.name} refuses {source.path.name}: {first_line(error)}") from error
+        stage.what = f"{self.name} {source.path.name}"
+        return stage
 
     def open_cached(self, source: StageSource) -> CompiledStage | None:
         """The stage from the backend's cache; None if it is not cached or `open_stage` would refuse it."""

@@ -38,7 +38,7 @@ class OnnxRuntimeStage(CompiledStage):
         super().__init__(source.inputs, source.outputs)
         self._session, self.concurrency = session, concurrency
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def compute(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         results = self._session.run(list(self.outputs), {name: feeds[name] for name in self.inputs})
         return dict(zip(self.outputs, results, strict=True))
 

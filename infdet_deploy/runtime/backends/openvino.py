@@ -71,7 +71,7 @@ class OpenVinoStage(CompiledStage):
         for _ in range(self.concurrency):
             self._requests.put(compiled.create_infer_request())
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def compute(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         request = self._requests.get()
         try:
             results = request.infer({name: feeds[name] for name in self.inputs}, share_inputs=True)

@@ -28,7 +28,7 @@ class TorchScriptStage(CompiledStage):
         super().__init__(source.inputs, source.outputs)
         self._module = module
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def compute(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         import torch
 
         with torch.inference_mode():

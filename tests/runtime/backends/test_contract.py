@@ -44,7 +44,7 @@ class Stage(CompiledStage):
         super().__init__(source.inputs, source.outputs)
         self._compiled = openvino.compile_model(str(source.path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
-    def run(self, feeds):
+    def compute(self, feeds):
         Plugin.calls += 1
         found = self._compiled({name: feeds[name] for name in self.inputs})
         return {name: found[name] for name in self.outputs}

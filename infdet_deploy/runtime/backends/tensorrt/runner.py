@@ -79,7 +79,7 @@ class TensorRtStage(CompiledStage):
             self.close()
             raise
 
-    def run(self, feeds: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+    def compute(self, feeds: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
         """Compute all outputs as host arrays. feeds: host arrays, arrays on the GPU, or both."""
         return {name: output.to_host() for name, output in self.run_on_device(feeds).items()}
 

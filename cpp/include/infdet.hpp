@@ -5,6 +5,10 @@
 //     std::cout << found.label << ' ' << found.start_s << '\n';
 #pragma once
 
+#if (defined(_MSVC_LANG) ? _MSVC_LANG : __cplusplus) < 201703L
+#error "infdet.hpp needs C++17 (-std=c++17); infdet.h is plain C and works with any version of C++"
+#endif
+
 #include <cstdint>
 #include <optional>
 #include <stdexcept>

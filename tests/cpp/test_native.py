@@ -96,13 +96,31 @@ def test_programs_by_find_package(prefix):
         assert run(prefix / "out" / f"program-{kind}") == OUTPUT
 
 
-def test_a_program_by_pkg_config(prefix):
+@pytest.mark.parametrize("libdir", ["lib", "lib/x86_64-linux-gnu"])
+@pytest.mark.parametrize("static", [False, True])
+def test_a_program_by_pkg_config(cpp_build, prefix, tmp_path, libdir, static):
+    """Debian has libraries one folder deeper. With the static library, the program needs what it links."""
     if subprocess.run(["pkg-config", "--version"], capture_output=True).returncode:
         pytest.skip("pkg-config is not installed")
-    found = ["env", f"PKG_CONFIG_PATH={prefix}/lib/pkgconfig", "pkg-config"]
+    run("cmake", cpp_build, f"-DCMAKE_INSTALL_LIBDIR={libdir}")
+    run("cmake", "--install", cpp_build, "--prefix", tmp_path)
+    run("cmake", cpp_build, "-DCMAKE_INSTALL_LIBDIR=lib")
+    if static:
+        (tmp_path / libdir / "libinfdet.so").unlink()
+    found = ["env", f"PKG_CONFIG_PATH={tmp_path}/{libdir}/pkgconfig", "pkg-config", *["--static"] * static]
     flags = run(*found, "--cflags", "--libs", "infdet").split()
-    run("c++", "-std=c++17", prefix / "program.cpp", "-o", prefix / "program", *flags, f"-Wl,-rpath,{prefix}/lib")
-    assert run(prefix / "program") == OUTPUT
+    program, paths = (
+        tmp_path / "program",
+        [f"{tmp_path}/{libdir}", *(os.path.dirname(one) for one in flags if one[0] == "/")],
+    )
+    run("c++", "-std=c++17", prefix / "program.cpp", "-o", program, *flags, *(f"-Wl,-rpath,{path}" for path in paths))
+    assert run(program) == OUTPUT
+
+
+def test_older_standards_get_one_clear_message(prefix, tmp_path):
+    (tmp_path / "old.cpp").write_text('#include "infdet.hpp"\n')
+    line = ["c++", "-std=c++11", "-fsyntax-only", f"-I{prefix}/include", str(tmp_path / "old.cpp")]
+    assert "infdet.hpp needs C++17" in subprocess.run(line, capture_output=True, text=True).stderr
 
 
 def test_the_library_is_small_and_exports_only_its_interface(prefix, tmp_path):

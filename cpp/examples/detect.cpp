@@ -1,7 +1,8 @@
 // infdet-detect night.infdet night.mp4
 //
 // Reads any video that FFmpeg supports. Grey and 8-bit YUV pictures, which means nearly all videos, become grey exactly
-// as in Python; other formats are converted by libswscale.
+// as in Python; other formats are converted by libswscale. What decodes of a damaged or cut file is used, and the rest is
+// reported.
 #include <algorithm>
 #include <cmath>
 #include <iostream>
@@ -59,9 +60,9 @@ void grey(const AVFrame &picture, Owned<SwsContext> &scaler, std::vector<uint8_t
     }
     return;
   }
-  if (!scaler)
-    scaler.reset(sws_getContext(picture.width, picture.height, format, picture.width, picture.height, AV_PIX_FMT_GRAY8,
-                                SWS_BILINEAR, nullptr, nullptr, nullptr));
+  // The same scaler as long as size and format stay.
+  scaler.reset(sws_getCachedContext(scaler.release(), picture.width, picture.height, format, picture.width, picture.height,
+                                    AV_PIX_FMT_GRAY8, SWS_BILINEAR, nullptr, nullptr, nullptr));
   if (!scaler) throw std::runtime_error(std::string("cannot convert ") + kind.name + " to grey");
   uint8_t *planes[] = {pixels.data()};
   const int strides[] = {picture.width};
@@ -89,6 +90,17 @@ private:
   double begin_s_ = 0, last_s_ = 0;
 };
 
+// Report a file that ends more than 1.5 frames and 1 % before its announced end.
+void report_cut(const AVFormatContext &file, const AVStream &video, const std::string &path, double length_s, double fps) {
+  double announced_s = 0;
+  if (video.duration > 0)
+    announced_s = static_cast<double>(video.duration) * av_q2d(video.time_base);
+  else if (file.duration > 0 && file.nb_streams == 1) // a longer sound track would stretch it
+    announced_s = static_cast<double>(file.duration) / AV_TIME_BASE;
+  if (length_s < announced_s - std::max(1.5 / fps, 0.01 * announced_s))
+    std::cerr << path << ": the file announces " << announced_s << " s, " << length_s << " s decode\n";
+}
+
 void detect(const char *bundle, const std::string &path) {
   av_log_set_level(AV_LOG_ERROR);
   infdet::Model model(bundle);
@@ -111,17 +123,29 @@ void detect(const char *bundle, const std::string &path) {
   Owned<SwsContext> scaler;
   std::vector<uint8_t> pixels;
   bool more = true;
+  size_t damaged = 0;
+  double time_s = 0;
   while (more) {
-    more = av_read_frame(file.get(), packet.get()) >= 0;
-    if (!more || packet->stream_index == index)
-      done(avcodec_send_packet(decoder.get(), more ? packet.get() : nullptr), path); // null ends the stream
+    const int status = av_read_frame(file.get(), packet.get());
+    more = status >= 0;
+    if (!more && status != AVERROR_EOF) ++damaged;
+    if (!more || packet->stream_index == index) // null ends the stream
+      damaged += avcodec_send_packet(decoder.get(), more ? packet.get() : nullptr) < 0;
     av_packet_unref(packet.get());
-    while (avcodec_receive_frame(decoder.get(), picture.get()) >= 0) {
+    int received;
+    while ((received = avcodec_receive_frame(decoder.get(), picture.get())) != AVERROR(EAGAIN) && received != AVERROR_EOF) {
+      if (received < 0 || picture->decode_error_flags || (picture->flags & AV_FRAME_FLAG_CORRUPT)) {
+        ++damaged;
+        if (received < 0) break;
+        continue;
+      }
       grey(*picture, scaler, pixels);
-      const double time_s = times.next(picture->pts); // bundles with a frame rate or background levels use it
+      time_s = times.next(picture->pts); // bundles with a frame rate or background levels use it
       stream.push_timed(pixels.data(), 1, static_cast<size_t>(picture->height), static_cast<size_t>(picture->width), &time_s);
     }
   }
+  if (damaged) std::cerr << path << ": " << damaged << " damaged packets or frames were left out\n";
+  report_cut(*file, video, path, time_s + 1 / av_q2d(rate), av_q2d(rate));
   stream.flush();
   while (auto found = stream.poll())
     std::cout << found->label << '\t' << found->start_s << '\t' << found->end_s << '\t' << found->score << '\n';

@@ -7,6 +7,7 @@ import pytest
 
 from infdet_deploy.runtime.detector import Detector
 from infdet_deploy.video import read_video
+from tests.video.recordings import cut, moving_scene, write_video
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,16 @@ def test_any_video(example, tiny_bundle, recording, reference):
     assert line == "none.mp4: No such file or directory"
     (line,) = example("infdet-detect", "none.infdet", recording, status=1)
     assert line.startswith("no such bundle: none.infdet")
+
+
+def test_what_is_missing_of_a_cut_video_is_reported(cpp_build, tiny_bundle, tmp_path):
+    program = cpp_build / "examples" / "infdet-detect"
+    if not program.exists():
+        pytest.skip("infdet-detect was not built: FFmpeg's libraries are not installed")
+    path = cut(write_video(tmp_path / "clip.avi", moving_scene(120), "ffv1", "gray"), 0.5)
+    done = subprocess.run([program, tiny_bundle, path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "the file announces 4.8 s, 2." in done.stderr
 
 
 def test_raw_frames_through_a_pipe(example, tiny_bundle, recording, reference):

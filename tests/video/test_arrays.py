@@ -8,6 +8,7 @@ from infdet_deploy.video import ThermalArray, read_video, to_8bit
 from infdet_deploy.video.arrays import to_counts
 from infdet_deploy.video.sensor import hold_warm_up, replace_dead_pixels
 from tests.paths import SHARED
+from tests.video.recordings import write_video
 
 
 def scene(frames: int = 40, height: int = 16, width: int = 16) -> np.ndarray:
@@ -50,6 +51,22 @@ def test_an_array_an_archive_and_a_log_give_the_same_frames(tmp_path):
         assert video.timestamps_s == pytest.approx(TIMES - TIMES[0], abs=1e-5)
         assert video.fps == pytest.approx(39 / (TIMES[-1] - TIMES[0]), abs=1e-4)
         assert video.notes == ()
+
+
+@pytest.mark.parametrize(("levels", "frame_rate"), [("range", None), ("background", None), ("background", 12.0)])
+def test_a_log_an_archive_and_a_lossless_video_give_the_same_frames(tmp_path, levels, frame_rate):
+    frames, times_s = np.round(scene(), 2), np.round(TIMES - TIMES[0], 3)  # a video's clock has milliseconds
+    np.savez(tmp_path / "a.npz", clip=frames, **{"clip.time_s": times_s})
+    write_csv(tmp_path / "a.csv", frames, times_s)
+    pts = [round(time_s * 1000) for time_s in times_s]
+    write_video(tmp_path / "a.mkv", to_counts(frames), "ffv1", "gray16le", "gray16le", pts=pts)
+    first, *others = (
+        read_video(tmp_path / f"a.{suffix}", levels=levels, frame_rate=frame_rate) for suffix in ("npz", "csv", "mkv")
+    )
+    assert len(first.frames) == (40 if frame_rate is None else int(times_s[-1] * 12) + 1)
+    for other in others:
+        assert np.array_equal(first.frames, other.frames)
+        assert first.timestamps_s == pytest.approx(other.timestamps_s, abs=1e-9)
 
 
 def test_an_array_without_times_has_its_own_or_ten_frames_a_second(tmp_path):

@@ -55,7 +55,7 @@ def test_what_is_missing_of_a_cut_video_is_reported(cpp_build, tiny_bundle, tmp_
     program = cpp_build / "examples" / "infdet-detect"
     if not program.exists():
         pytest.skip("infdet-detect was not built: FFmpeg's libraries are not installed")
-    path = cut(write_video(tmp_path / "clip.avi", moving_scene(120), "ffv1", "gray"), 0.5)
+    path = cut(write_video(tmp_path / "clip.mkv", moving_scene(120), "ffv1", "gray"), 0.5)
     done = subprocess.run([program, tiny_bundle, path], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "the file announces 4.8 s, 2." in done.stderr

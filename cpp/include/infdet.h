@@ -64,8 +64,12 @@ typedef enum infdet_status {
   INFDET_ERROR_FRAMES = 6,   /* too few frames, or frames of another size, type or clock than before */
   INFDET_ERROR_STATE = 7,    /* a push or flush after a flush or a failure */
   INFDET_ERROR_MEMORY = 8,   /* out of memory */
-  INFDET_ERROR_INTERNAL = 9  /* a bug in the library; please report it */
+  INFDET_ERROR_INTERNAL = 9, /* a bug in the library; please report it */
+  INFDET_ABORTED = 10        /* the progress callback asked to stop; the stream accepts no more frames */
 } infdet_status;
+
+/* Name of a status, such as "INFDET_ERROR_FRAMES"; "unknown status" for other numbers. */
+INFDET_API const char *infdet_status_name(infdet_status status);
 
 /* How to open a bundle. Start from infdet_default_options(), then change fields. */
 typedef struct infdet_options {
@@ -77,6 +81,8 @@ typedef struct infdet_options {
   int32_t threads;        /* CPU threads of a backend; 0 (default): the backend decides */
   int32_t live;           /* 1: only for infdet_open_live; needs incremental towers. 0 (default): for
                              infdet_detect and infdet_open_stream */
+  const double *thresholds; /* one for each class, 0 to 1, instead of the bundle's; null (default): the bundle's */
+  size_t threshold_count;   /* of thresholds */
 } infdet_options;
 
 /* One action: times in seconds since the first frame, score 0 to 1. */
@@ -95,6 +101,10 @@ typedef struct infdet_info {
   int32_t class_count; /* classes have indices from 0 */
   int32_t min_frames;  /* length of the shortest clip */
   int32_t recognition; /* 1: names the action of a trimmed clip; 0: detects actions with start and end */
+  const char *name;    /* the bundle's name, UTF-8, valid as long as the model */
+  double fps;          /* frames per second of the training clips; 0 if unknown */
+  double frame_rate;   /* frames per second that the library interpolates to; 0 if it does not */
+  int32_t counts;      /* 1: background levels, so infdet_push16 works; 0: 8-bit frames only */
 } infdet_info;
 
 /* INFDET_ABI_VERSION of the loaded library. */
@@ -126,6 +136,9 @@ INFDET_API infdet_status infdet_describe(const infdet_model *model, infdet_info 
 
 /* Name of a class, UTF-8, valid as long as the model. Null, with an error, if there is no such class. */
 INFDET_API const char *infdet_class_name(const infdet_model *model, int32_t class_index);
+
+/* The score above which a class counts, 0 to 1. */
+INFDET_API infdet_status infdet_threshold(const infdet_model *model, int32_t class_index, double *threshold);
 
 /* Detections of a whole clip, sorted by class, then time.
    frames: uint8 [count, height, width]. fps: frames per second.
@@ -171,8 +184,33 @@ INFDET_API infdet_status infdet_push_timed(infdet_stream *stream, const uint8_t 
 INFDET_API infdet_status infdet_push16(infdet_stream *stream, const uint16_t *frames, size_t count, size_t height,
                                        size_t width, const double *times_s);
 
+/* A frame of a camera's driver. Set struct_size to sizeof(infdet_frame). */
+typedef struct infdet_frame {
+  size_t struct_size;
+  const void *pixels; /* grey, row by row */
+  int32_t bits;       /* 8: uint8, 0 to 255; 16: uint16, see infdet_push16 */
+  size_t height, width;
+  size_t row_bytes;   /* from one row to the next; 0: rows without padding */
+  double time_s;      /* as in infdet_push_timed; NaN: none */
+} infdet_frame;
+
+/* Append one frame, as infdet_push, infdet_push_timed and infdet_push16 do. */
+INFDET_API infdet_status infdet_push_frame(infdet_stream *stream, const infdet_frame *frame);
+
+/* Called while a push or a flush computes, after every chunk, with the number of snippets of 8 frames done so far. It
+   may take some time, but must not call the library with this stream. A result other than 0 stops the call with
+   INFDET_ABORTED. */
+typedef int32_t (*infdet_progress)(void *context, size_t snippets);
+
+/* Set the callback of a stream; null: none. */
+INFDET_API infdet_status infdet_set_progress(infdet_stream *stream, infdet_progress progress, void *context);
+
 /* End the stream and compute the remaining detections. Then poll them. */
 INFDET_API infdet_status infdet_flush(infdet_stream *stream);
+
+/* The scores of a flushed stream of infdet_open_stream: float [*snippets, class_count], 0 to 1, valid as long as the
+   stream. INFDET_NOTHING before the flush and for live streams. */
+INFDET_API infdet_status infdet_scores(infdet_stream *stream, const float **scores, size_t *snippets);
 
 /* The next detection, or INFDET_NOTHING. A stream has detections after infdet_flush, sorted by class, then time; a live
    stream may have some after any infdet_push. */

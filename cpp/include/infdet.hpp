@@ -60,6 +60,12 @@ public:
     return info;
   }
 
+  double threshold(int32_t class_index) const {
+    double value = 0;
+    check(infdet_threshold(handle_, class_index, &value));
+    return value;
+  }
+
   std::string class_name(int32_t index) const {
     const char *name = infdet_class_name(handle_, index);
     if (!name) throw Error(INFDET_ERROR_ARGUMENT, infdet_last_error());
@@ -94,19 +100,20 @@ private:
 class Stream {
 public:
   // For a recording: poll() returns detections after flush().
-  Stream(const Model &model, double fps) { check(infdet_open_stream(model.handle(), fps, &handle_)); }
+  Stream(const Model &model, double fps) : Stream(model) { check(infdet_open_stream(model.handle(), fps, &handle_)); }
 
   // For a camera: poll() returns a detection as soon as it is final. Open the model with options.live = 1.
   static Stream live(const Model &model, double fps, double window_s = INFDET_WINDOW_S,
                      int32_t every_snippets = INFDET_EVERY_SNIPPETS) {
-    Stream stream;
+    Stream stream(model);
     check(infdet_open_live(model.handle(), fps, window_s, every_snippets, &stream.handle_));
     return stream;
   }
 
-  Stream(Stream &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  Stream(Stream &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)), classes_(other.classes_) {}
   Stream &operator=(Stream &&other) noexcept {
     std::swap(handle_, other.handle_);
+    std::swap(classes_, other.classes_);
     return *this;
   }
   ~Stream() { infdet_close_stream(handle_); }
@@ -126,7 +133,23 @@ public:
     check(infdet_push16(handle_, frames, count, height, width, times_s));
   }
 
+  // One frame of a camera's driver, with row stride, depth and time: see infdet_push_frame.
+  void push(const infdet_frame &frame) { check(infdet_push_frame(handle_, &frame)); }
+
+  // Called after every computed chunk; see infdet_set_progress.
+  void set_progress(infdet_progress progress, void *context) { check(infdet_set_progress(handle_, progress, context)); }
+
   void flush() { check(infdet_flush(handle_)); }
+
+  // Scores of a flushed recording, float [snippets, classes]; empty before the flush and for live streams.
+  std::vector<float> scores() const {
+    const float *values = nullptr;
+    size_t snippets = 0;
+    infdet_status status = infdet_scores(handle_, &values, &snippets);
+    if (status == INFDET_NOTHING) return {};
+    check(status);
+    return std::vector<float>(values, values + snippets * classes_);
+  }
 
   // The next detection, if there is one.
   std::optional<Detection> poll() {
@@ -139,8 +162,9 @@ public:
   }
 
 private:
-  Stream() = default;
+  explicit Stream(const Model &model) : classes_(static_cast<size_t>(model.info().class_count)) {}
   infdet_stream *handle_ = nullptr;
+  size_t classes_;
 };
 
 } // namespace infdet

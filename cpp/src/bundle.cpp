@@ -184,7 +184,7 @@ void read_preprocessing(Bundle &bundle, const Reader &preprocessing) {
   if (!size.is_number_integer() || size < 32 || size > 4096 || (mode != "resize" && mode != "crop"))
     throw damaged(bundle.path, "preprocessing is " + preprocessing.all().dump(-1, ' ', true));
   if (levels != "range" && levels != "background") preprocessing.wrong("levels", "range or background");
-  rate_of(preprocessing, "fps", 0, std::numeric_limits<double>::max());
+  bundle.fps = rate_of(preprocessing, "fps", 0, std::numeric_limits<double>::max());
   bundle.size = size.get<int>();
   bundle.mode = mode == "crop" ? FrameMode::crop : FrameMode::resize;
   bundle.levels = levels == "background" ? Levels::background : Levels::range;

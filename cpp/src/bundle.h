@@ -42,6 +42,7 @@ struct Bundle {
   int size = 0; // height and width of the frames in pixels
   FrameMode mode = FrameMode::resize;
   Levels levels = Levels::range;
+  std::optional<double> fps;        // of the training clips
   std::optional<double> frame_rate; // interpolate frames to this many per second
   bool recognition = false; // the network recognises trimmed clips
   DetectionRule rule;

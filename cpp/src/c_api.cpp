@@ -1,5 +1,6 @@
 // The C interface: checks arguments, looks up handles, turns exceptions into a status and a message.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <new>
 #include <string>
@@ -103,6 +104,22 @@ void push(infdet_stream *handle, const Pixel *frames, size_t count, size_t heigh
   shared->stream->push(frames, count, height, width, times_s);
 }
 
+// Push a frame whose rows may lie apart.
+template <class Pixel> void push_one(infdet_stream *handle, const infdet_frame &frame) {
+  need(frame.pixels, "frame.pixels");
+  const double *time_s = std::isnan(frame.time_s) ? nullptr : &frame.time_s;
+  const size_t row = frame.width * sizeof(Pixel);
+  if (!frame.row_bytes || frame.row_bytes == row)
+    return push(handle, static_cast<const Pixel *>(frame.pixels), 1, frame.height, frame.width, time_s);
+  if (frame.width > kMaxSide || frame.height > kMaxSide || frame.row_bytes < row)
+    throw Error(INFDET_ERROR_ARGUMENT, "frame.row_bytes is " + std::to_string(frame.row_bytes) + ", a row of " +
+                                           std::to_string(frame.width) + " pixels has " + std::to_string(row));
+  std::vector<Pixel> packed(frame.height * frame.width);
+  for (size_t y = 0; y < frame.height; ++y)
+    std::memcpy(packed.data() + y * frame.width, static_cast<const char *>(frame.pixels) + y * frame.row_bytes, row);
+  push(handle, packed.data(), 1, frame.height, frame.width, time_s);
+}
+
 // Options of a program that may know fewer or more fields than this library.
 infdet_options known_options(const infdet_options *given) {
   infdet_options options;
@@ -128,7 +145,12 @@ Options checked(const infdet_options &given) {
     throw Error(INFDET_ERROR_ARGUMENT, "options.threads is " + std::to_string(given.threads) + ", expected 0 to 4096");
   if (given.live != 0 && given.live != 1)
     throw Error(INFDET_ERROR_ARGUMENT, "options.live is " + std::to_string(given.live) + ", expected 0 or 1");
-  return {given.backend, given.precision, static_cast<size_t>(given.chunk_snippets), given.threads, given.live == 1};
+  if (given.threshold_count) need(given.thresholds, "options.thresholds");
+  if (given.threshold_count > 4096)
+    throw Error(INFDET_ERROR_ARGUMENT, "options.threshold_count is " + std::to_string(given.threshold_count) +
+                                           ", expected one for each class");
+  return {given.backend, given.precision, static_cast<size_t>(given.chunk_snippets), given.threads, given.live == 1,
+          std::vector<double>(given.thresholds, given.thresholds + given.threshold_count)};
 }
 
 // Owned by the model.
@@ -148,6 +170,23 @@ void check_side(size_t pixels, const char *name, size_t most) {
 
 } // namespace
 
+const char *infdet_status_name(infdet_status status) {
+  switch (status) {
+  case INFDET_OK: return "INFDET_OK";
+  case INFDET_NOTHING: return "INFDET_NOTHING";
+  case INFDET_ERROR_ARGUMENT: return "INFDET_ERROR_ARGUMENT";
+  case INFDET_ERROR_HANDLE: return "INFDET_ERROR_HANDLE";
+  case INFDET_ERROR_BUNDLE: return "INFDET_ERROR_BUNDLE";
+  case INFDET_ERROR_BACKEND: return "INFDET_ERROR_BACKEND";
+  case INFDET_ERROR_FRAMES: return "INFDET_ERROR_FRAMES";
+  case INFDET_ERROR_STATE: return "INFDET_ERROR_STATE";
+  case INFDET_ERROR_MEMORY: return "INFDET_ERROR_MEMORY";
+  case INFDET_ERROR_INTERNAL: return "INFDET_ERROR_INTERNAL";
+  case INFDET_ABORTED: return "INFDET_ABORTED";
+  }
+  return "unknown status";
+}
+
 uint32_t infdet_abi_version(void) { return INFDET_ABI_VERSION; }
 
 const char *infdet_version(void) { return INFDET_VERSION; }
@@ -159,7 +198,7 @@ infdet_status infdet_init_options(infdet_options *options, size_t struct_size) {
     need(options, "options");
     if (struct_size < sizeof options->struct_size || struct_size > 4096)
       throw Error(INFDET_ERROR_ARGUMENT, "struct_size is not sizeof(infdet_options)");
-    const infdet_options defaults{struct_size, "openvino", "float32", 32, 0, 0};
+    const infdet_options defaults{struct_size, "openvino", "float32", 32, 0, 0, nullptr, 0};
     std::memset(options, 0, struct_size);
     std::memcpy(options, &defaults, std::min(struct_size, sizeof defaults));
   });
@@ -187,8 +226,10 @@ infdet_status infdet_describe(const infdet_model *handle, infdet_info *info) {
     const size_t size = info->struct_size;
     if (size < sizeof size || size > 4096)
       throw Error(INFDET_ERROR_ARGUMENT, "info.struct_size is not sizeof(infdet_info)");
-    const infdet_info found{size, model->bundle.size, static_cast<int32_t>(model->bundle.classes.size()),
-                            static_cast<int32_t>(kMinFrames), model->bundle.recognition};
+    const Bundle &bundle = model->bundle;
+    const infdet_info found{size, bundle.size, static_cast<int32_t>(bundle.classes.size()),
+                            static_cast<int32_t>(kMinFrames), bundle.recognition, bundle.name.c_str(), bundle.fps.value_or(0),
+                            bundle.frame_rate.value_or(0), bundle.levels == Levels::background};
     std::memset(info, 0, size);
     std::memcpy(info, &found, std::min(size, sizeof found));
   });
@@ -204,6 +245,15 @@ const char *infdet_stream_class_name(const infdet_stream *handle, int32_t class_
   const char *name = nullptr;
   guarded([&] { name = class_name(stream_of(handle)->stream->model(), class_index); });
   return name;
+}
+
+infdet_status infdet_threshold(const infdet_model *handle, int32_t class_index, double *threshold) {
+  return guarded([&] {
+    auto model = model_of(handle);
+    need(threshold, "threshold");
+    class_name(*model, class_index); // checks the index
+    *threshold = model->bundle.rule.thresholds[static_cast<size_t>(class_index)];
+  });
 }
 
 infdet_status infdet_detect(const infdet_model *handle, const uint8_t *frames, size_t count, size_t height,
@@ -273,6 +323,31 @@ infdet_status infdet_push16(infdet_stream *handle, const uint16_t *frames, size_
   return guarded([&] { push(handle, frames, count, height, width, times_s); });
 }
 
+infdet_status infdet_push_frame(infdet_stream *handle, const infdet_frame *frame) {
+  return guarded([&] {
+    need(frame, "frame");
+    if (frame->struct_size != sizeof *frame)
+      throw Error(INFDET_ERROR_ARGUMENT, "frame.struct_size is not sizeof(infdet_frame)");
+    if (frame->bits == 8)
+      push_one<uint8_t>(handle, *frame);
+    else if (frame->bits == 16)
+      push_one<uint16_t>(handle, *frame);
+    else
+      throw Error(INFDET_ERROR_ARGUMENT, "frame.bits is " + std::to_string(frame->bits) + ", expected 8 or 16");
+  });
+}
+
+infdet_status infdet_set_progress(infdet_stream *handle, infdet_progress progress, void *context) {
+  return guarded([&] {
+    auto shared = stream_of(handle);
+    std::lock_guard<std::mutex> lock(shared->mutex);
+    if (progress)
+      shared->stream->set_progress([=](size_t snippets) { return progress(context, snippets) != 0; });
+    else
+      shared->stream->set_progress(nullptr);
+  });
+}
+
 infdet_status infdet_flush(infdet_stream *handle) {
   return guarded([&] {
     auto shared = stream_of(handle);
@@ -290,6 +365,22 @@ infdet_status infdet_poll(infdet_stream *handle, infdet_detection *detection) {
     auto next = shared->stream->poll();
     nothing = !next;
     if (next) *detection = *next;
+  });
+  return nothing ? INFDET_NOTHING : status;
+}
+
+infdet_status infdet_scores(infdet_stream *handle, const float **scores, size_t *snippets) {
+  bool nothing = false;
+  infdet_status status = guarded([&] {
+    auto shared = stream_of(handle);
+    need(scores, "scores");
+    need(snippets, "snippets");
+    std::lock_guard<std::mutex> lock(shared->mutex);
+    const std::vector<float> *found = shared->stream->scores();
+    nothing = !found;
+    if (!found) return;
+    *scores = found->data();
+    *snippets = found->size() / shared->stream->model().bundle.classes.size();
   });
   return nothing ? INFDET_NOTHING : status;
 }

@@ -64,6 +64,18 @@ std::map<std::string, Shape> step_shapes(const Bundle &bundle, const StageEntry 
   return shapes;
 }
 
+Bundle with_thresholds(Bundle bundle, const std::vector<double> &thresholds) {
+  if (thresholds.empty()) return bundle;
+  if (thresholds.size() != bundle.classes.size())
+    throw Error(INFDET_ERROR_ARGUMENT, std::to_string(thresholds.size()) + " thresholds for " +
+                                           std::to_string(bundle.classes.size()) + " classes; expected one for each");
+  for (const double threshold : thresholds)
+    if (!(threshold >= 0 && threshold <= 1))
+      throw Error(INFDET_ERROR_ARGUMENT, "a threshold is " + std::to_string(threshold) + ", expected 0 to 1");
+  bundle.rule.thresholds = thresholds;
+  return bundle;
+}
+
 } // namespace
 
 void append(Features &features, const Output &output, size_t first, size_t last) {
@@ -77,7 +89,7 @@ void append(Features &features, const Output &output, size_t first, size_t last)
 }
 
 Model::Model(const std::string &path, const Options &options)
-    : bundle((check_backend(options.backend), load_bundle(path))), chunk_snippets(options.chunk_snippets),
+    : bundle((check_backend(options.backend), with_thresholds(load_bundle(path), options.thresholds))), chunk_snippets(options.chunk_snippets),
       live(options.live), label_(options.backend + " " + options.precision) {
   if (live) check_live(bundle);
   for (const std::string &stage : bundle.stages) open(stage, options);

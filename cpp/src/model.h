@@ -19,6 +19,7 @@ struct Options {
   size_t chunk_snippets = 32;
   int threads = 0;
   bool live = false; // open the incremental towers, for live streams
+  std::vector<double> thresholds = {}; // instead of the bundle's; empty: the bundle's
 };
 
 // Number of features of a tower for `frames` frames, 1 or more.

@@ -154,6 +154,10 @@ std::optional<infdet_detection> Stream::poll() {
   return next;
 }
 
+void Stream::computed(size_t snippets) const {
+  if (progress_ && progress_(snippets)) throw Error(INFDET_ABORTED, "stopped by the progress callback; open another stream");
+}
+
 void Stream::found(const std::vector<infdet_detection> &detections) {
   found_.insert(found_.end(), detections.begin(), detections.end());
 }
@@ -195,6 +199,7 @@ void ClipStream::compute(size_t snippets, size_t stop, bool ends) {
   const FrameRange range{window_.data() + (start - dropped_) * frame_bytes_, stop - start, ends};
   model_->features(range, first, first + snippets, infrared_, flow_);
   snippet_ += snippets;
+  computed(snippet_);
 }
 
 void ClipStream::finish() {
@@ -212,12 +217,12 @@ void ClipStream::finish() {
   }
   std::vector<uint8_t>().swap(window_);
   const size_t classes = model_->bundle.classes.size();
-  const std::vector<float> scores = model_->scores(infrared_, flow_, received_ / kFramesPerSnippet);
+  scores_ = model_->scores(infrared_, flow_, received_ / kFramesPerSnippet);
   const DetectionRule &rule = model_->bundle.rule;
   if (model_->bundle.recognition)
-    found({recognise(scores, classes, static_cast<double>(received_) / fps_)});
+    found({recognise(scores_, classes, static_cast<double>(received_) / fps_)});
   else
-    found(detect(scores, classes, rule, rule.snippets_per_second(received_, fps_)));
+    found(detect(scores_, classes, rule, rule.snippets_per_second(received_, fps_)));
 }
 
 namespace {
@@ -248,7 +253,9 @@ LiveStream::LiveStream(std::shared_ptr<const Model> model, double fps, double wi
       window_(*model_, fps_, checked_window(window_s), checked_every(every)) {}
 
 void LiveStream::added() {
-  if (steps_.added(window_.infrared, window_.flow)) found(window_.look());
+  if (!steps_.added(window_.infrared, window_.flow)) return;
+  found(window_.look());
+  computed(received_ / kFramesPerSnippet);
 }
 
 void LiveStream::finish() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <variant>
@@ -33,6 +34,12 @@ public:
 
   const Model &model() const { return *model_; }
 
+  // The scores of a clip after its flush, float [snippets, classes]; null for live streams.
+  virtual const std::vector<float> *scores() const { return nullptr; }
+
+  // Called with the number of computed snippets; true stops the call that computes.
+  void set_progress(std::function<bool(size_t)> progress) { progress_ = std::move(progress); }
+
 protected:
   // fps: frames per second of the caller. causal: frames are prepared from past ones only. Throws Error if fps is out of
   // range.
@@ -43,6 +50,7 @@ protected:
   virtual void added() = 0;         // the frame was written and counted in received_
   virtual void finish() = 0;
   void found(const std::vector<infdet_detection> &detections);
+  void computed(size_t snippets) const; // throws Error if the caller wants to stop
 
   const std::shared_ptr<const Model> model_;
   const double fps_; // of the prepared frames
@@ -66,6 +74,7 @@ private:
   double last_s_ = 0, origin_s_ = 0;  // the caller's time of the last pushed frame; what to subtract from times
   std::variant<std::monostate, Preparation<uint8_t>, Preparation<uint16_t>> preparation_; // after the first push
   std::deque<infdet_detection> found_;
+  std::function<bool(size_t)> progress_;
 };
 
 // A clip: all detections are ready after the flush, sorted by class, then time. The features of a chunk are computed as
@@ -74,6 +83,7 @@ private:
 class ClipStream : public Stream {
 public:
   ClipStream(std::shared_ptr<const Model> model, double fps);
+  const std::vector<float> *scores() const override { return scores_.empty() ? nullptr : &scores_; }
 
 private:
   void expect(size_t count) override;
@@ -86,6 +96,7 @@ private:
   std::vector<uint8_t> window_; // the frames after them
   size_t snippet_ = 0;          // the first snippet without features
   Features infrared_, flow_;
+  std::vector<float> scores_; // after the flush
 };
 
 // A camera: detections are ready as soon as they are final; memory is bounded.

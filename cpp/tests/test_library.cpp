@@ -400,6 +400,70 @@ void test_cpp_wrapper() {
   }
 }
 
+// Stops at the third call; counts them.
+int32_t stop_third(void *context, size_t snippets) {
+  int &calls = *static_cast<int *>(context);
+  CHECK(snippets > 0);
+  return ++calls == 3;
+}
+
+void test_what_embedders_need() {
+  CHECK(std::string(infdet_status_name(INFDET_ERROR_FRAMES)) == "INFDET_ERROR_FRAMES");
+  CHECK(std::string(infdet_status_name(static_cast<infdet_status>(99))) == "unknown status");
+  infdet_options given = options();
+  const double wrong[] = {0.2, 1.5}, high[] = {0.999, 0.999};
+  given.thresholds = wrong, given.threshold_count = 2;
+  infdet_model *none = nullptr;
+  CHECK(infdet_open(bundle().c_str(), &given, &none) == INFDET_ERROR_ARGUMENT && !none);
+  given.threshold_count = 1;
+  CHECK(infdet_open(bundle().c_str(), &given, &none) == INFDET_ERROR_ARGUMENT);
+  CHECK(std::strstr(infdet_last_error(), "1 thresholds for 2 classes"));
+  given.thresholds = high, given.threshold_count = 2;
+  const infdet::Model strict(bundle(), given), model(bundle(), options());
+  CHECK(strict.threshold(1) == 0.999 && model.threshold(1) < 0.999);
+  const Frames frames = clip(400);
+  CHECK(strict.detect(frames.data(), 400, kSide, kSide, kFps).size() < model.detect(frames.data(), 400, kSide, kSide, kFps).size());
+  const infdet_info info = model.info();
+  CHECK(info.name && info.fps >= 0 && info.frame_rate == 0 && info.counts == 0);
+
+  // Rows that lie apart, one frame after the other, equal a packed clip.
+  infdet::Stream packed(model, kFps), strided(model, kFps);
+  packed.push(frames.data(), 400, kSide, kSide);
+  Frames row(static_cast<size_t>(kSide + 7) * kSide);
+  for (size_t t = 0; t < 400; ++t) {
+    for (size_t y = 0; y < kSide; ++y)
+      std::copy_n(frames.data() + (t * kSide + y) * kSide, kSide, row.data() + y * (kSide + 7));
+    infdet_frame frame{sizeof frame, row.data(), 8, kSide, kSide, kSide + 7, std::nan("")};
+    strided.push(frame);
+    if (t) continue;
+    frame.row_bytes = kSide - 1;
+    try {
+      strided.push(frame);
+      CHECK(false);
+    } catch (const infdet::Error &error) {
+      CHECK(error.status() == INFDET_ERROR_ARGUMENT && std::strstr(error.what(), "row_bytes"));
+    }
+  }
+  CHECK(packed.scores().empty());
+  packed.flush(), strided.flush();
+  const std::vector<float> scores = packed.scores();
+  CHECK(scores.size() == 49 * 2 && scores == strided.scores());
+  for (const float score : scores) CHECK(score >= 0 && score <= 1);
+
+  given = options();
+  given.chunk_snippets = 4;
+  const infdet::Model chunked(bundle(), given);
+  infdet::Stream stopped(chunked, kFps);
+  int calls = 0;
+  stopped.set_progress(stop_third, &calls);
+  try {
+    stopped.push(frames.data(), 400, kSide, kSide);
+    CHECK(false);
+  } catch (const infdet::Error &error) {
+    CHECK(error.status() == INFDET_ABORTED && calls == 3);
+  }
+}
+
 } // namespace
 
 int main() {
@@ -413,6 +477,7 @@ int main() {
   test_eight_threads_share_a_model();
   test_opening_and_closing_does_not_grow();
   test_cpp_wrapper();
+  test_what_embedders_need();
   std::filesystem::remove_all(folder);
   std::puts("all passed");
 }

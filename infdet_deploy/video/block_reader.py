@@ -20,7 +20,8 @@ from infdet_deploy.video.images import picture_files, read_folder
 from infdet_deploy.video.preparation import Preparation
 from infdet_deploy.video.resampling import Resampler
 from infdet_deploy.video.resize import check_request, resize
-from infdet_deploy.video.thermal import count_values, grey_table, read_cptv, read_tiff
+from infdet_deploy.video.thermal import count_values, grey_table, read_cptv
+from infdet_deploy.video.tiff import read_tiff
 from infdet_deploy.video.timing import FrameTimes, RawFrame
 
 # Readers of files that libav does not read, by suffix.

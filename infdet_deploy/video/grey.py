@@ -18,17 +18,18 @@ def grey(frame: av.VideoFrame) -> NDArray[Any]:
     Returns:
         uint8 [H,W] in 0–255; for grey formats of more than 8 bits (thermal counts) uint16 [H,W] as stored. It may share
         the frame's memory: copy it to keep it. YUV colour becomes its luma, video range (16–235) stretched to 0–255;
-        RGB and palettes become 0.299 R + 0.587 G + 0.114 B.
+        RGB and palettes become 0.299 R + 0.587 G + 0.114 B; 16-bit RGB with equal channels keeps its 16 bits.
     """
     kind = frame.format
     if kind.name.startswith("gray") and kind.components[0].bits >= 8 and not kind.name.startswith("grayf"):
         # libav treats grey formats as full range, whatever their tag says.
         return _first_plane(frame)
     if kind.is_rgb or kind.has_palette or kind.is_bit_stream or len(kind.components) < 3:
-        pixels = frame.to_ndarray(format="rgb24").astype(np.int32)
-        # The weights sum to 2**14, so that grey pixels do not change.
-        brightness = (4899 * pixels[..., 0] + 9617 * pixels[..., 1] + 1868 * pixels[..., 2] + 8192) >> 14
-        return brightness.astype(np.uint8)
+        if kind.components[0].bits == 16:
+            wide = frame.to_ndarray(format="rgb48le")
+            if (wide[..., 1:] == wide[..., :1]).all():  # counts, written as colour
+                return np.ascontiguousarray(wide[..., 0])
+        return brightness(frame.to_ndarray(format="rgb24"))
     if not kind.is_planar or kind.name.startswith("p"):
         # Packed (yuyv422) and high-aligned (p010) layouts: let libav unpack them, luma values stay.
         frame = frame.reformat(format="yuv444p")
@@ -37,6 +38,13 @@ def grey(frame: av.VideoFrame) -> NDArray[Any]:
     full = kind.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
     plane = _first_plane(frame)
     return plane if bits == 8 and full else np.asarray(_luma_table(bits, full)[plane])
+
+
+def brightness(colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """RGB uint8 [H, W, 3] → uint8 [H, W]."""
+    pixels = colour.astype(np.int32)
+    # The weights sum to 2**14, so that grey pixels do not change.
+    return ((4899 * pixels[..., 0] + 9617 * pixels[..., 1] + 1868 * pixels[..., 2] + 8192) >> 14).astype(np.uint8)
 
 
 def to_grey(levels: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:

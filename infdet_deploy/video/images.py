@@ -1,21 +1,28 @@
 """A folder of numbered images as a clip."""
 
+import itertools
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from math import nan
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 from numpy.typing import NDArray
 
 from infdet_deploy.errors import VideoError, reason
 from infdet_deploy.files import IMAGE_SUFFIXES
+from infdet_deploy.video.arrays import ThermalArray
 from infdet_deploy.video.containers import quiet
 from infdet_deploy.video.grey import grey
+from infdet_deploy.video.tiff import read_tiff_picture
 from infdet_deploy.video.timing import RawFrame
 
+_DECIMAL = re.compile(r"\d+\.\d+")
+_PGM = re.compile(rb"P5(?:\s+#[^\n]*)*\s+(\d{1,6})(?:\s+#[^\n]*)*\s+(\d{1,6})(?:\s+#[^\n]*)*\s+(\d{1,6})\s")
 _BIG_TIFF = 43  # in place of 42, where offsets have 64 bits
 
 # First bytes; bytes near the end of a complete file (libav fills missing data with grey); decoder.
@@ -25,6 +32,8 @@ _SIGNATURES = (
     (b"BM", b"", "bmp"),
     (b"II*\0", b"", "tiff"),
     (b"MM\0*", b"", "tiff"),
+    (b"II+\0", b"", "tiff"),
+    (b"MM\0+", b"", "tiff"),
     (b"P2", b"", "pgm"),
     (b"P5", b"", "pgm"),
 )
@@ -33,7 +42,8 @@ _SIGNATURES = (
 def read_folder(path: Path) -> Iterator[RawFrame]:
     """Read the images of a folder in the order of their numbers (2.png before 10.png).
 
-    Sub-folders, hidden files and other types are ignored. Only the first page of a TIFF is read.
+    Where every name has one decimal number, such as 1612345678.25.png, the numbers are the frames' times in seconds.
+    Sub-folders, hidden files and other types are ignored. Only the first page of a TIFF is read, see `tiff`.
     Raises VideoError: no images, or a named image that does not decode or differs from the first in size or depth.
     """
     files = picture_files(path)
@@ -42,29 +52,54 @@ def read_folder(path: Path) -> Iterator[RawFrame]:
             f"{path}: no images in this folder; expected files of these types: "
             f"{' '.join(IMAGE_SUFFIXES)}; for videos, name the files: {path}/*"
         )
+    times_s = _times(files)
+    frames = _alike(files)
+    first = next(frames)
+    if first.dtype.kind == "f":
+        known = None if times_s is None else np.array(times_s)
+        yield from ThermalArray(np.stack([first, *frames]), known, name=str(path)).read()
+        return
+    for index, frame in enumerate(itertools.chain([first], frames)):
+        yield RawFrame(frame, nan if times_s is None else times_s[index])
+
+
+def _alike(files: Sequence[Path]) -> Iterator[NDArray[Any]]:
+    """The pictures; VideoError for one whose size or depth differs from the first."""
     first = None
-    with quiet():
-        for file in files:
+    for file in files:
+        with quiet():
             frame = read_picture(file)
-            kind = f"{frame.shape[1]}x{frame.shape[0]} {8 * frame.dtype.itemsize}-bit"
-            first = first or kind
-            if kind != first:
-                raise VideoError(
-                    f"{file}: {kind}, but {files[0].name} is {first}; expected images of one size and depth:"
-                    " remove or convert this image"
-                )
-            yield RawFrame(frame)
+        kind = f"{frame.shape[1]}x{frame.shape[0]} {8 * frame.dtype.itemsize}-bit"
+        first = first or kind
+        if kind != first:
+            raise VideoError(
+                f"{file}: {kind}, but {files[0].name} is {first}; expected images of one size and depth:"
+                " remove or convert this image"
+            )
+        yield frame
+
+
+def _times(files: Sequence[Path]) -> list[float] | None:
+    """The one decimal number in each name; None unless all names have one and all differ."""
+    found = [_DECIMAL.findall(file.stem) for file in files]
+    if not all(len(numbers) == 1 for numbers in found) or len({one for (one,) in found}) < len(found):
+        return None
+    return [float(one) for (one,) in found]
 
 
 def picture_files(path: Path) -> list[Path]:
-    """The images directly in a folder, in natural order."""
+    """The images directly in a folder, in the order of their numbers, or of the times in their names."""
 
     def natural(file: Path) -> tuple[list[str | int], str]:
         parts = enumerate(re.split(r"(\d+)", file.name))
         return [int(part) if index % 2 else part for index, part in parts], file.name
 
     shown = (file for file in path.iterdir() if not file.name.startswith("."))
-    return sorted((file for file in shown if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()), key=natural)
+    files = [file for file in shown if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+    times_s = _times(files)
+    if times_s is not None:  # 1.2 is later than 1.06
+        return [file for _, file in sorted(zip(times_s, files, strict=True))]
+    return sorted(files, key=natural)
 
 
 def is_stack(file: Path) -> bool:
@@ -88,9 +123,16 @@ def is_stack(file: Path) -> bool:
 
 
 def read_picture(file: Path) -> NDArray[Any]:
-    """One picture as uint8 [H,W], or uint16 [H,W] for 16-bit grey; VideoError naming the file if it does not decode."""
+    """One picture as uint8 [H,W], uint16 [H,W] for 16-bit grey, or temperatures as float32 [H,W].
+
+    Raises VideoError naming the file if it does not decode.
+    """
     try:
         data = file.read_bytes()
+        if _codec(data) == "tiff" and (pixels := read_tiff_picture(file)) is not None:
+            return pixels
+        if (counts := _wide_pgm(data)) is not None:
+            return counts
         # Straight to the decoder: libav's file layer would read '%' in a name as a pattern for a sequence.
         codec = _codec(data)
         decoder = av.CodecContext.create(codec, "r")
@@ -103,6 +145,17 @@ def read_picture(file: Path) -> NDArray[Any]:
         return grey(decoded[0]).copy()
     except (av.FFmpegError, ValueError, OSError) as error:
         raise VideoError(f"{file}: not a readable image ({reason(error)}); replace or remove it") from None
+
+
+def _wide_pgm(data: bytes) -> NDArray[np.uint16] | None:
+    """The counts of a binary PGM of more than 8 bits; None for other files. libav would scale them to 65535."""
+    head = _PGM.match(data)
+    if head is None or not 255 < int(head[3]) < 65536:
+        return None
+    width, height = int(head[1]), int(head[2])
+    if len(data) < head.end() + 2 * width * height:
+        raise ValueError("the file is cut short")
+    return np.frombuffer(data, ">u2", width * height, head.end()).reshape(height, width).astype(np.uint16)
 
 
 def _codec(data: bytes) -> str:

@@ -4,10 +4,7 @@ One range, because a range per frame makes the background flicker whenever somet
 optical flow reads flicker as motion.
 """
 
-import contextlib
-import logging
 from collections.abc import Iterator
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -109,71 +106,3 @@ def read_cptv(path: Path) -> Iterator[RawFrame]:
             f"{path}: the recording is cut short or damaged: {count}{of} frames decode ({failure});"
             " copy it again from the camera"
         )
-
-
-def read_tiff(path: Path) -> Iterator[RawFrame]:
-    """Read a TIFF stack, one page a frame.
-
-    Raises InfdetError if the package tifffile is not installed, VideoError for a file that is no TIFF, is cut short, is
-    compressed in a way that needs more packages, or is not grey uint8 or uint16.
-    """
-    try:
-        import tifffile
-    except ImportError:
-        raise missing_package("tifffile", "thermal", f"reading {path}") from None
-    try:
-        with _complaints() as complaints, tifffile.TiffFile(path) as tiff:
-            segments = (zip(page.dataoffsets, page.databytecounts, strict=False) for page in tiff.pages)
-            reach = max((start + size for pairs in segments for start, size in pairs), default=0)
-            if reach > path.stat().st_size:
-                raise ValueError(f"page data reaches to byte {reach}, the file has {path.stat().st_size}")
-            parts = list(tiff.series)  # one series per page where pages were written one by one
-            for part in parts:
-                _check_grey(path, part)
-            for page in (page for part in parts for page in _pages(part)):
-                yield RawFrame(page.astype(page.dtype.newbyteorder("="), copy=False))
-        damage = [text for text in complaints if "invalid" in text or "corrupt" in text]
-        if damage:
-            raise ValueError(damage[0])
-    except VideoError:
-        raise
-    except Exception as error:  # tifffile raises its own errors, struct's, zlib's and more
-        raise VideoError(
-            f"{path}: not a whole, readable TIFF ({reason(error)}); expected a stack of uint8 or uint16 grey pages,"
-            " uncompressed or deflate"
-        ) from None
-
-
-def _check_grey(path: Path, part: Any) -> None:
-    shape, dtype = part.shape, part.dtype.newbyteorder("=")
-    if len(shape) < 2 or shape[-1] in (3, 4) or dtype not in (np.uint8, np.uint16):
-        raise VideoError(
-            f"{path}: a TIFF of {dtype} {list(shape)}; expected grey uint8 or uint16 [T,H,W]:"
-            " convert it, for temperatures to hundredths of a kelvin"
-        )
-
-
-def _pages(part: Any) -> Iterator[NDArray[Any]]:
-    """The frames of a series, one at a time in memory where each is one page."""
-    if len(part.pages) == prod(part.shape[:-2]) and None not in part.pages:
-        for page in part.pages:
-            yield page.asarray()
-    else:
-        yield from part.asarray().reshape(-1, *part.shape[-2:])
-
-
-@contextlib.contextmanager
-def _complaints() -> Iterator[list[str]]:
-    """Collect tifffile's log messages, which alone report a broken chain of pages, and keep them off stderr."""
-    messages: list[str] = []
-    logger = logging.getLogger("tifffile")
-
-    def collect(record: logging.LogRecord) -> bool:
-        messages.append(record.getMessage())
-        return False
-
-    logger.addFilter(collect)
-    try:
-        yield messages
-    finally:
-        logger.removeFilter(collect)

@@ -5,6 +5,7 @@ import tifffile
 
 from infdet_deploy.errors import VideoError
 from infdet_deploy.video import read_video, to_8bit
+from infdet_deploy.video.images import picture_files, read_picture
 from tests.video.recordings import moving_scene
 
 SCENE = moving_scene(12)
@@ -93,3 +94,88 @@ def test_an_empty_folder_is_refused(tmp_path):
     said = r"no images in this folder; expected files of these types: .jpg.*for videos, name the files"
     with pytest.raises(VideoError, match=said):
         read_video(tmp_path)
+
+
+COUNTS = SCENE.astype(np.uint16) * 11 + 7000
+
+
+def write_tiffs(path, frames, **options):
+    """The frames as a folder of pictures, and as a stack."""
+    (path / "folder").mkdir()
+    for index, frame in enumerate(frames):
+        tifffile.imwrite(path / "folder" / f"{index}.tif", frame, **options)
+    stack = path / "stack.tif"
+    with tifffile.TiffWriter(
+        stack, bigtiff=options.pop("bigtiff", False), byteorder=options.pop("byteorder", None)
+    ) as file:
+        for frame in frames:
+            file.write(frame, contiguous=False, **options)
+    return path / "folder", stack
+
+
+@pytest.mark.parametrize(
+    ("frames", "options", "expected"),
+    [
+        (COUNTS, {"tile": (16, 16)}, to_8bit(COUNTS)),
+        (COUNTS, {"bigtiff": True}, to_8bit(COUNTS)),
+        (COUNTS, {"byteorder": ">"}, to_8bit(COUNTS)),
+        (COUNTS, {"compression": "zlib"}, to_8bit(COUNTS)),
+        (COUNTS.astype(np.int16) - 8000, {}, to_8bit(COUNTS)),
+        (SCENE, {"photometric": "miniswhite"}, 255 - SCENE),
+        (COUNTS, {"photometric": "miniswhite"}, to_8bit(65535 - COUNTS)),
+        ((COUNTS / 100 - 273.15).astype(np.float32), {}, to_8bit(COUNTS)),
+        ((COUNTS / 100).astype(np.float32) + 100, {}, to_8bit(COUNTS)),
+        (np.repeat(COUNTS[..., None], 3, -1), {"photometric": "rgb"}, to_8bit(COUNTS)),
+        (np.repeat(SCENE[:, None], 3, 1), {"photometric": "rgb", "planarconfig": "separate"}, SCENE),
+    ],
+    ids=["tiled", "big", "order", "deflate", "signed", "white", "white16", "celsius", "kelvin", "rgb48", "planar"],
+)
+def test_tiff_pictures_and_stacks_are_read_alike(tmp_path, frames, options, expected):
+    for path in write_tiffs(tmp_path, frames, **options):
+        assert np.abs(read_video(path).frames.astype(int) - expected).max() <= 1  # temperatures are rounded to 0.01 K
+
+
+@pytest.mark.parametrize("frames", [COUNTS.astype(np.uint32), np.stack([COUNTS, COUNTS // 2, COUNTS], -1)])
+def test_tiffs_of_other_pixels_are_named(tmp_path, frames):
+    for path in write_tiffs(tmp_path, frames):
+        with pytest.raises(VideoError, match=r"\.tif: a TIFF of uint(32|16).*; expected"):
+            read_video(path)
+
+
+def test_16_bit_colour_with_equal_channels_keeps_its_counts(tmp_path):
+    folder = fill(tmp_path / "clip", ".png", np.repeat(COUNTS[..., None], 3, -1))
+    assert (read_video(folder).frames == to_8bit(COUNTS)).all()
+
+
+def test_a_pgm_of_12_bits_keeps_its_counts(tmp_path):
+    (tmp_path / "clip").mkdir()
+    for index, frame in enumerate(COUNTS // 8):
+        data = b"P5\n# camera\n128 96\n4095\n" + frame.astype(">u2").tobytes()
+        (tmp_path / "clip" / f"{index}.pgm").write_bytes(data)
+    assert (read_picture(tmp_path / "clip" / "3.pgm") == COUNTS[3] // 8).all()
+    assert (read_video(tmp_path / "clip").frames == to_8bit(COUNTS // 8)).all()
+    (tmp_path / "clip" / "3.pgm").write_bytes(data[:-5])
+    with pytest.raises(VideoError, match=r"3\.pgm: not a readable image .*cut short"):
+        read_video(tmp_path / "clip")
+
+
+def test_names_that_are_times(tmp_path):
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    times_s = [1.0, 1.066667, 1.133333, 1.2, 1.25, 1.5]
+    for index, time_s in enumerate(times_s):
+        assert cv2.imwrite(str(folder / f"clip.mp4#t={time_s}.png"), SCENE[index])
+    assert [file.name[11:-4] for file in picture_files(folder)] == ["1.0", "1.066667", "1.133333", "1.2", "1.25", "1.5"]
+    video = read_video(folder)
+    assert (video.frames == SCENE[:6]).all()
+    assert video.timestamps_s == pytest.approx(np.array(times_s) - 1)
+
+
+IMAGEJ = {"imagej": True, "metadata": {"axes": "TYX", "finterval": 1 / 9}}
+OME = {"ome": True, "metadata": {"axes": "TYX", "TimeIncrement": 1000 / 9, "TimeIncrementUnit": "ms"}}
+
+
+@pytest.mark.parametrize("options", [IMAGEJ, OME], ids=["imagej", "ome"])
+def test_a_stack_may_state_its_rate(tmp_path, options):
+    tifffile.imwrite(tmp_path / "a.tif", COUNTS, **options)
+    assert read_video(tmp_path / "a.tif").fps == pytest.approx(9)

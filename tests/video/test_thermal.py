@@ -159,14 +159,6 @@ def test_tiff_written_page_by_page_and_8_bit(tmp_path):
         read_video(cut(path, 0.6))
 
 
-@pytest.mark.parametrize("pixels", [np.zeros((5, 8, 9), np.float32), np.zeros((8, 9, 3), np.uint8)])
-def test_other_tiffs_are_refused(tmp_path, pixels):
-    path = tmp_path / "a.tif"
-    tifffile.imwrite(path, pixels)
-    with pytest.raises(VideoError, match=r"expected grey uint8 or uint16 \[T,H,W\]"):
-        read_video(path)
-
-
 @pytest.mark.parametrize(("name", "package"), [("a.cptv", "cptv"), ("a.tif", "tifffile")])
 def test_a_missing_package_is_named(tmp_path, monkeypatch, name, package):
     path = tmp_path / name

@@ -21,6 +21,9 @@ class DetectOptions:
         backend: `openvino`, `onnxruntime`, `torchscript` or `tensorrt`.
         precision: `float32`, `float16`, `bfloat16` or `int8`; the bundle must contain it.
         fps: frame rate that replaces the recordings' own; needed for folders and TIFF, which carry none (else 25).
+        resample: interpolate recordings to the rate of the training clips where they differ by more than a tenth or
+            their frames are not evenly spaced.
+        strict: refuse damaged recordings and those that are cut short.
         thresholds: `CLASS=SCORE`, or `SCORE` for all classes, instead of the bundle's thresholds.
         out: folder for a result file of each recording; finished recordings are not computed again.
         picture: folder for a picture of frames, scores and detections of each recording.
@@ -31,6 +34,8 @@ class DetectOptions:
     backend: str = "openvino"
     precision: str = "float32"
     fps: float | None = None
+    resample: bool = True
+    strict: bool = False
     thresholds: tuple[str, ...] = ()
     out: Path | None = None
     picture: Path | None = None
@@ -75,7 +80,7 @@ def _detect(
 ) -> Iterator[RecordingResult]:
     files = None
     if options.out is not None:
-        settings = {name: getattr(options, name) for name in ("backend", "precision", "fps")}
+        settings = {name: getattr(options, name) for name in ("backend", "precision", "fps", "resample", "strict")}
         settings["thresholds"] = list(options.thresholds)
         files = ResultFiles(options.out, bundle, settings, picture=options.picture is not None)
         finished = {recording: files.read(recording) for recording in pending}

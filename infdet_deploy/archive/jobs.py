@@ -13,13 +13,13 @@ from infdet_deploy.archive.results import RecordingResult
 from infdet_deploy.console import say
 from infdet_deploy.errors import InfdetError, UsageError, one_line
 from infdet_deploy.processes import in_processes
+from infdet_deploy.snippets import MIN_FRAMES
 from infdet_deploy.video.block_reader import frames_at
 
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
 
     from infdet_deploy.archive.detect import DetectOptions
-    from infdet_deploy.bundle.loading import Bundle
     from infdet_deploy.runtime.detector import Analysis, Detector
 
 FPS_FACTOR = 1.5  # a frame rate further than this from the training clips' is worth a note
@@ -90,14 +90,15 @@ def _detect_one(
     path, detector = recording.path, detector or _worker_detector
     assert detector is not None
     try:
-        found = detector.analyse(path, options.fps, on_frames)
+        found = detector.analyse(path, options.fps, on_frames, options.resample, options.strict)
         for note in found.notes:
             say(f"{found.name}: {note}")
-        _compare_rates(found, detector.bundle.fps)
+        if not options.resample:
+            _compare_rates(found, detector.bundle.fps)
         picture = None
         if options.picture is not None:
             file = options.picture / recording.result.parent / f"{found.name}.png"
-            picture = _draw(detector.bundle, path, options.fps, found, file)
+            picture = _draw(detector, path, options, found, file)
     except UsageError:
         raise
     except (InfdetError, OSError) as error:
@@ -106,12 +107,11 @@ def _detect_one(
     return RecordingResult(path, found.name, *length, float(found.scores.max()), detections, picture)
 
 
-def _draw(bundle: "Bundle", path: Path, fps: float | None, found: "Analysis", file: Path) -> Path:
+def _draw(detector: "Detector", path: Path, options: "DetectOptions", found: "Analysis", file: Path) -> Path:
     from infdet_deploy.plots.clip import VideoPreview, draw_clip
 
-    shown = VideoPreview(
-        found.name, found.frames, found.fps, lambda picks: frames_at(path, picks, bundle.preparation, fps)
-    )
+    bundle, steps = detector.bundle, detector.preparation(options.resample)
+    shown = VideoPreview(found.name, found.parts, lambda picks: frames_at(path, picks, steps, options.fps, MIN_FRAMES))
     return draw_clip(file, shown, found.scores, bundle.classes, bundle.rule, found.detections)
 
 
@@ -120,5 +120,5 @@ def _compare_rates(found: "Analysis", trained: float | None) -> None:
     if trained is not None and not 1 / FPS_FACTOR <= found.fps / trained <= FPS_FACTOR:
         say(
             f"{found.name}: {found.fps:g} frames/s, but the network was trained at {trained:g}: expect worse "
-            "detections; record at that rate, or give the right one with --fps"
+            "detections; leave out --no-resample, or give the right rate with --fps"
         )

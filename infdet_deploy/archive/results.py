@@ -20,7 +20,7 @@ class RecordingResult:
         name: its file name without suffix, or the folder's name.
         frames: number of frames.
         fps: frames per second.
-        duration_s: length in seconds, each frame lasting 1/fps.
+        duration_s: the end of the last frame on the recording's time line, in seconds.
         highest_score: of any class and snippet, 0–1.
         detections: ordered by class, then time.
         picture: path of the picture.

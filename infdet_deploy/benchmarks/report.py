@@ -27,7 +27,7 @@ from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.detections import compare_detections
 from infdet_deploy.runtime.backends.base import Performance
 from infdet_deploy.system import cpu_count, processor_name
-from infdet_deploy.video.timing import DEFAULT_FPS
+from infdet_deploy.video.timeline import DEFAULT_FPS
 
 REAL_TIME_FPS = DEFAULT_FPS
 # The paper, IV-C: a 100-frame dummy video, mean of 100 runs.

@@ -28,7 +28,7 @@ from infdet_deploy.runtime.backends.base import Performance
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.detector import Detector, detections_of
 from infdet_deploy.system import peak_memory_bytes
-from infdet_deploy.video.timing import DEFAULT_FPS
+from infdet_deploy.video.timeline import DEFAULT_FPS
 
 Floats = npt.NDArray[np.float32]
 Frames = npt.NDArray[np.uint8]

@@ -73,7 +73,7 @@ class Bundle:
     def preparation(self) -> Preparation:
         """How a recording becomes the network's frames."""
         stored = self.manifest.preprocessing
-        return Preparation(stored.size, stored.mode, stored.levels, stored.frame_rate)
+        return Preparation(stored.size, stored.mode, stored.levels, stored.frame_rate, stored.fps)
 
     @property
     def fps(self) -> float | None:

@@ -177,6 +177,14 @@ PictureOption = Annotated[
 ]
 ClassesOption = Annotated[str | None, typer.Option("--classes", help="Comma-separated class names, in order.")]
 FpsOption = Annotated[float | None, typer.Option("--fps", help="Frame rate, for formats that count frames.")]
+ResampleOption = Annotated[
+    bool,
+    typer.Option(
+        "--resample/--no-resample",
+        help="Interpolate recordings to the network's frame rate where it differs by more than a tenth, or is uneven.",
+    ),
+]
+StrictFlag = Annotated[bool, typer.Option("--strict", help="Refuse damaged recordings and those that are cut short.")]
 ThresholdsOption = Annotated[
     list[str] | None,
     typer.Option(

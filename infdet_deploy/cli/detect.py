@@ -13,6 +13,8 @@ from infdet_deploy.cli.app import (
     JsonFlag,
     PictureOption,
     PrecisionOption,
+    ResampleOption,
+    StrictFlag,
     ThresholdsOption,
     app,
 )
@@ -29,8 +31,11 @@ def detect(
     backend: BackendOption = "openvino",
     precision: PrecisionOption = "float32",
     fps: Annotated[
-        float | None, typer.Option(help="Frame rate, for folders and TIFF, which carry none [default: 25].")
+        float | None,
+        typer.Option(help="Frame rate, instead of the recording's; folders and TIFF carry none [default: 25]."),
     ] = None,
+    resample: ResampleOption = True,
+    strict: StrictFlag = False,
     threshold: ThresholdsOption = None,
     picture: PictureOption = None,
     out: Annotated[
@@ -47,7 +52,8 @@ def detect(
     """Find actions in recordings of any length: class, start, end and score.
 
     Recordings: video files, folders of images, .cptv, 16-bit TIFF, or folders of any of these; thermal arrays as
-    .npy, .npz or .csv files. An unreadable recording is reported in one line; the rest continue.
+    .npy, .npz or .csv files. An unreadable recording is reported in one line; the rest continue. Of a damaged one, what
+    decodes is used; notes say what is left out.
     """
     from infdet_deploy.archive.detect import DetectOptions
     from infdet_deploy.archive.detect import detect as detect_recordings
@@ -58,6 +64,8 @@ def detect(
         backend=backend,
         precision=precision,
         fps=fps,
+        resample=resample,
+        strict=strict,
         thresholds=tuple(threshold or ()),
         out=out,
         picture=picture,

@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from infdet_deploy.cli.app import BackendOption, BundleCommand, BundleThenArg, PrecisionOption, ThresholdsOption, app
+from infdet_deploy.cli.app import (
+    BackendOption,
+    BundleCommand,
+    BundleThenArg,
+    PrecisionOption,
+    ResampleOption,
+    ThresholdsOption,
+    app,
+)
 from infdet_deploy.cli.subjects import split_bundle
 from infdet_deploy.live.options import WatchOptions
 
@@ -27,6 +35,7 @@ def watch(
     backend: BackendOption = WatchOptions.backend,
     precision: PrecisionOption = WatchOptions.precision,
     threshold: ThresholdsOption = None,
+    resample: ResampleOption = True,
     out: Annotated[Path | None, typer.Option(help="Append events to this file instead of printing them.")] = None,
     mqtt: Annotated[
         str | None,
@@ -85,6 +94,7 @@ def watch(
         backend=backend,
         precision=precision,
         thresholds=tuple(threshold or ()),
+        resample=resample,
         out=out,
         webhook=webhook,
         mqtt=mqtt,

@@ -166,7 +166,7 @@ def _decode(data: DataSet, on_progress: Callable[[int, int], None] | None) -> di
 
 def _decoded_length(path: Path) -> float | str | None:
     try:
-        video = read_video(path, size=32, min_frames=MIN_FRAMES)  # small: only whether it decodes matters
+        video = read_video(path, size=32, min_frames=MIN_FRAMES, strict=True)  # small: only whether it decodes counts
     except VideoError as error:
         return str(error)
     return None if path.is_dir() else video.duration_s

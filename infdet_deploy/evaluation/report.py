@@ -36,8 +36,9 @@ def write_report(folder: Path, evaluation: Evaluation) -> None:
 def draw_clips(
     folder: Path, dataset: DataSet, scorer: Scorer, scored: Sequence[ScoredClip], on_progress: OnProgress
 ) -> None:
-    """Draw timelines of up to 12 clips, clips with instances first."""
-    shown = sorted(scored, key=lambda one: not one.annotation.instances)[:CLIPS_DRAWN]
+    """Draw timelines of up to 12 clips, clips with instances first; recordings with pauses are left out."""
+    whole = [one for one in scored if one.annotation.name in dataset.media]
+    shown = sorted(whole, key=lambda one: not one.annotation.instances)[:CLIPS_DRAWN]
     for index, one in enumerate(shown):
         clip = one.annotation
         on_progress(index, len(shown), f"draw {clip.name}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from infdet_deploy.bundle.loading import load_bundle, store_thresholds
 from infdet_deploy.console import OnProgress
 from infdet_deploy.datasets import DataSet
+from infdet_deploy.datasets.parts import clips_of_parts
 from infdet_deploy.detections import DetectionRule
 from infdet_deploy.metrics.thresholds import ScoredClip
 from infdet_deploy.runtime.detector import Detector
@@ -47,8 +48,11 @@ class BundleScorer(Scorer):
         for index, clip in enumerate(clips):
             on_progress(index, len(clips), f"score {clip.name}")
             video = data.video(clip, self.preparation)
-            snippets_per_second = self.rule.snippets_per_second(len(video.frames), video.fps)
-            found.append(ScoredClip(clip, self.detector.scores(video.frames), snippets_per_second))
+            parts = video.clips
+            annotations = clips_of_parts(clip, [part for part, _ in parts])
+            for annotation, (part, frames) in zip(annotations, parts, strict=True):
+                sps = self.rule.snippets_per_second(len(frames), part.fps)
+                found.append(ScoredClip(annotation, self.detector.scores(frames), sps))
         return found
 
     def store(self, thresholds: Sequence[float]) -> None:

@@ -18,6 +18,7 @@ class WatchOptions:
         backend: `openvino` or `onnxruntime`.
         precision: `float32`, `float16`, `bfloat16` or `int8`; the bundle must contain it.
         thresholds: `CLASS=SCORE`, or `SCORE` for all classes, instead of the bundle's thresholds.
+        resample: interpolate to the frame rate of the training clips where it differs by more than a tenth.
         out: file to which events are appended, one JSON line each.
         webhook: http[s] address to which every event is posted.
         mqtt: `mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT][/PREFIX]`.
@@ -35,6 +36,7 @@ class WatchOptions:
     backend: str = "openvino"
     precision: str = "float32"
     thresholds: tuple[str, ...] = ()
+    resample: bool = True
     out: Path | None = None
     webhook: str | None = None
     mqtt: str | None = None

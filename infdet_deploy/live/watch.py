@@ -162,7 +162,12 @@ def _open_sources(bundle: "Bundle", sources: Sequence[str], options: WatchOption
         name = options.names[index] if options.names else None
         steps = bundle.preparation
         reading = SourceOptions(
-            steps.mode, steps.levels, steps.frame_rate, name, pace="own" if options.every else "fast"
+            steps.mode,
+            steps.levels,
+            steps.frame_rate,
+            steps.trained_fps if options.resample else None,
+            name,
+            pace="own" if options.every else "fast",
         )
         source = stack.enter_context(open_source(url, bundle.size, reading))
         if source.name in (other.name for other in opened):

@@ -1,10 +1,10 @@
 """From frames to detections with a bundle's compiled stages. No torch."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from infdet_deploy.system import trim_memory
 from infdet_deploy.video import ThermalArray, Video
 from infdet_deploy.video.block_reader import BlockReader
 from infdet_deploy.video.frames import read_prepared
+from infdet_deploy.video.preparation import Preparation
+from infdet_deploy.video.timeline import Part
 
 FEN_BLOCK = 64  # frames whose flow is computed at once
 # Snippets of the longest clip that the head computes as a whole. Its memory grows with their square.
@@ -35,7 +37,12 @@ Timings = dict[str, float]
 
 @dataclass(frozen=True)
 class Analysis:
-    """The result for one recording. frames: their number; scores: float32 [T', C]; notes: as in `Video`."""
+    """The result for one recording.
+
+    frames: number of frames that were analysed. fps: their rate. scores: float32 [T', C], those of the parts one after
+    another. detections: by class, then time, in seconds on the recording's time line. notes: as in `Video`. parts: as
+    `Video.parts`; the head sees each alone.
+    """
 
     name: str
     frames: int
@@ -43,11 +50,12 @@ class Analysis:
     scores: np.ndarray
     detections: list[Detection]
     notes: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
 
     @property
     def duration_s(self) -> float:
-        """Length in seconds, each frame lasting 1/fps."""
-        return self.frames / self.fps
+        """The end of the last frame on the recording's time line, in seconds."""
+        return self.parts[-1].end_s if self.parts else self.frames / self.fps
 
 
 class Detector(CompiledStages):
@@ -102,24 +110,43 @@ class Detector(CompiledStages):
         self._check_open()
         if not isinstance(video, Video):
             return self.analyse(video).detections
-        return self.detections(self.scores(video.frames), len(video.frames), video.fps)
+        return detections_in(self.bundle, [(part, self.scores(frames)) for part, frames in video.clips])
 
     def analyse(
-        self, path: Path | str | ThermalArray, fps: float | None = None, on_frames: Callable[[int], None] | None = None
+        self,
+        path: Path | str | ThermalArray,
+        fps: float | None = None,
+        on_frames: Callable[[int], None] | None = None,
+        resample: bool = True,
+        strict: bool = False,
     ) -> Analysis:
-        """Scores and detections of a recording of any length, in constant memory; equal to `scores(read(path).frames)`.
+        """Scores and detections of a recording of any length, in constant memory.
 
-        Frames are decoded as needed. Features are stored in temporary files: 1 kB per frame at the published width.
-        on_frames: called with the number of processed frames. Raises as `read`.
+        A recording without a pause has the scores of `scores(read(path).frames)`; each part of another is a clip of its
+        own. Frames are decoded as needed. Features are stored in temporary files: 1 kB per frame at the published
+        width. on_frames: called with the number of processed frames. resample, strict: as for `read`. Raises as `read`.
         """
         self._check_open()
-        with (
-            BlockReader(path, self.bundle.preparation, fps, MIN_FRAMES) as stream,
-            ExitStack() as files,
-        ):
+        scored: list[tuple[Part, np.ndarray]] = []
+        with BlockReader(path, self.preparation(resample), fps, MIN_FRAMES, strict) as stream:
+            for blocks in stream.clips():
+                before = sum(len(part.times_s) for part, _ in scored)
+                with self._stored_features(blocks, before, on_frames) as features:
+                    part = stream.parts[len(scored)]
+                    scored.append((part, self.scores_of(features, len(part.times_s))))
+        assert stream.fps is not None
+        found, scores = detections_in(self.bundle, scored), np.concatenate([scores for _, scores in scored])
+        return Analysis(stream.name, stream.frames, stream.fps, scores, found, tuple(stream.notes), tuple(stream.parts))
+
+    @contextmanager
+    def _stored_features(
+        self, blocks: Iterator[np.ndarray], before: int, on_frames: Callable[[int], None] | None
+    ) -> Iterator[dict[str, DiskArray]]:
+        """The features of a part in temporary files. before: frames of earlier parts, for `on_frames`."""
+        with ExitStack() as files:
             stored = {tower: files.enter_context(closing(DiskArray())) for tower in self._towers()}
             long, size = False, max(GROUP_CHUNKS, self.concurrency)
-            parts = clip_chunks(stream, self.chunk_snippets)
+            parts = clip_chunks(blocks, self.chunk_snippets)
             while group := list(islice(parts, size)):
                 long = long or len(group) == size
                 # One tower after the other, so that only one has its layers' outputs in memory.
@@ -129,17 +156,24 @@ class Detector(CompiledStages):
                     if long:
                         self._release_memory()
                 if on_frames:
-                    on_frames(FRAMES_PER_SNIPPET * min(map(len, stored.values())))
-            assert stream.fps is not None
-            features = {features_name(tower): array for tower, array in stored.items()}
-            scores = self.scores_of(features, stream.frames)
-        found = self.detections(scores, stream.frames, stream.fps)
-        return Analysis(stream.name, stream.frames, stream.fps, scores, found, tuple(stream.notes))
+                    on_frames(before + FRAMES_PER_SNIPPET * min(map(len, stored.values())))
+            yield {features_name(tower): array for tower, array in stored.items()}
 
-    def read(self, path: Path | str | ThermalArray, fps: float | None = None) -> Video:
-        """Read a recording as frames for this network. Raises VideoError if it cannot be read or is too short."""
+    def preparation(self, resample: bool = True) -> Preparation:
+        """The steps from a recording to this network's frames; resample: as for `read`."""
+        steps = self.bundle.preparation
+        return steps if resample else replace(steps, trained_fps=None)
+
+    def read(
+        self, path: Path | str | ThermalArray, fps: float | None = None, resample: bool = True, strict: bool = False
+    ) -> Video:
+        """Read a recording as frames for this network. Raises VideoError if it cannot be read or is too short.
+
+        resample: interpolate a recording to the rate of the training clips where it differs by more than a tenth or
+        where frames are not evenly spaced. strict: as for `read_video`.
+        """
         self._check_open()
-        return read_prepared(path, self.bundle.preparation, fps, MIN_FRAMES)
+        return read_prepared(path, self.preparation(resample), fps, MIN_FRAMES, strict)
 
     def detections(self, scores: np.ndarray, frames: int, fps: float) -> list[Detection]:
         """Scores [T', C] of a clip of `frames` frames → its detections.
@@ -278,6 +312,23 @@ def detections_of(bundle: Bundle, scores: np.ndarray, frames: int, fps: float) -
         best = int(mean.argmax())
         return [Detection(bundle.classes[best], 0.0, frames / fps, float(mean[best]))]
     return detect(scores, bundle.classes, bundle.rule, bundle.rule.snippets_per_second(frames, fps))
+
+
+def detections_in(bundle: Bundle, scored: Sequence[tuple[Part, np.ndarray]]) -> list[Detection]:
+    """The detections of a recording, by class, then time, in seconds on its time line.
+
+    scored: each part and its scores [T', C]. A recognition network gives one detection over all parts.
+    """
+    if bundle.task == "recognition":
+        scores = np.concatenate([scores for _, scores in scored])
+        (best,) = detections_of(bundle, scores, len(scored[0][0].times_s), scored[0][0].fps)
+        return [replace(best, start_s=scored[0][0].shown_s(0.0), end_s=scored[-1][0].end_s)]
+    found = [
+        replace(one, start_s=part.shown_s(one.start_s), end_s=part.shown_s(one.end_s))
+        for part, scores in scored
+        for one in detections_of(bundle, scores, len(part.times_s), part.fps)
+    ]
+    return sorted(found, key=lambda one: (bundle.classes.index(one.label), one.start_s))
 
 
 @contextmanager

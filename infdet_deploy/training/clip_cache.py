@@ -22,16 +22,17 @@ from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.processes import in_processes
 from infdet_deploy.snippets import MIN_FRAMES
 from infdet_deploy.training import tvl1
-from infdet_deploy.video.frames import read_prepared
+from infdet_deploy.video.frames import Video, read_prepared
 from infdet_deploy.video.images import picture_files
+from infdet_deploy.video.timeline import Part
 
 CACHE = ".cache"  # in the data set's folder
 _VERSION = 5  # of the cache files
 
 
 class Prepared(NamedTuple):
-    """frames uint8 [T, S, S]; flow float16 [T−1, c, h, w], c = 0 for a network without flow tower; duration_s: of T
-    frames at the video's rate.
+    """frames uint8 [T, S, S]; flow float16 [T−1, c, h, w], c = 0 for a network without flow tower; duration_s: the end
+    of the last frame; parts: as `Video.parts`, between which the flow is 0; empty: one part from 0 s.
 
     The arrays are mapped from the cache file, so a data set may be larger than the memory.
     """
@@ -39,6 +40,7 @@ class Prepared(NamedTuple):
     frames: NDArray[np.uint8]
     flow: NDArray[np.float16]
     duration_s: float
+    parts: tuple[Part, ...] = ()
 
 
 def prepare_clips(
@@ -97,10 +99,12 @@ def read_cache(path: Path, model: ModelConfig) -> Prepared | None:
     try:
         # PyTorch's tensors are views of the mapped file; NumPy's would be copies of it.
         with safe_open(path, "pt") as file:
-            duration_s = float((file.metadata() or {})["duration_s"])
+            stored = file.metadata() or {}
+            duration_s, fps, lengths = float(stored["duration_s"]), float(stored["fps"]), json.loads(stored["parts"])
+            times_s = np.split(file.get_tensor("times_s").numpy(), np.cumsum(lengths)[:-1])
             frames = file.get_tensor("frames").numpy()
             flow = file.get_tensor("flow").numpy() if model.has_flow else _no_flow(len(frames), model)
-            return Prepared(frames, flow, duration_s)
+            return Prepared(frames, flow, duration_s, tuple(Part(fps, times) for times in times_s))
     except (OSError, KeyError, ValueError, SafetensorError):
         return None
 
@@ -116,13 +120,25 @@ def _make(video: Path, cache: Path, model: ModelConfig, fps: float | None) -> Pr
 
     cv2.setNumThreads(1)
     read = read_prepared(video, model.preparation(), fps, MIN_FRAMES)
-    arrays: dict[str, NDArray[Any]] = {"frames": read.frames}
+    arrays: dict[str, NDArray[Any]] = {"frames": read.frames, "times_s": read.timestamps_s}
     flow = _no_flow(len(read.frames), model)
     if model.has_flow:
-        arrays["flow"] = flow = tvl1.tvl1_flow(read.frames, model.flow_channels, model.flow_stride)
+        arrays["flow"] = flow = _flow(read, model)
+    described = {"duration_s": repr(read.duration_s), "fps": repr(read.fps)}
+    described["parts"] = json.dumps([len(part.times_s) for part in read.parts])
     try:
         with whole_file(cache) as temporary:
-            temporary.write_bytes(save(arrays, {"duration_s": repr(read.duration_s)}))
+            temporary.write_bytes(save(arrays, described))
     except OSError:  # a data set on a read-only disk
-        return Prepared(read.frames, flow, read.duration_s)
+        return Prepared(read.frames, flow, read.duration_s, read.parts)
     return None
+
+
+def _flow(video: Video, model: ModelConfig) -> NDArray[np.float16]:
+    """The flow of all frames, [T−1, c, h, w]; 0 from a part's last frame to the next part."""
+    flow: list[NDArray[np.float16]] = []
+    for _, frames in video.clips:
+        if flow:
+            flow.append(np.zeros_like(flow[0][:1]))
+        flow.append(tvl1.tvl1_flow(frames, model.flow_channels, model.flow_stride))
+    return np.concatenate(flow)

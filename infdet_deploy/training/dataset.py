@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from infdet_deploy.datasets import DataSet, open_dataset
 from infdet_deploy.datasets.instances import Clip
+from infdet_deploy.datasets.parts import clips_of_parts
 from infdet_deploy.datasets.trimmed import trimmed
 from infdet_deploy.detections import Ends
 from infdet_deploy.errors import TrainingError
@@ -17,14 +18,16 @@ from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET, feature_length, valid_length
 from infdet_deploy.training.clip_cache import Prepared, prepare_clips
 from infdet_deploy.training.options import TrainConfig
+from infdet_deploy.video.timeline import Part
 
 
 @dataclass(frozen=True)
 class PreparedClip:
-    """One clip.
+    """One clip, or a part of a recording with pauses.
 
     frames: uint8 [T, S, S], 0–255. flow: float16 [T−1, c, h, w] in [−1, 1], c = 0 for a network without flow tower.
-    labels: float32 [T', C], 0–1. duration_s: of T frames at the video's rate. annotation: instances, in seconds.
+    labels: float32 [T', C], 0–1. duration_s: of T frames at the video's rate. annotation: instances, in seconds
+    from the first frame.
     """
 
     name: str
@@ -81,14 +84,20 @@ def prepared_clips(
 ) -> list[PreparedClip]:
     """Clips of the data set with frames, flow and labels; arguments and errors as for `prepare_clips`."""
     prepared = prepare_clips(data, clips, model, on_progress)
-    return [labelled(clip, one, model, ends) for clip, one in zip(clips, prepared, strict=True)]
+    return [part for clip, one in zip(clips, prepared, strict=True) for part in labelled(clip, one, model, ends)]
 
 
-def labelled(clip: Clip, found: Prepared, model: ModelConfig, ends: Ends = "published") -> PreparedClip:
-    """A clip with the labels of all its features."""
-    frames, flow, duration_s = found
-    labels = snippet_labels(clip, model.classes, len(frames), duration_s, feature_length(len(frames)), ends)
-    return PreparedClip(clip.name, frames, flow, labels, duration_s, clip)
+def labelled(clip: Clip, found: Prepared, model: ModelConfig, ends: Ends = "published") -> list[PreparedClip]:
+    """The parts of a clip with the labels of all their features; a clip without a pause is one part."""
+    parts = found.parts or (Part(len(found.frames) / found.duration_s, np.zeros(1)),)
+    annotations, first, made = clips_of_parts(clip, parts), 0, []
+    for annotation, part in zip(annotations, parts, strict=True):
+        length = len(part.times_s) if found.parts else len(found.frames)
+        frames, flow = found.frames[first : first + length], found.flow[first : first + length - 1]
+        duration_s, first = length / part.fps, first + length
+        labels = snippet_labels(annotation, model.classes, length, duration_s, feature_length(length), ends)
+        made.append(PreparedClip(annotation.name, frames, flow, labels, duration_s, annotation))
+    return made
 
 
 @dataclass(frozen=True)

@@ -202,7 +202,7 @@ def _generated(model: ModelConfig, frames: int) -> PreparedClip:
     channels = model.flow_channels if model.has_flow else 0
     flow = np.zeros((frames - 1, channels, model.flow_size, model.flow_size), np.float16)
     prepared = Prepared(sample_frames(frames, model.size), flow, frames / 25)
-    return labelled(Clip("generated", prepared.duration_s, None, ()), prepared, model)
+    return labelled(Clip("generated", prepared.duration_s, None, ()), prepared, model)[0]
 
 
 def _peak_bytes(device: str) -> int:

@@ -17,7 +17,7 @@ from infdet_deploy.errors import InfdetError
 from infdet_deploy.runtime.backends.contender import Contender
 from infdet_deploy.runtime.detector import Detector, detections_of
 from infdet_deploy.verification.stages import Compared, attempt
-from infdet_deploy.video.timing import DEFAULT_FPS
+from infdet_deploy.video.timeline import DEFAULT_FPS
 
 if TYPE_CHECKING:
     from infdet_deploy.datasets import DataSet

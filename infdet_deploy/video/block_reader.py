@@ -3,11 +3,14 @@
 import queue
 import sys
 import threading
-from collections.abc import Generator, Iterator
+from array import array
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
-from itertools import islice
+from itertools import groupby, islice
+from math import isnan, nan
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self, TypeGuard, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,35 +18,40 @@ from numpy.typing import NDArray
 from infdet_deploy.errors import UsageError, VideoError, reason
 from infdet_deploy.video.arrays import ThermalArray, read_csv, read_npy, read_npz
 from infdet_deploy.video.background import BackgroundLevels, Levels
-from infdet_deploy.video.containers import announced_frames, read_container
+from infdet_deploy.video.containers import announced_frames, read_container, read_stamps
 from infdet_deploy.video.images import picture_files, read_folder
 from infdet_deploy.video.preparation import Preparation
 from infdet_deploy.video.resampling import Resampler
 from infdet_deploy.video.resize import check_request, resize
 from infdet_deploy.video.thermal import count_values, grey_table, read_cptv
 from infdet_deploy.video.tiff import read_tiff
-from infdet_deploy.video.timing import FrameTimes, RawFrame
+from infdet_deploy.video.timeline import FrameClock, Part, Timeline, resolve
+from infdet_deploy.video.timing import Doubts, RawFrame, counted
 
 # Readers of files that libav does not read, by suffix.
-OTHER_READERS = {
+OTHER_READERS: dict[str, Callable[[Path], Iterator[RawFrame]]] = {
     ".cptv": read_cptv, ".tif": read_tiff, ".tiff": read_tiff, ".npy": read_npy, ".npz": read_npz, ".csv": read_csv,
 }  # fmt: skip
 BLOCK_FRAMES = 64
 BLOCKS_AHEAD = 4  # blocks decoded in advance
 KEPT_BYTES = 256e6  # of a recording of more than 8 bits; a larger one is decoded twice
 
+Block = tuple[int, NDArray[np.uint8]]  # number of the part, frames
+TimedFrame = tuple[NDArray[np.uint8], float, int]  # frame, its time in seconds, number of its part
+
 
 class BlockReader:
     """The frames of `read_video`, block by block. Iterate once, inside a `with` block, whose end stops the thread.
 
-    Recordings of more than 8 bits are read for the range of their counts first; large ones are then decoded again.
+    No block contains frames of two parts (see `timeline`). Parts of fewer than `min_frames` are left out. Recordings of
+    more than 8 bits are read for the range of their counts first; large ones are then decoded again.
 
     Attributes:
         name: as in `Video`.
         frames: frames so far; at the end, those of the recording.
         fps: frames per second; None before the end.
-        timestamps_s: float64 [T], seconds since the first frame; empty before the end.
-        notes: what the user should know about the recording, such as dead pixels.
+        parts: the stretches without a pause, complete at the end.
+        notes: what the user should know about the recording, such as dead pixels; complete at the end.
     """
 
     def __init__(
@@ -52,8 +60,9 @@ class BlockReader:
         preparation: Preparation,
         fps: float | None = None,
         min_frames: int = 0,
+        strict: bool = False,
     ) -> None:
-        """path, fps, min_frames: as in `read_video`. Errors in the recording are raised while iterating."""
+        """path, fps, min_frames, strict: as in `read_video`. Errors in the recording are raised while iterating."""
         check_rate(fps)
         check_rate(preparation.frame_rate)
         if preparation.levels not in get_args(Levels):
@@ -64,8 +73,10 @@ class BlockReader:
         self.name = recording_name(self._source)
         self.frames = 0
         self.fps: float | None = None
-        self.timestamps_s: NDArray[np.float64] = np.zeros(0)
+        self.parts: list[Part] = []
         self.notes: list[str] = []
+        self._doubts, self._shortest_kept = Doubts(strict), max(min_frames, 1)
+        self._left_out: list[int] = []  # frames of each part that is too short
         self._used = self._closed = False
         self._blocks = self._ahead()
 
@@ -74,6 +85,14 @@ class BlockReader:
 
         Raises RuntimeError when called again or after the `with` block.
         """
+        return (block for _, block in self._use())
+
+    def clips(self) -> Iterator[Iterator[NDArray[np.uint8]]]:
+        """The blocks of each part in turn, instead of iterating; `parts` has a part when its blocks end."""
+        for _, blocks in groupby(self._use(), itemgetter(0)):
+            yield (block for _, block in blocks)
+
+    def _use(self) -> Iterator[Block]:
         if self._used:
             raise RuntimeError(f"{self._source}: a BlockReader can be iterated only once; open another one")
         self._used = True
@@ -86,16 +105,16 @@ class BlockReader:
         self._used = True
         self._blocks.close()
 
-    def _ahead(self) -> Generator[NDArray[np.uint8]]:
+    def _ahead(self) -> Generator[Block]:
         """Blocks, of which a thread decodes `BLOCKS_AHEAD` in advance."""
-        ready: queue.Queue[NDArray[np.uint8] | BaseException | None] = queue.Queue(BLOCKS_AHEAD - 1)  # one more waits
+        ready: queue.Queue[Block | BaseException | None] = queue.Queue(BLOCKS_AHEAD - 1)  # one more waits
         thread = threading.Thread(target=self._fill, args=(ready,), name=f"decode {self.name}", daemon=True)
         thread.start()
         try:
             while (block := ready.get()) is not None:
                 if isinstance(block, BaseException):
                     raise block
-                self.frames += len(block)
+                self.frames += len(block[1])
                 yield block
         finally:
             self._closed = True  # so that the thread ends now
@@ -103,51 +122,76 @@ class BlockReader:
                 with suppress(queue.Empty):
                     ready.get(timeout=0.02)  # the thread may be waiting for space
 
-    def _fill(self, ready: "queue.Queue[NDArray[np.uint8] | BaseException | None]") -> None:
+    def _fill(self, ready: "queue.Queue[Block | BaseException | None]") -> None:
         """In the thread: put all blocks, then None; or an error."""
         try:
-            frames = self._decode()
-            while block := list(islice(frames, BLOCK_FRAMES)):
-                ready.put(np.stack(block))
+            for part, frames in self._decode():
+                while block := list(islice(frames, BLOCK_FRAMES)):
+                    ready.put((part, np.stack(block)))
             ready.put(None)
         except BaseException as error:
             ready.put(error)
 
-    def _decode(self) -> Generator[NDArray[np.uint8]]:
-        """Frames as prepared; `fps` and `timestamps_s` are known at the end."""
-        times, rate, count = FrameTimes(self._rate), self._preparation.frame_rate, 0
-        resampler = None if rate is None else Resampler(rate)
-        for frame, time_s in self._levels(times):
-            for ready, _ in [(frame, time_s)] if resampler is None else resampler.push(frame, time_s):
-                count += 1
-                yield ready
+    def _decode(self) -> Iterator[tuple[int, Iterator[NDArray[np.uint8]]]]:
+        """The prepared frames of each part."""
+        timeline, clock, notes = timeline_of(self._source, self._rate)
+        self.fps = self._preparation.resampled(timeline) or timeline.fps
+        if self.fps != timeline.fps and self._preparation.frame_rate is None:
+            self.notes.append(f"{timeline.fps:g} frames/s: interpolated to the network's {self.fps:g}")
+        resample = self._preparation.resampled(timeline) is not None
+        for part, frames in groupby(self._levels(clock), itemgetter(2)):
+            yield part, self._part(frames, self.fps, resample)
         if self._closed:
             return
-        least = max(self._min_frames, 1)
-        if count < least:
+        if not self.parts:
+            longest = max(self._left_out, default=0)
+            what = "clip" if len(self._left_out) < 2 else f"the longest of {len(self._left_out)} parts"
             raise VideoError(
-                f"{self._source}: clip has {count} frames; at least {least} are needed: use a longer recording"
+                f"{self._source}: {what} has {longest} frames; at least {self._shortest_kept} are needed: use a longer"
+                " recording"
             )
-        if rate is None:
-            self.fps, self.timestamps_s = times.resolve()
-        else:
-            self.fps, self.timestamps_s = rate, np.arange(count) / rate
+        self.notes += [*notes, *timeline.notes, *self._doubts.notes]
+        if len(self.parts) + len(self._left_out) > 1:
+            self.notes.append(
+                f"{len(self.parts) + len(self._left_out)} parts: between them the recording pauses or its clock jumps"
+            )
+        if self._left_out:
+            self.notes.append(
+                f"left out: {counted(len(self._left_out), 'part')} of fewer than {self._shortest_kept} frames"
+                f" ({counted(sum(self._left_out), 'frame')})"
+            )
 
-    def _levels(self, times: FrameTimes) -> Iterator[tuple[NDArray[np.uint8], float]]:
-        """Grey frames at the requested size, with their times, which are added to `times`."""
+    def _part(self, frames: Iterator[TimedFrame], fps: float, resample: bool) -> Iterator[NDArray[np.uint8]]:
+        """The prepared frames of one part; none if it is too short."""
+        resampler = Resampler(fps) if resample else None
+        held, times = [], array("d")
+        for frame, time_s, _ in frames:
+            for ready, at_s in [(frame, time_s)] if resampler is None else resampler.push(frame, time_s):
+                times.append(at_s)
+                held.append(ready)
+                if len(times) >= self._shortest_kept:
+                    yield from held
+                    held.clear()
+        if held:
+            self._left_out.append(len(held))
+        elif times:
+            self.parts.append(Part(fps, np.array(times)))
+
+    def _levels(self, clock: FrameClock) -> Iterator[TimedFrame]:
+        """Grey frames at the requested size."""
         if self._preparation.levels == "background":
-            levels = BackgroundLevels(causal=False)
-            for raw in self._alike():
-                yield from levels.push(self._resized(raw.pixels), times.add(raw))
-            yield from levels.finish()
+            yield from self._background(clock)
             return
         histogram = None
         kept: list[NDArray[Any]] | None = []  # the counts, for short recordings
-        for raw in self._alike():
-            time_s = times.add(raw)
+        times, parts = array("d"), array("q")
+        for raw in self._alike(self._doubts):
+            time_s, part = clock.at(raw.time_s)
             if raw.pixels.dtype == np.uint8:
-                yield self._resized(raw.pixels), time_s
+                yield self._resized(raw.pixels), time_s, part
                 continue
+            times.append(time_s)
+            parts.append(part)
             counts = count_values(raw.pixels)
             histogram = counts if histogram is None else histogram + counts
             if kept is not None:
@@ -156,17 +200,28 @@ class BlockReader:
                     kept = None
         if histogram is None or self._closed:
             return
-        table, shown, index = grey_table(histogram), times.shown(), -1
-        for index, pixels in enumerate(kept or (self._resized(raw.pixels) for raw in self._alike())):
-            if index < len(shown):
-                yield table[pixels], shown[index]
-        if index + 1 != len(shown):
+        table, index = grey_table(histogram), -1
+        for index, pixels in enumerate(kept or (self._resized(raw.pixels) for raw in self._alike(Doubts()))):
+            if index < len(times):
+                yield table[pixels], times[index], parts[index]
+        if index + 1 != len(times):
             raise VideoError(f"{self._source}: the file changed during reading; wait until it is complete")
 
-    def _alike(self) -> Iterator[RawFrame]:
+    def _background(self, clock: FrameClock) -> Iterator[TimedFrame]:
+        """Frames as differences from the background, which is found anew in each part."""
+        timed = ((raw, *clock.at(raw.time_s)) for raw in self._alike(self._doubts))
+        for part, frames in groupby(timed, itemgetter(2)):
+            levels = BackgroundLevels(causal=False)
+            for raw, time_s, _ in frames:
+                for frame, at_s in levels.push(self._resized(raw.pixels), time_s):
+                    yield frame, at_s, part
+            for frame, at_s in levels.finish():
+                yield frame, at_s, part
+
+    def _alike(self, doubts: Doubts) -> Iterator[RawFrame]:
         """The recording's frames; VideoError for one whose size or type differs from the first."""
         first = None
-        for index, raw in enumerate(read_recording(self._source)):
+        for index, raw in enumerate(read_recording(self._source, doubts)):
             (height, width), dtype = raw.pixels.shape, raw.pixels.dtype
             kind = f"{width}x{height} {dtype}"
             first = first or kind
@@ -194,7 +249,12 @@ def recording_name(source: Path | ThermalArray) -> str:
     return source.name if source.is_dir() else source.stem
 
 
-def read_recording(path: Path | ThermalArray) -> Iterator[RawFrame]:
+def is_container(source: Path | ThermalArray) -> TypeGuard[Path]:
+    """Whether libav reads this recording."""
+    return isinstance(source, Path) and not source.is_dir() and source.suffix.lower() not in OTHER_READERS
+
+
+def read_recording(path: Path | ThermalArray, doubts: Doubts | None = None) -> Iterator[RawFrame]:
     """The frames of a file, a folder of images or an array; raises as `read_video` does."""
     if isinstance(path, ThermalArray):
         yield from path.read()
@@ -203,17 +263,54 @@ def read_recording(path: Path | ThermalArray) -> Iterator[RawFrame]:
         if path.is_dir():
             yield from read_folder(path)
             return
-        if not path.exists():
-            raise VideoError(
-                f"{path}: no such file or folder; expected a video, a thermal recording or a folder of images"
-            )
-        if path.is_file() and path.stat().st_size == 0:
-            raise VideoError(
-                f"{path}: the file is empty; expected a video: check that it was copied or recorded completely"
-            )
-        yield from OTHER_READERS.get(path.suffix.lower(), read_container)(path)
+        _check_file(path)
+        if is_container(path):
+            yield from read_container(path, doubts)
+        else:
+            yield from OTHER_READERS[path.suffix.lower()](path)
     except OSError as error:
-        raise VideoError(f"{path}: cannot be read ({reason(error)}); check the path and its permissions") from None
+        raise _unreadable(path, error) from None
+
+
+def timeline_of(source: Path | ThermalArray, fps: float | None = None) -> tuple[Timeline, FrameClock, list[str]]:
+    """The time line of a recording, the clock of its frames and notes, without decoding a video; as `read_recording`.
+
+    Recordings without stamps are not read to the end.
+    """
+    note, base_s = "", 0.0
+    if is_container(source):
+        try:
+            _check_file(source)
+        except OSError as error:
+            raise _unreadable(source, error) from None
+        stated, declared, note = read_stamps(source)
+    else:
+        seen, declared = array("d"), None
+        for raw in read_recording(source):
+            seen.append(raw.time_s)
+            declared = raw.fps
+            if isnan(raw.time_s):
+                break
+        stated = np.array(seen)
+        base_s = 0.0 if np.isnan(stated).all() else float(stated[np.isfinite(stated)][0])
+    if not len(stated):  # told when decoding
+        stated = np.full(1, nan)
+    timeline = resolve(stated - base_s, declared, fps)
+    return timeline, FrameClock(timeline, stated), [note] if note and fps is None else []
+
+
+def _unreadable(path: Path, error: OSError) -> VideoError:
+    return VideoError(f"{path}: cannot be read ({reason(error)}); check the path and its permissions")
+
+
+def _check_file(path: Path) -> None:
+    """Raise VideoError for a path that does not exist or is empty."""
+    if not path.exists():
+        raise VideoError(f"{path}: no such file or folder; expected a video, a thermal recording or a folder of images")
+    if path.is_file() and path.stat().st_size == 0:
+        raise VideoError(
+            f"{path}: the file is empty; expected a video: check that it was copied or recorded completely"
+        )
 
 
 def check_rate(fps: float | None) -> None:
@@ -233,11 +330,15 @@ def expected_frames(path: Path) -> int | None:
 
 
 def frames_at(
-    path: Path, numbers: NDArray[np.int_], preparation: Preparation, fps: float | None = None
+    path: Path | ThermalArray,
+    numbers: NDArray[np.int_],
+    preparation: Preparation,
+    fps: float | None = None,
+    min_frames: int = 0,
 ) -> NDArray[np.uint8]:
     """Frames of a recording by number, in ascending order: uint8 [n, size, size], as from `BlockReader`."""
     found: list[NDArray[np.uint8]] = []
-    with BlockReader(path, preparation, fps) as stream:
+    with BlockReader(path, preparation, fps, min_frames) as stream:
         for block in stream:
             begin = stream.frames - len(block)
             found += [block[n - begin] for n in numbers if begin <= n < stream.frames]

@@ -1,24 +1,41 @@
-"""Video files through libav: the frames of the first video stream. Files that are cut short are refused."""
+"""Video files through libav: the frames of the first video stream and their time stamps."""
 
 import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
-from math import nan
+from math import inf, nan
 from pathlib import Path
+from typing import NamedTuple
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from infdet_deploy.errors import VideoError, reason
 from infdet_deploy.video.grey import grey
-from infdet_deploy.video.timing import DEFAULT_FPS, RawFrame
+from infdet_deploy.video.timeline import DEFAULT_FPS, Seconds
+from infdet_deploy.video.timing import Doubts, RawFrame, counted
 
 _NOT_VIDEO = {"tty"}  # text files: libav would draw their characters as pictures
 
 # Part of the announced duration that may be missing: muxers round, and often guess the duration of the last frame.
 _SLACK_FRAMES, _SLACK_SHARE = 1.5, 0.01
+_RESTART_S = 0.1  # packets are stored in the order of their decoding times; one that is earlier begins a new clock
+_NO_TIMESTAMPS = 0x80  # libav's AVFMT_NOTIMESTAMPS: raw streams, whose frames it counts at 25 a second
+
+
+class Stamps(NamedTuple):
+    """The time stamps of a video stream.
+
+    stated_s: float64 [T], as `RawFrame.time_s`, of every packet in the order in which the frames are shown. fps: the
+    declared rate; None if there is none. note: as in `RawFrame`.
+    """
+
+    stated_s: Seconds
+    fps: float | None
+    note: str = ""
 
 
 class _DamageError(Exception):
@@ -36,14 +53,37 @@ def quiet() -> Iterator[None]:
         av.logging.set_level(level)
 
 
-def read_container(path: Path) -> Iterator[RawFrame]:
+def read_container(path: Path, doubts: Doubts | None = None) -> Iterator[RawFrame]:
     """Decode the first video stream of a file, in display order. Rotation tags are not applied.
 
-    path: any file that libav reads: mp4, mkv, avi, webm, ts, …
-    Raises VideoError: not a video, no video stream, nothing decodes, or fewer frames decode than the file announces.
+    path: any file that libav reads: mp4, mkv, avi, webm, ts, … doubts: default: `Doubts()`.
+    Raises VideoError: not a video, no video stream, nothing decodes; with strict doubts, also damage and fewer frames
+    than the file announces.
     """
     with quiet(), _open(path) as container:
-        yield from _decode(path, container, video_stream(container, path))
+        yield from _decode(path, container, video_stream(container, path), doubts or Doubts())
+
+
+def read_stamps(path: Path) -> Stamps:
+    """The time stamps of a video file, without decoding it. Raises VideoError: not a video, no video stream."""
+    with quiet(), _open(path) as container:
+        stream = video_stream(container, path)
+        clocks: list[list[float]] = [[]]  # the stamps of each clock: joined files begin again
+        base_s, latest_s = _base_s(container, stream), -inf
+        with contextlib.suppress(av.FFmpegError):  # told when decoding
+            for packet in container.demux(stream):
+                if not packet.size or packet.is_discard:
+                    continue
+                decoded_s = latest_s if packet.dts is None else _shown_s(packet.dts, stream, 0.0)
+                if decoded_s < latest_s - _RESTART_S:
+                    clocks.append([])
+                    latest_s = -inf
+                latest_s = max(latest_s, decoded_s)
+                clocks[-1].append(_shown_s(packet.dts if packet.pts is None else packet.pts, stream, base_s))
+        fps = stated_fps(stream)
+        raw = container.format.flags & _NO_TIMESTAMPS and "image2" not in container.format.name
+        note = f"the file has no time stamps: {fps or DEFAULT_FPS:g} frames/s is assumed; give the right one with --fps"
+        return Stamps(np.concatenate([np.sort(clock) for clock in clocks]), fps, note if raw else "")
 
 
 def announced_frames(path: Path) -> int | None:
@@ -89,47 +129,71 @@ def stated_fps(stream: VideoStream) -> float | None:
     return float(rate) if rate else None
 
 
-def _decode(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[RawFrame]:
+def _base_s(container: InputContainer, stream: VideoStream) -> float:
+    """When the file's time line starts, in seconds on the stream's clock: sound may begin before the video."""
+    own_s = None if stream.start_time is None else _shown_s(stream.start_time, stream, 0.0)
+    start_s = None if container.start_time is None else container.start_time / av.time_base
+    if start_s is None or own_s is None:
+        return own_s or 0.0
+    return own_s if own_s < start_s + 2 / av.time_base else start_s  # libav rounds the file's start to 1 µs
+
+
+def _shown_s(stamp: int | None, stream: VideoStream, base_s: float) -> float:
+    """Seconds on the file's time line; NaN without a stamp."""
+    return nan if stamp is None or stream.time_base is None else float(stamp * stream.time_base) - base_s
+
+
+def _decode(path: Path, container: InputContainer, stream: VideoStream, doubts: Doubts) -> Iterator[RawFrame]:
     """Decode to the end, then compare with the announced length."""
-    count, accepted, fps = 0, False, stated_fps(stream)
+    count, accepted, fps, base_s = 0, False, stated_fps(stream), _base_s(container, stream)
     end_s: float | None = None
     failure: str | None = None
     try:
         for packet in container.demux(stream):
-            if packet.is_corrupt:
+            if packet.is_corrupt and doubts.strict:
                 raise _DamageError("a damaged packet")
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
-                if accepted:
+                if accepted and doubts.strict:
                     raise
                 # A recording of a running stream may begin in the middle of a group of pictures.
-                failure = reason(error)
+                if accepted:
+                    doubts.lose()
+                failure = failure if accepted else reason(error)
                 continue
             if packet.size:
                 accepted, failure = True, None
                 ends = (end_s, _packet_end_s(packet, fps or DEFAULT_FPS))
                 end_s = max((end for end in ends if end is not None), default=None)
             for frame in frames:
-                if frame.is_corrupt:
+                if frame.is_corrupt and doubts.strict:
                     raise _DamageError("a damaged frame")
+                if frame.is_corrupt:
+                    doubts.lose()
+                    continue
                 count += 1
-                yield RawFrame(grey(frame), nan if frame.time is None else frame.time, fps)
+                doubts.use()
+                yield RawFrame(grey(frame), _shown_s(frame.pts, stream, base_s), fps)
     except (av.FFmpegError, _DamageError) as error:
         failure = reason(error)
-    missing = failure or _cut_short(container, stream, count, end_s)
+    short = failure or _cut_short(container, stream, count, end_s)
     if count == 0:
         raise VideoError(
-            f"{path}: no frame decodes ({missing or 'the video stream is empty'}); expected a playable video:"
+            f"{path}: no frame decodes ({short or 'the video stream is empty'}); expected a playable video:"
             f" try to re-encode it: ffmpeg -i {path.name} repaired.mp4"
         )
-    if missing:
-        expected = _expected_frames(container, stream)
-        of = f" of {expected}" if expected and expected > count else ""
+    if doubts.damaged:
+        doubts.notes.append(f"damaged: {counted(doubts.damaged, 'frame')}, {counted(doubts.gaps, 'gap')}")
+    expected = _expected_frames(container, stream)
+    of = f" of {expected}" if expected and expected > count else ""
+    if short and doubts.strict:
         raise VideoError(
-            f"{path}: the video is cut short or damaged: {count}{of} frames decode ({missing}); copy it again,"
+            f"{path}: the video is cut short or damaged: {count}{of} frames decode ({short}); copy it again,"
             f" or re-encode the readable part: ffmpeg -i {path.name} repaired.mp4"
         )
+    if short:
+        doubts.notes.append(f"cut short or damaged: {count}{of} frames decode ({short})")
 
 
 def _cut_short(container: InputContainer, stream: VideoStream, count: int, end_s: float | None) -> str | None:
@@ -142,7 +206,8 @@ def _cut_short(container: InputContainer, stream: VideoStream, count: int, end_s
     announced_s = _announced_end_s(container, stream)
     if announced_s is not None and end_s is not None:
         slack_s = max(_SLACK_FRAMES / rate, _SLACK_SHARE * announced_s)
-        if end_s < announced_s - slack_s:
+        # Joined pieces begin their clocks again: then the number of frames tells.
+        if max(end_s, count / rate) < announced_s - slack_s:
             return f"the data ends at {end_s:.2f} s of {announced_s:.2f} s"
     elif stream.frames and count < stream.frames * (1 - _SLACK_SHARE) - _SLACK_FRAMES:
         return "the data ends early"

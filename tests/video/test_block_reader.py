@@ -73,8 +73,8 @@ def test_what_is_wrong_is_told_as_by_read_video(tmp_path):
     whole = write_video(tmp_path / "a.mkv", moving_scene(200, 24, 32), "ffv1", "gray")
     for path in (tmp_path / "none.mkv", cut(whole, 0.6)):
         with pytest.raises(VideoError) as expected:
-            read_video(path, 32)
-        with BlockReader(path, Preparation(32)) as stream, pytest.raises(VideoError) as found:
+            read_video(path, 32, strict=True)
+        with BlockReader(path, Preparation(32), strict=True) as stream, pytest.raises(VideoError) as found:
             list(stream)
         assert str(found.value) == str(expected.value)
     with (
@@ -91,15 +91,15 @@ def test_what_is_wrong_is_told_as_by_read_video(tmp_path):
 def test_decoding_waits_and_its_thread_ends(tmp_path, monkeypatch):
     decoded = []
 
-    def reader(path):
+    def reader(path, doubts=None):
         for number in range(100 * BLOCK_FRAMES):
             decoded.append(number)
             yield RawFrame(np.zeros((24, 32), np.uint8))
 
     monkeypatch.setattr("infdet_deploy.video.block_reader.read_recording", reader)
-    with BlockReader(tmp_path / "a.mkv", Preparation(32)) as stream:
+    with BlockReader(tmp_path / "a.tif", Preparation(32)) as stream:
         next(iter(stream))
-        most = (BLOCKS_AHEAD + 1) * BLOCK_FRAMES
+        most = (BLOCKS_AHEAD + 1) * BLOCK_FRAMES + 1  # the first frame is also read for its time
         for _ in range(200):
             if len(decoded) == most:
                 break
@@ -127,11 +127,11 @@ def test_an_unclosed_reader_does_not_keep_the_process(tmp_path):
         "import numpy as np\n"
         "from infdet_deploy.video import block_reader\n"
         "from infdet_deploy.video.timing import RawFrame\n"
-        "def frames(path):\n"
+        "def frames(path, doubts=None):\n"
         "    yield from [RawFrame(np.zeros((24, 32), np.uint8))] * block_reader.BLOCK_FRAMES\n"
         "    time.sleep(600)\n"
         "block_reader.read_recording = frames\n"
-        "stream = block_reader.BlockReader('a.mkv', block_reader.Preparation(32))\n"
+        "stream = block_reader.BlockReader('a.tif', block_reader.Preparation(32))\n"
         "print(len(next(iter(stream))))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -7,7 +7,7 @@ import pytest
 
 from infdet_deploy.errors import UsageError, VideoError
 from infdet_deploy.video import Video, read_video
-from infdet_deploy.video.timing import RawFrame, resolve
+from infdet_deploy.video.timing import RawFrame
 from tests.video.recordings import moving_scene, write_video
 
 
@@ -64,26 +64,9 @@ def test_senseless_requests_are_refused_before_reading(nine_frames):
 
 def test_a_size_that_changes_is_refused(tmp_path, monkeypatch):
     frames = [RawFrame(np.zeros((6, width), np.uint8)) for width in (4, 5)]
-    monkeypatch.setattr("infdet_deploy.video.block_reader.read_recording", lambda path: iter(frames))
+    monkeypatch.setattr("infdet_deploy.video.block_reader.read_recording", lambda *_: iter(frames))
     with pytest.raises(VideoError, match="frame 1 is 5x6 uint8, the first is 4x6 uint8"):
-        read_video(tmp_path / "a.ts", 8)
-
-
-def test_rate_and_times_are_resolved():
-    times = np.array([5.0, 5.1, 5.2, 5.3])
-    unknown = np.full(4, np.nan)
-    rate, seconds = resolve(10.0, times)
-    assert rate == 10
-    assert seconds.tolist() == pytest.approx([0, 0.1, 0.2, 0.3])
-    assert resolve(None, times)[0] == pytest.approx(10)
-    assert resolve(1000.0, times)[0] == pytest.approx(10)  # a time base taken for a rate
-    assert resolve(15.0, times)[0] == pytest.approx(10)  # contradicted by the times
-    assert resolve(None, unknown)[0] == 25
-    assert resolve(8.0, times[::-1])[1].tolist() == [0, 0.125, 0.25, 0.375]
-    assert resolve(8.0, np.where(times > 5.25, np.nan, times))[1].tolist() == [0, 0.125, 0.25, 0.375]
-    assert resolve(8.0, unknown[:1])[1].tolist() == [0]
-    assert resolve(8.0, times, fps=2)[1].tolist() == [0, 0.5, 1, 1.5]
-    assert resolve(None, times[:1]) == (25.0, np.zeros(1))
+        read_video(tmp_path / "a.tif", 8)
 
 
 def test_the_package_needs_only_numpy_and_av():

@@ -27,6 +27,7 @@ from infdet_deploy.video.background import BackgroundLevels
 from infdet_deploy.video.causal_range import CausalRange
 from infdet_deploy.video.resampling import Resampler
 from infdet_deploy.video.resize import resize
+from infdet_deploy.video.timeline import Timeline
 
 _NO_RANGE = (float("nan"), float("nan"))
 _REPORT_S = 1.0  # damage without frames is reported at most this often
@@ -60,15 +61,17 @@ class FrameSender:
         self._range = CausalRange(ends=request.range_ends)
         is_live = request.paced or request.kind != "file"
         self._background = BackgroundLevels(is_live) if request.preparation.levels == "background" else None
+        self._rate = request.preparation.frame_rate
         self._resampler: Resampler | None = None
         self._last = -math.inf
         self._before: NDArray[Any] | None = None
         self._decode_errors, self._reported = 0, 0.0
 
-    def opened(self, fps: float | None) -> None:
-        """The source is open and states this frame rate."""
-        rate = self._request.preparation.frame_rate or fps
-        self.send(Message(Kind.OPENED, low=rate or float("nan")))
+    def opened(self, fps: float | None, timeline: Timeline | None = None) -> None:
+        """The source is open and states this frame rate. timeline: of a file."""
+        steps = self._request.preparation
+        self._rate = steps.resampled_rate(fps) if timeline is None else steps.resampled(timeline)
+        self.send(Message(Kind.OPENED, low=self._rate or fps or float("nan")))
 
     def frame(self, raw: NDArray[Any], shown: Callable[[], float]) -> None:
         """Send one frame, uint8 or uint16 [H,W]. shown() returns its time, and may wait for it."""
@@ -98,7 +101,7 @@ class FrameSender:
         self, frames: list[tuple[NDArray[np.uint8], float]], same: bool, ends: tuple[float, float]
     ) -> None:
         """Send frames with their times, interpolated to the network's rate; not between frames of two stretches."""
-        rate = self._request.preparation.frame_rate
+        rate = self._rate
         for frame, moment in frames:
             if rate is not None and (self._resampler is None or not 0 <= moment - self._last <= self._request.gap_s):
                 self._resampler = Resampler(rate)

@@ -68,6 +68,7 @@ class SourceOptions:
     Attributes:
         mode: how pictures become square: `resize` or `crop`.
         levels, frame_rate: as for `read_video`. Levels depend on past frames only, except for a file with pace `fast`.
+        trained_fps: as in `Preparation`; of a camera, its stated rate counts.
         name: name of the source; None: derived from its address.
         fps: frame rate. It replaces a file's rate and timestamps, and is requested from a V4L2 camera; for other
             streams it is used until their rate is measured.
@@ -81,6 +82,7 @@ class SourceOptions:
     mode: Mode = "resize"
     levels: Levels = "range"
     frame_rate: float | None = None
+    trained_fps: float | None = None
     name: str | None = None
     fps: float | None = None
     pace: Pace = "own"
@@ -235,7 +237,7 @@ def open_source(url: str, size: int, options: SourceOptions | None = None) -> So
     options = options or SourceOptions()
     check_request(size, options.mode)
     address = Address.of(url)
-    preparation = Preparation(size, options.mode, options.levels, options.frame_rate)
+    preparation = Preparation(size, options.mode, options.levels, options.frame_rate, options.trained_fps)
     request = address.request(preparation, options.fps, paced=options.pace == "own", gap_s=options.gap_s)
     source = Source(address, Supervisor(request, options.reconnect), options)
     deadline = time.monotonic() + options.reconnect.start_s + options.reconnect.connect_s

@@ -1,6 +1,7 @@
 """The folder that an evaluation writes: report.json and pictures."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from infdet_deploy.console import OnProgress
@@ -42,7 +43,7 @@ def draw_clips(
     for index, one in enumerate(shown):
         clip = one.annotation
         on_progress(index, len(shown), f"draw {clip.name}")
-        video = dataset.video(clip, scorer.preparation)
+        video = replace(dataset.video(clip, scorer.preparation), parts=())  # in seconds from the first frame
         found = one.detect(scorer.classes, scorer.rule)
         path = folder / f"{clip.name}.png"
         draw_clip(path, video, one.scores, scorer.classes, scorer.rule, found, clip.instances)

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from infdet_deploy.bundle.loading import Bundle, load_bundle
 from infdet_deploy.errors import VideoError
 from infdet_deploy.runtime import detector as pipeline
 from infdet_deploy.runtime.detector import Detector
@@ -54,6 +56,59 @@ def test_a_head_in_blocks_differs_only_by_rounding(detector, tmp_path, tiny_clip
     assert [(d.label, d.start_s, d.end_s) for d in found.detections] == [
         (d.label, d.start_s, d.end_s) for d in whole.detections
     ]
+
+
+def test_each_side_of_a_pause_is_a_clip_of_its_own(detector, tmp_path, tiny_clip):
+    pts = [40 * n + 60_000 * (n >= 60) for n in range(100)]
+    path = write_video(tmp_path / "a.mkv", tiny_clip(100), "ffv1", "gray", pts=pts)
+    seen = []
+    found, video = detector.analyse(path, on_frames=seen.append), detector.read(path)
+    scores = [detector.scores(frames) for _, frames in video.clips]
+    assert np.array_equal(found.scores, np.concatenate(scores))
+    assert [len(part.times_s) for part in found.parts] == [60, 40]
+    assert (found.frames, found.fps, found.duration_s) == (100, 25.0, pytest.approx(64.0))
+    assert seen == sorted(seen)
+    before, after = detector.detections(scores[0], 60, 25.0), detector.detections(scores[1], 40, 25.0)
+    expected = {(d.label, round(d.start_s, 6), round(d.end_s, 6)) for d in before}
+    expected |= {(d.label, round(d.start_s + 62.4, 6), round(d.end_s + 62.4, 6)) for d in after}
+    assert before
+    assert after
+    assert {(d.label, round(d.start_s, 6), round(d.end_s, 6)) for d in found.detections} == expected
+    assert detector.detect(video) == found.detections
+
+
+def test_a_doubled_rate_and_dropped_frames_give_the_same_actions(tiny_bundle, tmp_path, tiny_clip, monkeypatch):
+    """A stand-in for the head scores brightness; frames 40 to 79 of 160 are bright."""
+    bundle = load_bundle(tiny_bundle)
+    manifest = replace(bundle.manifest, preprocessing=replace(bundle.manifest.preprocessing, fps=25.0))
+    dark, pts = np.zeros((320, 64, 64), np.uint8), np.arange(320) * 20
+    dark[80:160] = 255
+    dropped = np.random.default_rng(0).random(160) > 0.04
+    dropped[[0, 159]] = True
+    clips = {
+        "plain": (dark[::2], pts[::2]), "doubled": (dark, pts), "dropped": (dark[::2][dropped], pts[::2][dropped]),
+        "late": (dark[::2], pts[::2] + 60_000 * (pts[::2] >= 5000)),
+    }  # fmt: skip
+
+    def brightness(self, tower, chunk, timings):
+        level = chunk.frames[: chunk.count].mean(axis=(1, 2)) / 255
+        return np.convolve(level, np.ones(16) / 16, "valid")[::8][:, None].astype(np.float32)[chunk.keep]
+
+    def head(self, features, frames, timings=None):
+        return np.repeat(next(iter(features.values()))[:], 3, axis=1)
+
+    monkeypatch.setattr(Detector, "_chunk_features", brightness)
+    monkeypatch.setattr(Detector, "scores_of", head)
+    with Detector(Bundle(bundle.path, manifest)) as detector:
+        for name, (frames, times) in clips.items():
+            path = write_video(tmp_path / f"{name}.mkv", frames, "ffv1", "gray", pts=times.tolist())
+            found = detector.analyse(path).detections
+            assert [one.label for one in found] == list(bundle.classes), name
+            for one in found:
+                assert one.start_s == pytest.approx(1.6, abs=0.32), name
+                assert one.end_s == pytest.approx(3.2, abs=0.32), name
+        kept = detector.analyse(tmp_path / "doubled.mkv", resample=False)
+        assert (kept.fps, kept.frames) == (50.0, 320)
 
 
 def test_short_recording_is_refused(detector, tmp_path, tiny_clip):

@@ -109,7 +109,7 @@ def test_one_damaged_picture_is_left_out(tmp_path):
     path = write_video(tmp_path / "a.avi", moving_scene(60, 48, 64), "mjpeg", "yuvj420p")
     data = bytearray(path.read_bytes())
     starts = [n for n in range(len(data)) if data[n : n + 2] == b"\xff\xd8"]
-    data[starts[30] : starts[30] + 400] = bytes(400)
+    data[starts[30] : starts[31] - 8] = bytes(starts[31] - 8 - starts[30])
     path.write_bytes(data)
     video = read_video(path)
     assert video.timestamps_s.tolist() == pytest.approx([n / 25 for n in range(60) if n != 30])

@@ -26,6 +26,29 @@ _RESTART_S = 0.1  # packets are stored in the order of their decoding times; one
 _NO_TIMESTAMPS = 0x80  # libav's AVFMT_NOTIMESTAMPS: raw streams, whose frames it counts at 25 a second
 
 
+class _Clock(NamedTuple):
+    """A stream's clock: seconds = stamp · numerator / denominator − base_s."""
+
+    numerator: int
+    denominator: int
+    base_s: float = 0.0
+
+    @classmethod
+    def of(cls, container: InputContainer, stream: VideoStream) -> "_Clock":
+        """The clock that is 0 where the file's time line starts: sound may begin before the video."""
+        unit = stream.time_base or Fraction(1, av.time_base)
+        clock = cls(unit.numerator, unit.denominator)
+        own_s = 0.0 if stream.start_time is None else clock.shown_s(stream.start_time)
+        start_s = own_s if container.start_time is None else container.start_time / av.time_base
+        if own_s < start_s + 2 / av.time_base:  # libav rounds the file's start to 1 µs
+            start_s = own_s
+        return clock._replace(base_s=start_s)
+
+    def shown_s(self, stamp: int | None) -> float:
+        """Seconds on the file's time line; NaN without a stamp."""
+        return nan if stamp is None else stamp * self.numerator / self.denominator - self.base_s
+
+
 class Stamps(NamedTuple):
     """The time stamps of a video stream.
 
@@ -69,17 +92,18 @@ def read_stamps(path: Path) -> Stamps:
     with quiet(), _open(path) as container:
         stream = video_stream(container, path)
         clocks: list[list[float]] = [[]]  # the stamps of each clock: joined files begin again
-        base_s, latest_s = _base_s(container, stream), -inf
+        clock, latest_s = _Clock.of(container, stream), -inf
         with contextlib.suppress(av.FFmpegError):  # told when decoding
             for packet in container.demux(stream):
                 if not packet.size or packet.is_discard:
                     continue
-                decoded_s = latest_s if packet.dts is None else _shown_s(packet.dts, stream, 0.0)
+                decoded, shown = packet.dts, packet.pts
+                decoded_s = latest_s if decoded is None else clock.shown_s(decoded)
                 if decoded_s < latest_s - _RESTART_S:
                     clocks.append([])
                     latest_s = -inf
                 latest_s = max(latest_s, decoded_s)
-                clocks[-1].append(_shown_s(packet.dts if packet.pts is None else packet.pts, stream, base_s))
+                clocks[-1].append(clock.shown_s(decoded if shown is None else shown))
         fps = stated_fps(stream)
         raw = container.format.flags & _NO_TIMESTAMPS and "image2" not in container.format.name
         note = f"the file has no time stamps: {fps or DEFAULT_FPS:g} frames/s is assumed; give the right one with --fps"
@@ -129,23 +153,9 @@ def stated_fps(stream: VideoStream) -> float | None:
     return float(rate) if rate else None
 
 
-def _base_s(container: InputContainer, stream: VideoStream) -> float:
-    """When the file's time line starts, in seconds on the stream's clock: sound may begin before the video."""
-    own_s = None if stream.start_time is None else _shown_s(stream.start_time, stream, 0.0)
-    start_s = None if container.start_time is None else container.start_time / av.time_base
-    if start_s is None or own_s is None:
-        return own_s or 0.0
-    return own_s if own_s < start_s + 2 / av.time_base else start_s  # libav rounds the file's start to 1 µs
-
-
-def _shown_s(stamp: int | None, stream: VideoStream, base_s: float) -> float:
-    """Seconds on the file's time line; NaN without a stamp."""
-    return nan if stamp is None or stream.time_base is None else float(stamp * stream.time_base) - base_s
-
-
 def _decode(path: Path, container: InputContainer, stream: VideoStream, doubts: Doubts) -> Iterator[RawFrame]:
     """Decode to the end, then compare with the announced length."""
-    count, accepted, fps, base_s = 0, False, stated_fps(stream), _base_s(container, stream)
+    count, accepted, fps, clock = 0, False, stated_fps(stream), _Clock.of(container, stream)
     end_s: float | None = None
     failure: str | None = None
     try:
@@ -174,7 +184,7 @@ def _decode(path: Path, container: InputContainer, stream: VideoStream, doubts: 
                     continue
                 count += 1
                 doubts.use()
-                yield RawFrame(grey(frame), _shown_s(frame.pts, stream, base_s), fps)
+                yield RawFrame(grey(frame), clock.shown_s(frame.pts), fps)
     except (av.FFmpegError, _DamageError) as error:
         failure = reason(error)
     short = failure or _cut_short(container, stream, count, end_s)

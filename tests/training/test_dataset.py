@@ -18,6 +18,7 @@ from infdet_deploy.snippets import feature_length
 from infdet_deploy.synthetic.dataset import SynthesizeOptions, synthesize
 from infdet_deploy.training import dataset
 from infdet_deploy.training.tvl1 import tvl1_flow
+from tests.video.recordings import moving_scene, write_video
 
 MODEL = ModelConfig(size=64, channel_divisor=8)
 
@@ -137,3 +138,21 @@ def test_arrays_stay_on_disk(data):
         first, last = (int(end, 16) for end in line.split()[0].split("-"))
         if first <= address < last:
             assert line.endswith(".safetensors")
+
+
+def test_a_recording_with_a_pause_gives_a_clip_for_each_part(tmp_path):
+    pts = [40 * n + 60_000 * (n >= 50) for n in range(100)]
+    (tmp_path / "videos").mkdir()
+    frames = moving_scene(100, 64, 64)
+    write_video(tmp_path / "videos/gap.mkv", frames, "ffv1", "gray", pts=pts)
+    instances = (Instance("fight", 1.0, 1.8), Instance("hug", 62.4, 63.0))
+    write_annotations(tmp_path / "annotations.json", [Clip("gap", None, "training", instances)])
+    for _ in range(2):  # computed, then from the cache
+        first, second = dataset.load_dataset(tmp_path, "training", MODEL)
+        assert (first.name, second.name) == ("gap part 1", "gap part 2")
+        for part, shown in ((first, frames[:50]), (second, frames[50:])):
+            assert np.array_equal(part.frames, shown)
+            assert np.array_equal(part.flow, tvl1_flow(shown, MODEL.flow_channels, MODEL.flow_stride))
+            assert (part.duration_s, part.fps) == (2.0, 25.0)
+        assert np.argwhere(first.labels).tolist() == [[4, 1], [5, 1]]  # snippet j at j/3 s
+        assert np.argwhere(second.labels).tolist() == [[2, 2]]

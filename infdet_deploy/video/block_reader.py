@@ -4,10 +4,10 @@ import queue
 import sys
 import threading
 from array import array
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
-from itertools import groupby, islice
-from math import isnan, nan
+from itertools import chain, groupby, islice, repeat
+from math import inf, isnan, nan
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self, TypeGuard, get_args
@@ -23,6 +23,7 @@ from infdet_deploy.video.images import picture_files, read_folder
 from infdet_deploy.video.preparation import Preparation
 from infdet_deploy.video.resampling import Resampler
 from infdet_deploy.video.resize import check_request, resize
+from infdet_deploy.video.scene import Scene, SceneFrame
 from infdet_deploy.video.thermal import count_values, grey_table, read_cptv
 from infdet_deploy.video.tiff import read_tiff
 from infdet_deploy.video.timeline import FrameClock, Part, Timeline, resolve
@@ -182,30 +183,49 @@ class BlockReader:
         if self._preparation.levels == "background":
             yield from self._background(clock)
             return
-        histogram = None
+        raws = self._alike(self._doubts)
+        timed = ((raw, *clock.at(raw.time_s)) for raw in raws)
+        for raw, time_s, part in timed:
+            if raw.pixels.dtype != np.uint8:
+                yield from self._counts(chain([(raw, time_s, part)], timed))
+                return
+            yield self._resized(raw.pixels), time_s, part
+
+    def _counts(self, timed: Iterator[tuple[RawFrame, float, int]]) -> Iterator[TimedFrame]:
+        """Frames of more than 8 bits as grey levels, with one range for each stretch of the scene."""
+        histograms: list[NDArray[np.int64]] = []
         kept: list[NDArray[Any]] | None = []  # the counts, for short recordings
-        times, parts = array("d"), array("q")
-        for raw in self._alike(self._doubts):
-            time_s, part = clock.at(raw.time_s)
-            if raw.pixels.dtype == np.uint8:
-                yield self._resized(raw.pixels), time_s, part
-                continue
+        times, parts, stretches = array("d"), array("q"), array("q")
+        scene = Scene(ahead=True)
+        for frame in _scene_frames(scene, timed):
+            time_s, part = frame.context
             times.append(time_s)
             parts.append(part)
-            counts = count_values(raw.pixels)
-            histogram = counts if histogram is None else histogram + counts
+            stretches.append(frame.stretch)
+            if frame.stretch == len(histograms):
+                histograms.append(count_values(frame.pixels))
+            elif not frame.held:
+                histograms[-1] += count_values(frame.pixels)
             if kept is not None:
-                kept.append(self._resized(raw.pixels))
+                kept.append(self._resized(frame.pixels))
                 if kept[0].nbytes * len(kept) > KEPT_BYTES:
                     kept = None
-        if histogram is None or self._closed:
+        if self._closed:
             return
-        table, index = grey_table(histogram), -1
-        for index, pixels in enumerate(kept or (self._resized(raw.pixels) for raw in self._alike(Doubts()))):
+        self.notes += scene.notes()
+        tables, index = [grey_table(histogram) for histogram in histograms], -1
+        for index, pixels in enumerate(kept or self._again(times)):
             if index < len(times):
-                yield table[pixels], times[index], parts[index]
+                yield tables[stretches[index]][pixels], times[index], parts[index]
         if index + 1 != len(times):
             raise VideoError(f"{self._source}: the file changed during reading; wait until it is complete")
+
+    def _again(self, times: Sequence[float]) -> Iterator[NDArray[Any]]:
+        """The frames of the scene, decoded a second time."""
+        frames = zip(self._alike(Doubts()), chain(times, repeat(inf)), strict=False)
+        timed = ((raw, time_s, 0) for raw, time_s in frames)
+        for frame in _scene_frames(Scene(ahead=True), timed):
+            yield self._resized(frame.pixels)
 
     def _background(self, clock: FrameClock) -> Iterator[TimedFrame]:
         """Frames as differences from the background, which is found anew in each part."""
@@ -240,6 +260,13 @@ class BlockReader:
         """The frame at the requested size, always a new array."""
         size, mode = self._preparation.size, self._preparation.mode
         return pixels.copy() if size is None else resize(pixels, size, mode)
+
+
+def _scene_frames(scene: Scene, timed: Iterator[tuple[RawFrame, float, int]]) -> Iterator[SceneFrame]:
+    """The frames of the scene; their context is time and part."""
+    for raw, time_s, part in timed:
+        yield from scene.push(raw.pixels, time_s, (time_s, part))
+    yield from scene.finish()
 
 
 def recording_name(source: Path | ThermalArray) -> str:

@@ -27,6 +27,7 @@ from infdet_deploy.video.background import BackgroundLevels
 from infdet_deploy.video.causal_range import CausalRange
 from infdet_deploy.video.resampling import Resampler
 from infdet_deploy.video.resize import resize
+from infdet_deploy.video.scene import Scene
 from infdet_deploy.video.timeline import Timeline
 
 _NO_RANGE = (float("nan"), float("nan"))
@@ -59,6 +60,7 @@ class FrameSender:
     def __init__(self, end: socket.socket, request: Request) -> None:
         self._end, self._request = end, request
         self._range = CausalRange(ends=request.range_ends)
+        self._scene, self._stretch = Scene(ahead=False), 0
         is_live = request.paced or request.kind != "file"
         self._background = BackgroundLevels(is_live) if request.preparation.levels == "background" else None
         self._rate = request.preparation.frame_rate
@@ -77,20 +79,30 @@ class FrameSender:
         """Send one frame, uint8 or uint16 [H,W]. shown() returns its time, and may wait for it."""
         steps = self._request.preparation
         assert steps.size is not None
+        moment, ends = shown(), _NO_RANGE
+        if raw.dtype == np.uint16 and self._background is None:
+            raw = self._of_scene(raw, moment)
         small = resize(raw, steps.size, steps.mode)
         same = self._before is not None and np.array_equal(small, self._before)
         self._before = small
-        moment, ends = shown(), _NO_RANGE
         if self._background is not None:
             ready = self._background.push(small, moment)
         elif small.dtype == np.uint16:
-            self._range.update(raw, moment)
             ready, ends = [(self._range.apply(small), moment)], self._range.ends or _NO_RANGE
         else:
             ready = [(small, moment)]
         self._send_frames(ready, same, ends)
         if not ready and time.monotonic() - self._reported > _REPORT_S:
             self.alive()
+
+    def _of_scene(self, raw: NDArray[np.uint16], moment: float) -> NDArray[np.uint16]:
+        """The frame, or the last one of the scene, with the range updated."""
+        (frame,) = self._scene.push(raw, moment)
+        if frame.stretch != self._stretch:
+            self._range, self._stretch = CausalRange(), frame.stretch
+        if not frame.held:
+            self._range.update(frame.pixels, moment)
+        return frame.pixels
 
     def finish(self) -> None:
         """Send what is still held, at the end of the source."""

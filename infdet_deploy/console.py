@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from math import isfinite
 from typing import Any, Protocol
 
+from infdet_deploy.text import visible
+
 FIRST_LINE_S = 0.5  # a request that is refused within this time prints its error alone
 LINE_INTERVAL_S = 15.0  # between lines of progress, where there is no terminal
 
@@ -24,9 +26,9 @@ def is_quiet() -> bool:
 
 
 def say(text: str) -> None:
-    """Print a note on stderr, unless the user wants quiet."""
+    """Print a note on stderr, in one line, unless the user wants quiet."""
     if not is_quiet():
-        print(text, file=sys.stderr, flush=True)
+        print(visible(text), file=sys.stderr, flush=True)
 
 
 class OnProgress(Protocol):
@@ -54,14 +56,14 @@ def _bar(label: str) -> Iterator[OnProgress]:
     from rich.console import Console
 
     steps, times = (rich.BarColumn(), rich.MofNCompleteColumn()), (rich.TimeElapsedColumn(), rich.TimeRemainingColumn())
-    columns = ("{task.description}", *steps, times[0], "left", times[1])
+    columns = (rich.TextColumn("{task.description}", markup=False), *steps, times[0], "left", times[1])
     # Where stdout is a terminal, printed lines go above the bar; otherwise straight to their file or pipe.
     above = sys.stdout.isatty()
     with rich.Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=above) as bar:
         task = bar.add_task(label, total=None)
 
         def update(done: int, total: int, text: str = "", /) -> None:
-            bar.update(task, completed=done, total=total, description=f"{label} {text}".strip())
+            bar.update(task, completed=done, total=total, description=visible(f"{label} {text}".strip()))
 
         yield update
 
@@ -115,10 +117,10 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], not
     view = Table(box=box.SIMPLE_HEAD)
     for index, column in enumerate(columns):
         numeric = all(row[index][:1].isdigit() or row[index] in ("", "–") for row in rows)
-        view.add_column(column, justify="right" if numeric else "left", no_wrap=True)
+        view.add_column(Text(visible(column)), justify="right" if numeric else "left", no_wrap=True)
     for row in rows:
-        view.add_row(*map(Text, row))
-    print(title)
+        view.add_row(*(Text(visible(cell)) for cell in row))
+    print("\n".join(map(visible, title.split("\n"))))
     console.print(view, end="")
     if notes:
         print(notes)

@@ -17,8 +17,17 @@ from typing import Any
 
 # Endings of recordings in folders; a file given by name may have any ending.
 VIDEO_SUFFIXES = (
-    *(".3gp", ".asf", ".avi", ".cptv", ".flv", ".h264", ".h265", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
-    *(".mpeg", ".mpg", ".mts", ".nut", ".ogv", ".ts", ".webm", ".wmv", ".y4m"),
+    *(".264", ".265", ".3g2", ".3gp", ".asf", ".av1", ".avc", ".avi", ".cptv", ".dav", ".divx", ".dv", ".f4v", ".flv"),
+    *(".gif", ".h264", ".h265", ".hevc", ".ivf", ".m1v", ".m2t", ".m2ts", ".m2v", ".m3u8", ".m4v", ".mjpeg", ".mjpg"),
+    *(".mk3d", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".obu", ".ogm", ".ogv", ".qt"),
+    *(".rm", ".rmvb", ".trp", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
+)
+# Files that cameras, drones and programs put beside a recording: never recordings themselves.
+SIDECAR_SUFFIXES = (
+    *(".aac", ".ass", ".db", ".doc", ".docx", ".flac", ".gpx", ".htm", ".html", ".idx", ".ini", ".json", ".jsonl"),
+    *(".kml", ".log", ".lrv", ".m4a", ".md", ".md5", ".mp3", ".ogg", ".opus", ".part", ".pdf", ".py", ".queue"),
+    *(".safetensors", ".sbv", ".sha256", ".srt", ".ssa", ".sub", ".thm", ".tmp", ".tsv", ".ttml", ".txt", ".vtt"),
+    *(".wav", ".wma", ".xls", ".xlsx", ".xml", ".xmp", ".yaml", ".yml", ".zip"),
 )
 ARRAY_SUFFIXES = (".npy", ".npz", ".csv")  # thermal arrays; folders are not searched for them
 TIFF_SUFFIXES = (".tif", ".tiff")  # a picture, or a recording if it has several pages
@@ -48,7 +57,7 @@ def whole_file(path: Path | str, staging: Path | None = None, sync: bool = True)
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = (staging or path.parent) / f".{path.stem}.{secrets.token_hex(4)}{path.suffix}"
+    temporary = (staging or path.parent) / f".{path.stem[:32]}.{secrets.token_hex(4)}{path.suffix}"
     temporary.touch(exist_ok=False)  # the permissions that the user's umask leaves, unlike those of tempfile
     try:
         yield temporary

@@ -20,6 +20,7 @@ from infdet_deploy.cli.app import (
 )
 from infdet_deploy.cli.subjects import recording_paths, split_bundle
 from infdet_deploy.console import print_json, progress, table
+from infdet_deploy.text import visible
 
 if TYPE_CHECKING:
     from infdet_deploy.archive.results import RecordingResult
@@ -86,17 +87,17 @@ def detect(
         print(f"finished before, left out: {finished} of {len(results)} recordings")
     errors = [result.error for result in results if result.error]
     for error in errors:
-        print(f"infdet-deploy: {error}", file=sys.stderr)
+        print(f"infdet-deploy: {visible(error)}", file=sys.stderr)
     if errors:
         raise typer.Exit(1)
 
 
 def _print_detections(result: "RecordingResult") -> None:
-    title = f"{result.name}: {result.frames} frames, {result.duration_s:.2f} s"
+    title = f"{visible(result.name)}: {result.frames} frames, {result.duration_s:.2f} s"
     rows = [[d.label, f"{d.start_s:.2f}", f"{d.end_s:.2f}", f"{d.score:.3f}"] for d in result.detections]
     if rows:
         table(title, ["class", "start (s)", "end (s)", "score"], rows)
     else:
         print(f"{title}: no action found (highest score {result.highest_score:.3f})")
     if result.picture is not None:
-        print(f"picture: {result.picture}")
+        print(f"picture: {visible(str(result.picture))}")

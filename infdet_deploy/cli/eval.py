@@ -9,6 +9,7 @@ from infdet_deploy.cli.app import DataOption, JsonFlag, app
 from infdet_deploy.console import print_json, progress, say, table
 from infdet_deploy.errors import UsageError
 from infdet_deploy.precision import parse_precision
+from infdet_deploy.text import visible
 
 if TYPE_CHECKING:
     from infdet_deploy.evaluation.result import DetectionMetrics, Evaluation
@@ -68,7 +69,7 @@ def evaluate(
 
 def _print_detection(result: "Evaluation", found: "DetectionMetrics") -> None:
     clips = f"{result.clips} clips of subset {result.subset}" if result.subset else f"all {result.clips} clips"
-    print(f"{result.what} on {clips}: {found.detections} detections, {found.instances} instances")
+    print(f"{visible(result.what)} on {clips}: {found.detections} detections, {found.instances} instances")
     if result.thresholds and (before := result.thresholds_before):
         rows = [[label, f"{before[label]:.3f}", f"{after:.3f}"] for label, after in result.thresholds.items()]
         table(f"\nthresholds, fitted on subset training, stored in {result.what}", ["class", "before", "now"], rows)

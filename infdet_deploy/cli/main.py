@@ -8,12 +8,14 @@ import sys
 
 from infdet_deploy.cli.app import app
 from infdet_deploy.errors import exit_status, one_line
+from infdet_deploy.text import prepare_output, visible
 
 INTERRUPTED = 130  # 128 + SIGINT
 
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    prepare_output()
     try:
         status = app(standalone_mode=False) or 0
     except Exception as error:
@@ -24,7 +26,7 @@ def main() -> None:
             line, status = one_line(error), exit_status(error)
         if line is None:
             raise
-        print(f"infdet-deploy: {line}", file=sys.stderr)
+        print(f"infdet-deploy: {visible(line)}", file=sys.stderr)
     if status == INTERRUPTED:
         print("infdet-deploy: interrupted", file=sys.stderr)
     sys.exit(status)

@@ -6,6 +6,7 @@ from pathlib import Path
 from infdet_deploy.console import say
 from infdet_deploy.errors import UsageError
 from infdet_deploy.files import ARRAY_SUFFIXES, IMAGE_SUFFIXES, TIFF_SUFFIXES, VIDEO_SUFFIXES
+from infdet_deploy.text import redacted
 
 _BY_SUFFIX = {
     **dict.fromkeys(IMAGE_SUFFIXES, "picture"),
@@ -45,7 +46,7 @@ def expect(path: Path, *kinds: str) -> Path:
     kind = kind_of(path)
     wanted = " or ".join(map(_with_article, kinds))
     if kind is None:
-        raise UsageError(f"{path}: no such file or folder; expected {wanted}")
+        raise UsageError(f"{redacted(str(path))}: no such file or folder; expected {wanted}")
     if kind not in kinds and not set(kinds) & _MAY_BE.get(kind, set()):
         hints = "; ".join(_HINTS[wanted_kind] for wanted_kind in kinds if wanted_kind in _HINTS)
         raise UsageError(f"{path} is {_with_article(kind)}, not {wanted}{hints and '; '}{hints}")
@@ -93,5 +94,5 @@ def recording_paths(words: Sequence[str]) -> list[Path]:
     """Recordings by path. Raises UsageError for an address of a camera and for a path that does not exist."""
     for word in words:
         if "://" in word or word.startswith("v4l2:"):
-            raise UsageError(f"{word} is a camera; use `infdet-deploy watch` for cameras")
+            raise UsageError(f"{redacted(word)} is a camera; use `infdet-deploy watch` for cameras")
     return [expect(Path(word), "recording", "data set") for word in words]

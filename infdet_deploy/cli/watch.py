@@ -17,6 +17,7 @@ from infdet_deploy.cli.app import (
 )
 from infdet_deploy.cli.subjects import split_bundle
 from infdet_deploy.live.options import WatchOptions
+from infdet_deploy.text import visible
 
 
 @app.command(cls=BundleCommand)
@@ -107,6 +108,6 @@ def watch(
     result = live.watch(bundle, addresses, options, on_event=None if out else print_event)
     failed = [camera for camera in result.cameras if camera.error]
     for camera in failed:
-        print(f"infdet-deploy: {camera.name}: {camera.error}", file=sys.stderr)
+        print(visible(f"infdet-deploy: {camera.name}: {camera.error}"), file=sys.stderr)
     if failed:
         raise typer.Exit(1)

@@ -17,17 +17,19 @@ import threading
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote
 
 from infdet_deploy import __version__
 from infdet_deploy.errors import InfdetError, UsageError, missing_package, reason
 from infdet_deploy.live.sinks.base import Sink
+from infdet_deploy.text import split_address
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
 TIMEOUT_S = 10.0
 PASSWORD = "INFDET_MQTT_PASSWORD"
+_EXPECTED = "mqtt://[USER[:PASSWORD]@]HOST[:PORT][/PREFIX] or mqtts://…"
 _ACTIVE_S = 30  # how long the binary sensor stays on
 
 
@@ -40,10 +42,11 @@ class Mqtt(Sink):
     """
 
     def __init__(self, url: str, cameras: Sequence[str], classes: Sequence[str], bundle: str) -> None:
-        parts, port = _parse(url)
+        parts = split_address(url, "--mqtt is ", ("mqtt", "mqtts"), _EXPECTED)
+        port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
         self.prefix = parts.path.strip("/") or "infdet"
-        if re.search(r"[+#\s]", self.prefix):
-            raise UsageError(f"--mqtt: '{self.prefix}' cannot begin a topic; leave out +, # and spaces")
+        if re.search(r"[+@\s]", self.prefix):
+            raise UsageError("--mqtt: the path after the host cannot begin a topic; leave out +, @ and spaces")
         if len(set(map(topic_name, cameras))) < len(cameras):
             raise UsageError(
                 f"--mqtt: cameras {', '.join(cameras)} have the same topic; give them different names with --name"
@@ -100,18 +103,6 @@ class Mqtt(Sink):
         self._client.loop_stop()
 
 
-def _parse(url: str) -> tuple[SplitResult, int]:
-    """The parts of an address, and its port."""
-    parts = urlsplit(url)
-    try:
-        port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
-    except ValueError:
-        port = 0
-    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or not port:
-        raise UsageError(f"--mqtt is '{url}'; expected mqtt://[USER[:PASSWORD]@]HOST[:PORT][/PREFIX] or mqtts://…")
-    return parts, port
-
-
 def _new_client(parts: SplitResult, client_id: str) -> "Client":
     """A client with the address's user, password and certificates."""
     try:
@@ -127,7 +118,7 @@ def _new_client(parts: SplitResult, client_id: str) -> "Client":
     files = dict(parse_qsl(parts.query, keep_blank_values=True))
     known = files.keys() <= {"ca", "cert", "key"} and ("cert" in files or "key" not in files)
     if parts.query and not (files and known and parts.scheme == "mqtts"):
-        raise UsageError(f"--mqtt: '?{parts.query}' is not understood; expected mqtts://…?ca=FILE&cert=FILE&key=FILE")
+        raise UsageError("--mqtt: the part after ? is not understood; expected mqtts://…?ca=FILE&cert=FILE&key=FILE")
     if parts.scheme == "mqtts":
         try:
             client.tls_set(files.get("ca"), files.get("cert"), files.get("key"))

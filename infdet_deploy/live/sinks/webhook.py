@@ -10,6 +10,7 @@ from typing import Any
 
 from infdet_deploy.errors import InfdetError, UsageError
 from infdet_deploy.live.sinks.base import Sink
+from infdet_deploy.text import redacted, split_address
 
 TIMEOUT_S = 10.0
 TOKEN = "INFDET_WEBHOOK_TOKEN"
@@ -28,12 +29,13 @@ class Webhook(Sink):
     """
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(f"--webhook is '{url}'; expected http://HOST[:PORT]/PATH or https://…")
+        parts = split_address(url, "--webhook is ", ("http", "https"), "http://HOST[:PORT]/PATH or https://…")
+        if not url.isascii():
+            raise UsageError("--webhook: an address needs letters that are not ASCII percent-encoded")
         host = parts.netloc.rpartition("@")[2]
-        self.url = urllib.parse.urlunsplit(parts._replace(netloc=host))
-        self.name, self._timeout_s = f"webhook {self.url}", timeout_s
+        self._url = urllib.parse.urlunsplit(parts._replace(netloc=host, fragment=""))
+        # without its path, which is the secret of many webhooks, such as https://hooks.slack.com/services/…
+        self.name, self._timeout_s = f"webhook {'/'.join(redacted(url).split('/')[:3])}", timeout_s
         self._headers = {"Content-Type": "application/json", "User-Agent": "infdet-deploy"}
         if parts.username is not None:
             pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
@@ -44,13 +46,13 @@ class Webhook(Sink):
 
     def deliver(self, event: dict[str, Any]) -> None:
         headers = self._headers | {"Idempotency-Key": event["id"]}
-        request = urllib.request.Request(self.url, json.dumps(event).encode(), headers, method="POST")
+        request = urllib.request.Request(self._url, json.dumps(event).encode(), headers, method="POST")
         try:
             self._opener.open(request, timeout=self._timeout_s).close()
         except urllib.error.HTTPError as error:
             where = error.headers.get("Location")
             error.close()
-            hint = f"; redirected to {where}: give that address" if where else ""
+            hint = f"; redirected to {redacted(where)}: give that address" if where else ""
             raise InfdetError(f"answered {error.code} {error.reason}{hint}") from None
         except urllib.error.URLError as error:
             raise InfdetError(f"not reached ({error.reason})") from None

@@ -13,10 +13,11 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from infdet_deploy.errors import UsageError, VideoError
 from infdet_deploy.live.sources.messages import Request
+from infdet_deploy.text import from_environment, redacted, split_address, visible
 from infdet_deploy.video.preparation import Preparation
 
 _EXPECTED = "expected rtsp://…, http://…, https://…, v4l2:/dev/videoN or the path of a file"
@@ -39,7 +40,7 @@ class Address:
 
     kind: Literal["stream", "camera", "file"]  # camera: on this machine
     target: str  # what libav opens
-    shown: str  # the address without user, password and query, for messages
+    shown: str  # the address for messages, see `redacted`
     name: str  # a short name derived from it
     options: dict[str, str] = field(default_factory=dict)  # libav's
 
@@ -52,8 +53,9 @@ class Address:
         if scheme is None or scheme[0].lower() == "file":
             path = Path(url if scheme is None else unquote(urlsplit(url).path))
             if not path.exists():
-                raise VideoError(f"{path}: no such file; {_EXPECTED}")
-            return cls("file", str(path.absolute()), str(path), path.name if path.is_dir() else path.stem)
+                raise VideoError(f"{redacted(str(path))}: no such file; {_EXPECTED}")
+            name = visible(path.name if path.is_dir() else path.stem)
+            return cls("file", str(path.absolute()), visible(str(path)), name)
         if scheme[0].lower() not in _STREAMS:
             raise UsageError(f"{scheme[0]}://…: unknown kind of address {scheme[0]!r}; {_EXPECTED}")
         return _stream(url)
@@ -65,16 +67,14 @@ class Address:
 
 
 def _stream(url: str) -> Address:
-    try:
-        parts = urlsplit(url)
-        host = (parts.hostname or "") + (f":{parts.port}" if parts.port else "")
-    except ValueError as error:
-        raise UsageError(f"{url.split('://')[0]}://…: not an address ({error}); {_EXPECTED}") from None
-    if not host:
-        raise UsageError(f"{parts.scheme}://…: an address without a host; {_EXPECTED}")
-    shown = SplitResult(parts.scheme, host, parts.path, "…" if parts.query else "", "").geturl()
-    name = (parts.hostname or "") + parts.path.rstrip("/")
-    return Address("stream", url, shown, name, _STREAMS[parts.scheme])
+    parts = split_address(url, "the address is ", tuple(_STREAMS), _EXPECTED.removeprefix("expected "))
+    shown = redacted(url)
+    path = shown.partition("://")[2].partition("/")[2].replace("?…", "").rstrip("/…")
+    host = "" if shown.endswith("://…") else parts.hostname or ""
+    return Address(
+        "stream", from_environment(url), shown, "/".join(filter(None, (host, path))) or parts.scheme,
+        _STREAMS[parts.scheme],
+    )  # fmt: skip
 
 
 def _camera(url: str) -> Address:

@@ -18,6 +18,7 @@ from infdet_deploy.errors import UsageError, VideoError
 from infdet_deploy.live.sources.address import Address
 from infdet_deploy.live.sources.health import Health, HealthRule, State
 from infdet_deploy.live.sources.supervisor import ReconnectPolicy, Supervisor
+from infdet_deploy.text import visible
 from infdet_deploy.video.background import Levels
 from infdet_deploy.video.block_reader import check_rate
 from infdet_deploy.video.preparation import Preparation
@@ -109,7 +110,7 @@ class Source:
     """
 
     def __init__(self, address: Address, supervisor: Supervisor, options: SourceOptions) -> None:
-        self.name, self.url = options.name or address.name, address.shown
+        self.name, self.url = visible(options.name or address.name), address.shown
         self.stats = SourceStats(fps=options.fps)
         self._supervisor, self._options = supervisor, options
         self._lossless = address.kind == "file" and options.pace == "fast"

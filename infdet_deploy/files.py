@@ -27,7 +27,7 @@ SIDECAR_SUFFIXES = (
     *(".aac", ".ass", ".db", ".doc", ".docx", ".flac", ".gpx", ".htm", ".html", ".idx", ".ini", ".json", ".jsonl"),
     *(".kml", ".log", ".lrv", ".m4a", ".md", ".md5", ".mp3", ".ogg", ".opus", ".part", ".pdf", ".py", ".queue"),
     *(".safetensors", ".sbv", ".sha256", ".srt", ".ssa", ".sub", ".thm", ".tmp", ".tsv", ".ttml", ".txt", ".vtt"),
-    *(".wav", ".wma", ".xls", ".xlsx", ".xml", ".xmp", ".yaml", ".yml", ".zip"),
+    *(".wav", ".wma", ".xls", ".xlsx", ".xml", ".xmp", ".yaml", ".yml"),
 )
 ARRAY_SUFFIXES = (".npy", ".npz", ".csv")  # thermal arrays; folders are not searched for them
 TIFF_SUFFIXES = (".tif", ".tiff")  # a picture, or a recording if it has several pages

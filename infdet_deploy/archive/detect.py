@@ -67,11 +67,11 @@ def detect(
         One result for each recording. A recording that cannot be read has an `error`; the rest continue.
 
     Raises:
-        UsageError: no recordings, a live source, two results of one name, values out of range.
+        UsageError: no recordings, a live source, two results or pictures of one name, values out of range.
         BundleError, BackendError: the bundle or the backend cannot be used.
     """
     options = options or DetectOptions()
-    pending = find_recordings(recordings, own_results=options.out is not None)
+    pending = find_recordings(recordings, own_files=bool(options.out or options.picture))
     return _detect(Path(bundle), pending, options, on_progress or (lambda done, total, name: None))
 
 
@@ -92,7 +92,7 @@ def _detect(
     total, done = sum(expected.values()), 0
 
     def on_frames(recording: Recording, frames: int) -> None:
-        on_progress(done + frames, total, recording.path.name)
+        on_progress(done + frames, total, recording.name)
 
     for recording, result in run_jobs(bundle, pending, options, on_frames):
         done += expected[recording]

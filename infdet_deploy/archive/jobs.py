@@ -4,6 +4,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,18 +92,19 @@ def _detect_one(
     assert detector is not None
     try:
         found = detector.analyse(path, options.fps, on_frames, options.resample, options.strict)
+        found = replace(found, name=recording.name)
         for note in found.notes:
             say(f"{found.name}: {note}")
         if not options.resample:
             _compare_rates(found, detector.bundle.fps)
         picture = None
         if options.picture is not None:
-            file = options.picture / recording.result.parent / f"{found.name}.png"
+            file = options.picture / recording.result.with_suffix(".png")
             picture = _draw(detector, path, options, found, file)
     except UsageError:
         raise
     except (InfdetError, OSError) as error:
-        return RecordingResult(path, path.stem, error=one_line(error))
+        return RecordingResult(path, recording.name, error=one_line(error))
     length, detections = (found.frames, found.fps, found.duration_s), tuple(found.detections)
     return RecordingResult(path, found.name, *length, float(found.scores.max()), detections, picture)
 

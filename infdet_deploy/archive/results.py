@@ -17,7 +17,7 @@ class RecordingResult:
 
     Attributes:
         path: the recording.
-        name: its file name without suffix, or the folder's name.
+        name: its path without suffix, relative to the folder that was given; of no other recording.
         frames: number of frames.
         fps: frames per second.
         duration_s: the end of the last frame on the recording's time line, in seconds.
@@ -78,7 +78,9 @@ class ResultFiles:
             drawn = result.picture is not None and result.picture.is_file()
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        return replace(result, path=recording.path, finished=True) if same and (drawn or not self._picture) else None
+        if not same or (self._picture and not drawn):
+            return None
+        return replace(result, path=recording.path, name=recording.name, finished=True)
 
     def write(self, recording: Recording, result: RecordingResult) -> None:
         """Write a result, atomically."""

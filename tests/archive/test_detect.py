@@ -69,6 +69,55 @@ def test_tiff_stacks_are_recordings_and_single_pages_pictures(tmp_path, bigtiff,
     assert found == [tmp_path / "singles", tmp_path / "stacks/1.tif", tmp_path / "stacks/2.TIFF"]
 
 
+def test_names_follow_from_the_path_in_the_folder(tmp_path):
+    for file in ("in/cam1/05.12.mp4", "in/cam2/05.12.mp4", "in/cam2/05.12.avi", "other/cam1/05.12.mp4"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    found = find_recordings([tmp_path / "in", tmp_path / "in/cam1/05.12.mp4"], own_files=True)
+    assert [(one.name, str(one.result)) for one in found] == [
+        ("cam1/05.12", "cam1/05.12.mp4.json"),
+        ("cam2/05.12.avi", "cam2/05.12.avi.json"),
+        ("cam2/05.12.mp4", "cam2/05.12.mp4.json"),
+    ]
+    (single,) = find_recordings([tmp_path / "in/cam1/05.12.mp4"])
+    assert (single.name, str(single.result)) == ("05.12", "05.12.mp4.json")
+    files = [tmp_path / "in/cam1/05.12.mp4", tmp_path / "in/cam2/05.12.mp4"]
+    assert [one.name for one in find_recordings(files)] == list(map(str, files))
+    folders = [tmp_path / "in", tmp_path / "other"]
+    assert len({one.name for one in find_recordings(folders)}) == 4
+    for paths in (files, folders):
+        with pytest.raises(UsageError, match=r"05\.12\.mp4 and \S+05\.12\.mp4 would both be written to"):
+            detect("a.infdet", paths, DetectOptions(picture=tmp_path / "pictures"))
+
+
+def test_links_are_followed_once_and_what_is_left_out_is_told(tmp_path, capsys):
+    disk = tmp_path / "disk"
+    files = ("a/x.mp4", "b.264", "c.dav", "e.GIF", "g.mjpeg", "h.m3u8", "h1.ts", "i.xyz", "j.jpg", "x.srt", "log")
+    for file in (*(disk / name for name in files), tmp_path / "outside/y.flv"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    (disk / "h.m3u8").write_text("#EXTM3U\n#EXTINF:4,\nh1.ts\n")
+    (disk / "a/loop").symlink_to("..")
+    (disk / "again").symlink_to("a")
+    (disk / "link").symlink_to("../outside")
+    (disk / "link2").symlink_to("../outside")
+    (disk / "broken").symlink_to("nowhere")
+    found = [one.name for one in find_recordings([disk])]
+    assert found == ["a/x", "b", "c", "e", "g", "h", "link/y"]
+    assert capsys.readouterr().err == (
+        f"note: {disk}: 3 files left out: .xyz, .jpg, without suffix; name a file to use it\n"
+    )
+    (disk / "h.m3u8").write_bytes(b"\0\xff" * 20)  # no playlist
+    assert "h1" in [one.name for one in find_recordings([disk])]
+
+
+def test_a_camera_s_password_is_not_shown():
+    with pytest.raises(UsageError, match="rtsp://host/a is a camera"):
+        find_recordings(["rtsp://user:secret@host/a"])
+    with pytest.raises(UsageError, match="…: no such file"):
+        find_recordings(["user:secret@host/a"])
+
+
 def test_missing_paths_and_cameras_are_refused_before_anything_is_computed(folder):
     with pytest.raises(UsageError, match=r"none\.mkv: no such file or folder"):
         detect("a.infdet", [folder, "none.mkv"])

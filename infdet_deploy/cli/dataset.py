@@ -8,6 +8,7 @@ import typer
 from infdet_deploy.cli.app import ClassesOption, DataArg, FpsOption, JsonFlag, PictureOption, class_names, dataset_app
 from infdet_deploy.cli.train import PresetOption, Streams
 from infdet_deploy.console import print_json, progress, say, table
+from infdet_deploy.text import visible
 
 if TYPE_CHECKING:
     from infdet_deploy.datasets.checks import DatasetReport
@@ -99,8 +100,9 @@ def _print_report(report: "DatasetReport") -> None:
             f"{known.count} clips of known length: {known.total:.1f} s in all, {known.shortest:.2f} to "
             f"{known.longest:.2f} s, mean {known.mean:.2f} s"
         )
-    for problem in report.problems:
-        print(f"problem: {problem}")
+    for kind, lines in (("note", report.notes), ("problem", report.problems)):
+        for line in lines:
+            print(f"{kind}: {visible(line)}")
     print(f"{len(report.problems)} problems" if report.problems else "no problem found")
 
 

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 
 from infdet_deploy.config import to_dict
-from infdet_deploy.datasets.folder import DataSet, open_dataset
+from infdet_deploy.datasets.folder import DataSet, media_in, open_dataset
 from infdet_deploy.datasets.instances import Clip
+from infdet_deploy.datasets.names import alike, canonical, nearest, quoted
 from infdet_deploy.errors import VideoError
+from infdet_deploy.files import ARRAY_SUFFIXES, TIFF_SUFFIXES, VIDEO_SUFFIXES
 from infdet_deploy.processes import in_processes
 from infdet_deploy.snippets import MIN_FRAMES
 from infdet_deploy.video import read_video
 
 LENGTH_EDGES_S = (5.0, 10.0)  # the paper's Table II: below 5 s, 5 to 10 s, from 10 s
+_DURATION_S, _DURATION_SHARE = 0.5, 0.02  # sound may last longer than the frames
 _SLACK_S = 0.1  # an instance may end this long after the last frame, since times are often rounded
 
 
@@ -39,7 +42,8 @@ class DatasetReport:
     annotations: the file or folder they were read from. subsets: clips by subset, "None" without one. trimmed: clips
     without times, by class. lengths: instances below 5 s, of 5 to 10 s and from 10 s, by class. length_s: of the
     instances, by class. duration_s: of the clips of known length. decoded: clips whose frames decode. problems: a line
-    each. dataset: the usable part of the data set. decoded_s: decoded length by clip, for video files.
+    each. notes: a line for each entry that is used in part. dataset: the usable part of the data set. decoded_s:
+    decoded length by clip, for video files.
     """
 
     annotations: str
@@ -53,6 +57,7 @@ class DatasetReport:
     duration_s: Spread | None
     decoded: int
     problems: tuple[str, ...]
+    notes: tuple[str, ...]
     dataset: DataSet = field(repr=False)
     decoded_s: dict[str, float] = field(repr=False)
 
@@ -75,7 +80,8 @@ def check_dataset(
     AnnotationError if nothing can be read.
     """
     errors: list[str] = []
-    dataset = open_dataset(data, fps, classes, lambda error: errors.append(str(error)))
+    notes: list[str] = []
+    dataset = open_dataset(data, fps, classes, lambda error: errors.append(str(error)), notes)
     errors += _annotation_problems(dataset)
     decoded = _decode(dataset, on_progress)
     decoded_s = {name: result for name, result in decoded.items() if isinstance(result, float)}
@@ -96,6 +102,7 @@ def check_dataset(
         duration_s=_spread([duration_s for duration_s in known if duration_s is not None]),
         decoded=sum(not isinstance(result, str) for result in decoded.values()),
         problems=tuple(errors),
+        notes=tuple(notes),
         dataset=dataset,
         decoded_s=decoded_s,
     )
@@ -103,10 +110,14 @@ def check_dataset(
 
 def _annotation_problems(data: DataSet) -> Iterator[str]:
     """A line for each label that is no class, instance outside its clip, and pair of overlapping instances."""
+    for index, label in enumerate(data.classes):
+        if (other := alike(label, data.classes[:index])) is not None:
+            yield f"{data.annotations}: classes '{other}' and '{label}' are spelt alike; if they are one, rename one"
     for clip in data.clips:
         for label, where in clip.labels():
             if label not in data.classes:
-                yield f"{where}: class '{label}' of clip '{clip.name}' is not one of {', '.join(data.classes)}"
+                known = f"{', '.join(data.classes)}{nearest(label, data.classes)}"
+                yield f"{where}: class '{label}' of clip '{clip.name}' is not one of {known}"
         for one in clip.instances:
             if one.start_s < 0:
                 yield f"{one.where}: starts at {one.start_s:g} s, before clip '{clip.name}' begins"
@@ -127,16 +138,34 @@ def _overlaps(clip: Clip) -> Iterator[str]:
 
 def _frame_problems(data: DataSet, decoded: dict[str, float | str | None]) -> Iterator[str]:
     """A line for each clip that does not decode or has no frames, and each instance after the last frame."""
+    files = media_in(data.root) if len(data.media) < len(data.clips) else {}
+    names = [name for name, paths in files.items() if canonical(name) == name and _is_recording(paths[0])]
+    if names and not data.media:
+        clips = [clip.name for clip in data.clips]
+        yield (
+            f"{data.annotations}: none of the {len(clips)} clips is among the recordings in {data.root}: "
+            f"{quoted(clips)}, but the files are {quoted(names)}{nearest(clips[0], names)}"
+        )
+        return
     for clip in data.clips:
         result = decoded.get(clip.name)
         if isinstance(result, str):
             yield result
         elif clip.name not in data.media and data.media:
-            yield f"{clip.where}: clip '{clip.name}' has no frames in {data.root}"
+            yield f"{clip.where}: clip '{clip.name}' has no frames in {data.root}{nearest(clip.name, names)}"
         elif result is not None:
+            if clip.duration_s and abs(clip.duration_s - result) > max(_DURATION_S, _DURATION_SHARE * result):
+                yield (
+                    f"{clip.where}: the duration is {clip.duration_s:g} s, but the frames last {result:.2f} s: another "
+                    f"recording, or times at another frame rate ({clip.duration_s / result:.3g} times)"
+                )
             for one in clip.instances:
                 if one.end_s > result + _SLACK_S and (clip.duration_s is None or one.end_s <= clip.duration_s):
                     yield f"{one.where}: ends at {one.end_s:g} s, but the frames of '{clip.name}' end at {result:.2f} s"
+
+
+def _is_recording(path: Path) -> bool:
+    return path.is_dir() or path.suffix.lower() in (*VIDEO_SUFFIXES, *TIFF_SUFFIXES, *ARRAY_SUFFIXES)
 
 
 def _histogram(lengths_s: list[float]) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ def read_detections(path: Path | str, class_ids: dict[int, str] | None = None) -
 
     class_ids: names for the numeric ids of text files (see `read_class_ids`); default: InfDet's drop 1, fight 2, hug 3.
     Raises AnnotationError, with file and line or file, video and index, for a missing file, malformed rows, numbers
-    that are not finite, end ≤ start and an unknown class id.
+    that are not finite, end < start, an unknown class id, and two recordings of one name.
     """
     if (path := Path(path)).suffix.lower() == ".json":
         return list(_json_detections(path))
@@ -31,7 +31,7 @@ def read_detections(path: Path | str, class_ids: dict[int, str] | None = None) -
         if label is None:
             known = ", ".join(f"{key} {name}" for key, name in sorted(ids.items()))
             raise AnnotationError(f"{where}: unknown class id {text}; known are {known}")
-        detections.append(ScoredInstance(video, label, *interval(where, start, end), number(where, score)))
+        detections.append(ScoredInstance(video, label, *interval(where, start, end, empty=True), number(where, score)))
     return detections
 
 
@@ -42,11 +42,19 @@ def _json_detections(path: Path) -> Iterator[ScoredInstance]:
         results = field(str(path), root, "results", dict)
         videos = [(name, field(f"{path}: results", results, name, list)) for name in results]
     elif isinstance(root, dict) and "videos" in root:
+        seen: set[str] = set()
         for index, entry in enumerate(field(str(path), root, "videos", list)):
             where = f"{path}: videos[{index}]"
             if isinstance(entry, dict) and "error" in entry:
                 continue  # a recording that could not be read
-            videos.append((field(where, entry, "video", str), field(where, entry, "detections", list)))
+            name = field(where, entry, "video", str)
+            if name in seen:
+                raise AnnotationError(
+                    f"{where}: video '{name}' occurs twice, here for {entry.get('path')}; run `detect` on a folder "
+                    "that contains both recordings: it names them apart"
+                )
+            seen.add(name)
+            videos.append((name, field(where, entry, "detections", list)))
     else:
         raise AnnotationError(f"{path}: no detections found, expected a 'results' or a 'videos' entry")
     for video, rows in videos:
@@ -54,5 +62,5 @@ def _json_detections(path: Path) -> Iterator[ScoredInstance]:
             where = f"{path}: video '{video}', detection {index}"
             label = field(where, row, "label", str)
             ends = segment(where, row) if "results" in root else (row.get("start_s"), row.get("end_s"))
-            start_s, end_s = interval(where, *ends)
+            start_s, end_s = interval(where, *ends, empty=True)
             yield ScoredInstance(video, label, start_s, end_s, number(f"{where}, score", row.get("score")))

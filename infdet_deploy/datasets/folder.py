@@ -7,31 +7,43 @@ Annotations, the first that exist:
 4. Trimmed clips in a folder per class (see `trimmed`).
 
 Frames of clip NAME: `videos/NAME.*`, `frames/NAME/` (images ordered by number), or `NAME.*` in the folder. Thermal
-arrays (`.npy`, `.npz`, `.csv`) are frames only in `videos/`.
+arrays (`.npy`, `.npz`, `.csv`) are frames only in `videos/`. Subtitles, sound, previews and the like beside a video are
+ignored.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from infdet_deploy.datasets.annotations import parse_annotations
 from infdet_deploy.datasets.formats import FORMATS
-from infdet_deploy.datasets.formats.parsing import FormatOptions, Report, empty_subset, load_json, refuse
+from infdet_deploy.datasets.formats.parsing import (
+    FormatOptions,
+    Report,
+    class_name,
+    empty_subset,
+    load_json,
+    note,
+    refuse,
+)
 from infdet_deploy.datasets.formats.thumos import CLASS_LIST, class_files, read_class_ids
 from infdet_deploy.datasets.instances import Clip, canonical_subset, classes_of
+from infdet_deploy.datasets.names import canonical, nearest
 from infdet_deploy.datasets.trimmed import is_sorted_by_class, read_class_folders
 from infdet_deploy.detections import INFDET_CLASSES
 from infdet_deploy.errors import AnnotationError, VideoError
-from infdet_deploy.files import ARRAY_SUFFIXES
+from infdet_deploy.files import ARRAY_SUFFIXES, IMAGE_SUFFIXES, SIDECAR_SUFFIXES, VIDEO_SUFFIXES
 from infdet_deploy.snippets import MIN_FRAMES
 from infdet_deploy.video.containers import declared_rate
 from infdet_deploy.video.frames import Video, read_prepared
-from infdet_deploy.video.images import picture_files
+from infdet_deploy.video.images import is_stack, picture_files
 from infdet_deploy.video.preparation import Preparation
 
 ANNOTATIONS = "annotations.json"
-_NOT_FRAMES = {".json", ".txt", ".md", ".safetensors", ".png", ".jpg", ".jpeg"}
+_NOTES = 5  # printed; the rest is counted
 
 
 @dataclass(frozen=True)
@@ -69,12 +81,13 @@ class DataSet:
             if clip.name not in self.media:
                 raise VideoError(
                     f"{self.root}: clip '{clip.name}' has no frames; expected videos/{clip.name}.mp4 (or another video "
-                    f"file) or a folder frames/{clip.name}"
+                    f"file) or a folder frames/{clip.name}{nearest(clip.name, media_in(self.root))}"
                 )
             for label, where in clip.labels():
                 if label not in classes:
                     raise AnnotationError(
                         f"{where}: clip '{clip.name}' has label '{label}', the network knows {', '.join(classes)}"
+                        f"{nearest(label, classes)}"
                     )
         return clips
 
@@ -98,30 +111,62 @@ class DataSet:
 
 
 def open_dataset(
-    path: Path | str, fps: float | None = None, classes: Sequence[str] | None = None, report: Report = refuse
+    path: Path | str,
+    fps: float | None = None,
+    classes: Sequence[str] | None = None,
+    report: Report = refuse,
+    notes: list[str] | None = None,
 ) -> DataSet:
     """Read a data set: a folder as in docs/formats.md, an annotation file, or a folder of class files.
 
     fps: frame rate of Label Studio's frame numbers; default: the export's or the video's. classes: names in the order
     of a network's outputs, and of the indices in InfDet JSON; default: the file's own list, InfDet's three if no other
-    label occurs, or all labels by name. report: as for `read_annotations`.
+    label occurs, or all labels by name. report: as for `read_annotations`. notes: gets a line about each entry that is
+    used in part; default: the first few are printed.
 
-    Raises AnnotationError without annotations, and as `read_annotations` does.
+    Raises AnnotationError without annotations, for a clip with two recordings, and as `read_annotations` does.
     """
     path = Path(path)
     source = _annotations(path)
     if source is None:
-        trimmed, media = read_class_folders(path)
-        return DataSet(path, path, trimmed, classes_of(trimmed) if classes is None else tuple(classes), media)
+        trimmed, frames = read_class_folders(path)
+        return DataSet(path, path, trimmed, classes_of(trimmed) if classes is None else tuple(classes), frames)
     root = path if path.is_dir() else path.parent
     media = media_in(root)
     content = load_json(source, report) if source.is_file() else None
     known = _listed(source, content) if classes is None else tuple(classes)
-    rates = DataSet(root, source, (), (), media)
-    options = FormatOptions(known or INFDET_CLASSES, lambda name: fps or rates.frame_rate(name), report)
+    rates = DataSet(root, source, (), (), {name: files[0] for name, files in media.items()})
+    seen: list[str] = []
+    options = FormatOptions(
+        known or INFDET_CLASSES, lambda name: fps or rates.frame_rate(name), report, seen.append, video_rate=fps is None
+    )
     clips = parse_annotations(source, content, options)
-    found = {clip.name: media[clip.name] for clip in clips if clip.name in media}
+    found = _media_of(clips, media, report)
+    if notes is not None:
+        notes += seen
+    else:
+        for text in [*seen[:_NOTES], *([f"… and {len(seen) - _NOTES} more notes"] if len(seen) > _NOTES else [])]:
+            note(text)
     return DataSet(root, source, clips, known or classes_of(clips), found)
+
+
+def _media_of(clips: Sequence[Clip], media: dict[str, tuple[Path, ...]], report: Report) -> dict[str, Path]:
+    """The recording of each clip: of its name, else of its name without the suffix, if no other clip has that."""
+    found: dict[str, Path] = {}
+    users = Counter(canonical(clip.name) for clip in clips)
+    for clip in clips:
+        name = canonical(clip.name)
+        files = media.get(normalize("NFC", clip.name)) or (media.get(name) if users[name] == 1 else None)
+        if files is not None:
+            found[clip.name] = files[0]
+            if len(files) > 1:
+                report(
+                    AnnotationError(
+                        f"{clip.where}: '{clip.name}' is the name of {len(files)} recordings: "
+                        f"{', '.join(map(str, files))}; keep one, or name the clip with the suffix"
+                    )
+                )
+    return found
 
 
 def has_annotations(folder: Path) -> bool:
@@ -177,20 +222,41 @@ def _listed(source: Path, content: Any) -> tuple[str, ...] | None:
         return None
     if not listed or not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
         raise AnnotationError(f"{source}: 'classes' is {listed!r}, expected a list of names")
-    return tuple(listed)
+    names = [class_name(f"{source}: 'classes'", name, note) for name in listed]
+    if len(set(names)) < len(names):
+        raise AnnotationError(f"{source}: 'classes' is {listed!r}, expected each name once")
+    return tuple(names)
 
 
-def media_in(root: Path) -> dict[str, Path]:
-    """Video files and image folders by name; `videos/` takes precedence over `frames/`, and that over the root."""
-    found: dict[str, Path] = {}
+def media_in(root: Path) -> dict[str, tuple[Path, ...]]:
+    """Recordings by file name and by name without suffix; `videos/` takes precedence over `frames/`, and that over the
+    root. Files of one name are several recordings only if they are equally likely one: see `_rank`."""
+    found: dict[str, tuple[Path, ...]] = {}
     for folder, kind in ((root, "file"), (root / "frames", "folder"), (root / "videos", "any")):
-        others = _NOT_FRAMES if kind == "any" else {*_NOT_FRAMES, *ARRAY_SUFFIXES}
+        ranks: dict[str, list[tuple[int, Path]]] = {}
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            hidden = path.name.startswith(".")
-            if path.is_dir() and kind != "file" and not hidden:
-                found[path.name] = path
-            elif path.is_file() and kind != "folder" and not hidden and path.suffix.lower() not in others:
-                found[path.name] = path
-                if path.suffix.lower() not in ARRAY_SUFFIXES or path.stem not in found:
-                    found[path.stem] = path  # an array next to a video of its name may hold the video's features
+            if not path.name.startswith(".") and (rank := _rank(path, kind)) is not None:
+                ranks.setdefault(path.name if path.is_dir() else path.stem, []).append((rank, path))
+        for name, files in ranks.items():
+            best = min(rank for rank, _ in files)
+            found[normalize("NFC", name)] = tuple(path for rank, path in files if rank == best)
+        named = [path for files in ranks.values() for _, path in files if not path.is_dir()]
+        found |= {normalize("NFC", path.name): (path,) for path in named}
     return found
+
+
+def _rank(path: Path, kind: str) -> int | None:
+    """0 for a video or image folder, then arrays, which may be a video's features, then logs, then unknown suffixes.
+
+    None for files that accompany a video. kind: whether a "folder", a "file" (no array) or "any" is looked for.
+    """
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        return None if kind == "file" else 0
+    if kind == "folder" or not path.is_file() or suffix in SIDECAR_SUFFIXES:
+        return None
+    if suffix in VIDEO_SUFFIXES or is_stack(path):
+        return 0
+    if suffix in ARRAY_SUFFIXES:
+        return None if kind == "file" else 2 if suffix == ".csv" else 1
+    return None if suffix in IMAGE_SUFFIXES else 3

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from infdet_deploy.detections import INFDET_CLASSES
 
+AMBIGUOUS = "Ambiguous"  # the label of THUMOS'14
 SUBSETS = {
     "training": "training", "train": "training", "validation": "validation", "val": "validation",
     "testing": "testing", "test": "testing",
@@ -26,7 +27,8 @@ class Clip:
     """The annotation of one video.
 
     duration_s, subset: None where the format does not store them. instances: in file order. label: the class of a
-    trimmed clip, which shows one action from start to end; empty for clips with timed instances.
+    trimmed clip, which shows one action from start to end; empty for clips with timed instances. ambiguous: intervals
+    of the label `Ambiguous`, which is no class: detections there are neither right nor wrong.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Clip:
     instances: tuple[Instance, ...]
     where: str = field(default="", compare=False, repr=False)
     label: str = ""
+    ambiguous: tuple[Instance, ...] = ()
 
     def labels(self) -> Iterator[tuple[str, str]]:
         """The labels of the clip and its instances, each with its place."""

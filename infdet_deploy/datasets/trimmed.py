@@ -4,17 +4,19 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+from infdet_deploy.console import say
 from infdet_deploy.datasets.instances import SUBSETS, Clip
+from infdet_deploy.datasets.names import quoted
 from infdet_deploy.errors import AnnotationError
-from infdet_deploy.files import VIDEO_SUFFIXES
-from infdet_deploy.video.images import picture_files
+from infdet_deploy.files import SIDECAR_SUFFIXES, VIDEO_SUFFIXES
+from infdet_deploy.video.images import is_stack, picture_files
 
 _OTHER_FOLDERS = ("videos", "frames", "annotations")  # of sets with annotations
 
 
 def is_sorted_by_class(root: Path) -> bool:
     """Whether a folder contains clips in `CLASS/` or `SUBSET/CLASS/`."""
-    return next(_clips(root), None) is not None
+    return any(_is_clip(path) for _, _, path in _entries(root))
 
 
 def read_class_folders(root: Path) -> tuple[tuple[Clip, ...], dict[str, Path]]:
@@ -26,12 +28,18 @@ def read_class_folders(root: Path) -> tuple[tuple[Clip, ...], dict[str, Path]]:
     """
     clips: list[Clip] = []
     media: dict[str, Path] = {}
-    for subset, label, path in _clips(root):
+    others = []
+    for subset, label, path in _entries(root):
+        if not _is_clip(path):
+            others += [path] if path.suffix.lower() not in SIDECAR_SUFFIXES else []
+            continue
         name = "-".join((*path.parent.relative_to(root).parts, path.stem if path.is_file() else path.name))
         if name in media:
             raise AnnotationError(f"{path}: another clip is called '{name}', {media[name]}; rename one")
         media[name] = path
         clips.append(Clip(name, None, subset, (), str(path), label))
+    if others:
+        say(f"note: {root}: {len(others)} files are no clips and left out: {quoted([path.name for path in others])}")
     return tuple(clips), media
 
 
@@ -46,8 +54,12 @@ def trimmed(clip: Clip) -> Clip:
     )
 
 
-def _clips(root: Path) -> Iterator[tuple[str, str, Path]]:
-    """Subset, class and frames of each clip."""
+def _is_clip(path: Path) -> bool:
+    return bool(picture_files(path)) if path.is_dir() else path.suffix.lower() in VIDEO_SUFFIXES or is_stack(path)
+
+
+def _entries(root: Path) -> Iterator[tuple[str, str, Path]]:
+    """Subset, class and path of everything in the folders of classes."""
     folders = [folder for folder in root.iterdir() if folder.is_dir() and folder.name.lower() in SUBSETS]
     order = list(SUBSETS)
     folders.sort(key=lambda folder: order.index(folder.name.lower()))
@@ -57,8 +69,5 @@ def _clips(root: Path) -> Iterator[tuple[str, str, Path]]:
             if not folder.is_dir() or folder.name.startswith(".") or folder.name in _OTHER_FOLDERS:
                 continue
             for path in sorted(folder.iterdir()):
-                if path.name.startswith("."):
-                    continue
-                video = path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
-                if video or (path.is_dir() and picture_files(path)):
+                if not path.name.startswith("."):
                     yield subset, folder.name, path

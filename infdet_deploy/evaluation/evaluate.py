@@ -12,6 +12,7 @@ from infdet_deploy.datasets.formats.thumos import read_class_ids
 from infdet_deploy.datasets.trimmed import trimmed
 from infdet_deploy.detections import clip_score
 from infdet_deploy.errors import UsageError
+from infdet_deploy.evaluation.names import match_names
 from infdet_deploy.evaluation.report import check_out, draw_clips, write_report
 from infdet_deploy.evaluation.result import Evaluation, Kind, detection_metrics
 from infdet_deploy.evaluation.scorers import Scorer, open_scorer
@@ -108,7 +109,8 @@ def evaluate(
 def _evaluate_file(subject: Path, dataset: DataSet, options: EvaluateOptions) -> Evaluation:
     clips = dataset.select(options.subset)
     ids = read_class_ids(dataset.annotations) if dataset.annotations.is_dir() else None
-    metrics = detection_metrics(clips, read_detections(subject, ids), None, options.protocols)
+    found = match_names(read_detections(subject, ids), clips, dataset, str(subject))
+    metrics = detection_metrics(clips, found, None, options.protocols)
     result = Evaluation(str(subject), "detections", str(dataset.annotations), options.subset, len(clips), metrics)
     if options.out is not None:
         with whole_folder(options.out) as folder:
@@ -130,7 +132,8 @@ def subject_kind(subject: Path) -> Kind:
     if subject.suffix == ".safetensors":
         return "checkpoint"
     with open(subject, "rb") as file:
-        if b"\0" in file.read(1024):
+        begin = file.read(1024)
+        if b"\0" in begin and not begin.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16 is refused as such
             raise UsageError(f"{subject} is neither text nor a .safetensors file; {expected}")
     return "detections"
 

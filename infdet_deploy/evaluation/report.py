@@ -14,6 +14,7 @@ from infdet_deploy.metrics.thresholds import ScoredClip
 from infdet_deploy.plots.clip import draw_clip
 from infdet_deploy.plots.curves import draw_errors, draw_precision_recall
 from infdet_deploy.plots.figure import pyplot
+from infdet_deploy.text import file_name
 
 REPORT = "report.json"
 CLIPS_DRAWN = 12
@@ -45,5 +46,5 @@ def draw_clips(
         on_progress(index, len(shown), f"draw {clip.name}")
         video = replace(dataset.video(clip, scorer.preparation), parts=())  # in seconds from the first frame
         found = one.detect(scorer.classes, scorer.rule)
-        path = folder / f"{clip.name}.png"
+        path = folder / f"{file_name(clip.name)}.png"
         draw_clip(path, video, one.scores, scorer.classes, scorer.rule, found, clip.instances)

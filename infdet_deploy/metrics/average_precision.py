@@ -39,8 +39,9 @@ def temporal_iou(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.
 class Ranking:
     """One class's detections at one IoU by falling score: the points of its precision-recall curve.
 
-    order: int [N], each detection's index in the input. scores: float64 [N], falling. matches: int [N], the matched
-    instance as an index in its video's truth, −1 for a false positive. instances: number of annotated instances.
+    order: int [N], each detection's index in the input, which may have more. scores: float64 [N], falling. matches: int
+    [N], the matched instance as an index in its video's truth, −1 for a false positive. instances: number of annotated
+    instances.
     """
 
     order: npt.NDArray[np.int64]
@@ -64,14 +65,17 @@ class Ranking:
         return np.asarray(np.cumsum(self.hits) / self.instances)
 
 
-def rank_thumos14(truth: Truth, detections: Sequence[ScoredInstance], iou: float) -> Ranking:
+def rank_thumos14(
+    truth: Truth, detections: Sequence[ScoredInstance], iou: float, ambiguous: Truth | None = None
+) -> Ranking:
     """Rank and match one class's detections as THUMOS'14's evaluation kit does.
 
     truth: the class's instances as (start_s, end_s) by video, in the order of the annotation file, which matters: each
     in turn selects the unmatched detection of its video with the largest IoU, if that is strictly above `iou`. Ties in
     IoU go to the higher score, then to the first in `detections` (one class only, any order of videos). All other
     detections are false positives. The ranking is by falling score; ties are ordered by video name, then as in the
-    input. Raises UsageError if truth is empty.
+    input. ambiguous: intervals by video; false positives that share time with one are left out. Raises UsageError if
+    truth is empty.
     """
     total = _count(truth)
     videos: dict[str, list[int]] = {}
@@ -92,16 +96,19 @@ def rank_thumos14(truth: Truth, detections: Sequence[ScoredInstance], iou: float
         matches += taken.tolist()
     scores = np.array([detections[place].score for place in order], dtype=np.float64)
     ranks = np.argsort(-scores, kind="stable")
-    return Ranking(np.array(order, dtype=int)[ranks], scores[ranks], np.array(matches, dtype=int)[ranks], total)
+    ranking = Ranking(np.array(order, dtype=int)[ranks], scores[ranks], np.array(matches, dtype=int)[ranks], total)
+    return _without_ambiguous(ranking, detections, ambiguous or {})
 
 
-def rank_activitynet(truth: Truth, detections: Sequence[ScoredInstance], iou: float) -> Ranking:
+def rank_activitynet(
+    truth: Truth, detections: Sequence[ScoredInstance], iou: float, ambiguous: Truth | None = None
+) -> Ranking:
     """Rank and match one class's detections as ActivityNet's evaluation code does.
 
     truth: the class's instances as (start_s, end_s) by video. By falling score, each detection (one class only) selects
     the unmatched instance of its video with the largest IoU, if that is `iou` or more; otherwise it is a false
     positive. The original leaves ties to an unstable sort; here detections of equal score keep their order, and ties in
-    IoU go to the first instance. Raises UsageError if truth is empty.
+    IoU go to the first instance. ambiguous: as for `rank_thumos14`. Raises UsageError if truth is empty.
     """
     total = _count(truth)
     scores = np.array([detection.score for detection in detections], dtype=np.float64)
@@ -118,25 +125,41 @@ def rank_activitynet(truth: Truth, detections: Sequence[ScoredInstance], iou: fl
         if overlap[best] >= iou:
             matches[rank] = best
             free[detection.video][best] = False
-    return Ranking(order, scores[order], matches, total)
+    return _without_ambiguous(Ranking(order, scores[order], matches, total), detections, ambiguous or {})
 
 
-def average_precision_thumos14(truth: Truth, detections: Sequence[ScoredInstance], iou: float) -> float:
+def _without_ambiguous(ranking: Ranking, detections: Sequence[ScoredInstance], ambiguous: Truth) -> Ranking:
+    """The ranking without false positives that share time with an ambiguous interval, as THUMOS'14's kit does it."""
+
+    def is_ambiguous(found: ScoredInstance) -> bool:
+        return bool(np.any(temporal_iou(ambiguous.get(found.video, ()), [_ends(found)]) > 0))
+
+    if not ambiguous:
+        return ranking
+    kept = ranking.hits | ~np.array([is_ambiguous(detections[place]) for place in ranking.order], dtype=bool)
+    return Ranking(ranking.order[kept], ranking.scores[kept], ranking.matches[kept], ranking.instances)
+
+
+def average_precision_thumos14(
+    truth: Truth, detections: Sequence[ScoredInstance], iou: float, ambiguous: Truth | None = None
+) -> float:
     """Average precision of one class as THUMOS'14's evaluation kit computes it; arguments as for `rank_thumos14`.
 
     The sum of the precision at each true positive over the number of instances: 0 without detections.
     """
-    ranking = rank_thumos14(truth, detections, iou)
+    ranking = rank_thumos14(truth, detections, iou, ambiguous)
     return float(ranking.precision[ranking.hits].sum() / ranking.instances)
 
 
-def average_precision_activitynet(truth: Truth, detections: Sequence[ScoredInstance], iou: float) -> float:
+def average_precision_activitynet(
+    truth: Truth, detections: Sequence[ScoredInstance], iou: float, ambiguous: Truth | None = None
+) -> float:
     """Average precision of one class as ActivityNet's evaluation code does; arguments as for `rank_activitynet`.
 
     The area under the precision-recall curve with precision made non-increasing (`interpolated_prec_rec`): 0 without
     detections.
     """
-    ranking = rank_activitynet(truth, detections, iou)
+    ranking = rank_activitynet(truth, detections, iou, ambiguous)
     precision = np.concatenate([[0.0], ranking.precision, [0.0]])
     recall = np.concatenate([[0.0], ranking.recall, [1.0]])
     precision = np.maximum.accumulate(precision[::-1])[::-1]
@@ -152,10 +175,10 @@ def precision_recall(
 ) -> dict[str, Ranking]:
     """The ranking of every class with an instance in the clips; arguments as for `mean_average_precision`."""
     rank = {"thumos14": rank_thumos14, "activitynet": rank_activitynet}[protocol]
-    rankings = {}
+    rankings, ambiguous = {}, ambiguous_of(clips)
     for label in labels_of(clips, detections) if classes is None else classes:
         if truth := truth_of(clips, label):
-            rankings[label] = rank(truth, [found for found in detections if found.label == label], iou)
+            rankings[label] = rank(truth, [found for found in detections if found.label == label], iou, ambiguous)
     return rankings
 
 
@@ -182,7 +205,7 @@ def mean_average_precision(
 
     classes: the labels to evaluate; default: every label of the clips and the detections, by name. A class without an
     instance in the clips is left out of the mean. Detections in videos that are not among the clips count as false
-    positives. THUMOS'14's `Ambiguous` intervals get no special treatment.
+    positives, those that share time with a clip's `ambiguous` intervals and match nothing do not count.
 
     Raises UsageError for an unknown protocol or thresholds outside 0–1 (0 excluded), AnnotationError if no class has an
     instance or a detection's times or score are not finite.
@@ -197,10 +220,11 @@ def mean_average_precision(
     average = average_precision_thumos14 if protocol == "thumos14" else average_precision_activitynet
     classes = labels_of(clips, detections) if classes is None else classes
     ap: dict[str, dict[str, float | None]] = {}
+    ambiguous = ambiguous_of(clips)
     for label in classes:
         truth = truth_of(clips, label)
         found = [detection for detection in detections if detection.label == label]
-        ap[label] = {iou_key(iou): average(truth, found, iou) if truth else None for iou in thresholds}
+        ap[label] = {iou_key(iou): average(truth, found, iou, ambiguous) if truth else None for iou in thresholds}
     means = {}
     for iou in map(iou_key, thresholds):
         values = [value for value in (per_iou[iou] for per_iou in ap.values()) if value is not None]
@@ -229,6 +253,11 @@ def truth_of(clips: Sequence[Clip], label: str) -> dict[str, list[tuple[float, f
             if instance.label == label:
                 truth.setdefault(clip.name, []).append((instance.start_s, instance.end_s))
     return truth
+
+
+def ambiguous_of(clips: Sequence[Clip]) -> dict[str, list[tuple[float, float]]]:
+    """The clips' ambiguous intervals as (start_s, end_s) by video; videos without one are missing."""
+    return {clip.name: [(one.start_s, one.end_s) for one in clip.ambiguous] for clip in clips if clip.ambiguous}
 
 
 def _count(truth: Truth) -> int:

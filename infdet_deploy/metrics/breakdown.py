@@ -44,6 +44,8 @@ def breakdown(
     4. `poor_localisation`: 0.1 ≤ IoU < 0.5 with an instance of its class.
     5. `background`: everything else, also in a video that is not among the clips.
 
+    Unmatched detections that share time with an ambiguous interval are not counted.
+
     An instance is `found` if a correct detection matched it, `found_badly` if a detection of its class has an IoU of
     0.1 or more with it, otherwise `missed`.
     """
@@ -58,13 +60,15 @@ def breakdown(
         if label in rankings:
             taken = dict(zip(rankings[label].order.tolist(), rankings[label].matches.tolist(), strict=True))
         for place, detection in enumerate(found):
+            if label in rankings and place not in taken:
+                continue
             reached = {other: _best_iou(detection, truth) for other, truth in truths.items()}
             own_iou = reached.pop(label, 0.0)
             kinds[label][_kind(taken.get(place, -1) >= 0, own_iou, max(reached.values(), default=0.0))] += 1
         for video, intervals in truths.get(label, {}).items():
             here = [place for place, detection in enumerate(found) if detection.video == video]
             overlap = temporal_iou(intervals, [(found[place].start_s, found[place].end_s) for place in here])
-            matched = {taken[place] for place in here}
+            matched = {taken.get(place, -1) for place in here}
             for instance, best in enumerate(np.max(overlap, axis=1, initial=0.0)):
                 fate = "found" if instance in matched else "found_badly" if best >= LOW_IOU else "missed"
                 fates[label][fate] += 1

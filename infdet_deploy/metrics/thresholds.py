@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from infdet_deploy.datasets.instances import Clip, ScoredInstance
 from infdet_deploy.detections import Detection, DetectionRule, default_thresholds, detect
 from infdet_deploy.errors import AnnotationError
-from infdet_deploy.metrics.average_precision import average_precision_thumos14, truth_of
+from infdet_deploy.metrics.average_precision import ambiguous_of, average_precision_thumos14, truth_of
 
 _GRID = tuple(round(0.025 * step, 3) for step in range(1, 37))  # thresholds tried, 0.025 to 0.9
 _AP_SLACK = 0.05  # AP on the training clips given up to stay near the default threshold
@@ -47,16 +47,17 @@ def fit_thresholds(
     threshold on them is not reliable. Raises AnnotationError for a class without an instance in the clips.
     """
     default = default_thresholds(classes, rule.ends)
-    fitted = []
+    fitted, annotations = [], [clip.annotation for clip in clips]
+    ambiguous = ambiguous_of(annotations)
     for index, label in enumerate(classes):
-        truth = truth_of([clip.annotation for clip in clips], label)
+        truth = truth_of(annotations, label)
         if not truth:
             raise AnnotationError(f"no instance of class '{label}' in {len(clips)} clips to fit its threshold on")
         own = [ScoredClip(c.annotation, c.scores[:, index : index + 1], c.snippets_per_second) for c in clips]
         values = []
         for threshold in _GRID:
             one = replace(rule, thresholds=(threshold,), mean_duration_s=(rule.mean_duration_s[index],))
-            values.append(average_precision_thumos14(truth, detections(own, (label,), one), iou))
+            values.append(average_precision_thumos14(truth, detections(own, (label,), one), iou, ambiguous))
         good = [t for t, value in zip(_GRID, values, strict=True) if value >= max(values) - _AP_SLACK]
         fitted.append(min(good, key=lambda t: abs(t - default[index])))
     return tuple(fitted)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from infdet_deploy.plots.figure import plain
+
 REFERENCE_COLOUR = "#999999"
 _BAD_COLOUR = "#cc0000"
 _WIDTH_IN = 9.0
@@ -43,7 +45,7 @@ class Chart:
             figure = Figure(figsize=(_WIDTH_IN, self.height_in), layout="constrained")
             axes = figure.subplots()
             self.draw(axes)
-            axes.set(xlabel=self.xlabel, ylabel=self.ylabel)
+            axes.set(xlabel=plain(self.xlabel), ylabel=plain(self.ylabel))
             if axes.get_legend_handles_labels()[0]:
                 figure.legend(loc="outside upper left", ncols=5)
             buffer = io.StringIO()
@@ -57,7 +59,7 @@ class Chart:
 
 def label_rows(axes: Any, names: Sequence[str]) -> None:
     """Name the rows 0, 1, … of a chart, from top to bottom."""
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), list(map(plain, names)))
     axes.set_ylim(len(names) - 0.5, -0.5)
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from infdet_deploy.datasets.instances import Instance
 from infdet_deploy.detections import Detection, DetectionRule, runs
-from infdet_deploy.plots.figure import COLOURS, legend_below, pyplot, save_figure
+from infdet_deploy.plots.figure import COLOURS, legend_below, plain, pyplot, save_figure
 from infdet_deploy.snippets import feature_length
 from infdet_deploy.video import Video
 from infdet_deploy.video.timeline import Part
@@ -62,12 +62,12 @@ def draw_clip(
     shown, which = np.unique(picks, return_inverse=True)
     pictures = video.pictures(shown)[which]
     strip.imshow(np.hstack(list(pictures)), cmap="inferno", aspect="auto", extent=(start_s, end_s, 0, 1))
-    title = f"{video.name}  ({length} frames, {video.parts[0].fps:g} frames/s)"
-    strip.set(yticks=[], xticks=[], title="   ".join(filter(None, (title, note))))
+    title = f"{plain(video.name)}  ({length} frames, {video.parts[0].fps:g} frames/s)"
+    strip.set(yticks=[], xticks=[], title="   ".join(filter(None, (title, plain(note)))))
     for index, label in enumerate(classes):
         colour = COLOURS[index % len(COLOURS)]
         for number, (times, values, _) in enumerate(curves_of):
-            curves.plot(times, values[:, index], color=colour, label=None if number else label)
+            curves.plot(times, values[:, index], color=colour, label=None if number else plain(label))
         curves.axhline(rule.thresholds[index], color=colour, linestyle=":", linewidth=1)
         found = [one for one in detections if one.label == label]
         for instance in truth or ():
@@ -78,7 +78,7 @@ def draw_clip(
         for begin_s, stop_s in _too_short(curves_of, rule, index, found):
             _bar(bars, index - 0.2, begin_s, stop_s, "too short", color="none", edgecolor=colour, hatch="////")
     curves.set(xlim=(start_s, end_s), ylim=(0, 1), ylabel="score", xticklabels=[])
-    bars.set(xlim=(start_s, end_s), ylim=(rows - 0.5, -0.5), yticks=range(rows), yticklabels=classes)
+    bars.set(xlim=(start_s, end_s), ylim=(rows - 0.5, -0.5), yticks=range(rows), yticklabels=list(map(plain, classes)))
     pale = "; pale: annotated" if truth is not None else ""
     bars.set_xlabel(f"time (s)      full: detections with their score{pale}; dotted: thresholds")
     legend_below(figure, columns=min(rows, 8))

@@ -7,7 +7,7 @@ import numpy as np
 
 from infdet_deploy.metrics.average_precision import MeanAveragePrecision, Protocol, Ranking, iou_key
 from infdet_deploy.metrics.breakdown import DETECTIONS, INSTANCES, Breakdown
-from infdet_deploy.plots.figure import COLOURS, legend_below, pyplot, save_figure
+from infdet_deploy.plots.figure import COLOURS, legend_below, plain, pyplot, save_figure
 
 _KIND_COLOURS = {
     "correct": "#009e73", "duplicate": "#56b4e9", "wrong_class": "#cc79a7", "poor_localisation": "#e69f00",
@@ -35,7 +35,7 @@ def draw_precision_recall(
         for index, (label, ranking) in enumerate(classes.items()):
             colour = COLOURS[index % len(COLOURS)]
             counts = f"{len(ranking.scores)} detections, {ranking.instances} instances"
-            name = f"{label}: AP {scores[protocol].ap[label][iou_key(iou)] or 0.0:.3f}, {counts}"
+            name = f"{plain(label)}: AP {scores[protocol].ap[label][iou_key(iou)] or 0.0:.3f}, {counts}"
             panel.plot(ranking.recall, ranking.precision, "o-", markersize=3, linewidth=1.2, color=colour, label=name)
             if protocol == "activitynet":
                 envelope = np.maximum.accumulate(ranking.precision[::-1])[::-1]
@@ -71,7 +71,7 @@ def draw_errors(path: Path | str, errors: Breakdown) -> Path:
             for row, (start, count) in enumerate(zip(starts, counts[:, index], strict=True)):
                 if count > 0.02 * ends.max():  # a smaller bar has no room for a number
                     panel.text(start + count / 2, row, str(count), ha="center", va="center", fontsize=8)
-        panel.set(yticks=range(len(classes)), yticklabels=classes, ylim=(len(classes) - 0.4, -0.6))
+        panel.set(yticks=range(len(classes)), yticklabels=list(map(plain, classes)), ylim=(len(classes) - 0.4, -0.6))
         panel.set_xlim(0, max(1, ends.max()))
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.set_title(f"{counts.sum()} {what}, at IoU {errors.iou:g}")

@@ -9,7 +9,7 @@ import numpy as np
 from infdet_deploy.datasets.folder import DataSet
 from infdet_deploy.datasets.instances import Clip
 from infdet_deploy.errors import UsageError
-from infdet_deploy.plots.figure import COLOURS, legend_below, pyplot, save_figure
+from infdet_deploy.plots.figure import COLOURS, legend_below, plain, pyplot, save_figure
 
 _CLIPS_SHOWN = 60
 
@@ -54,7 +54,7 @@ def _lengths(part: Any, data: DataSet, colours: Mapping[str, str]) -> None:
     panel = part.subplots()
     found = [[i.end_s - i.start_s for c in data.clips for i in c.instances if i.label == name] for name in colours]
     longest_s = max((length_s for row in found for length_s in row), default=1.0)
-    names = [f"{name} ({len(row)})" for name, row in zip(colours, found, strict=True)]
+    names = [f"{plain(name)} ({len(row)})" for name, row in zip(colours, found, strict=True)]
     panel.hist(found, bins=np.linspace(0, longest_s, 25).tolist(), color=list(colours.values()), label=names)
     panel.set(xlabel="length of an instance (s)", ylabel="instances", title=f"{len(data.clips)} clips")
     panel.yaxis.get_major_locator().set_params(integer=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 from infdet_deploy.errors import missing_package
 from infdet_deploy.files import whole_file
+from infdet_deploy.text import visible
 
 # Colours that colour-blind readers can tell apart (Okabe and Ito, without yellow and black).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f5f3f", "#7f7f7f")
@@ -20,6 +21,11 @@ def pyplot() -> Any:
     from matplotlib import pyplot as plt
 
     return plt
+
+
+def plain(text: str) -> str:
+    """Text from outside for matplotlib, which would read `$…$` as a formula and fails on names that are not UTF-8."""
+    return visible(text).replace("$", r"\$")
 
 
 def legend_below(part: Any, *entries: Any, columns: int = 3) -> None:

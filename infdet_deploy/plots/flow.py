@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infdet_deploy.plots.figure import pyplot, save_figure
+from infdet_deploy.plots.figure import plain, pyplot, save_figure
 
 _PAIRS = 4
 
@@ -63,7 +63,7 @@ def draw_flow(
         grid[row, 1].imshow(flow_colours(wanted, longest_px))
         grid[row, 2].imshow(flow_colours(found, longest_px))
         titles = (
-            f"{name}, {time_s:.2f} s",
+            f"{plain(name)}, {time_s:.2f} s",
             f"TV-L1: mean |flow| {np.abs(wanted).mean():.2f} px",
             f"FEN: mean |difference| {np.abs(found - wanted).mean():.2f} px",
         )

@@ -64,7 +64,7 @@ def render(page: Page) -> str:
 def write_page(path: Path, page: Page) -> None:
     """Write the page as HTML, atomically."""
     with whole_file(path) as temporary:
-        temporary.write_text(render(page), encoding="utf-8")
+        temporary.write_text(render(page), encoding="utf-8", errors="backslashreplace")  # names that are not UTF-8
 
 
 def _table(section: Section) -> str:

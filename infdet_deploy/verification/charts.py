@@ -5,7 +5,7 @@ from math import isfinite
 from typing import Any
 
 from infdet_deploy.plots.charts import REFERENCE_COLOUR, Chart, Dot, dot_chart
-from infdet_deploy.plots.figure import COLOURS
+from infdet_deploy.plots.figure import COLOURS, plain
 from infdet_deploy.verification.bisect import Bisection
 from infdet_deploy.verification.result import Verification
 
@@ -32,7 +32,7 @@ def score_chart(found: Verification) -> Chart:
     column = int((reference.max(0) - reference.min(0)).argmax())
 
     def draw(axes: Any) -> None:
-        axes.plot(reference[:, column], color=REFERENCE_COLOUR, linewidth=3, label=found.against)
+        axes.plot(reference[:, column], color=REFERENCE_COLOUR, linewidth=3, label=plain(found.against))
         for row in found.end_to_end:
             if row.scores is not None:
                 name = row.backend, row.precision

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from infdet_deploy.datasets import open_dataset
 from infdet_deploy.datasets.annotations import read_annotations, write_annotations
 from infdet_deploy.datasets.detection_files import read_detections
 from infdet_deploy.datasets.formats.thumos import read_class_ids
@@ -63,7 +64,6 @@ def test_a_clip_in_two_subsets_needs_a_choice(tmp_path):
         ("a nan 2", r"hug\.txt:2: got 'nan'"),
         ("a 1 inf", r"hug\.txt:2: got 'inf'"),
         ("a 3 2", r"hug\.txt:2: end 2\.0 s is not after start 3\.0 s"),
-        ("a 2 2", r"hug\.txt:2: end"),
     ],
 )
 def test_bad_lines_are_named(tmp_path, line, message):
@@ -85,8 +85,13 @@ def test_missing_and_empty(tmp_path):
     with pytest.raises(AnnotationError, match="no such folder"):
         read_class_ids(tmp_path / "absent")
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(AnnotationError, match="cannot be read"):
+    with pytest.raises(
+        AnnotationError, match=r"bytes\.json:1: cannot be read: not UTF-8, perhaps UTF-16; convert it: iconv"
+    ):
         read_annotations(tmp_path / "bytes.json")
+    (tmp_path / "windows.json").write_bytes('{\n"Küche": {}}'.encode("cp1252"))
+    with pytest.raises(AnnotationError, match=r"windows\.json:2: cannot be read: not UTF-8, perhaps CP1252"):
+        read_annotations(tmp_path / "windows.json")
 
 
 def test_activitynet_json(tmp_path):
@@ -272,3 +277,130 @@ def test_the_published_annotations_have_the_paper_s_counts():
     assert counts == {"drop": [279, 2, 0], "fight": [75, 123, 12], "hug": [332, 17, 3]}
     assert {clip.subset for clip in read_annotations(INFDET / "test")} == {"test"}
     assert read_class_ids(INFDET / "test") == {1: "drop", 2: "fight", 3: "hug"}
+
+
+def test_ambiguous_intervals_are_no_class(tmp_path):
+    folder = tmp_path / "thumos"
+    folder.mkdir()
+    text(folder / "detclasslist.txt", "7 Diving\n")
+    text(folder / "Diving_test.txt", "a 1 2\n")
+    text(folder / "Ambiguous_test.txt", "a 4 5\nb 6 7\n")
+    expected = (
+        Clip("a", None, "test", (Instance("Diving", 1.0, 2.0),), ambiguous=(Instance("Ambiguous", 4.0, 5.0),)),
+        Clip("b", None, "test", (), ambiguous=(Instance("Ambiguous", 6.0, 7.0),)),
+    )
+    data = open_dataset(folder)
+    assert (sorted(data.clips, key=lambda clip: clip.name), data.classes) == (list(expected), ("Diving",))
+    for form in ("activitynet", "thumos", "infdet"):
+        write_annotations(tmp_path / form, data.clips, form, data.classes)
+        again = read_annotations(tmp_path / form, classes=data.classes)
+        assert {clip.name: (clip.instances, clip.ambiguous) for clip in again} == {
+            clip.name: (clip.instances, clip.ambiguous) for clip in expected
+        }
+
+
+def test_rows_without_length_are_left_out_with_a_note(tmp_path, capsys):
+    text(tmp_path / "hug.txt", "a 1 2\na 2 2\n")
+    assert len(read_annotations(tmp_path)[0].instances) == 1
+    assert capsys.readouterr().err == f"note: {tmp_path}/hug.txt:2: hug at 2 s has no length; left out\n"
+    rows = [{"label": "hug", "segment": [0, 0]}, {"label": "hug", "segment": [1, 2]}]
+    path = as_json(tmp_path / "x.json", {"database": {"a": {"annotations": rows}}})
+    assert read_annotations(path)[0].instances == (Instance("hug", 1.0, 2.0),)
+    found = {"results": {"a": [{"label": "hug", "segment": [5, 5], "score": 0.9}]}}
+    assert read_detections(as_json(tmp_path / "d.json", found)) == [ScoredInstance("a", "hug", 5.0, 5.0, 0.9)]
+
+
+def test_labels_are_cleaned_or_refused(tmp_path):
+    rows = [{"label": label, "segment": [1, 2]} for label in (" fall", "fall\n", "", "\t", "a\x1b[31m", "\udce9")]
+    path = as_json(tmp_path / "x.json", {"database": {"a": {"annotations": rows}}})
+    errors, notes = [], []
+    data = open_dataset(path, report=errors.append, notes=notes)
+    assert [one.label for one in data.clips[0].instances] == ["fall", "fall"]
+    assert [note.rpartition("annotations")[2] for note in notes] == [
+        "[0]: label ' fall' is taken as 'fall'", r"[1]: label 'fall\n' is taken as 'fall'"
+    ]  # fmt: skip
+    assert [str(error).rpartition("annotations")[2] for error in errors] == [
+        "[2]: the label is empty; name a class or remove the entry",
+        "[3]: the label is empty; name a class or remove the entry",
+        r"[4]: label 'a\x1b[31m' has control characters or is not UTF-8; rename it",
+        r"[5]: label '\udce9' has control characters or is not UTF-8; rename it",
+    ]
+    path = as_json(tmp_path / "x.json", {"classes": ["fall", "fall "], "database": {"a": {"annotations": rows[:1]}}})
+    with pytest.raises(AnnotationError, match="expected each name once"):
+        open_dataset(path)
+
+
+def test_many_notes_are_counted(tmp_path, capsys):
+    rows = [{"label": " fall", "segment": [n, n + 1]} for n in range(20)]
+    open_dataset(as_json(tmp_path / "x.json", {"database": {"a": {"annotations": rows}}}))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 6
+    assert lines[-1] == "note: … and 15 more notes"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"v_a": {"duration_second": 20.0, "annotations": []}}, "it looks like mmaction2's: put its clips into"),
+        ({"classes": ["fall"], "labels": {"a": None}}, "it looks like FiftyOne's temporal detections"),
+        ({"images": [], "videos": []}, "its keys are 'images', 'videos'"),
+        ([{"data": {"vid": "a.mp4"}}], r"no video named, expected 'video' in its data; its keys are 'vid'"),
+    ],
+)
+def test_the_reason_is_told(tmp_path, content, message):
+    path = as_json(tmp_path / "x.json", content)
+    with pytest.raises(AnnotationError, match=message):
+        read_annotations(path)
+    with pytest.raises(AnnotationError, match=message):
+        open_dataset(path, report=lambda error: None)
+
+
+def test_the_reason_for_rows_with_commas(tmp_path):
+    text(tmp_path / "fall.txt", "a,1.0,3.5\nb,2.0,3.0\n")
+    with pytest.raises(AnnotationError, match=r"fall\.txt:1: got 'a,1\.0,3\.5', expected 'video start_s end_s'"):
+        read_annotations(tmp_path)
+
+
+def test_two_annotators_and_the_frame_rate_of_label_studio(tmp_path, capsys):
+    def row(label, last):
+        value = {"ranges": [{"start": 1, "end": last}], "timelinelabels": [label]}
+        return {"result": [{"type": "timelinelabels", "value": value}]}
+
+    annotations = [row("fall", 25) | {"id": 4}, row("wave", 50) | {"id": 9, "ground_truth": True}]
+    path = as_json(tmp_path / "x.json", [{"id": 12, "data": {"video": "a.mp4"}, "annotations": annotations}])
+    assert read_annotations(path, fps=25.0)[0].instances == (Instance("wave", 0.0, 2.0),)
+    assert capsys.readouterr().err == (
+        f"note: {path}:1: task 0 (id 12): 2 annotations (9, 4), the first is taken; cancel or delete the others\n"
+    )
+    read_annotations(path, fps=lambda name: 25.0)
+    assert "Label Studio counts frames at the frameRate of its <Video> tag" in capsys.readouterr().err
+
+
+def test_two_recordings_of_one_name_in_a_detection_file(tmp_path):
+    videos = [{"video": "a", "path": f"{camera}/a.mp4", "detections": []} for camera in ("c1", "c2")]
+    with pytest.raises(AnnotationError, match=r"videos\[1\]: video 'a' occurs twice, here for c2/a\.mp4"):
+        read_detections(as_json(tmp_path / "d.json", {"videos": videos}))
+
+
+@pytest.mark.parametrize(
+    ("label", "subset"),
+    [("walk/run", None), ("../evil", None), ("a\\b", None), (".a", None), ("hand_test", None), ("detclasslist", None)],
+)
+def test_class_names_that_thumos_text_cannot_store(tmp_path, label, subset):
+    out = tmp_path / "a" / "out"
+    with pytest.raises(AnnotationError, match="rename the class"):
+        write_annotations(out, [Clip("v", None, subset, (Instance(label, 1.0, 2.0),))], "thumos")
+    assert not out.exists()
+    assert [path.name for path in tmp_path.rglob("*")] in ([], ["a"])
+
+
+def test_a_class_name_with_a_suffix_reads_back_with_a_subset(tmp_path):
+    clips = (Clip("v", None, "train", (Instance("hand_test", 1.0, 2.0),)),)
+    write_annotations(tmp_path / "out", clips, "thumos")
+    assert read_annotations(tmp_path / "out") == clips
+
+
+@pytest.mark.parametrize("name", ["a/b", "a#b", "a?b", "100%25"])
+def test_clip_names_that_label_studio_cannot_store(tmp_path, name):
+    with pytest.raises(AnnotationError, match="names of videos cannot contain"):
+        write_annotations(tmp_path / "x.json", [Clip(name, None, None, ())], "label-studio", fps=25.0)

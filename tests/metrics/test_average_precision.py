@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from infdet_deploy.metrics.average_precision import (
     precision_recall,
     temporal_iou,
 )
+from infdet_deploy.metrics.breakdown import breakdown
 from tests.paths import SHARED
 
 KIT, TEST = SHARED / "thumos_eval", SHARED / "infdet_annotations" / "test"
@@ -204,3 +206,28 @@ def test_precision_recall_by_both_protocols():
     assert hug.precision.tolist() == [1, 1 / 2, 1 / 3, 1 / 2]
     assert hug.recall.tolist() == [1 / 2, 1 / 2, 1 / 2, 1]
     assert precision_recall(clips, detections, "activitynet", iou=0.8)["hug"].matches.tolist() == [-1, 0, -1, 1]
+
+
+@pytest.mark.parametrize("protocol", ["thumos14", "activitynet"])
+def test_detections_on_ambiguous_intervals_are_neither_right_nor_wrong(protocol):
+    """As TH14eventdetpr.m: any overlap exempts a detection that matches nothing, and only such a detection."""
+    clips = [
+        Clip("a", None, None, (Instance("x", 10.0, 20.0),), ambiguous=(Instance("Ambiguous", 19.0, 70.0),)),
+        Clip("b", None, None, (Instance("x", 5.0, 9.0),)),
+    ]
+    found = [
+        ScoredInstance("a", "x", 61.0, 90.0, 0.99),  # partly ambiguous
+        ScoredInstance("a", "x", 10.0, 20.0, 0.9),  # right, although it overlaps
+        ScoredInstance("b", "x", 61.0, 69.0, 0.8),  # ambiguous only in the other clip
+        ScoredInstance("b", "x", 5.0, 9.0, 0.7),
+        ScoredInstance("a", "x", 70.0, 71.0, 0.6),  # touches
+    ]
+    assert mean_average_precision(clips, found, protocol, thresholds=(0.5,)).map["0.5"] == pytest.approx(
+        (1 + 2 / 3) / 2
+    )
+    assert precision_recall(clips, found, protocol)["x"].order.tolist() == [1, 2, 3, 4]
+    assert breakdown(clips, found).detections["x"] == {
+        "correct": 2, "duplicate": 0, "wrong_class": 0, "poor_localisation": 0, "background": 2
+    }  # fmt: skip
+    every = [replace(one, video="a", start_s=30.0, end_s=31.0) for one in found]
+    assert mean_average_precision(clips, every, protocol, thresholds=(0.5,)).map["0.5"] == 0.0

@@ -8,7 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from infdet_deploy.datasets.formats.parsing import FormatOptions, at, field, interval, number, segment
+from infdet_deploy.datasets.formats.parsing import (
+    FormatOptions,
+    at,
+    field,
+    interval,
+    number,
+    read_instance,
+    segment,
+)
 from infdet_deploy.datasets.instances import Clip, Instance
 from infdet_deploy.errors import AnnotationError
 from infdet_deploy.files import write_json
@@ -56,14 +64,15 @@ def _clip(path: Path, name: str, entry: Any, key: str, read_row: RowReader, opti
         duration = interval(f"{where}, duration", 0, duration)[1]
     if not isinstance(subset, str | None):
         raise AnnotationError(f"{where}: subset is {subset!r}, expected a text")
-    instances = []
+    instances: list[Instance] = []
     for index, row in enumerate(rows):
         place = f"{at(path, row)}: clip '{name}', {key}[{index}]"
         try:
             label, start, end = read_row(place, row)
-            instances.append(Instance(label, *interval(place, start, end), place))
         except AnnotationError as error:
             options.report(error)
+        else:
+            instances += read_instance(place, label, start, end, options)
     return Clip(name, duration, subset, tuple(instances), where)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from infdet_deploy.datasets.formats.activitynet import checked_entries, read_clips
 from infdet_deploy.datasets.formats.parsing import FormatOptions
-from infdet_deploy.datasets.instances import Clip
+from infdet_deploy.datasets.instances import AMBIGUOUS, Clip
 from infdet_deploy.errors import AnnotationError
 from infdet_deploy.files import write_json
 
@@ -27,11 +27,15 @@ def read(path: Path, content: Any, options: FormatOptions) -> list[Clip]:
 
 def write(path: Path, clips: Sequence[Clip], options: FormatOptions) -> list[str]:
     classes, entries = list(options.classes), {}
+
+    def number(label: str) -> int | str:
+        return classes.index(label) if label in classes else label
+
     for name, known, instances in checked_entries(path, clips):
         for one in instances:
-            if one.label not in classes:
+            if one.label not in (*classes, AMBIGUOUS):
                 raise AnnotationError(f"clip '{name}': class '{one.label}' is not one of {', '.join(classes)}")
-        entries[name] = known | {"actions": [[classes.index(i.label), i.start_s, i.end_s] for i in instances]}
+        entries[name] = known | {"actions": [[number(i.label), i.start_s, i.end_s] for i in instances]}
     write_json(path, entries)
     return [f"class names (indices count {', '.join(classes)})"]
 

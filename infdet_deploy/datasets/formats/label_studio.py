@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from infdet_deploy.datasets.formats.parsing import FormatOptions, FrameRate, Report, at, field, interval, number
+from infdet_deploy.datasets.formats.parsing import FormatOptions, at, field, interval, number, read_instance
 from infdet_deploy.datasets.instances import Clip, Instance
+from infdet_deploy.datasets.names import quoted
 from infdet_deploy.errors import AnnotationError
 from infdet_deploy.files import write_json
 
@@ -27,25 +28,34 @@ def read(path: Path, content: Any, options: FormatOptions) -> list[Clip]:
     A task's `subset`, `duration` and `fps` are used where its data has them.
     """
     clips: dict[str, Clip] = {}
+    unstated = False
     for index, task in enumerate(content):
         where = f"{at(path, task)}: task {index}"
         try:
-            clip = _clip(path, where, task, options.fps, options.report)
+            clip, stated = _clip(path, where, task, options)
+            unstated |= not stated
             if clip.name in clips:
                 raise AnnotationError(f"{where}: video '{clip.name}' occurs twice, first at {clips[clip.name].where}")
             clips[clip.name] = clip
         except AnnotationError as error:
             options.report(error)
+    if unstated and options.video_rate:
+        options.note(
+            f"{path}: Label Studio counts frames at the frameRate of its <Video> tag (24 unless set); the videos' own "
+            "rates are used: give --fps if they differ"
+        )
     return list(clips.values())
 
 
-def _clip(path: Path, where: str, task: Any, fps: FrameRate, report: Report) -> Clip:
+def _clip(path: Path, where: str, task: Any, options: FormatOptions) -> tuple[Clip, bool]:
+    """A task's clip, and whether the task states the frame rate."""
     data = task.get("data", task) if isinstance(task, dict) else task
     url = next((data[k] for k in ("video", "videos", "video_url", "url") if isinstance(data, dict) and k in data), None)
     if not isinstance(url, str) or not url:
-        raise AnnotationError(f"{where}: no video named, expected 'video' in its data")
+        found = f"; its keys are {quoted(list(data))}" if isinstance(data, dict) and data else ""
+        raise AnnotationError(f"{where}: no video named, expected 'video' in its data{found}")
     name = _name(url)
-    rate = data.get("fps") or fps(name)
+    rate = data.get("fps") or options.fps(name)
     if rate is None:
         raise AnnotationError(
             f"{where}: ranges count frames, and the frame rate of '{name}' is not known; give it (--fps)"
@@ -53,25 +63,33 @@ def _clip(path: Path, where: str, task: Any, fps: FrameRate, report: Report) -> 
     rate = number(f"{where}, fps", rate)
     subset, duration = data.get("subset"), data.get("duration")
     instances = []
-    for row in _timeline(task):
+    for row in _timeline(where, task, options):
         place = f"{at(path, row)}: video '{name}'"
         try:
-            instances += list(_instances(place, row, rate))
+            instances += list(_instances(place, row, rate, options))
         except AnnotationError as error:
-            report(error)
-    return Clip(
+            options.report(error)
+    clip = Clip(
         name,
         None if duration is None else number(f"{where}, duration", duration),
         subset if isinstance(subset, str) else None,
         tuple(instances),
         where,
     )
+    return clip, bool(data.get("fps"))
 
 
-def _timeline(task: dict[str, Any]) -> Iterator[Any]:
-    """The values with ranges and labels: those of the first annotation not cancelled, or of a short export."""
+def _timeline(where: str, task: dict[str, Any], options: FormatOptions) -> Iterator[Any]:
+    """The values with ranges and labels, of the first annotation not cancelled; ground truth comes first."""
     if "annotations" in task:
         kept = [a for a in task["annotations"] or [] if isinstance(a, dict) and not a.get("was_cancelled")]
+        kept.sort(key=lambda annotation: not annotation.get("ground_truth"))
+        if len(kept) > 1:
+            ids = ", ".join(str(annotation.get("id", "without id")) for annotation in kept)
+            options.note(
+                f"{where} (id {task.get('id', 'unknown')}): {len(kept)} annotations ({ids}), the first is taken; "
+                "cancel or delete the others"
+            )
         for result in (kept[0].get("result") or []) if kept else []:
             if isinstance(result, dict) and result.get("type") == "timelinelabels":
                 yield result.get("value")
@@ -81,7 +99,7 @@ def _timeline(task: dict[str, Any]) -> Iterator[Any]:
                 yield from (row for row in value if isinstance(row, dict) and "timelinelabels" in row)
 
 
-def _instances(where: str, row: Any, rate: float) -> Iterator[Instance]:
+def _instances(where: str, row: Any, rate: float, options: FormatOptions) -> Iterator[Instance]:
     labels = field(where, row, "timelinelabels", list)
     for ends in field(where, row, "ranges", list):
         first = number(f"{where}, start", ends.get("start") if isinstance(ends, dict) else None)
@@ -90,7 +108,7 @@ def _instances(where: str, row: Any, rate: float) -> Iterator[Instance]:
         for label in labels:
             if not isinstance(label, str):
                 raise AnnotationError(f"{where}: label is {label!r}, expected a text")
-            yield Instance(label, start_s, end_s, where)
+            yield from read_instance(where, label, start_s, end_s, options)
 
 
 def _name(url: str) -> str:
@@ -107,6 +125,10 @@ def write(path: Path, clips: Sequence[Clip], options: FormatOptions) -> list[str
     """
     tasks, shift_s = [], 0.0
     for clip in clips:
+        if _name(f"{clip.name}.mp4") != clip.name:
+            raise AnnotationError(
+                f"clip '{clip.name}': Label Studio's names of videos cannot contain / ? # %; rename it"
+            )
         rate = options.fps(clip.name)
         if rate is None:
             raise AnnotationError(f"clip '{clip.name}': Label Studio counts frames; give the frame rate (--fps)")

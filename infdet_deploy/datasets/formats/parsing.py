@@ -9,8 +9,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from infdet_deploy.datasets.instances import Clip
-from infdet_deploy.errors import AnnotationError
+from infdet_deploy.console import say
+from infdet_deploy.datasets.instances import Clip, Instance
+from infdet_deploy.errors import AnnotationError, reason
+from infdet_deploy.text import visible
 
 # Called with each entry that cannot be used: `refuse` stops reading, a checker collects the errors and continues.
 Report = Callable[[AnnotationError], None]
@@ -22,13 +24,23 @@ def refuse(error: AnnotationError) -> None:
     raise error
 
 
+def note(text: str) -> None:
+    """Print a note."""
+    say(f"note: {text}")
+
+
 @dataclass(frozen=True)
 class FormatOptions:
-    """classes: in the order of class indices. fps: for formats that count frames. report: called with each error."""
+    """classes: in the order of class indices. fps: for formats that count frames. report: called with each error.
+
+    note: called with a line about each entry that is used in part. video_rate: `fps` is the videos', not the user's.
+    """
 
     classes: Sequence[str]
     fps: FrameRate
     report: Report = refuse
+    note: Callable[[str], None] = note
+    video_rate: bool = False
 
 
 def empty_subset(path: Path, subset: str, clips: Iterable[Clip]) -> AnnotationError:
@@ -43,8 +55,15 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise AnnotationError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise AnnotationError(f"{path}: cannot be read: {error}") from None
+    except UnicodeDecodeError as error:
+        utf16 = error.object[:2] in (b"\xff\xfe", b"\xfe\xff")
+        encoding, line = "UTF-16" if utf16 else "CP1252", error.object[: error.start].count(b"\n") + 1
+        raise AnnotationError(
+            f"{path}:{line}: cannot be read: not UTF-8, perhaps {encoding}; "
+            f"convert it: iconv -f {encoding} -t UTF-8 {path.name} > utf8{path.suffix}"
+        ) from None
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot be read: {reason(error)}") from None
 
 
 def read_rows(path: Path, columns: str, report: Report = refuse) -> Iterator[tuple[str, list[str]]]:
@@ -134,9 +153,35 @@ def number(where: str, value: Any) -> float:
     return found
 
 
-def interval(where: str, start: Any, end: Any) -> tuple[float, float]:
-    """Two finite times, the second after the first."""
+def interval(where: str, start: Any, end: Any, empty: bool = False) -> tuple[float, float]:
+    """Two finite times, the second after the first; with `empty` they may be equal."""
     start_s, end_s = number(where, start), number(where, end)
-    if end_s <= start_s:
+    if end_s < start_s or (end_s == start_s and not empty):
         raise AnnotationError(f"{where}: end {end_s} s is not after start {start_s} s")
     return start_s, end_s
+
+
+def class_name(where: str, value: str, note: Callable[[str], None]) -> str:
+    """A class's name without blanks around it, which are noted. Raises AnnotationError for an empty name."""
+    name = value.strip().strip("\ufeff\u200b")
+    if not name:
+        raise AnnotationError(f"{where}: the label is empty; name a class or remove the entry")
+    if visible(name) != name:
+        raise AnnotationError(f"{where}: label '{visible(name)}' has control characters or is not UTF-8; rename it")
+    if name != value:
+        note(f"{where}: label '{visible(value)}' is taken as '{name}'")
+    return name
+
+
+def read_instance(where: str, label: str, start: Any, end: Any, options: FormatOptions) -> Iterator[Instance]:
+    """The instance of a row. None for a row of no length, with a note, and for a wrong row, which is reported."""
+    try:
+        start_s, end_s = interval(where, start, end, empty=True)
+        label = class_name(where, label, options.note)
+    except AnnotationError as error:
+        options.report(error)
+        return
+    if start_s == end_s:
+        options.note(f"{where}: {label} at {start_s:g} s has no length; left out")
+    else:
+        yield Instance(label, start_s, end_s, where)

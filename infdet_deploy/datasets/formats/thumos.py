@@ -1,6 +1,7 @@
 """THUMOS text: a folder with one file per class, `drop.txt` or `drop_test.txt`, lines `video start_s end_s`.
 
-The folder's `detclasslist.txt` (lines `id name`) numbers the classes of detection files. Subfolders are not read.
+The folder's `detclasslist.txt` (lines `id name`) numbers the classes of detection files. `Ambiguous_test.txt` is no
+class: detections that overlap its intervals are neither right nor wrong. Subfolders are not read.
 """
 
 import re
@@ -9,11 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from infdet_deploy.datasets.formats.parsing import FormatOptions, interval, read_rows, read_text
+from infdet_deploy.datasets.formats.parsing import FormatOptions, read_instance, read_rows, read_text
 from infdet_deploy.datasets.instances import Clip, Instance, canonical_subset
 from infdet_deploy.detections import INFDET_CLASSES
 from infdet_deploy.errors import AnnotationError
 from infdet_deploy.files import whole_file, whole_folder
+from infdet_deploy.text import visible
 
 INFDET_CLASS_IDS = dict(enumerate(INFDET_CLASSES, start=1))  # used without a detclasslist.txt
 CLASS_LIST = "detclasslist.txt"
@@ -30,7 +32,7 @@ def class_files(folder: Path) -> list[Path]:
 
 
 def _is_class_file(path: Path) -> bool:
-    lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
+    lines = [re.split(r"[\s,;]+", line.strip()) for line in read_text(path).splitlines() if line.strip()]
     numbers = 0
     for line in lines:
         with suppress(ValueError):
@@ -42,16 +44,17 @@ def _is_class_file(path: Path) -> bool:
 def read(path: Path, content: Any, options: FormatOptions) -> list[Clip]:
     instances: dict[tuple[str, str | None], list[Instance]] = {}
     for file in class_files(path):
-        match = re.fullmatch(r"(.+)_(test|val|train)", file.stem)
-        label, subset = match.groups() if match else (file.stem, None)
+        label, subset = label_of(file.stem)
         for where, (name, start, end) in read_rows(file, "video start_s end_s", options.report):
-            try:
-                found = Instance(label, *interval(where, start, end), where)
-            except AnnotationError as error:
-                options.report(error)
-            else:
+            for found in read_instance(where, label, start, end, options):
                 instances.setdefault((name, subset), []).append(found)
     return [Clip(name, None, part, tuple(found), found[0].where) for (name, part), found in instances.items()]
+
+
+def label_of(stem: str) -> tuple[str, str | None]:
+    """Class and subset of a class file."""
+    match = re.fullmatch(r"(.+)_(test|val|train)", stem)
+    return (match[1], match[2]) if match else (stem, None)
 
 
 def write(path: Path, clips: Sequence[Clip], options: FormatOptions) -> list[str]:
@@ -60,8 +63,12 @@ def write(path: Path, clips: Sequence[Clip], options: FormatOptions) -> list[str
     rows = {CLASS_LIST: [f"{index} {label}\n" for index, label in enumerate(options.classes, start=1)]}
     for kind, names in (("class", options.classes), ("clip", [clip.name for clip in clips])):
         for name in names:
-            if len(name.split()) != 1:
-                raise AnnotationError(f"{kind} '{name}': names in THUMOS text cannot contain spaces; rename the {kind}")
+            unsafe = kind == "class" and (name.startswith(".") or re.search(r"[/\\]", name))
+            if len(name.split()) != 1 or visible(name) != name or unsafe:
+                raise AnnotationError(
+                    f"{kind} '{visible(name)}': names in THUMOS text cannot contain spaces or control characters, and "
+                    f"those of classes no slashes and no dot at the start; rename the {kind}"
+                )
     for clip in clips:
         if not clip.instances:
             lost.append(f"clip '{clip.name}' has no instances and so no line")
@@ -70,7 +77,10 @@ def write(path: Path, clips: Sequence[Clip], options: FormatOptions) -> list[str
             lost.append(f"clip '{clip.name}': subset '{clip.subset}'")
         for one in clip.instances:
             line = f"{clip.name} {one.start_s!r} {one.end_s!r}\n"
-            rows.setdefault(f"{one.label}{_SUFFIXES.get(subset, '')}.txt", []).append(line)
+            stem = f"{one.label}{_SUFFIXES.get(subset, '')}"
+            if label_of(stem)[0] != one.label or stem == Path(CLASS_LIST).stem:
+                raise AnnotationError(f"class '{one.label}': THUMOS text reads {stem}.txt otherwise; rename the class")
+            rows.setdefault(f"{stem}.txt", []).append(line)
     if any(clip.duration_s is not None for clip in clips):
         lost.append("durations of clips")
     with whole_folder(path) as folder:

@@ -16,7 +16,8 @@ _LONGEST_LINE = 1 << 16  # bytes, far more than an event needs
 
 
 def line_of(event: dict[str, Any]) -> bytes:
-    return json.dumps(event, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    # a class that is not UTF-8 becomes JSON's own escape
+    return json.dumps(event, ensure_ascii=False, allow_nan=False).encode(errors="backslashreplace") + b"\n"
 
 
 class JsonLinesFile(Sink):
@@ -79,7 +80,8 @@ def last_line(descriptor: int) -> bytes:
 def print_event(event: Event) -> None:
     """Print an event. Once standard output is closed, print no more."""
     try:
-        sys.stdout.write(line_of(event.to_dict()).decode())
+        unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+        sys.stdout.write(line_of(event.to_dict()).decode() if unicode else f"{json.dumps(event.to_dict())}\n")
         sys.stdout.flush()
     except (OSError, ValueError):
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python's own flush at exit must not fail either

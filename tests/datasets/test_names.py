@@ -90,7 +90,7 @@ def test_clips_without_frames_are_told_with_the_nearest_name(tmp_path):
     assert (
         "'hall_01', 'hall_02', but the files are 'v_hall_01', 'v_hall_02'; nearest to 'hall_01': 'v_hall_01'" in problem
     )
-    with pytest.raises(VideoError, match="clip 'hall_01' has no frames; .* nearest to 'hall_01': 'v_hall_01'"):
+    with pytest.raises(VideoError, match=r"clip 'hall_01' has no frames; .* nearest to 'hall_01': 'v_hall_01'"):
         open_dataset(tmp_path).usable(None, ("fall",))
     (tmp_path / "videos/hall_01.mp4").touch()
     with pytest.raises(AnnotationError, match="has label 'fall', the network knows Fall; nearest to 'fall': 'Fall'"):

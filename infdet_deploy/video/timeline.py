@@ -235,5 +235,7 @@ class FrameClock:
 
     def _find(self, time_s: float) -> int:
         index = self._next
+        if index < len(self._stated_s) and self._stated_s[index] == time_s:
+            return index
         found = np.flatnonzero(self._stated_s[index : index + _SEARCHED_FRAMES] == time_s)
         return index + int(found[0]) if len(found) else index

@@ -95,6 +95,13 @@ def test_two_sources_share_one_compiled_network(bundle, files, tmp_path, monkeyp
     assert f"hall: {FRAMES} frames, 0 dropped, {len(found['hall'])} events; a step took 0." in told
 
 
+def test_a_pause_and_a_lost_frame_give_what_detect_finds(bundle, clips, tmp_path):
+    pts = [40 * n + 60_000 * (n >= 103) for n in range(FRAMES) if n != 50]
+    path = write_video(tmp_path / "hall.mkv", np.delete(clips["hall"], 50, axis=0), "ffv1", "gray", pts=pts)
+    ours = watched(bundle, [path], tmp_path / "events.jsonl")["hall"]
+    assert_same(sorted(ours, key=lambda one: one[2]), sorted(offline(bundle, path), key=lambda one: one[2]))
+
+
 def test_events_reach_a_python_caller_until_it_stops(bundle, files):
     stop, events = threading.Event(), []
 

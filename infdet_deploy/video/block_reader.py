@@ -334,7 +334,9 @@ def _check_file(path: Path) -> None:
     """Raise VideoError for a path that does not exist or is empty."""
     if not path.exists():
         raise VideoError(f"{path}: no such file or folder; expected a video, a thermal recording or a folder of images")
-    if path.is_file() and path.stat().st_size == 0:
+    if not path.is_file():
+        raise VideoError(f"{path}: a pipe or device; expected a file: save the recording first")
+    if path.stat().st_size == 0:
         raise VideoError(
             f"{path}: the file is empty; expected a video: check that it was copied or recorded completely"
         )

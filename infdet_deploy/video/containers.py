@@ -84,7 +84,22 @@ def read_container(path: Path, doubts: Doubts | None = None) -> Iterator[RawFram
     than the file announces.
     """
     with quiet(), _open(path) as container:
-        yield from _decode(path, container, video_stream(container, path), doubts or Doubts())
+        stream = video_stream(container, path)
+        note = _take_counts(stream)
+        for raw in _decode(path, container, stream, doubts or Doubts()):
+            yield raw._replace(note=note) if note else raw
+
+
+def _take_counts(stream: VideoStream) -> str:
+    """Decode uncompressed 16-bit pixels, which libav takes for 15-bit colour, as the counts that they mostly are.
+
+    Returns a note, empty if nothing was changed.
+    """
+    decoder = stream.codec_context
+    if decoder.name != "rawvideo" or not (decoder.pix_fmt or "").startswith(("rgb555", "bgr555")):
+        return ""
+    decoder.pix_fmt = "gray16le"
+    return "uncompressed pixels of 16 bits are read as counts, not as 15-bit colour"
 
 
 def read_stamps(path: Path) -> Stamps:
@@ -127,6 +142,11 @@ def _open(path: Path) -> InputContainer:
         # Playlists may name other addresses; only local files are opened.
         container = av.open(str(path.absolute()), options={"protocol_whitelist": "file"})
     except (av.FFmpegError, ValueError, OSError) as error:
+        if _is_flir(path):
+            raise VideoError(
+                f"{path}: a FLIR radiometric recording, which is not read; export it from FLIR's software as 16-bit "
+                "TIFF, or as CSV of temperatures"
+            ) from None
         raise VideoError(
             f"{path}: not a readable video ({reason(error)}); expected a whole video file such as mp4, mkv or avi:"
             " check that it was copied completely"
@@ -137,6 +157,23 @@ def _open(path: Path) -> InputContainer:
     return container
 
 
+def _is_flir(path: Path) -> bool:
+    """Whether this is a .seq, .csq or .fff file, by its name or first bytes."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return path.suffix.lower() in (".seq", ".csq", ".fff", ".fcf") or file.read(4) in (b"FFF\0", b"AFF\0")
+    return False
+
+
+def _fourcc(path: Path) -> str:
+    """The code of an AVI file's video format, such as ` 'Y16 '`; empty for others."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        head = file.read(65536)
+        at = head.find(b"strf")
+        if head[8:11] == b"AVI" and at >= 0:
+            return f" '{head[at + 24 : at + 28].decode('ascii', 'backslashreplace')}'"
+    return ""
+
+
 def video_stream(container: InputContainer, path: Path | None = None) -> VideoStream:
     """The first video stream; VideoError, naming `path` where given, if there is none."""
     for stream in container.streams.video:
@@ -144,7 +181,9 @@ def video_stream(container: InputContainer, path: Path | None = None) -> VideoSt
             return stream
     found = ", ".join(stream.type for stream in container.streams) or "none"
     where = f"{path}: " if path is not None else ""
-    raise VideoError(f"{where}no video stream that can be decoded (streams: {found}); expected a video file")
+    kind = _fourcc(path) if path is not None else ""
+    remedy = "; convert it to 16-bit TIFF or lossless FFV1" if kind.startswith(" 'Y16") else "; expected a video file"
+    raise VideoError(f"{where}no video stream that can be decoded (streams: {found}{kind}){remedy}")
 
 
 def stated_fps(stream: VideoStream) -> float | None:

@@ -29,7 +29,7 @@ def grey(frame: av.VideoFrame) -> NDArray[Any]:
             wide = frame.to_ndarray(format="rgb48le")
             if (wide[..., 1:] == wide[..., :1]).all():  # counts, written as colour
                 return np.ascontiguousarray(wide[..., 0])
-        return brightness(frame.to_ndarray(format="rgb24"))
+        return brightness(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
     if not kind.is_planar or kind.name.startswith("p"):
         # Packed (yuyv422) and high-aligned (p010) layouts: let libav unpack them, luma values stay.
         frame = frame.reformat(format="yuv444p")

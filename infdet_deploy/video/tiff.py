@@ -58,7 +58,7 @@ def read_tiff_picture(path: Path) -> NDArray[Any] | None:
     None if only libav can decode it: LZW and other compression of plain unsigned pixels. Raises as `read_tiff`.
     """
     with _opened(path, "readable image", "replace or remove it") as tiff:
-        page = tiff.pages[0]
+        page = tiff.pages.first
         packed = page.compression not in (1, 8, 32946)  # none, deflate
         plain = page.dtype in (np.uint8, np.uint16) and page.samplesperpixel == 1 and not page.is_tiled
         if packed and plain:
@@ -117,7 +117,7 @@ def _pages(part: "TiffPageSeries") -> Iterator[NDArray[Any]]:
     inner = 3 if "S" in part.axes[-3:] else 2
     count = int(np.prod(part.shape[:-inner]))
     if len(part.pages) == count and None not in part.pages:
-        yield from (page.asarray() for page in part.pages)
+        yield from (page.asarray() for page in part.pages if page is not None)
     else:
         yield from part.asarray().reshape(-1, *part.shape[-inner:])
 

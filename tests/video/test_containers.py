@@ -1,4 +1,6 @@
+import os
 import re
+from pathlib import Path
 
 import av
 import numpy as np
@@ -159,3 +161,38 @@ def test_libav_stays_silent(tmp_path, capfd):
     capfd.readouterr()
     read_video(cut(path, 0.6))
     assert capfd.readouterr() == ("", "")
+
+
+def raw_avi(path, fourcc: bytes, counts) -> Path:
+    """An AVI of uncompressed 16-bit pixels as UVC recorders write it."""
+    write_video(path, counts, "rawvideo", "gray16le", "gray16le")
+    data = path.read_bytes()
+    at = data.index(b"strf") + 24
+    path.write_bytes(data[:at] + fourcc + data[at + 4 :])
+    return path
+
+
+def test_uncompressed_16_bit_pixels_are_counts(tmp_path):
+    counts = moving_scene(20).astype(np.uint16) * 11 + 7000
+    video = read_video(raw_avi(tmp_path / "a.avi", bytes(4), counts))
+    assert (video.frames == to_8bit(counts)).all()
+    assert video.notes == ("uncompressed pixels of 16 bits are read as counts, not as 15-bit colour",)
+
+
+def test_what_cannot_be_decoded_is_named(tmp_path):
+    path = raw_avi(tmp_path / "y16.avi", b"Y16 ", moving_scene(20).astype(np.uint16))
+    with pytest.raises(VideoError, match=r"streams: video 'Y16 '\); convert it to 16-bit TIFF or lossless FFV1"):
+        read_video(path)
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.seq", b"\0" * 64), ("a.bin", b"FFF\0CAMCTRL"), ("a.csq", b"AFF\0")])
+def test_flir_recordings_are_named(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(VideoError, match=r"a FLIR radiometric recording, which is not read; export it .* as 16-bit"):
+        read_video(tmp_path / name)
+
+
+def test_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(VideoError, match=r"a\.mp4: a pipe or device; expected a file"):
+        read_video(tmp_path / "a.mp4")

@@ -12,6 +12,7 @@ from typing import Any
 from infdet_deploy.console import say
 from infdet_deploy.datasets.instances import Clip, Instance
 from infdet_deploy.errors import AnnotationError, reason
+from infdet_deploy.files import regular_only
 from infdet_deploy.text import visible
 
 # Called with each entry that cannot be used: `refuse` stops reading, a checker collects the errors and continues.
@@ -52,7 +53,8 @@ def empty_subset(path: Path, subset: str, clips: Iterable[Clip]) -> AnnotationEr
 def read_text(path: Path) -> str:
     """A file's UTF-8 text. Raises AnnotationError for a missing or unreadable file."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with open(path, "rb", opener=regular_only) as file:
+            return file.read().decode("utf-8-sig")
     except FileNotFoundError:
         raise AnnotationError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:

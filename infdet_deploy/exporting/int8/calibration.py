@@ -61,7 +61,7 @@ def read_calibration(folder: Path, preparation: Preparation, classes: Sequence[s
         pairs = [(data.video(clip, preparation), clip) for clip in validation] or list(zip(videos, chosen, strict=True))
         recordings = [(video, clip if known else None) for video, clip in pairs]
     else:
-        paths = _spread(sorted(set(media.values())))
+        paths = _spread(sorted({file for files in media.values() for file in files}))
         videos = [read_prepared(path, preparation, min_frames=MIN_FRAMES) for path in paths]
         recordings = [(video, None) for video in videos]
     if not videos:

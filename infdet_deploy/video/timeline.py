@@ -63,8 +63,8 @@ class Part:
 
     @property
     def even(self) -> bool:
-        """Whether all frames lie within one interval of a straight line at `fps`."""
-        return is_even(self.times_s, self.fps)
+        """Whether all frames lie within half an interval of a straight line at `fps`."""
+        return is_even(self.times_s, self.fps, 0.5)
 
     @property
     def end_s(self) -> float:
@@ -89,10 +89,10 @@ class Part:
         return float(np.interp(inside_s, self.times_s, np.arange(len(self.times_s)) / self.fps)) + shown_s - inside_s
 
 
-def is_even(times_s: Seconds, fps: float) -> bool:
-    """Whether frames at these times lie within one interval of a straight line at `fps`."""
+def is_even(times_s: Seconds, fps: float, intervals: float = 1.0) -> bool:
+    """Whether frames at these times lie within so many intervals of a straight line at `fps`."""
     away = (times_s - times_s[0]) * fps - np.arange(len(times_s))
-    return bool(np.abs(away).max() <= 1 + 1e-6)
+    return bool(np.abs(away).max() <= intervals + 1e-6)
 
 
 def pause_limit_s(fps: float) -> float:

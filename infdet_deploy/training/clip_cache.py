@@ -27,7 +27,7 @@ from infdet_deploy.video.images import picture_files
 from infdet_deploy.video.timeline import Part
 
 CACHE = ".cache"  # in the data set's folder
-_VERSION = 5  # of the cache files
+_VERSION = 6  # of the cache files
 
 
 class Prepared(NamedTuple):

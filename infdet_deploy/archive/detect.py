@@ -24,6 +24,7 @@ class DetectOptions:
         resample: interpolate recordings to the rate of the training clips where they differ by more than a tenth or
             their frames are not evenly spaced.
         strict: refuse damaged recordings and those that are cut short.
+        invert: for recordings in which warm is dark (black-hot).
         thresholds: `CLASS=SCORE`, or `SCORE` for all classes, instead of the bundle's thresholds.
         out: folder for a result file of each recording; finished recordings are not computed again.
         picture: folder for a picture of frames, scores and detections of each recording.
@@ -36,6 +37,7 @@ class DetectOptions:
     fps: float | None = None
     resample: bool = True
     strict: bool = False
+    invert: bool = False
     thresholds: tuple[str, ...] = ()
     out: Path | None = None
     picture: Path | None = None
@@ -80,7 +82,9 @@ def _detect(
 ) -> Iterator[RecordingResult]:
     files = None
     if options.out is not None:
-        settings = {name: getattr(options, name) for name in ("backend", "precision", "fps", "resample", "strict")}
+        settings = {
+            name: getattr(options, name) for name in ("backend", "precision", "fps", "resample", "strict", "invert")
+        }
         settings["thresholds"] = list(options.thresholds)
         files = ResultFiles(options.out, bundle, settings, picture=options.picture is not None)
         finished = {recording: files.read(recording) for recording in pending}

@@ -91,7 +91,7 @@ def _detect_one(
     path, detector = recording.path, detector or _worker_detector
     assert detector is not None
     try:
-        found = detector.analyse(path, options.fps, on_frames, options.resample, options.strict)
+        found = detector.analyse(path, options.fps, on_frames, options.resample, options.strict, options.invert)
         found = replace(found, name=recording.name)
         for note in found.notes:
             say(f"{found.name}: {note}")
@@ -112,7 +112,7 @@ def _detect_one(
 def _draw(detector: "Detector", path: Path, options: "DetectOptions", found: "Analysis", file: Path) -> Path:
     from infdet_deploy.plots.clip import VideoPreview, draw_clip
 
-    bundle, steps = detector.bundle, detector.preparation(options.resample)
+    bundle, steps = detector.bundle, detector.preparation(options.resample, options.invert)
     shown = VideoPreview(found.name, found.parts, lambda picks: frames_at(path, picks, steps, options.fps, MIN_FRAMES))
     return draw_clip(file, shown, found.scores, bundle.classes, bundle.rule, found.detections)
 

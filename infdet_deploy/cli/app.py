@@ -184,6 +184,7 @@ ResampleOption = Annotated[
         help="Interpolate recordings to the network's frame rate where it differs by more than a tenth, or is uneven.",
     ),
 ]
+InvertFlag = Annotated[bool, typer.Option("--invert", help="For recordings in which warm is dark (black-hot).")]
 StrictFlag = Annotated[bool, typer.Option("--strict", help="Refuse damaged recordings and those that are cut short.")]
 ThresholdsOption = Annotated[
     list[str] | None,

@@ -10,6 +10,7 @@ from infdet_deploy.cli.app import (
     BackendOption,
     BundleCommand,
     BundleThenArg,
+    InvertFlag,
     PrecisionOption,
     ResampleOption,
     ThresholdsOption,
@@ -37,6 +38,7 @@ def watch(
     precision: PrecisionOption = WatchOptions.precision,
     threshold: ThresholdsOption = None,
     resample: ResampleOption = True,
+    invert: InvertFlag = False,
     out: Annotated[Path | None, typer.Option(help="Append events to this file instead of printing them.")] = None,
     mqtt: Annotated[
         str | None,
@@ -96,6 +98,7 @@ def watch(
         precision=precision,
         thresholds=tuple(threshold or ()),
         resample=resample,
+        invert=invert,
         out=out,
         webhook=webhook,
         mqtt=mqtt,

@@ -19,6 +19,7 @@ class WatchOptions:
         precision: `float32`, `float16`, `bfloat16` or `int8`; the bundle must contain it.
         thresholds: `CLASS=SCORE`, or `SCORE` for all classes, instead of the bundle's thresholds.
         resample: interpolate to the frame rate of the training clips where it differs by more than a tenth.
+        invert: for sources in which warm is dark (black-hot).
         out: file to which events are appended, one JSON line each.
         webhook: http[s] address to which every event is posted.
         mqtt: `mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT][/PREFIX]`.
@@ -37,6 +38,7 @@ class WatchOptions:
     precision: str = "float32"
     thresholds: tuple[str, ...] = ()
     resample: bool = True
+    invert: bool = False
     out: Path | None = None
     webhook: str | None = None
     mqtt: str | None = None

@@ -166,7 +166,8 @@ def _open_sources(bundle: "Bundle", sources: Sequence[str], options: WatchOption
             steps.levels,
             steps.frame_rate,
             steps.trained_fps if options.resample else None,
-            name,
+            name=name,
+            invert=options.invert,
             pace="own" if options.every else "fast",
         )
         source = stack.enter_context(open_source(url, bundle.size, reading))

@@ -119,16 +119,18 @@ class Detector(CompiledStages):
         on_frames: Callable[[int], None] | None = None,
         resample: bool = True,
         strict: bool = False,
+        invert: bool = False,
     ) -> Analysis:
         """Scores and detections of a recording of any length, in constant memory.
 
         A recording without a pause has the scores of `scores(read(path).frames)`; each part of another is a clip of its
         own. Frames are decoded as needed. Features are stored in temporary files: 1 kB per frame at the published
-        width. on_frames: called with the number of processed frames. resample, strict: as for `read`. Raises as `read`.
+        width. on_frames: called with the number of processed frames. resample, strict, invert: as for `read`.
+        Raises as `read`.
         """
         self._check_open()
         scored: list[tuple[Part, np.ndarray]] = []
-        with BlockReader(path, self.preparation(resample), fps, MIN_FRAMES, strict) as stream:
+        with BlockReader(path, self.preparation(resample, invert), fps, MIN_FRAMES, strict) as stream:
             for blocks in stream.clips():
                 before = sum(len(part.times_s) for part, _ in scored)
                 with self._stored_features(blocks, before, on_frames) as features:
@@ -159,21 +161,26 @@ class Detector(CompiledStages):
                     on_frames(before + FRAMES_PER_SNIPPET * min(map(len, stored.values())))
             yield {features_name(tower): array for tower, array in stored.items()}
 
-    def preparation(self, resample: bool = True) -> Preparation:
-        """The steps from a recording to this network's frames; resample: as for `read`."""
-        steps = self.bundle.preparation
+    def preparation(self, resample: bool = True, invert: bool = False) -> Preparation:
+        """The steps from a recording to this network's frames; resample, invert: as for `read`."""
+        steps = replace(self.bundle.preparation, invert=invert)
         return steps if resample else replace(steps, trained_fps=None)
 
     def read(
-        self, path: Path | str | ThermalArray, fps: float | None = None, resample: bool = True, strict: bool = False
+        self,
+        path: Path | str | ThermalArray,
+        fps: float | None = None,
+        resample: bool = True,
+        strict: bool = False,
+        invert: bool = False,
     ) -> Video:
         """Read a recording as frames for this network. Raises VideoError if it cannot be read or is too short.
 
         resample: interpolate a recording to the rate of the training clips where it differs by more than a tenth or
-        where frames are not evenly spaced. strict: as for `read_video`.
+        where frames are not evenly spaced. strict, invert: as for `read_video`.
         """
         self._check_open()
-        return read_prepared(path, self.preparation(resample), fps, MIN_FRAMES, strict)
+        return read_prepared(path, self.preparation(resample, invert), fps, MIN_FRAMES, strict)
 
     def detections(self, scores: np.ndarray, frames: int, fps: float) -> list[Detection]:
         """Scores [T', C] of a clip of `frames` frames → its detections.

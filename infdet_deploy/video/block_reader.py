@@ -254,7 +254,7 @@ class BlockReader:
                     f"{self._source}: frame {index} is {kind}, the first is {first};"
                     " expected one size throughout: re-encode the video to one size"
                 )
-            yield raw
+            yield raw._replace(pixels=self._preparation.upright(raw.pixels))
 
     def _resized(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """The frame at the requested size, always a new array."""

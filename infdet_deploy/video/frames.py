@@ -57,6 +57,7 @@ def read_video(
     levels: Levels = "range",
     frame_rate: float | None = None,
     strict: bool = False,
+    invert: bool = False,
 ) -> Video:
     """Read a recording: a folder of images, a thermal recording or array, or any video file that libav reads.
 
@@ -73,6 +74,7 @@ def read_video(
             from each pixel's background at 50 levels a kelvin, see `video.background`.
         frame_rate: interpolate to this many frames a second, see `video.resampling`; None keeps the frames.
         strict: refuse damaged recordings and those that are cut short; by default, their notes say what is left out.
+        invert: for recordings in which warm is dark (black-hot).
 
     Returns:
         The clip.
@@ -83,7 +85,7 @@ def read_video(
         UsageError: `size`, `mode`, `fps` or `frame_rate` is out of range.
         InfdetError: a package for this kind of file is not installed.
     """
-    return read_prepared(path, Preparation(size, mode, levels, frame_rate), fps, min_frames, strict)
+    return read_prepared(path, Preparation(size, mode, levels, frame_rate, invert=invert), fps, min_frames, strict)
 
 
 def read_prepared(

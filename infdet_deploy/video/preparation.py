@@ -1,8 +1,10 @@
 """How the pictures of a recording become a network's frames: chosen at training, stored in the bundle."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from infdet_deploy.video.background import Levels
 from infdet_deploy.video.resize import Mode
@@ -21,6 +23,7 @@ class Preparation:
     frame_rate: interpolate to this many frames a second (see `resampling`); None keeps the recording's frames.
     trained_fps: the frame rate of the training clips; a recording whose rate differs by more than a tenth, or whose
     frames are not evenly spaced, is interpolated to it. None keeps the recording's frames.
+    invert: before everything else, for recordings in which warm is dark (black-hot).
     """
 
     size: int | None = None
@@ -28,6 +31,11 @@ class Preparation:
     levels: Levels = "range"
     frame_rate: float | None = None
     trained_fps: float | None = None
+    invert: bool = False
+
+    def upright(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """A frame, uint8 or uint16, in which warm is bright."""
+        return np.iinfo(pixels.dtype).max - pixels if self.invert else pixels
 
     def resampled(self, timeline: Timeline) -> float | None:
         """The rate in frames per second to which a recording is interpolated; None if its frames are kept."""

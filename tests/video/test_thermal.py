@@ -6,8 +6,8 @@ import pytest
 import tifffile
 
 from infdet_deploy.errors import InfdetError, VideoError
-from infdet_deploy.video import read_video, to_8bit
-from tests.video.recordings import cut, moving_scene
+from infdet_deploy.video import ThermalArray, read_video, to_8bit
+from tests.video.recordings import cut, moving_scene, write_video
 
 LEPTON = Path(__file__).parents[3] / "shared" / "data" / "thermal" / "lepton_160x120_100frames.cptv"
 needs_lepton = pytest.mark.skipif(not LEPTON.exists(), reason=f"the sample recording {LEPTON.name} is not here")
@@ -166,3 +166,10 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, name, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InfdetError, match=rf"needs the package {package}: pip install 'infdet-deploy\[thermal\]'"):
         read_video(path)
+
+
+def test_black_hot_recordings_are_inverted(tmp_path):
+    path = write_video(tmp_path / "a.mkv", 255 - moving_scene(20), "ffv1", "gray")
+    assert (read_video(path, invert=True).frames == moving_scene(20)).all()
+    dark = ThermalArray(65535 - counts(), fps=9)
+    assert (read_video(dark, invert=True).frames == to_8bit(counts())).all()

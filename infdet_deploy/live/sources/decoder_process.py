@@ -80,6 +80,7 @@ class FrameSender:
         steps = self._request.preparation
         assert steps.size is not None
         moment, ends = shown(), _NO_RANGE
+        raw = steps.upright(raw)
         if raw.dtype == np.uint16 and self._background is None:
             raw = self._of_scene(raw, moment)
         small = resize(raw, steps.size, steps.mode)

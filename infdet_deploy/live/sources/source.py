@@ -70,6 +70,7 @@ class SourceOptions:
         mode: how pictures become square: `resize` or `crop`.
         levels, frame_rate: as for `read_video`. Levels depend on past frames only, except for a file with pace `fast`.
         trained_fps: as in `Preparation`; of a camera, its stated rate counts.
+        invert: warm is dark (black-hot).
         name: name of the source; None: derived from its address.
         fps: frame rate. It replaces a file's rate and timestamps, and is requested from a V4L2 camera; for other
             streams it is used until their rate is measured.
@@ -84,6 +85,7 @@ class SourceOptions:
     levels: Levels = "range"
     frame_rate: float | None = None
     trained_fps: float | None = None
+    invert: bool = False
     name: str | None = None
     fps: float | None = None
     pace: Pace = "own"
@@ -238,7 +240,9 @@ def open_source(url: str, size: int, options: SourceOptions | None = None) -> So
     options = options or SourceOptions()
     check_request(size, options.mode)
     address = Address.of(url)
-    preparation = Preparation(size, options.mode, options.levels, options.frame_rate, options.trained_fps)
+    preparation = Preparation(
+        size, options.mode, options.levels, options.frame_rate, options.trained_fps, options.invert
+    )
     request = address.request(preparation, options.fps, paced=options.pace == "own", gap_s=options.gap_s)
     source = Source(address, Supervisor(request, options.reconnect), options)
     deadline = time.monotonic() + options.reconnect.start_s + options.reconnect.connect_s

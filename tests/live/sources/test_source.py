@@ -46,10 +46,11 @@ def wait_for(condition, seconds=60.0):
     assert condition()
 
 
-def test_a_file_read_fast_gives_offlines_frames_and_drops_none(clip_file):
-    with open_source(str(clip_file), 64, SourceOptions(pace="fast", queue_frames=4)) as source:
+@pytest.mark.parametrize("invert", [False, True])
+def test_a_file_read_fast_gives_offlines_frames_and_drops_none(clip_file, invert):
+    with open_source(str(clip_file), 64, SourceOptions(pace="fast", queue_frames=4, invert=invert)) as source:
         frames = read_all(source)
-    expected = read_video(clip_file, size=64)
+    expected = read_video(clip_file, size=64, invert=invert)
     assert (np.stack([frame.picture for frame in frames]) == expected.frames).all()
     assert [frame.index for frame in frames] == list(range(60))
     times_s = np.array([frame.time for frame in frames])

@@ -10,7 +10,7 @@ from infdet_deploy.archive.recordings import Recording, find_recordings
 from infdet_deploy.archive.results import RecordingResult, ResultFiles
 from infdet_deploy.errors import UsageError
 from infdet_deploy.precision import parse_precision
-from infdet_deploy.video.block_reader import check_rate, expected_frames
+from infdet_deploy.video.recording import check_rate, expected_frames
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
 
     from infdet_deploy.archive.detect import DetectOptions
-    from infdet_deploy.runtime.detector import Analysis, Detector
+    from infdet_deploy.runtime.detector import Detector
+    from infdet_deploy.runtime.results import Analysis
 
 FPS_FACTOR = 1.5  # a frame rate further than this from the training clips' is worth a note
 

@@ -26,7 +26,8 @@ from infdet_deploy.errors import BackendError, first_line, one_line
 from infdet_deploy.processes import start_ignoring_sigint
 from infdet_deploy.runtime.backends.base import Performance
 from infdet_deploy.runtime.backends.contender import Contender
-from infdet_deploy.runtime.detector import Detector, detections_of
+from infdet_deploy.runtime.detector import Detector
+from infdet_deploy.runtime.results import detections_of
 from infdet_deploy.system import peak_memory_bytes
 from infdet_deploy.video.timeline import DEFAULT_FPS
 

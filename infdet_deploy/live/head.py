@@ -17,8 +17,8 @@ from infdet_deploy.runtime.backends.base import CompiledStage
 from infdet_deploy.runtime.backends.openvino import OpenVino
 from infdet_deploy.runtime.backends.registry import get_backend
 from infdet_deploy.runtime.compiled_stages import open_bundle_stage
-from infdet_deploy.runtime.detector import checked_scores, head_scores
 from infdet_deploy.runtime.head_parts import SELECTION_HALO, Array, HeadGraph, Part
+from infdet_deploy.runtime.results import checked_scores, head_scores
 
 
 class LiveHead:

@@ -15,7 +15,8 @@ from infdet_deploy.bundle.tolerances import NOT_COMPARED, Tolerances, compare
 from infdet_deploy.detections import Detection, DetectionRule, compare_detections, detect
 from infdet_deploy.errors import InfdetError
 from infdet_deploy.runtime.backends.contender import Contender
-from infdet_deploy.runtime.detector import Detector, detections_of
+from infdet_deploy.runtime.detector import Detector
+from infdet_deploy.runtime.results import detections_of
 from infdet_deploy.verification.stages import Compared, attempt
 from infdet_deploy.video.timeline import DEFAULT_FPS
 

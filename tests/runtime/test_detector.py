@@ -9,7 +9,8 @@ from infdet_deploy.errors import BackendError, InfdetError, UsageError, VideoErr
 from infdet_deploy.runtime.backends.base import CompiledStage
 from infdet_deploy.runtime.backends.registry import is_available
 from infdet_deploy.runtime.chunks import chunks
-from infdet_deploy.runtime.detector import FEN_BLOCK, Detector, checked_scores
+from infdet_deploy.runtime.detector import FEN_BLOCK, Detector
+from infdet_deploy.runtime.results import checked_scores
 from infdet_deploy.snippets import feature_length
 from infdet_deploy.video import Video
 

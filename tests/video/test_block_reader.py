@@ -12,8 +12,9 @@ import pytest
 
 from infdet_deploy.errors import UsageError, VideoError
 from infdet_deploy.video import read_video
-from infdet_deploy.video.block_reader import BLOCK_FRAMES, BLOCKS_AHEAD, BlockReader, expected_frames, frames_at
+from infdet_deploy.video.block_reader import BLOCK_FRAMES, BLOCKS_AHEAD, BlockReader, frames_at
 from infdet_deploy.video.preparation import Preparation
+from infdet_deploy.video.recording import expected_frames
 from infdet_deploy.video.timing import RawFrame
 from tests.video.recordings import cut, moving_scene, write_video
 
@@ -96,7 +97,8 @@ def test_decoding_waits_and_its_thread_ends(tmp_path, monkeypatch):
             decoded.append(number)
             yield RawFrame(np.zeros((24, 32), np.uint8))
 
-    monkeypatch.setattr("infdet_deploy.video.block_reader.read_recording", reader)
+    for module in ("block_reader", "recording"):  # for the frames, and for the first one's time
+        monkeypatch.setattr(f"infdet_deploy.video.{module}.read_recording", reader)
     with BlockReader(tmp_path / "a.tif", Preparation(32)) as stream:
         next(iter(stream))
         most = (BLOCKS_AHEAD + 1) * BLOCK_FRAMES + 1  # the first frame is also read for its time
@@ -125,12 +127,12 @@ def test_an_unclosed_reader_does_not_keep_the_process(tmp_path):
     code = (
         "import time\n"
         "import numpy as np\n"
-        "from infdet_deploy.video import block_reader\n"
+        "from infdet_deploy.video import block_reader, recording\n"
         "from infdet_deploy.video.timing import RawFrame\n"
         "def frames(path, doubts=None):\n"
         "    yield from [RawFrame(np.zeros((24, 32), np.uint8))] * block_reader.BLOCK_FRAMES\n"
         "    time.sleep(600)\n"
-        "block_reader.read_recording = frames\n"
+        "block_reader.read_recording = recording.read_recording = frames\n"
         "stream = block_reader.BlockReader('a.tif', block_reader.Preparation(32))\n"
         "print(len(next(iter(stream))))\n"
     )

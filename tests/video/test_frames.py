@@ -64,7 +64,8 @@ def test_senseless_requests_are_refused_before_reading(nine_frames):
 
 def test_a_size_that_changes_is_refused(tmp_path, monkeypatch):
     frames = [RawFrame(np.zeros((6, width), np.uint8)) for width in (4, 5)]
-    monkeypatch.setattr("infdet_deploy.video.block_reader.read_recording", lambda *_: iter(frames))
+    for module in ("block_reader", "recording"):
+        monkeypatch.setattr(f"infdet_deploy.video.{module}.read_recording", lambda *_: iter(frames))
     with pytest.raises(VideoError, match="frame 1 is 5x6 uint8, the first is 4x6 uint8"):
         read_video(tmp_path / "a.tif", 8)
 

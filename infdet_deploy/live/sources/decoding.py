@@ -7,9 +7,9 @@ import av
 
 from infdet_deploy.live.sources.messages import Request
 from infdet_deploy.live.sources.timestamps import PlaybackTime, SmoothedTime
-from infdet_deploy.video.block_reader import read_recording, timeline_of
 from infdet_deploy.video.containers import stated_fps, video_stream
 from infdet_deploy.video.grey import grey
+from infdet_deploy.video.recording import read_recording, timeline_of
 from infdet_deploy.video.timing import Doubts
 
 if TYPE_CHECKING:

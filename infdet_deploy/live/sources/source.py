@@ -20,8 +20,8 @@ from infdet_deploy.live.sources.health import Health, HealthRule, State
 from infdet_deploy.live.sources.supervisor import ReconnectPolicy, Supervisor
 from infdet_deploy.text import visible
 from infdet_deploy.video.background import Levels
-from infdet_deploy.video.block_reader import check_rate
 from infdet_deploy.video.preparation import Preparation
+from infdet_deploy.video.recording import check_rate
 from infdet_deploy.video.resize import Mode, check_request
 
 Pace = Literal["own", "fast"]

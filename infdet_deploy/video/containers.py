@@ -14,7 +14,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from infdet_deploy.errors import VideoError, reason
-from infdet_deploy.video.grey import grey
+from infdet_deploy.video.palettes import GreyOfRecording
 from infdet_deploy.video.timeline import DEFAULT_FPS, Seconds
 from infdet_deploy.video.timing import Doubts, RawFrame, counted
 
@@ -197,6 +197,7 @@ def _decode(path: Path, container: InputContainer, stream: VideoStream, doubts: 
     count, accepted, fps, clock = 0, False, stated_fps(stream), _Clock.of(container, stream)
     end_s: float | None = None
     failure: str | None = None
+    grey = GreyOfRecording()
     try:
         for packet in container.demux(stream):
             if packet.is_corrupt and doubts.strict:
@@ -223,7 +224,7 @@ def _decode(path: Path, container: InputContainer, stream: VideoStream, doubts: 
                     continue
                 count += 1
                 doubts.use()
-                yield RawFrame(grey(frame), clock.shown_s(frame.pts), fps)
+                yield RawFrame(grey(frame), clock.shown_s(frame.pts), fps, grey.note)
     except (av.FFmpegError, _DamageError) as error:
         failure = reason(error)
     short = failure or _cut_short(container, stream, count, end_s)

@@ -4,7 +4,7 @@ import itertools
 import os
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from infdet_deploy.files import IMAGE_SUFFIXES
 from infdet_deploy.video.arrays import ThermalArray
 from infdet_deploy.video.containers import quiet
 from infdet_deploy.video.grey import grey
+from infdet_deploy.video.palettes import GreyOfRecording
 from infdet_deploy.video.tiff import read_tiff_picture
 from infdet_deploy.video.timing import RawFrame
 
+ToGrey = Callable[[av.VideoFrame], NDArray[Any]]
 _DECIMAL = re.compile(r"\d+\.\d+")
 _PGM = re.compile(rb"P5(?:\s+#[^\n]*)*\s+(\d{1,6})(?:\s+#[^\n]*)*\s+(\d{1,6})(?:\s+#[^\n]*)*\s+(\d{1,6})\s")
 _BIG_TIFF = 43  # in place of 42, where offsets have 64 bits
@@ -53,22 +55,23 @@ def read_folder(path: Path) -> Iterator[RawFrame]:
             f"{' '.join(IMAGE_SUFFIXES)}; for videos, name the files: {path}/*"
         )
     times_s = _times(files)
-    frames = _alike(files)
+    to_grey = GreyOfRecording()
+    frames = _alike(files, to_grey)
     first = next(frames)
     if first.dtype.kind == "f":
         known = None if times_s is None else np.array(times_s)
         yield from ThermalArray(np.stack([first, *frames]), known, name=str(path)).read()
         return
     for index, frame in enumerate(itertools.chain([first], frames)):
-        yield RawFrame(frame, nan if times_s is None else times_s[index])
+        yield RawFrame(frame, nan if times_s is None else times_s[index], note=to_grey.note)
 
 
-def _alike(files: Sequence[Path]) -> Iterator[NDArray[Any]]:
+def _alike(files: Sequence[Path], to_grey: ToGrey) -> Iterator[NDArray[Any]]:
     """The pictures; VideoError for one whose size or depth differs from the first."""
     first = None
     for file in files:
         with quiet():
-            frame = read_picture(file)
+            frame = read_picture(file, to_grey)
         kind = f"{frame.shape[1]}x{frame.shape[0]} {8 * frame.dtype.itemsize}-bit"
         first = first or kind
         if kind != first:
@@ -122,7 +125,7 @@ def is_stack(file: Path) -> bool:
         return False
 
 
-def read_picture(file: Path) -> NDArray[Any]:
+def read_picture(file: Path, to_grey: ToGrey = grey) -> NDArray[Any]:
     """One picture as uint8 [H,W], uint16 [H,W] for 16-bit grey, or temperatures as float32 [H,W].
 
     Raises VideoError naming the file if it does not decode.
@@ -142,7 +145,7 @@ def read_picture(file: Path) -> NDArray[Any]:
         decoded = decoder.decode(av.Packet(data)) or decoder.decode(None)
         if not decoded or decoded[0].is_corrupt:
             raise ValueError("nothing decodes")
-        return grey(decoded[0]).copy()
+        return to_grey(decoded[0]).copy()
     except (av.FFmpegError, ValueError, OSError) as error:
         raise VideoError(f"{file}: not a readable image ({reason(error)}); replace or remove it") from None
 

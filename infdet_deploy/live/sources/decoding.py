@@ -8,7 +8,7 @@ import av
 from infdet_deploy.live.sources.messages import Request
 from infdet_deploy.live.sources.timestamps import PlaybackTime, SmoothedTime
 from infdet_deploy.video.containers import stated_fps, video_stream
-from infdet_deploy.video.grey import grey
+from infdet_deploy.video.palettes import GreyOfRecording
 from infdet_deploy.video.recording import read_recording, timeline_of
 from infdet_deploy.video.timing import Doubts
 
@@ -53,7 +53,7 @@ def _decode_stream(request: Request, sender: "FrameSender") -> None:
             clock = SmoothedTime()
         else:
             clock = PlaybackTime(sender.alive, wait=True, catch_up=True)
-        timed = not formats & _WITHOUT_TIME
+        timed, grey = not formats & _WITHOUT_TIME, GreyOfRecording()
         for packet in container.demux(stream):
             try:
                 frames = None if packet.is_corrupt else packet.decode()

@@ -54,14 +54,15 @@ class GreyOfRecording:
             self._recognise(frame)
         if self._table is None:
             return grey(frame)
-        red, green, blue = np.moveaxis(frame.to_ndarray(format="rgb24") >> (8 - _BITS), -1, 0).astype(np.intp)
-        return self._table[(red << 2 * _BITS) | (green << _BITS) | blue]
+        red, green, blue = np.moveaxis(_rgb(frame) >> (8 - _BITS), -1, 0).astype(np.intp)
+        levels: NDArray[np.uint8] = self._table[(red << 2 * _BITS) | (green << _BITS) | blue]
+        return levels
 
     def _recognise(self, frame: av.VideoFrame) -> None:
         if frame.format.name.startswith("gray"):
             return
-        pixels = frame.to_ndarray(format="rgb24").reshape(-1, 3)
-        pixels = pixels[:: max(1, len(pixels) // _SAMPLES)].astype(np.float32)
+        every = _rgb(frame).reshape(-1, 3)
+        pixels = every[:: max(1, len(every) // _SAMPLES)].astype(np.float32)
         if (np.ptp(pixels, axis=1) > _COLOURED).mean() < _COLOURED_SHARE:
             return
         for name, colours in PALETTES.items():
@@ -73,6 +74,10 @@ class GreyOfRecording:
                 self.note = f"false colours ({name}): mapped back to intensity"
                 return
         self.note = "coloured: only the brightness is used; record thermal video in white-hot, without a palette"
+
+
+def _rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
 
 
 def _nearest(pixels: Colours, colours: Colours) -> tuple[NDArray[np.intp], NDArray[np.float32]]:

@@ -22,14 +22,15 @@ Colours = NDArray[np.float32]
 def _jet() -> Colours:
     """Blue, cyan, yellow, red, dark at both ends: MATLAB's and OpenCV's jet."""
     x = np.linspace(0, 1, 256)
-    return np.stack([np.clip(1.5 - np.abs(4 * x - centre), 0, 1) for centre in (3, 2, 1)], 1).astype(np.float32) * 255
+    channels = [np.clip(1.5 - np.abs(4 * x - centre), 0, 1) for centre in (3, 2, 1)]
+    return np.asarray(np.stack(channels, 1) * 255, np.float32)
 
 
 def _rainbow() -> Colours:
     """Hue from blue over green to red at full saturation."""
     hue = np.linspace(4, 0, 256)  # in sixths of the circle
     channels = [np.abs(hue - 3) - 1, 2 - np.abs(hue - 2), 2 - np.abs(hue - 4)]
-    return np.clip(np.stack(channels, 1), 0, 1).astype(np.float32) * 255
+    return np.asarray(np.clip(np.stack(channels, 1), 0, 1) * 255, np.float32)
 
 
 PALETTES = {"jet": _jet(), "rainbow": _rainbow()}  # float32 [256, 3], RGB from cold to warm

@@ -23,7 +23,7 @@ from infdet_deploy.video.tiff import read_tiff_picture
 from infdet_deploy.video.timing import RawFrame
 
 ToGrey = Callable[[av.VideoFrame], NDArray[Any]]
-_DECIMAL = re.compile(r"\d+\.\d+")
+_NUMBER_AT_END = re.compile(r"(.*?)(\d+(?:\.\d+)?)", re.DOTALL)
 _PGM = re.compile(rb"P5(?:\s+#[^\n]*)*\s+(\d{1,6})(?:\s+#[^\n]*)*\s+(\d{1,6})(?:\s+#[^\n]*)*\s+(\d{1,6})\s")
 _BIG_TIFF = 43  # in place of 42, where offsets have 64 bits
 
@@ -44,7 +44,7 @@ _SIGNATURES = (
 def read_folder(path: Path) -> Iterator[RawFrame]:
     """Read the images of a folder in the order of their numbers (2.png before 10.png).
 
-    Where every name has one decimal number, such as 1612345678.25.png, the numbers are the frames' times in seconds.
+    Where names end with times in seconds, such as 1612345678.25.png, these are the frames' times (see `_times`).
     Sub-folders, hidden files and other types are ignored. Only the first page of a TIFF is read, see `tiff`.
     Raises VideoError: no images, or a named image that does not decode or differs from the first in size or depth.
     """
@@ -83,11 +83,17 @@ def _alike(files: Sequence[Path], to_grey: ToGrey) -> Iterator[NDArray[Any]]:
 
 
 def _times(files: Sequence[Path]) -> list[float] | None:
-    """The one decimal number in each name; None unless all names have one and all differ."""
-    found = [_DECIMAL.findall(file.stem) for file in files]
-    if not all(len(numbers) == 1 for numbers in found) or len({one for (one,) in found}) < len(found):
+    """The numbers at the end of the names, in seconds; None unless all are different times of one series.
+
+    At least one has a decimal point, and the text before them is the same: `clip.mp4#t=1.png`, `clip.mp4#t=1.066.png`.
+    """
+    found = [_NUMBER_AT_END.fullmatch(file.stem) for file in files]
+    parts = [match.groups() for match in found if match]
+    numbers = [number for _, number in parts]
+    if len(parts) < len(files) or len({text for text, _ in parts}) != 1 or not any("." in one for one in numbers):
         return None
-    return [float(one) for (one,) in found]
+    times_s = [float(number) for number in numbers]
+    return times_s if len(set(times_s)) == len(times_s) else None
 
 
 def picture_files(path: Path) -> list[Path]:

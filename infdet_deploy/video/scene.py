@@ -57,6 +57,7 @@ class Scene:
         self._last: Counts | None = None
         self._median = self._calm = self._stretch = 0
         self._since_s: float | None = None  # the disturbance began
+        self._waited_s = 0.0  # since then
         self._jumped = False
         self._waiting: list[tuple[Counts, Any]] = []
 
@@ -77,7 +78,8 @@ class Scene:
         else:
             self._jumped |= jumped
             self._since_s = time_s if self._since_s is None else self._since_s
-            if time_s - self._since_s <= LONGEST_S:
+            self._waited_s = time_s - self._since_s
+            if self._waited_s <= LONGEST_S:
                 if self._ahead:
                     self._waiting.append((pixels.copy(), context))
                 else:
@@ -85,17 +87,23 @@ class Scene:
                     assert self._last is not None
                     yield SceneFrame(self._last, self._stretch, True, context)
                 return
-            self._stretch += self._jumped
             self._calm, self._since_s = spread, None
-            waiting, self._waiting = self._waiting, []
-            yield from (SceneFrame(frame, self._stretch, False, given) for frame, given in waiting)
+            yield from self._accepted()
         self._jumped = False
         self._median, self._last = median, pixels.copy()
         yield SceneFrame(pixels, self._stretch, False, context)
 
     def finish(self) -> Iterator[SceneFrame]:
-        """The frames that still wait, at the recording's end."""
+        """The frames that still wait, at the recording's end; after a long jump of the median they are a stretch."""
+        if self._jumped and self._waited_s > LONGEST_S / 2:
+            yield from self._accepted()
         yield from self._replaced()
+
+    def _accepted(self) -> Iterator[SceneFrame]:
+        """The waiting frames, which are the scene after all; in a new stretch if the median has jumped."""
+        self._stretch += self._jumped
+        waiting, self._waiting = self._waiting, []
+        yield from (SceneFrame(frame, self._stretch, False, given) for frame, given in waiting)
 
     def _replaced(self) -> Iterator[SceneFrame]:
         """The waiting frames, replaced by the last one of the scene."""

@@ -74,6 +74,16 @@ def test_a_change_of_gain_begins_a_stretch_with_its_own_range():
     assert video.notes == ("the level of the counts jumps: 2 stretches, each with its own range",)
 
 
+@pytest.mark.parametrize(("frames_left", "held"), [(5, 5), (15, 0)])
+def test_a_disturbance_at_the_end_is_the_scene_if_it_lasts(frames_left, held):
+    frames = counts()
+    frames[-frames_left:] //= 3
+    video = read(frames)
+    assert (
+        f"{held}" in video.notes[0] if held else video.notes[0].startswith("the level of the counts jumps: 2 stretches")
+    )
+
+
 def test_a_camera_holds_the_picture_for_two_seconds_at_most():
     scene, frames = Scene(ahead=False), counts()
     frames[20:60] = 0

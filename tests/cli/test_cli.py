@@ -68,12 +68,18 @@ def folder(tmp_path_factory, tiny_bundle):
         ("none.mkv", "no such file"),
         ("text.mkv", "text.mkv"),
         ("empty.mkv", "empty"),
-        ("cut.mkv", "cut.mkv"),
         ("short.mkv", "16"),
     ],
 )
 def test_bad_video(folder, video, word):
     assert_refused(command("detect", folder / "a.infdet", folder / video), video, word)
+
+
+def test_what_decodes_of_a_cut_video_is_used_unless_strict(folder):
+    done = command("detect", folder / "a.infdet", folder / "cut.mkv")
+    assert done.returncode == 0
+    assert "cut short or damaged: 28 of 48 frames decode (the data ends at 1.12 s of 1.92 s)" in done.stderr
+    assert_refused(command("detect", folder / "a.infdet", folder / "cut.mkv", "--strict"), "cut.mkv", "28 of 48 frames")
 
 
 def test_changed_byte_and_missing_stage(folder, tmp_path):

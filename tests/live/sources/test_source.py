@@ -74,7 +74,7 @@ def test_the_newest_frames_win_and_the_dropped_are_counted(clip_file):
     ("url", "error", "message"),
     [
         ("ftp://host/a", UsageError, "unknown kind of address 'ftp'"),
-        ("rtsp:///a", UsageError, "without a host"),
+        ("rtsp:///a", UsageError, "the address is 'rtsp://…'; expected rtsp://…, http://…"),
         ("missing.mp4", VideoError, "no such file"),
         ("v4l2:/dev/video99", VideoError, "no such camera"),
     ],

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # `FormatName` of datasets/formats, which would import numpy for --help
 FormatName = Literal["activitynet", "infdet", "thumos", "label-studio"]
-View = Literal["side", "ceiling"]
+View = Literal["side", "varied", "ceiling"]
 
 
 @dataset_app.command()
@@ -24,12 +24,18 @@ def synth(
     clips: Annotated[int, typer.Option(help="Number of clips; a quarter of them is for testing.")] = 60,
     seed: Annotated[int, typer.Option(help="The same seed gives the same frames.")] = 0,
     view: Annotated[
-        View, typer.Option(help="side: videos of people who drop, fight and hug; ceiling: thermal arrays of falls.")
+        View,
+        typer.Option(
+            help="side: videos of people who drop, fight and hug; varied: the same, seen by 20 kinds of cameras; "
+            "ceiling: thermal arrays of falls."
+        ),
     ] = "side",
 ) -> None:
-    """Make a synthetic data set with annotations: thermal videos from the side, or thermal arrays from a ceiling.
+    """Make a synthetic data set with annotations: thermal videos, or thermal arrays from a ceiling.
 
-    From a ceiling, people fall, sit down and stand up, in 16×16 pixels at 9 frames/s.
+    Varied cameras look from the side or from above, near or far, over cold or warm ground, with 80×60 to 640×512
+    pixels; every fourth clip has no action. From a ceiling, people fall, sit down and stand up, in 16×16 pixels at 9
+    frames/s.
     """
     if view == "ceiling":
         from infdet_deploy.synthetic.ceiling import CeilingOptions, synthesize_ceiling
@@ -42,7 +48,7 @@ def synth(
     from infdet_deploy.synthetic.dataset import SynthesizeOptions, synthesize
 
     with progress("synthesize") as update:
-        synthesize(out, SynthesizeOptions(clips, seed), update)
+        synthesize(out, SynthesizeOptions(clips, seed, varied=view == "varied"), update)
     print(f"{out}: {clips} clips in videos/, annotations.json")
     print(f"next: infdet-deploy train --data {out}")
 

@@ -3,6 +3,7 @@
 Times are in seconds; positions in statures from the middle of the picture.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +17,19 @@ from infdet_deploy.synthetic.motions import envelope, overlaid, smoothed, wander
 # Fitted to InfDet's published annotations (281 drops, 210 fights, 352 hugs; means 1.43, 6.12 and 3.28 s):
 # mean and deviation of the log length, shortest and longest length in seconds (2nd and 98th percentiles).
 _LENGTHS = {"drop": (0.222, 0.510, 0.48, 3.98), "fight": (1.725, 0.390, 2.58, 12.84), "hug": (1.123, 0.324, 1.76, 6.32)}
+_LENGTHS["sit"] = 1.4, 0.35, 2.2, 8.0  # not of InfDet: sitting down, sitting, and getting up
 # InfDet's annotated videos contain 3.5, 3.0 and 4.3 instances on average; fewer fit a short clip.
-_COUNTS = {"drop": (0.35, 0.45, 0.20), "fight": (0.85, 0.13, 0.02), "hug": (0.30, 0.45, 0.25)}  # chances of 2, 3, 4
+_COUNTS = {
+    # chances of 2, 3, 4
+    "drop": (0.35, 0.45, 0.20),
+    "fight": (0.85, 0.13, 0.02),
+    "hug": (0.30, 0.45, 0.25),
+    "sit": (0.6, 0.4, 0.0),
+}
 _OTHER_CLASS = 0.04  # the chance that a later instance has another class than the first
 _MARGIN_S = 0.5
-_GAP_S = {"drop": 3.6, "fight": 1.2, "hug": 1.2}  # at least, after an instance; getting up takes time
+OTHERS = ("sit", "pick up", "run", "handshake")  # activity that looks like an action
+_GAP_S = {"drop": 3.6, "fight": 1.2, "hug": 1.2, "sit": 1.5}  # at least, after an instance; getting up takes time
 
 
 @dataclass(frozen=True)
@@ -38,12 +47,14 @@ def _length_s(rng: np.random.Generator, label: str) -> float:
     return float(np.clip(rng.lognormal(mean, sigma), shortest_s, longest_s))
 
 
-def schedule(rng: np.random.Generator, label: str, clip_s: tuple[float, float]) -> tuple[float, list[Instance]]:
-    """A clip's length in seconds and its instances in order, mostly of class `label`."""
+def schedule(
+    rng: np.random.Generator, label: str, clip_s: tuple[float, float], classes: tuple[str, ...] = CLASSES
+) -> tuple[float, list[Instance]]:
+    """A clip's length in seconds and its instances in order, mostly of class `label`, the others of `classes`."""
     shortest_s, longest_s = clip_s
     count = 2 + int(rng.choice(3, p=_COUNTS[label]))
     labels = [label] + [
-        str(rng.choice([other for other in CLASSES if other != label])) if rng.random() < _OTHER_CLASS else label
+        str(rng.choice([other for other in classes if other != label])) if rng.random() < _OTHER_CLASS else label
         for _ in range(count - 1)
     ]
     lengths_s = [_length_s(rng, name) for name in labels]
@@ -72,8 +83,11 @@ def schedule(rng: np.random.Generator, label: str, clip_s: tuple[float, float]) 
 class _Pair:
     """Two figures that meet, or one alone: their middle, their distance, and motions blended over their gait."""
 
-    def __init__(self, rng: np.random.Generator, t: Array, fps: float, half_width: float, alone: bool) -> None:
+    def __init__(
+        self, rng: np.random.Generator, t: Array, fps: float, half_width: float, alone: bool, others: Sequence[str]
+    ) -> None:
         self.rng, self.t, self.fps, self.alone = rng, t, fps, alone
+        self.others = [name for name in others if not (alone and name == "handshake")]
         self.half_width = half_width  # of the picture
         # The largest distance of their middle from the middle of the picture.
         self.reach = max(0.1, half_width - 0.6) if alone else max(0.05, 0.8 * (half_width - 0.85))
@@ -138,6 +152,14 @@ class _Pair:
         free_s = end_s - start_s
         if free_s < 2.2:
             return
+        if self.others and free_s > 7:  # one thing after the other
+            middle_s = start_s + rng.uniform(0.4, 0.6) * free_s
+            self.pass_time(start_s, middle_s - 0.3)
+            self.pass_time(middle_s, end_s)
+            return
+        if self.others and rng.random() < 0.6:
+            self.other(str(rng.choice(self.others)), start_s, end_s)
+            return
         what = rng.choice(["apart", "kneel", "wave", "close", "talk"], p=[0.3, 0.25, 0.15, 0.15, 0.15])
         who = int(rng.integers(2))
         if what in ("apart", "close"):
@@ -149,6 +171,38 @@ class _Pair:
         elif what == "wave":
             up = envelope(t, start_s + 0.3, min(end_s, start_s + 3.0), 0.5, 0.5)
             self.layers.append((who, up, motions.waving(t, rng.uniform(1.2, 2.0))))
+
+    def sit(self, start_s: float, end_s: float) -> None:
+        """One sits down, sits, and gets up."""
+        rng, longest_s = self.rng, 0.45 * (end_s - start_s)
+        down_s, up_s = (min(rng.uniform(0.7, 1.6), longest_s) for _ in range(2))
+        who = 0 if self.alone else int(rng.integers(2))
+        weight = envelope(self.t, start_s, end_s, down_s, up_s)
+        self.layers.append((who, weight, motions.SITTING + rng.normal(0, 0.08, 10)))
+
+    def other(self, what: str, start_s: float, end_s: float) -> None:
+        """Unlabelled activity, one of `OTHERS`, which looks much like an action."""
+        rng, t = self.rng, self.t
+        free_s = end_s - start_s
+        who = 0 if self.alone else int(rng.integers(2))
+        if what == "sit":
+            self.sit(start_s, end_s)
+        elif what == "pick up":
+            length_s = min(rng.uniform(1.2, 3.0), free_s)
+            at_s = rng.uniform(start_s, end_s - length_s)
+            weight = envelope(t, at_s, at_s + length_s, 0.4 * length_s, 0.4 * length_s)
+            self.layers.append((who, weight, motions.PICKING_UP + rng.normal(0, 0.1, 10)))
+        elif what == "run":  # both of them, or the one who is alone
+            here, there = self.middle[-1][1], rng.uniform(-self.reach, self.reach)
+            taken_s = np.clip(abs(there - here) / rng.uniform(1.2, 2.2), 0.3, free_s)
+            at_s = rng.uniform(start_s, end_s - taken_s)
+            self.middle += [(at_s, here), (at_s + taken_s, there)]
+        else:
+            self.hold(start_s + 0.35 * free_s, start_s + 0.75 * free_s, rng.uniform(0.4, 0.52))
+            weight = envelope(t, start_s + 0.3 * free_s, start_s + 0.8 * free_s, 0.4, 0.4)
+            shaken = np.tile(motions.HANDSHAKE + rng.normal(0, 0.05, 10), (len(t), 1))
+            shaken[:, 3] += 0.15 * np.sin(2 * np.pi * rng.uniform(1.5, 3.0) * t)
+            self.layers += [(0, weight, shaken), (1, weight, shaken)]
 
     def actors(self) -> list[Actor]:
         rng, t, fps = self.rng, self.t, self.fps
@@ -200,10 +254,20 @@ def passers_by(rng: np.random.Generator, t: Array, half_width: float) -> list[Ac
     return found
 
 
-def direct(rng: np.random.Generator, t: Array, fps: float, instances: list[Instance], half_width: float) -> list[Actor]:
-    """The actors of a clip with these instances, the farthest first. half_width: of the picture, in statures."""
+def direct(
+    rng: np.random.Generator,
+    t: Array,
+    fps: float,
+    instances: list[Instance],
+    half_width: float,
+    others: Sequence[str] = (),
+) -> list[Actor]:
+    """The actors of a clip with these instances, the farthest first.
+
+    half_width: of the picture, in statures. others: of `OTHERS`, what people also do between the instances.
+    """
     only_drops = all(instance.label == "drop" for instance in instances)
-    pair = _Pair(rng, t, fps, half_width, alone=only_drops and rng.random() < 0.4)
+    pair = _Pair(rng, t, fps, half_width, only_drops and rng.random() < 0.4, others)
     free_from_s = 0.0
     for index, instance in enumerate(instances):
         start_s, end_s = instance.start_s, instance.end_s
@@ -215,8 +279,10 @@ def direct(rng: np.random.Generator, t: Array, fps: float, instances: list[Insta
             free_from_s = until_s
         elif instance.label == "fight":
             pair.fight(start_s, end_s)
+        elif instance.label == "sit":
+            pair.sit(start_s, end_s)
         else:
             pair.hug(start_s, end_s)
     pair.pass_time(free_from_s, float(t[-1]))
-    others = passers_by(rng, t, half_width)
-    return sorted(others, key=lambda actor: actor.size) + pair.actors()
+    behind = sorted(passers_by(rng, t, half_width), key=lambda actor: actor.size)
+    return behind + pair.actors()

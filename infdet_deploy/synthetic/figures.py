@@ -55,10 +55,11 @@ def pose(**angles: float) -> Array:
     return np.array([angles.get(name, 0.0) for name in ANGLES])
 
 
-def joints(poses: Array, x: Array, facing: Array) -> Array:
-    """Joint positions float64 [T, 17, 2] (x to the right, height over the ground; statures).
+def joints(poses: Array, x: Array, facing: Array, pitch: float = 0.0) -> Array:
+    """Joint positions float64 [T, 17, 2] (x to the right, height over the feet in the picture; statures).
 
-    `poses` float64 [T, 10] radians; `x` float64 [T] place of the pelvis in statures; `facing` float64 [T] in -1..1.
+    `poses` float64 [T, 10] radians; `x` float64 [T] place of the pelvis in statures; `facing` float64 [T] in -1..1;
+    `pitch`: how far the camera looks down, radians.
     """
     angles = dict(zip(ANGLES, poses.T, strict=True))
     lean = angles["lean"]
@@ -89,7 +90,8 @@ def joints(poses: Array, x: Array, facing: Array) -> Array:
     height -= (height - _RADII).min(axis=1, keepdims=True)
     turned = np.sqrt(np.clip(1.0 - facing**2, 0.0, 1.0))
     across = x[:, None] + forward * facing[:, None] + side * turned[:, None]
-    return np.stack([across, height], axis=2)
+    nearer = forward * turned[:, None] - side * facing[:, None]  # to the camera
+    return np.stack([across, height * np.cos(pitch) - nearer * np.sin(pitch)], axis=2)
 
 
 def draw(canvas: NDArray[np.uint8], figure: Figure, frame: int, scale: int) -> None:

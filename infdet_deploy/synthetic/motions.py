@@ -15,6 +15,13 @@ CROUCH = pose(
     hip_a=1.4, knee_a=2.3, hip_b=1.1, knee_b=2.1,
 )  # fmt: skip
 ONE_KNEE = pose(lean=0.25, shoulder_a=0.8, elbow_a=0.6, shoulder_b=0.3, hip_a=1.45, knee_a=1.5, hip_b=-0.1, knee_b=1.5)
+SITTING = pose(
+    lean=0.05, shoulder_a=0.5, elbow_a=0.7, shoulder_b=0.45, elbow_b=0.8, hip_a=1.5, knee_a=1.45, hip_b=1.45, knee_b=1.5
+)
+PICKING_UP = pose(
+    lean=1.35, head=-0.2, shoulder_a=1.5, elbow_a=0.1, shoulder_b=0.7, elbow_b=0.3, hip_a=0.25, knee_a=0.45, knee_b=0.35
+)
+HANDSHAKE = pose(lean=0.06, shoulder_a=0.75, elbow_a=0.75, elbow_b=0.2)
 HANDS_AND_KNEES = pose(
     lean=1.15, head=-0.3, shoulder_a=1.25, elbow_a=0.1, shoulder_b=1.05, elbow_b=0.1,
     hip_a=0.1, knee_a=1.6, hip_b=-0.1, knee_b=1.45,

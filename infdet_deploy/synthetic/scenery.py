@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from infdet_deploy.synthetic.cameras import Camera
 from infdet_deploy.synthetic.figures import Array
 from infdet_deploy.synthetic.motions import wander
 
@@ -53,16 +54,21 @@ def background(rng: np.random.Generator, rows: int, columns: int, horizon: float
         else:
             y, wide, high, heat = horizon + rng.uniform(0.0, 0.08) * rows, 0.07, 0.035, rng.uniform(20, 55)
         scene += heat * np.exp(-(((column - x) / (wide * columns)) ** 2 + ((row - y) / (high * rows)) ** 2))
+    if horizon < 0:  # the camera looks down: tables, carpets, roofs of cars
+        for _ in range(rng.integers(1, 6)):
+            x, y = rng.uniform(0, columns), rng.uniform(0, rows)
+            wide, high = rng.uniform(0.05, 0.25, 2) * (columns, rows)
+            scene[(abs(column - x) < wide) & (abs(row - y) < high)] += rng.uniform(-18, 18)
     return np.asarray(np.clip(scene, 4, 235), dtype=np.uint8)
 
 
 class Sensor:
     """A microbolometer: blur, drifting unevenness, gain drift, fixed pattern, and noise in each frame."""
 
-    def __init__(self, rng: np.random.Generator, t: Array, rows: int, columns: int) -> None:
+    def __init__(self, rng: np.random.Generator, t: Array, camera: Camera) -> None:
+        rows, columns = self._shape = camera.rows, camera.columns
         self._rng = rng
-        self._shape = rows, columns
-        self._noise = np.float32(rng.uniform(1.0, 3.0))  # grey levels
+        self._noise = np.float32(rng.uniform(*camera.noise))
         self._sigma_px = float(rng.uniform(0.45, 0.8)) * rows / 120
         stripes = rng.normal(0, rng.uniform(0.4, 1.6), columns)
         pixels = rng.normal(0, rng.uniform(0.3, 1.2), (rows, columns))

@@ -190,6 +190,7 @@ def test_the_files_contain_the_drawn_frames(dataset):
         ({"fps": 0.0}, "fps is 0"),
         ({"clip_s": (20.0, 14.0)}, "clip_s"),
         ({"test_share": 1.5}, "test_share is 1.5"),
+        ({"classes": ("drop", "run")}, "classes is"),
     ],
 )
 def test_invalid_options_are_refused(tmp_path, wrong, message):

@@ -94,9 +94,10 @@ class TrainConfig:
 # Settings that fit a preset's network and data better than the defaults of `TrainConfig`.
 PRESET_SETTINGS: dict[str, dict[str, Any]] = {
     "array": {"batch": 16, "window_frames": 80, "learning_rate": 2e-3, "rotate": True, "jitter": 0.2},
+    "small": {"batch": 8, "window_frames": 96, "learning_rate": 2e-3, "jitter": 0.25},
 }
 # Steps are chosen so that each action is shown about this often, but at least `TrainConfig.steps`.
-SHOWN = {"tiny": 3, "infdet": 3, "array": 15}
+SHOWN = {"tiny": 3, "infdet": 3, "array": 15, "small": 15}
 MOST_STEPS = 10_000
 
 

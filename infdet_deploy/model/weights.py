@@ -95,20 +95,47 @@ def load_network(path: Path | str) -> tuple[InfDetNet, dict[str, Any]]:
     return network.eval(), extra
 
 
-def with_config(network: InfDetNet, config: ModelConfig, seed: int = 0) -> tuple[InfDetNet, list[str]]:
-    """A copy of the network with another configuration, and the names of the entries that do not fit it.
+# Entries of a classifier in which an axis has one element a class; of `hidden`'s inputs, the last are the classes'.
+_CLASS_AXIS = {
+    "output.weight": 0, "output.bias": 0, "super_event.matrix": 0, "super_event.class_weight": 0, "hidden.weight": 1,
+}  # fmt: skip
 
-    Those entries get seeded random values.
+
+def with_config(network: InfDetNet, config: ModelConfig, seed: int = 0) -> tuple[InfDetNet, list[str]]:
+    """A copy of the network with another configuration, and the names of the entries that do not fit it entirely.
+
+    Classes of the same name keep what the network has learnt of them; other classes and other entries that do not fit
+    get seeded random values.
     """
     other = random_network(config, seed)
     state, wanted = network.state_dict(), other.state_dict()
-    random = [n for n in wanted if n not in state or wanted[n].shape != state[n].shape]
-    if config.classes != network.config.classes:
-        # Other classes, even the same number of them, need other scores.
-        of_classes = re.compile(r"classifier\..*\b(output\.|super_event\.(matrix|class_weight))")
-        random = [n for n in wanted if n in random or of_classes.match(n)]
-    other.load_state_dict({name: wanted[name] if name in random else state[name] for name in wanted})
+    old, new = network.config.classes, config.classes
+    random = []
+    for name, values in wanted.items():
+        axis = _CLASS_AXIS.get(".".join(name.split(".")[-2:])) if name.startswith("classifier.") else None
+        if axis is not None and old != new and name in state:
+            whole = _copy_classes(values, state[name], axis, old, new)
+        elif whole := name in state and values.shape == state[name].shape:
+            wanted[name] = state[name]
+        if not whole:
+            random.append(name)
+    other.load_state_dict(wanted)
     return other, random
+
+
+def _copy_classes(into: Tensor, source: Tensor, axis: int, old: tuple[str, ...], new: tuple[str, ...]) -> bool:
+    """Copy what two networks' entries have in common, by class names; whether that is all of `into`, in place."""
+    into, source = into.movedim(axis, 0), source.movedim(axis, 0)
+    before = len(into) - len(new)  # elements that belong to no class
+    if into.shape[1:] != source.shape[1:] or before != len(source) - len(old):
+        return False
+    into[:before] = source[:before]
+    for index, label in enumerate(new):
+        if label in old:
+            into[before + index] = source[before + old.index(label)]
+        elif before:
+            into[before + index] = 0  # a new class's evidence does not disturb the known classes at first
+    return set(new) <= set(old)
 
 
 def random_network(config: ModelConfig, seed: int = 0) -> InfDetNet:

@@ -16,7 +16,7 @@ from infdet_deploy.training.interrupts import sigterm_as_interrupt
 from infdet_deploy.training.loop import OnProgress, Progress, TrainResult, run_training
 from infdet_deploy.training.options import TrainConfig, TrainOptions
 from infdet_deploy.training.plan import TrainingPlan, measure_plan
-from infdet_deploy.training.run_folder import RUN, newest_run, next_run, read_run
+from infdet_deploy.training.run_folder import RUN, checkpoint_file, newest_run, next_run, read_run
 
 SYNTHETIC = Path("data/synthetic")
 SYNTHETIC_CLIPS = 120
@@ -98,7 +98,7 @@ def _starting_point(
     data: Path, options: TrainOptions, config: TrainConfig, run: dict[str, Any], out: Path
 ) -> tuple[ModelConfig, InfDetNet | None, list[str]]:
     """The network to train, as configuration and weights (None if they are random), and notes for the user."""
-    network = None if options.weights is None else load_network(options.weights)[0]
+    network = None if options.weights is None else load_network(checkpoint_file(options.weights))[0]
     model = preset(options.preset) if network is None else network.config
     if run:
         model = ModelConfig.from_json(run["model"], f"{out / RUN}: model")
@@ -106,9 +106,12 @@ def _starting_point(
     model = options.change_model(ModelConfig.from_json(model.to_json() | {"classes": classes}))
     notes = []
     if network is not None and network.config != model:
+        new = [label for label in classes if label not in network.config.classes]
         network, random = with_config(network, model, config.seed)
-        parts = sorted({".".join(name.split(".")[:2]) for name in random})
-        notes.append(f"{options.weights} is another network; {', '.join(parts) or 'nothing'} starts from random values")
+        parts = {".".join(name.split(".")[:2]) for name in random if not (new and name.startswith("classifier."))}
+        parts |= {f"class {label}" for label in new}
+        if parts:
+            notes.append(f"not in {options.weights}, starts from random values: {', '.join(sorted(parts))}")
     if options.weights is None and config.freeze_towers and not run:
         notes.append("the towers stay random: --freeze-towers is for towers from --weights")
     return model, network, notes

@@ -212,6 +212,22 @@ def test_other_classes_keep_all_entries_that_do_not_depend_on_them():
     same_number, random = with_config(network, dataclasses.replace(network.config, classes=("a", "b", "c")))
     assert set(random) == {
         "classifier.output.weight", "classifier.output.bias", "classifier.super_event.matrix",
-        "classifier.super_event.class_weight",
+        "classifier.super_event.class_weight", "classifier.hidden.weight",
     }  # fmt: skip
     assert not torch.equal(same_number.classifier.output.weight, network.classifier.output.weight)
+
+
+def test_classes_of_the_same_name_keep_their_scores():
+    network = random_network(preset("small"), seed=4)
+    with torch.no_grad():
+        network.classifier.super_event.matrix *= 5
+    names = ("sit", "hug", "drop", "fight")
+    other, random = with_config(network, dataclasses.replace(network.config, classes=names))
+    assert len(random) == 5
+    x, length = torch.randn(1, 12, 128), torch.tensor([12])
+    before, after = network.classifier(x, length), other.classifier(x, length)
+    assert torch.allclose(after[..., [2, 3, 1]], before, atol=1e-5)  # drop, fight, hug
+    assert float(other.classifier.output.weight[0].detach().norm()) > 0.1
+    reordered, random = with_config(network, dataclasses.replace(network.config, classes=("hug", "fight", "drop")))
+    assert random == []
+    assert torch.allclose(reordered.classifier(x, length), before.flip(2), atol=1e-5)

@@ -14,7 +14,7 @@ def main(data: str, run: str, steps: str = "360") -> None:
     if report.problems:
         raise SystemExit("\n".join(report.problems))
     print(f"{report.clips} clips, {report.instances} instances of {', '.join(report.classes)}")
-    train(data, TrainOptions(preset="tiny", out=Path(run), steps=int(steps)))
+    train(data, TrainOptions(preset="small", out=Path(run), steps=int(steps)))
     evaluation = evaluate(run, data)
     print(evaluation.to_dict()["protocols"]["thumos14"]["map"])
 

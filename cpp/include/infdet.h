@@ -2,7 +2,7 @@
 
      infdet_model *model = NULL;
      infdet_options options = infdet_default_options();
-     if (infdet_open("tiny-1.infdet", &options, &model) != INFDET_OK) {
+     if (infdet_open("small-1.infdet", &options, &model) != INFDET_OK) {
        fprintf(stderr, "%s\n", infdet_last_error());
        return 1;
      }

@@ -1,6 +1,6 @@
 // C++ interface over infdet.h: objects close themselves, and a failed call throws infdet::Error.
 //
-//   infdet::Model model("tiny-1.infdet");
+//   infdet::Model model("small-1.infdet");
 //   for (const infdet::Detection &found : model.detect(frames.data(), 500, 480, 640, 25.0))
 //     std::cout << found.label << ' ' << found.start_s << '\n';
 #pragma once

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from infdet_deploy.bundle.external_data import has_external_data
 from infdet_deploy.bundle.manifest import MANIFEST, is_file_name, read_manifest, short, write_manifest
+from infdet_deploy.bundle.pretrained import bundle_folder, refuse_pretrained
 from infdet_deploy.bundle.schema import STAGES_OF, FileEntry, Incremental, Manifest, StageEntry
 from infdet_deploy.bundle.tolerances import PRECISIONS
 from infdet_deploy.detections import DetectionRule
@@ -135,7 +136,7 @@ def open_bundle(path: Path | str) -> Iterator[tuple[Bundle, Callable[[], Bundle]
     Yields the unchecked bundle, for work that reads none of its files, and a function that returns it once all files
     are checked.
     """
-    path = Path(path)
+    path = bundle_folder(path)
     if not path.is_dir():
         raise BundleError(f"no such bundle: {path} (a folder NAME.infdet that infdet-deploy export writes)")
     bundle = Bundle(path, Manifest.from_json(path, read_manifest(path)))
@@ -158,7 +159,7 @@ def open_bundle(path: Path | str) -> Iterator[tuple[Bundle, Callable[[], Bundle]
 
 
 def load_bundle(path: Path | str) -> Bundle:
-    """Check a bundle folder and all its files.
+    """Check a bundle folder and all its files. path: the folder, or "pretrained".
 
     Raises BundleError if a file is missing, changed, not listed, a link or outside the folder, if an ONNX file keeps
     data in another file, if the manifest is damaged, or if a newer version wrote it.
@@ -170,8 +171,10 @@ def load_bundle(path: Path | str) -> Bundle:
 def store_thresholds(bundle: Bundle, thresholds: Sequence[float]) -> Bundle:
     """Replace the thresholds in a bundle's manifest; returns the changed bundle.
 
-    The manifest's digest is updated, so `load_bundle` accepts the bundle; a signature must be made again.
+    The manifest's digest is updated, so `load_bundle` accepts the bundle; a signature must be made again. Raises
+    UsageError for the pretrained network.
     """
+    refuse_pretrained(bundle.path)
     changed = bundle.with_thresholds(dict(zip(bundle.classes, thresholds, strict=True)))
     data = read_manifest(bundle.path)
     data["rule"]["thresholds"] = list(changed.rule.thresholds)

@@ -16,6 +16,7 @@ from typing import Any
 
 from infdet_deploy.bundle.loading import Bundle, load_bundle
 from infdet_deploy.bundle.manifest import short
+from infdet_deploy.bundle.pretrained import refuse_pretrained
 from infdet_deploy.config import to_dict
 from infdet_deploy.errors import BundleError, UsageError, missing_package
 from infdet_deploy.files import whole_file
@@ -61,6 +62,7 @@ def sign(bundle: Bundle | Path | str, private_key: Path | str) -> Path:
     model-signing is not installed.
     """
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    refuse_pretrained(bundle.path)
     config = _package("signing").Config()
     with _key(Path(private_key), "private") as key:
         config.use_elliptic_key_signer(private_key=key)

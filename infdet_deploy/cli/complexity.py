@@ -10,7 +10,7 @@ from infdet_deploy.console import print_json, table
 
 @app.command()
 def complexity(
-    preset: Annotated[str, typer.Option(help="Network size: tiny, infdet or array.")] = "infdet",
+    preset: Annotated[str, typer.Option(help="Network size: small, array, tiny or infdet.")] = "infdet",
     frames: Annotated[int, typer.Option(help="Frames of the clip.")] = 100,
     json_output: JsonFlag = False,
 ) -> None:

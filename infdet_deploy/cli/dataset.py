@@ -132,7 +132,7 @@ def convert(
 @dataset_app.command()
 def prepare(
     data: DataArg,
-    preset: PresetOption = "tiny",
+    preset: PresetOption = "small",
     streams: Annotated[Streams | None, typer.Option(help="infrared skips flow, which takes most of the time.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes [default: one per CPU].")] = None,
     weights: Annotated[

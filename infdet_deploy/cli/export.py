@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @app.command(cls=renamed({"--stream": "--incremental"}))
 def export(
     run: Annotated[
-        Path | None, typer.Argument(help="A run folder or a .safetensors checkpoint [default: newest run].")
+        Path | None, typer.Argument(help="A run folder, a .safetensors checkpoint or a bundle [default: newest run].")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Bundle folder to write [default: RUN.infdet here].")] = None,
     precision: Annotated[
@@ -68,7 +68,7 @@ def export(
     from infdet_deploy.exporting.options import ExportOptions
 
     if run is not None:
-        expect(run, "run", "checkpoint")
+        expect(run, "run", "checkpoint", "bundle")
     short = [name for name, wanted in (("float16", fp16), ("bfloat16", bf16), ("int8", int8)) if wanted]
     options = ExportOptions(
         parse_precisions(["float32", *(precision or ()), *short]) or PRECISIONS,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from infdet_deploy.bundle.pretrained import FOLDER, NOTE, bundle_folder
 from infdet_deploy.console import say
 from infdet_deploy.errors import UsageError
 from infdet_deploy.files import ARRAY_SUFFIXES, IMAGE_SUFFIXES, TIFF_SUFFIXES, VIDEO_SUFFIXES
@@ -29,6 +30,7 @@ _HINTS = {
 def kind_of(path: Path) -> str | None:
     """What a path is, by names only: "bundle", "run", "data set", "recording", "checkpoint", "annotation file",
     …, "folder" or "file"; None for a path that does not exist."""
+    path = bundle_folder(path)
     if path.is_dir():
         names = {entry.name.lower() for entry in path.iterdir()}
         if "manifest.json" in names or path.suffix == ".infdet":
@@ -58,21 +60,22 @@ def _with_article(kind: str) -> str:
 
 
 def bundle_path(path: Path | None) -> Path:
-    """The bundle that a command was given, or the newest bundle in this folder, with a note.
+    """The bundle that a command was given, or the newest bundle in this folder, or the pretrained one; with a note.
 
-    Raises UsageError for a path that is no bundle, and where there is no bundle here.
+    Raises UsageError for a path that is no bundle.
     """
-    if path is not None:
+    if path is not None and bundle_folder(path) == path:
         return expect(path, "bundle")
-    found = sorted(Path().glob("*.infdet"), key=lambda bundle: bundle.stat().st_mtime_ns)
-    if not found:
-        raise UsageError("no bundle here; name one, or make one with `infdet-deploy export`")
-    say(f"note: using {found[-1]}, the newest bundle here")
-    return found[-1]
+    found = [] if path is not None else sorted(Path().glob("*.infdet"), key=lambda bundle: bundle.stat().st_mtime_ns)
+    if found:
+        say(f"note: using {found[-1]}, the newest bundle here")
+        return found[-1]
+    say(f"note: {NOTE}" if path is not None else f"note: no bundle here, using `pretrained`; {NOTE}")
+    return FOLDER
 
 
 def split_bundle(words: Sequence[str], rest: str) -> tuple[Path, list[str]]:
-    """Split `[BUNDLE] SOURCE...`. Without a bundle, the newest one here is used.
+    """Split `[BUNDLE] SOURCE...`. Without a bundle, the newest one here or the pretrained one is used.
 
     rest: the kind of source, for messages ("recording"). Raises UsageError without a bundle or a source, and for a
     bundle, run or checkpoint among the sources.

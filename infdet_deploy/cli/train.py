@@ -15,17 +15,19 @@ if TYPE_CHECKING:
     from infdet_deploy.training.plan import TrainingPlan
 
 # As in `model.presets`, which would import numpy for --help.
-Preset = Literal["tiny", "infdet", "array"]
+Preset = Literal["small", "array", "tiny", "infdet"]
 Task = Literal["detection", "recognition"]
 Streams = Literal["infrared", "flow", "both"]
 FlowSource = Literal["fen", "tvl1"]
 FusionKind = Literal["none", "sca", "cross", "self", "late", "min", "max", "concat"]
 
 PresetOption = Annotated[
-    Preset, typer.Option(help="Network size: tiny, infdet (the paper's), or array for thermal sensors of few pixels.")
+    Preset,
+    typer.Option(help="small: fast; array: thermal sensors of few pixels; infdet: the paper's; tiny: its miniature."),
 ]
 WeightsOption = Annotated[
-    Path | None, typer.Option(help="Start from this .safetensors checkpoint; its size overrides --preset.")
+    Path | None,
+    typer.Option(help="Start from this run, checkpoint or bundle, or from `pretrained`; its size overrides --preset."),
 ]
 WholeClipsFlag = Annotated[
     bool, typer.Option("--whole-clips", help="Train on whole clips in bounded memory; best with --weights.")
@@ -43,7 +45,7 @@ SetOption = Annotated[
 @app.command()
 def train(
     data: DataOption = None,
-    preset: PresetOption = "tiny",
+    preset: PresetOption = "small",
     out: Annotated[Path | None, typer.Option(help="Run folder [default: runs/PRESET-N].")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps [default: by the number of actions].")] = None,
     seed: SeedOption = None,

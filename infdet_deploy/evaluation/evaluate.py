@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from infdet_deploy.bundle.manifest import MANIFEST
+from infdet_deploy.bundle.pretrained import bundle_folder
 from infdet_deploy.console import OnProgress
 from infdet_deploy.datasets import DataSet, open_dataset
 from infdet_deploy.datasets.detection_files import read_detections
@@ -64,7 +65,7 @@ def evaluate(
     the current step. Raises UsageError for options that do not fit the subject, AnnotationError and VideoError for data
     that does not fit it.
     """
-    subject, options = Path(subject), options or EvaluateOptions()
+    subject, options = bundle_folder(subject), options or EvaluateOptions()
     kind = subject_kind(subject)
     if kind != "bundle" and (options.backend or options.precision):
         raise UsageError(f"backend and precision are for bundles; {subject} contains {kind}")

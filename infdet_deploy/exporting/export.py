@@ -1,12 +1,13 @@
 """`export`: a training run as a bundle."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from infdet_deploy.bundle.loading import Bundle, load_bundle
-from infdet_deploy.bundle.manifest import read_manifest
+from infdet_deploy.bundle.manifest import MANIFEST, read_manifest
+from infdet_deploy.bundle.pretrained import bundle_folder, refuse_pretrained
 from infdet_deploy.console import say
 from infdet_deploy.errors import UsageError, missing_package
 from infdet_deploy.exporting.int8.accuracy import AccuracyCheck
@@ -58,8 +59,9 @@ def export(
 ) -> ExportResult:
     """Export a training run as a bundle, after comparing every stage with the network.
 
-    run: a run folder or a .safetensors checkpoint; default: the newest run below `runs`. out: the folder to write;
-    default: RUN.infdet here. on_progress: called with steps done, all steps and the name of the next step.
+    run: a run folder, a .safetensors checkpoint, or a bundle ("pretrained" included); default: the newest run below
+    `runs`. out: the folder to write; default: RUN.infdet here. on_progress: called with steps done, all steps and the
+    name of the next step.
 
     Raises UsageError for a wrong request, ParityError when a stage is out of tolerance, and the errors of reading the
     checkpoint and the recordings to calibrate on. An error leaves an existing folder unchanged.
@@ -71,28 +73,37 @@ def export(
     if run is None:
         run = newest_run()
         say(f"exporting the newest run, {run}")
-    run = Path(run)
+    run = bundle_folder(run)
     if not run.exists():
-        raise UsageError(f"{run}: no such run folder or checkpoint")
-    out = Path(out or f"{run.resolve().name if run.is_dir() else run.stem}.infdet")
+        raise UsageError(f"{run}: no such run folder, checkpoint or bundle")
+    out = Path(out or f"{run.resolve().name.removesuffix('.infdet') if run.is_dir() else run.stem}.infdet")
     if out.suffix != ".infdet":
         raise UsageError(f"--out is {out}; a bundle is called NAME.infdet")
+    refuse_pretrained(out)
     # Wrong requests are refused before torch is loaded, which takes seconds.
     from infdet_deploy.exporting.bundle import check_int8, export_bundle
     from infdet_deploy.model.weights import load_network
-    from infdet_deploy.training.checkpoint import saved_rule
 
     if options.int8:
         check_int8()  # before the recordings are read
     network, extra = load_network(checkpoint_file(run))
-    classes, mode, calibration = network.config.classes, extra.get("frame_mode", "resize"), None
+    classes, calibration, origin = network.config.classes, None, _origin(run, extra, network.config.classes)
     if options.calibrate is not None:
         from infdet_deploy.exporting.int8.calibration import read_calibration
 
-        calibration = read_calibration(options.calibrate, network.config.preparation(mode), classes)
-    origin = Origin(saved_rule(extra, classes), run.name, mode, extra.get("fps"))
+        calibration = read_calibration(options.calibrate, network.config.preparation(origin.frame_mode), classes)
     export_bundle(network, out, options, origin, calibration, on_progress)
     return _result(load_bundle(out))
+
+
+def _origin(run: Path, extra: Mapping[str, Any], classes: Sequence[str]) -> Origin:
+    """The facts about the training: of a bundle from its manifest, else from its checkpoint's `extra`."""
+    from infdet_deploy.training.checkpoint import saved_rule  # imports torch
+
+    if (run / MANIFEST).is_file():
+        bundle = load_bundle(run)
+        return Origin(bundle.rule, bundle.manifest.source, bundle.preparation.mode, bundle.fps)
+    return Origin(saved_rule(dict(extra), classes), run.name, extra.get("frame_mode", "resize"), extra.get("fps"))
 
 
 def _result(bundle: Bundle) -> ExportResult:

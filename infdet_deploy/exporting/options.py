@@ -7,6 +7,7 @@ from pathlib import Path
 from infdet_deploy.detections import DetectionRule
 from infdet_deploy.errors import UsageError
 from infdet_deploy.precision import Precision, parse_precisions
+from infdet_deploy.video.resize import Mode
 
 OnProgress = Callable[[int, int, str], None]  # steps done, all steps, the next step
 FORMATS = ("onnx", "torchscript")
@@ -72,5 +73,5 @@ class Origin:
 
     rule: DetectionRule | None = None
     source: str = ""
-    frame_mode: str = "resize"
+    frame_mode: Mode = "resize"
     fps: float | None = None

@@ -116,7 +116,7 @@ class SettingsOptions:
     `TrainConfig`.
     """
 
-    preset: str = "tiny"
+    preset: str = "small"
     steps: int | None = None
     seed: int | None = None
     whole_clips: bool = False
@@ -147,10 +147,10 @@ class SettingsOptions:
 class TrainOptions(SettingsOptions):
     """Options of `train`; see also `SettingsOptions`.
 
-    out: the run folder, `runs/PRESET-N` by default, or
-    with `resume` the newest. weights: start from this .safetensors checkpoint; its network overrides the preset, and
-    parts that do not fit start from random values. task … flow_stride: fields of `ModelConfig` to change. resume:
-    continue the run in `out` with its own settings. tensorboard: write curves into the run folder.
+    out: the run folder, `runs/PRESET-N` by default, or with `resume` the newest. weights: start from this run,
+    .safetensors checkpoint or bundle, or "pretrained"; its network overrides the preset, and parts that do not fit
+    start from random values. task … flow_stride: fields of `ModelConfig` to change. resume: continue the run in `out`
+    with its own settings. tensorboard: write curves into the run folder.
 
     Raises ConfigError for values out of range.
     """
@@ -191,10 +191,11 @@ class TrainOptions(SettingsOptions):
 class AblateOptions(SettingsOptions):
     """Options of `ablate`; see also `SettingsOptions`.
 
-    out: the folder of the rows' run folders. weights: a checkpoint from which every row
+    out: the folder of the rows' run folders. weights: a run, checkpoint or bundle from which every row
     starts, as far as it fits. only: names of rows; all when empty.
     """
 
+    preset: str = "tiny"  # the smallest with all parts of the paper's network
     out: Path = Path("runs/ablation")
     weights: Path | None = None
     only: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from infdet_deploy.errors import TrainingError
 from infdet_deploy.model.presets import Streams, preset
 from infdet_deploy.model.weights import load_network
 from infdet_deploy.training.clip_cache import CACHE, cache_file, prepare_clips
+from infdet_deploy.training.run_folder import checkpoint_file
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class PrepareOptions:
     no flow, which is most of the work. workers: processes, by default one per CPU. Raises ConfigError for an unknown
     preset."""
 
-    preset: str = "tiny"
+    preset: str = "small"
     weights: Path | None = None
     streams: Streams | None = None
     workers: int | None = None
@@ -54,7 +55,9 @@ def prepare_dataset(
     Raises TrainingError if no clip has frames; errors of `open_dataset`, `load_network` and `prepare_clips`.
     """
     options = options or PrepareOptions()
-    model = preset(options.preset) if options.weights is None else load_network(options.weights)[0].config
+    model = (
+        preset(options.preset) if options.weights is None else load_network(checkpoint_file(options.weights))[0].config
+    )
     if options.streams is not None:
         fusion = model.fusion if options.streams == model.streams else "sca" if options.streams == "both" else "none"
         model = dataclasses.replace(model, streams=options.streams, fusion=fusion)

@@ -12,6 +12,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from infdet_deploy.bundle.loading import WEIGHTS
+from infdet_deploy.bundle.manifest import MANIFEST
+from infdet_deploy.bundle.pretrained import bundle_folder
 from infdet_deploy.config import read_json
 from infdet_deploy.errors import ConfigError, InfdetError, TrainingError, UsageError
 
@@ -48,10 +51,19 @@ def check_run(out: Path, described: dict[str, Any]) -> None:
 
 
 def checkpoint_file(run: Path) -> Path:
-    """`run` itself if it is a file, else the best checkpoint of the run folder. Raises InfdetError if it has none."""
-    if run.is_dir() and not (run / BEST).is_file():
-        raise InfdetError(f"{run} contains no {BEST}: is it a run folder, and has it been trained?")
-    return run / BEST if run.is_dir() else run
+    """The checkpoint of a run folder (its best) or of a bundle, "pretrained" included; `run` itself if it is a file.
+
+    Raises InfdetError for a folder without checkpoint.
+    """
+    run = bundle_folder(run)
+    if not run.is_dir():
+        return run
+    for name in (BEST, WEIGHTS):
+        if (run / name).is_file():
+            return run / name
+    if (run / MANIFEST).is_file():
+        raise InfdetError(f"{run} has no {WEIGHTS}; use the run that it was exported from, or export it with weights")
+    raise InfdetError(f"{run} contains no {BEST}: is it a run folder, and has it been trained?")
 
 
 def newest_run(root: Path | str = RUNS) -> Path:

@@ -55,7 +55,7 @@ def test_detect_file(stream_bundle, clip_file, capsys):
 
 @pytest.mark.slow
 def test_train_own_data_then_export_and_verify(nine_clips, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(presets.PRESETS, "tiny", small_network())
+    monkeypatch.setitem(presets.PRESETS, "small", small_network())
     run, bundle = tmp_path / "run", tmp_path / "own.infdet"
     load("train_own_data.py").main(str(nine_clips), str(run), "2")
     lines = capsys.readouterr().out.splitlines()
@@ -111,7 +111,7 @@ def test_quickstart_notebook(tmp_path):
     script = tmp_path / "quickstart.py"
     script.write_text(
         "from infdet_deploy.model import presets\nfrom tests.examples.test_examples import small_network\n\n"
-        "presets.PRESETS['tiny'] = small_network()\n\n"
+        "presets.PRESETS['small'] = small_network()\n\n"
         f"def main():\n    {small.replace(chr(10), chr(10) + '    ')}\n\nif __name__ == '__main__':\n    main()\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -56,7 +56,7 @@ def test_presets():
     paper, tiny = preset("infdet"), preset("tiny")
     assert (paper.size, paper.features, paper.flow_channels, paper.classes) == (224, 1024, 3, ("drop", "fight", "hug"))
     assert (tiny.size, tiny.features) == (64, 256)
-    with pytest.raises(ConfigError, match="no preset 'huge'; presets are infdet, tiny"):
+    with pytest.raises(ConfigError, match="no preset 'huge'; presets are small, array, tiny, infdet"):
         preset("huge")
 
 

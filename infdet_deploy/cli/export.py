@@ -93,6 +93,8 @@ def export(
     table(str(result.path), columns, rows, "Relative L2 from the network in PyTorch, the largest of the check clips.")
     for backend, check in result.detections.items():
         print(f"int8 on {backend}: {check.summary()}")
+    sizes = [entry.bytes for entry in result.bundle.manifest.files.values()]
+    print(f"size: {sum(sizes) / 1e6:.1f} MB in {len(sizes)} files")
     print(f"next: infdet-deploy bench {result.path} --frames 100 --runs 100   or   "
           f"infdet-deploy detect {result.path} VIDEO")  # fmt: skip
 

@@ -48,10 +48,10 @@ class SelectiveCrossAttention(Attention):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        d = config.features
-        self.conv1 = nn.Conv1d(2 * d, 4 * d, 3, padding=1)
-        self.conv2 = nn.Conv1d(4 * d, 8 * d, 3, padding=1)
-        self.fc1 = nn.Linear(8 * d, d)
+        d, hidden = config.features, 4 * config.features // config.selection_divisor
+        self.conv1 = nn.Conv1d(2 * d, hidden, 3, padding=1)
+        self.conv2 = nn.Conv1d(hidden, 2 * hidden, 3, padding=1)
+        self.fc1 = nn.Linear(2 * hidden, d)
         self.fc2 = nn.Linear(d, 1)
         self.dropout = nn.Dropout(0.7)
 

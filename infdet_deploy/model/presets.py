@@ -39,6 +39,7 @@ class ModelConfig:
     frame_rate: float | None = None
     flow_stride: int = 4  # the FEN computes flow at every 4th pixel of each row and column, every 2nd, or all (1)
     channel_divisor: int = 1  # divides every hidden channel count; 1 is the published width
+    selection_divisor: int = 1  # divides the hidden channels of SCA's selection once more; 1 is the published width
     fen_projection: bool = False  # a 1×1 projection in the FEN's layer4, which the paper's parameter count implies
     streams: Streams = "both"  # the towers
     flow: FlowSource = "fen"  # the flow tower's input: the network's own FEN, or TV-L1
@@ -54,7 +55,7 @@ class ModelConfig:
         expect(self, "model", "flow_channels", lambda n: n in (2, 3), "2 or 3")
         expect(self, "model", "size", lambda n: n >= 32 and n % 32 == 0, "a multiple of 32")
         expect(self, "model", "flow_stride", lambda n: n in (1, 2, 4), "1, 2 or 4")
-        expect(self, "model", "channel_divisor", lambda n: n in (1, 2, 4, 8), "1, 2, 4 or 8")
+        expect(self, "model", "channel_divisor selection_divisor", lambda n: n in (1, 2, 4, 8), "1, 2, 4 or 8")
         expect(self, "model", "frame_rate", lambda n: n is None or 1 <= n <= 1000, "1 to 1000 frames/s")
         if self.streams == "both" and self.fusion == "none":
             raise ConfigError("model: fusion is 'none', but two streams must be fused; use sca")
@@ -115,9 +116,15 @@ PRESETS = {
         size=32, channel_divisor=8, levels="background", frame_rate=12.0, flow_stride=2, streams="infrared",
         fusion="none",
     ),
-    "tiny": ModelConfig(size=64, channel_divisor=4),
+    "tiny": ModelConfig(size=64, channel_divisor=4, selection_divisor=4),
     "infdet": ModelConfig(),
 }  # fmt: skip
+
+
+def preset_like(config: ModelConfig) -> str:
+    """The name of the preset of a network's frames and width; "" if there is none."""
+    kinds = {(p.size, p.levels, p.frame_rate, p.channel_divisor): name for name, p in PRESETS.items()}
+    return kinds.get((config.size, config.levels, config.frame_rate, config.channel_divisor), "")
 
 
 def preset(name: str) -> ModelConfig:

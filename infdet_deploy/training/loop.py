@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from infdet_deploy.config import read_json
+from infdet_deploy.console import clock
 from infdet_deploy.datasets import open_dataset
 from infdet_deploy.detections import DetectionRule, default_thresholds
 from infdet_deploy.errors import Interrupted, TrainingError
@@ -38,6 +39,7 @@ from infdet_deploy.training.windows import Windows
 
 _LEARNT = 0.97  # of the loss without looking at the frames; a network below has learnt something
 _LEARNT_VALUE = 0.05  # a network with a higher mAP or accuracy has learnt something, too
+_MEASURED_STEPS = 3  # after which a training says how long it will take
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,8 @@ class _Run:
                 checkpoint.save_state(self.out, state)
             left_s = (time.monotonic() - loop_started) / (step - first) * (config.steps - step)
             note = "" if validation is None else self._learnt_nothing(validation, step)
+            if step == first + _MEASURED_STEPS:
+                note = f"{config.steps - first} steps take about {clock(left_s)}; fewer or more with --steps N"
             self.report(Progress("train", step, config.steps, *losses, rate, norm, validation, left_s, note))
             if stop and not is_over(config, values):
                 raise Interrupted(

@@ -97,7 +97,7 @@ PRESET_SETTINGS: dict[str, dict[str, Any]] = {
     "small": {"batch": 8, "window_frames": 96, "learning_rate": 2e-3, "jitter": 0.25},
 }
 # Steps are chosen so that each action is shown about this often, but at least `TrainConfig.steps`.
-SHOWN = {"tiny": 3, "infdet": 3, "array": 15, "small": 15}
+SHOWN = {"tiny": 3, "infdet": 3, "array": 15, "small": 6}
 MOST_STEPS = 10_000
 
 
@@ -123,24 +123,28 @@ class SettingsOptions:
     freeze_towers: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def changes(self) -> dict[str, Any]:
-        """The fields of `TrainConfig` that these options set."""
+    def changes(self, like: str | None = None) -> dict[str, Any]:
+        """The fields of `TrainConfig` that these options set. like: a preset whose settings fit; default: `preset`."""
         chunk_snippets = CHUNK_SNIPPETS if self.whole_clips else None
         named = _given(
             steps=self.steps, seed=self.seed, chunk_snippets=chunk_snippets, freeze_towers=self.freeze_towers
         )
-        return self._defaults() | named | dict(self.settings)
+        return self._defaults(self.preset if like is None else like) | named | dict(self.settings)
 
-    def _defaults(self) -> dict[str, Any]:
-        """The preset's settings."""
-        return PRESET_SETTINGS.get(self.preset, {})
+    def _defaults(self, like: str) -> dict[str, Any]:
+        """The settings of the preset `like`."""
+        return PRESET_SETTINGS.get(like, {})
 
-    def steps_for(self, actions: int, config: TrainConfig) -> int:
-        """Optimiser steps for training clips with this many actions: the given number, or a number by experience."""
+    def steps_for(self, actions: int, config: TrainConfig, like: str | None = None) -> int:
+        """Optimiser steps for training clips with this many actions: the given number, or a number by experience.
+
+        like: as in `changes`.
+        """
         if self.steps is not None or "steps" in self.settings:
             return config.steps
         shown = config.batch * (1 if config.chunk_snippets else max(config.balance, 0.25))
-        return min(max(round(SHOWN[self.preset] * actions / shown), config.steps), MOST_STEPS)
+        times = SHOWN.get(self.preset if like is None else like, 3)
+        return min(max(round(times * actions / shown), config.steps), MOST_STEPS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,8 +177,8 @@ class TrainOptions(SettingsOptions):
         if self.weights is None and not self.resume:
             self.change_model(network)
 
-    def _defaults(self) -> dict[str, Any]:
-        return {} if self.resume else super()._defaults()  # a resumed run has its own
+    def _defaults(self, like: str) -> dict[str, Any]:
+        return {} if self.resume else super()._defaults(like)  # a resumed run has its own
 
     def change_model(self, model: ModelConfig) -> ModelConfig:
         """`model` with the fields that these options set."""

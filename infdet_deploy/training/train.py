@@ -8,7 +8,7 @@ from infdet_deploy.config import read_json
 from infdet_deploy.datasets import open_dataset
 from infdet_deploy.errors import UsageError
 from infdet_deploy.model.network import InfDetNet
-from infdet_deploy.model.presets import ModelConfig, preset
+from infdet_deploy.model.presets import ModelConfig, preset, preset_like
 from infdet_deploy.model.weights import load_network, with_config
 from infdet_deploy.synthetic.dataset import FPS, VERSION, SynthesizeOptions, synthesize
 from infdet_deploy.training.distributed import process_group
@@ -36,7 +36,8 @@ def train(
     options = options or TrainOptions()
     out = newest_run() if options.resume and options.out is None else options.out
     run = read_run(out) if options.resume and out is not None else {}
-    config = TrainConfig.from_json(run.get("training", {}) | options.changes())
+    like = _like(options)
+    config = TrainConfig.from_json(run.get("training", {}) | options.changes(like))
     with sigterm_as_interrupt(), process_group(config.device) as world:
         report = on_progress if on_progress is not None and world.is_main else lambda progress: None
         out = Path(world.broadcast(str(out or next_run(options.preset))))
@@ -48,7 +49,7 @@ def train(
                     make_synthetic(data, report)
         model, network, notes = _starting_point(Path(data), options, config, run, out)
         if not options.resume:
-            config = _with_steps(Path(data), options, config)
+            config = _with_steps(Path(data), options, config, like)
         begin = f"preset {options.preset}" if options.weights is None else f"from {options.weights}"
         if options.resume:
             begin = "a resumed run"
@@ -76,18 +77,26 @@ def plan_training(
             f"--dry-run makes no data and {SYNTHETIC} does not exist; run `infdet-deploy dataset synth {SYNTHETIC}` "
             "first, or name your own data with --data"
         )
-    config = TrainConfig.from_json(options.changes())
+    like = _like(options)
+    config = TrainConfig.from_json(options.changes(like))
     with process_group(config.device) as world:
         model, network, _ = _starting_point(Path(data or SYNTHETIC), options, config, {}, Path())
-        config = _with_steps(Path(data or SYNTHETIC), options, config)
+        config = _with_steps(Path(data or SYNTHETIC), options, config, like)
         report = on_progress if on_progress is not None and world.is_main else lambda progress: None
         return measure_plan(open_dataset(data or SYNTHETIC), model, config, network, world, report)
 
 
-def _with_steps(data: Path, options: TrainOptions, config: TrainConfig) -> TrainConfig:
+def _like(options: TrainOptions) -> str:
+    """The preset whose settings fit the network that these options train."""
+    if options.weights is None:
+        return options.preset
+    return preset_like(load_network(checkpoint_file(options.weights))[0].config)
+
+
+def _with_steps(data: Path, options: TrainOptions, config: TrainConfig, like: str) -> TrainConfig:
     """The configuration with steps by the number of actions, and an early stop where the user set neither."""
     clips = open_dataset(data).subset(config.train_subset)
-    steps = options.steps_for(sum(max(len(clip.instances), 1) for clip in clips), config)
+    steps = options.steps_for(sum(max(len(clip.instances), 1) for clip in clips), config, like)
     if steps == config.steps:
         return config
     chosen = {"steps": steps, "validate_every": max(config.validate_every, steps // 8), "patience": 5}

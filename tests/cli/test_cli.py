@@ -227,16 +227,25 @@ def test_complexity_json():
 
 
 def test_doctor_json():
-    report = json.loads(command("doctor", "--json").stdout)
+    report = json.loads(command("doctor", "--no-measure", "--json").stdout)
     int8 = ["int8"] if HAS_INT8 else []
     assert report["machine"]["cores"] >= 1
     assert report["backends"]["openvino"] == {
         "available": True,
         "precisions": ["float32", "bfloat16", "float16", *int8],
         "refused": [] if int8 else ["int8"],
+        "frames_per_s": None,
+        "error": None,
     }
     for package in report["packages"].values():
         assert (package["version"] is None) == (package["install"] is not None)
+
+
+def test_doctor_measures_the_pretrained_network():
+    done = command("doctor")
+    (row,) = [line.split() for line in done.stdout.splitlines() if line.split()[:2] == ["openvino", "ready"]]
+    assert float(row[-1]) > 12.5  # frames/s, real time
+    assert done.stdout.count("\n") < 45
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from infdet_deploy.errors import ConfigError
 from infdet_deploy.model.i3d import same_padding
 from infdet_deploy.model.network import InfDetNet, to_grey
-from infdet_deploy.model.presets import PRESETS, ModelConfig, preset
+from infdet_deploy.model.presets import PRESETS, ModelConfig, preset, preset_like
 from infdet_deploy.model.weights import random_network
 from infdet_deploy.snippets import feature_length, valid_length
 from infdet_deploy.video.sample import sample_frames
@@ -138,3 +138,9 @@ def test_same_padding_against_a_search(kernel, stride):
         # the least padding with which `outputs` windows fit, the front half rounded down
         total = next(p for p in range(kernel + stride) if length + p >= (outputs - 1) * stride + kernel)
         assert (before, after) == (total // 2, total - total // 2), length
+
+
+def test_a_network_is_like_the_preset_of_its_size_and_frames():
+    assert [preset_like(config) for config in PRESETS.values()] == list(PRESETS)
+    assert preset_like(dataclasses.replace(preset("array"), classes=("fall",), streams="both", fusion="sca")) == "array"
+    assert preset_like(dataclasses.replace(preset("tiny"), size=96)) == ""

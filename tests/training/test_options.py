@@ -117,7 +117,9 @@ def test_steps_follow_from_the_number_of_actions():
     assert array.steps_for(520, config) == 975  # each action 15 times, in half of 16 windows a step
     assert array.steps_for(10, config) == 360
     assert array.steps_for(10**6, config) == 10_000
-    assert TrainOptions().steps_for(720, TrainConfig()) == 1080
+    assert TrainOptions(preset="tiny").steps_for(720, TrainConfig()) == 1080
+    assert TrainOptions().steps_for(720, TrainConfig()) == 2160
+    assert TrainOptions().steps_for(720, TrainConfig(), "tiny") == 1080
     for options in (TrainOptions(steps=7), TrainOptions(settings={"steps": 7})):
         assert options.steps_for(10**6, TrainConfig.from_json(options.changes())) == 7
     given = TrainOptions(preset="array", settings={"batch": 4})

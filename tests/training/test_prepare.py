@@ -27,14 +27,14 @@ def data(tmp_path):
 
 
 def test_prepare_continues_where_it_stopped(data):
-    result = prepare_dataset(data, PrepareOptions(workers=1))
+    result = prepare_dataset(data, PrepareOptions(preset="tiny", workers=1))
     files = sorted((data / CACHE).iterdir())
     assert (result.made, result.ready, result.size_bytes) == (2, 0, sum(file.stat().st_size for file in files))
     first, second = files
     second.unlink()
     before = first.stat().st_mtime_ns
     seen = []
-    again = prepare_dataset(data, PrepareOptions(), lambda *progress: seen.append(progress))
+    again = prepare_dataset(data, PrepareOptions(preset="tiny"), lambda *progress: seen.append(progress))
     assert (again.made, again.ready) == (1, 1)
     assert again.to_dict() == {"data": str(data), "made": 1, "ready": 1, "size_bytes": result.size_bytes}
     assert seen == [(1, 2), (2, 2)]
@@ -43,16 +43,16 @@ def test_prepare_continues_where_it_stopped(data):
 
 @pytest.mark.parametrize("change", [{"flow_channels": 2}, {"size": 96}])
 def test_another_network_needs_other_files(data, tmp_path, change):
-    prepare_dataset(data, PrepareOptions(workers=1))
+    prepare_dataset(data, PrepareOptions(preset="tiny", workers=1))
     model = dataclasses.replace(MODEL, **change)
     save_network(tmp_path / "w.safetensors", random_network(model), model)
-    result = prepare_dataset(data, PrepareOptions(weights=tmp_path / "w.safetensors", workers=1))
+    result = prepare_dataset(data, PrepareOptions(preset="tiny", weights=tmp_path / "w.safetensors", workers=1))
     assert (result.made, result.ready) == (2, 0)
 
 
 def test_an_infrared_network_needs_no_flow(data):
     infrared = dataclasses.replace(MODEL, streams="infrared", fusion="none")
-    result = prepare_dataset(data, PrepareOptions(streams="infrared", workers=1))
+    result = prepare_dataset(data, PrepareOptions(preset="tiny", streams="infrared", workers=1))
     assert (result.made, result.ready) == (2, 0)
     for file in (data / CACHE).iterdir():
         assert sorted(load_file(file)) == ["frames", "times_s"]
@@ -65,7 +65,9 @@ def test_an_infrared_network_needs_no_flow(data):
     for file in (data / CACHE).iterdir():
         if "flow" not in load_file(file):
             file.unlink()
-    assert prepare_dataset(data, PrepareOptions(streams="infrared")).ready == 2  # complete files serve as well
+    assert (
+        prepare_dataset(data, PrepareOptions(preset="tiny", streams="infrared")).ready == 2
+    )  # complete files serve as well
 
 
 def test_no_clip_with_frames(data):

@@ -46,7 +46,9 @@ def test_options_become_settings():
     options = TrainOptions(
         steps=5, whole_clips=True, settings=parse_settings(["schedule=paper", "jitter=0", "mirror=false"])
     )
-    assert options.changes() == {"steps": 5, "chunk_snippets": 32, "schedule": "paper", "jitter": 0, "mirror": False}
+    set_here = {"steps": 5, "chunk_snippets": 32, "schedule": "paper", "jitter": 0, "mirror": False}
+    assert options.changes() == {"batch": 8, "window_frames": 96, "learning_rate": 2e-3, **set_here}
+    assert options.changes("tiny") == set_here
     for pair in ("jitter", "=3"):
         with pytest.raises(UsageError, match=f"--set is '{pair}', expected NAME=VALUE"):
             parse_settings([pair])
@@ -58,7 +60,7 @@ def test_options_become_settings():
         ({"steps": 0}, "steps is 0"),
         ({"preset": "huge"}, "no preset 'huge'"),
         ({"settings": {"stepps": 3}}, "unknown key 'stepps'"),
-        ({"fusion": "none"}, "two streams must be fused"),
+        ({"preset": "tiny", "fusion": "none"}, "two streams must be fused"),
         ({"flow_stride": 3}, "flow_stride is 3"),
     ],
 )

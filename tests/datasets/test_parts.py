@@ -31,3 +31,10 @@ def test_one_part_that_starts_late_or_is_uneven():
     half = Part(25.0, np.concatenate((np.arange(25) / 25, 1 + np.arange(25) / 12.5)))
     (uneven,) = clips_of_parts(CLIP, [half])
     assert times(uneven)[0] == ("fall", 1.0, 1.4)
+
+
+def test_ambiguous_intervals_move_with_the_instances():
+    clip = Clip("a", 64.0, None, (), ambiguous=(Instance("Ambiguous", 62.5, 63.0),))
+    first, second = clips_of_parts(clip, [BEFORE, AFTER])
+    assert first.ambiguous == ()
+    assert second.ambiguous == (Instance("Ambiguous", 0.5, 1.0),)

@@ -93,7 +93,8 @@ def evaluate(
             recognition = evaluate_recognition([clip_score(one.scores) for one in scored], labels, scorer.classes)
         else:
             found = detections(scored, scorer.classes, scorer.rule)
-            metrics = detection_metrics(clips, found, scorer.classes, options.protocols)
+            judged = [one.annotation for one in scored]  # of each part of a recording, in the part's seconds
+            metrics = detection_metrics(judged, found, scorer.classes, options.protocols)
         result = Evaluation(
             str(subject), kind, str(dataset.annotations), subset, len(clips), metrics, recognition,
             _thresholds(scorer), before, scorer.losses,

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -11,11 +12,14 @@ from safetensors.torch import load_file, save_file
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.manifest import read_manifest
 from infdet_deploy.datasets import open_dataset
+from infdet_deploy.detections import DetectionRule
 from infdet_deploy.errors import AnnotationError, UsageError, VideoError
 from infdet_deploy.evaluation.evaluate import EvaluateOptions, evaluate, subject_kind
+from infdet_deploy.evaluation.scorers import BundleScorer
 from infdet_deploy.model.presets import ModelConfig
 from infdet_deploy.model.weights import load_network, random_network, save_network
 from infdet_deploy.synthetic.dataset import SynthesizeOptions, synthesize
+from tests.video.recordings import moving_scene, write_video
 
 EXTRA = {"thresholds": [0.45, 0.5, 0.55], "mean_duration_s": [0.2, 0.2, 0.2], "frame_mode": "resize", "source": "a"}
 
@@ -97,6 +101,30 @@ def test_a_checkpoint_and_its_bundle_have_equal_metrics(data, run, tiny_bundle, 
         "flow.png",
         "precision_recall.png",
     }
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 60.0])
+def test_a_recording_that_pauses_is_judged_in_parts(tmp_path, tiny_bundle, monkeypatch, pause_s):
+    """Every part is found from start to end; the action lies in the second half of the recording."""
+    pts = np.arange(128) * 40 + np.where(np.arange(128) < 64, 0, round(1000 * pause_s))
+    (tmp_path / "videos").mkdir()
+    write_video(tmp_path / "videos" / "a.mkv", moving_scene(128, 24, 32), "ffv1", "gray", pts=pts.tolist())
+    action = {"label": "hug", "segment": [2.56 + pause_s, 5.12 + pause_s]}
+    content = {"classes": ["drop", "fight", "hug"], "database": {"a": {"annotations": [action]}}}
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+
+    def scores(self, data, subset, on_progress):
+        self.rule = DetectionRule((1.0, 1.0, 0.5), (0.0, 0.0, 0.0), ends="interpolated")
+        self.detector.scores = lambda frames: np.full((len(frames) // 8, 3), 0.9, np.float32)
+        return original(self, data, subset, on_progress)
+
+    original = BundleScorer.score
+    monkeypatch.setattr(BundleScorer, "score", scores)
+    report = run_evaluate(tiny_bundle, tmp_path)
+    assert (report["clips"], report["instances"], report["detections"]) == (1, 1, 2 if pause_s else 1)
+    # Without the pause one detection of twice the length; with it, one is right, the other of equal score comes first.
+    assert report["protocols"]["thumos14"]["ap"]["hug"]["0.4"] == (0.5 if pause_s else 1.0)
+    assert report["protocols"]["thumos14"]["ap"]["hug"]["0.7"] == (0.5 if pause_s else 0.0)
 
 
 @pytest.mark.slow

@@ -311,13 +311,14 @@ def test_rows_without_length_are_left_out_with_a_note(tmp_path, capsys):
 
 
 def test_labels_are_cleaned_or_refused(tmp_path):
-    rows = [{"label": label, "segment": [1, 2]} for label in (" fall", "fall\n", "", "\t", "a\x1b[31m", "\udce9")]
+    labels = (" fall", "fall\u200b \n", "", "\t", "a\x1b[31m", "\udce9")
+    rows = [{"label": label, "segment": [1, 2]} for label in labels]
     path = as_json(tmp_path / "x.json", {"database": {"a": {"annotations": rows}}})
     errors, notes = [], []
     data = open_dataset(path, report=errors.append, notes=notes)
     assert [one.label for one in data.clips[0].instances] == ["fall", "fall"]
     assert [note.rpartition("annotations")[2] for note in notes] == [
-        "[0]: label ' fall' is taken as 'fall'", r"[1]: label 'fall\n' is taken as 'fall'"
+        "[0]: label ' fall' is taken as 'fall'", "[1]: label 'fall\u200b \\n' is taken as 'fall'"
     ]  # fmt: skip
     assert [str(error).rpartition("annotations")[2] for error in errors] == [
         "[2]: the label is empty; name a class or remove the entry",
@@ -374,6 +375,22 @@ def test_two_annotators_and_the_frame_rate_of_label_studio(tmp_path, capsys):
     )
     read_annotations(path, fps=lambda name: 25.0)
     assert "Label Studio counts frames at the frameRate of its <Video> tag" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [
+        ({"data": {"video": "a.mp4"}, "annotations": 5}, "'annotations' is 5, expected a list"),
+        ({"data": {"video": "a.mp4"}, "annotations": [{"result": 5}]}, "'result' is 5, expected a list"),
+        ({"data": {"video": "http://[b/a.mp4"}}, r"video 'http://\[b/a.mp4' is not an address"),
+    ],
+)
+def test_malformed_label_studio_tasks(tmp_path, task, reason):
+    path = as_json(tmp_path / "x.json", [task])
+    with pytest.raises(AnnotationError, match=rf"x\.json:1: task 0: {reason}"):
+        read_annotations(path, fps=25.0)
+    empty = as_json(tmp_path / "y.json", [{"data": {"video": "a.mp4"}, "annotations": None}])
+    assert read_annotations(empty, fps=25.0)[0].instances == ()
 
 
 def test_two_recordings_of_one_name_in_a_detection_file(tmp_path):

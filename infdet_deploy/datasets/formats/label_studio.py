@@ -54,7 +54,10 @@ def _clip(path: Path, where: str, task: Any, options: FormatOptions) -> tuple[Cl
     if not isinstance(url, str) or not url:
         found = f"; its keys are {quoted(list(data))}" if isinstance(data, dict) and data else ""
         raise AnnotationError(f"{where}: no video named, expected 'video' in its data{found}")
-    name = _name(url)
+    try:
+        name = _name(url)
+    except ValueError as error:
+        raise AnnotationError(f"{where}: video {url!r} is not an address ({error})") from None
     rate = data.get("fps") or options.fps(name)
     if rate is None:
         raise AnnotationError(
@@ -82,7 +85,8 @@ def _clip(path: Path, where: str, task: Any, options: FormatOptions) -> tuple[Cl
 def _timeline(where: str, task: dict[str, Any], options: FormatOptions) -> Iterator[Any]:
     """The values with ranges and labels, of the first annotation not cancelled; ground truth comes first."""
     if "annotations" in task:
-        kept = [a for a in task["annotations"] or [] if isinstance(a, dict) and not a.get("was_cancelled")]
+        listed = _list(where, task, "annotations")
+        kept = [a for a in listed if isinstance(a, dict) and not a.get("was_cancelled")]
         kept.sort(key=lambda annotation: not annotation.get("ground_truth"))
         if len(kept) > 1:
             ids = ", ".join(str(annotation.get("id", "without id")) for annotation in kept)
@@ -90,13 +94,18 @@ def _timeline(where: str, task: dict[str, Any], options: FormatOptions) -> Itera
                 f"{where} (id {task.get('id', 'unknown')}): {len(kept)} annotations ({ids}), the first is taken; "
                 "cancel or delete the others"
             )
-        for result in (kept[0].get("result") or []) if kept else []:
+        for result in _list(where, kept[0], "result") if kept else []:
             if isinstance(result, dict) and result.get("type") == "timelinelabels":
                 yield result.get("value")
     else:
         for value in task.values():
             if isinstance(value, list):
                 yield from (row for row in value if isinstance(row, dict) and "timelinelabels" in row)
+
+
+def _list(where: str, entry: dict[str, Any], key: str) -> list[Any]:
+    """`entry[key]`, which may be missing or null."""
+    return [] if entry.get(key) is None else field(where, entry, key, list)
 
 
 def _instances(where: str, row: Any, rate: float, options: FormatOptions) -> Iterator[Instance]:

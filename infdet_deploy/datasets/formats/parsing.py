@@ -2,6 +2,7 @@
 
 import bisect
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -165,7 +166,7 @@ def interval(where: str, start: Any, end: Any, empty: bool = False) -> tuple[flo
 
 def class_name(where: str, value: str, note: Callable[[str], None]) -> str:
     """A class's name without blanks around it, which are noted. Raises AnnotationError for an empty name."""
-    name = value.strip().strip("\ufeff\u200b")
+    name = re.sub(r"^[\s\ufeff\u200b]+|[\s\ufeff\u200b]+$", "", value)
     if not name:
         raise AnnotationError(f"{where}: the label is empty; name a class or remove the entry")
     if visible(name) != name:

@@ -53,13 +53,15 @@ def _ends(one: str, other: str) -> bool:
 
 
 def alike(name: str, names: Iterable[str]) -> str | None:
-    """The first of `names` that differs only in case, separators, suffix, folder or a prefix `v_`; else None."""
+    """The first of `names` that differs only in case, separators, suffix, a prefix `v_` or a folder that one of them
+    lacks; else None. So `cam1/hall` and `cam2/hall` are not alike."""
     key = _essence(name)
-    return next((one for one in names if _essence(one) == key), None)
+    return next((one for one in names if _ends(key, _essence(one))), None)
 
 
 def _essence(name: str) -> str:
-    return re.sub(r"[\W_]+", "_", canonical(name).rpartition("/")[2].casefold().removeprefix("v_"))
+    folder, slash, file = canonical(name).casefold().rpartition("/")
+    return re.sub(r"(?:[^\w/]|_)+", "_", f"{folder}{slash}{file.removeprefix('v_')}")
 
 
 def nearest(name: str, names: Collection[str]) -> str:

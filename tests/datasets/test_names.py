@@ -47,6 +47,9 @@ def test_names_that_meet():
 def test_nearest_spelling():
     assert alike("v_Hall-01.mp4", ["hall_02", "hall_01"]) == "hall_01"
     assert alike("clip_1_12", ["clip_11_2"]) is None
+    assert alike("cam1/hall", ["cam2/hall", "Hall"]) == "Hall"
+    assert alike("disk/Cam1/v_hall", ["cam2/hall", "cam1/hall"]) == "cam1/hall"
+    assert alike("a - b", ["a_b"]) == "a_b"
     assert nearest("v_hall", ["x", "hall"]) == "; nearest to 'v_hall': 'hall'"
     assert nearest("hallway_1", ["entrance", "halway_1"]) == "; nearest to 'hallway_1': 'halway_1'"
     assert nearest("a", ["zzz"]) == ""

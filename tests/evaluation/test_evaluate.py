@@ -103,6 +103,21 @@ def test_a_checkpoint_and_its_bundle_have_equal_metrics(data, run, tiny_bundle, 
     }
 
 
+def test_recordings_of_one_file_name_in_two_folders(tmp_path, capsys):
+    action = {"label": "hug", "segment": [1.0, 3.0]}
+    clips = {name: {"annotations": [action]} for name in ("cam1/a", "cam1/b")}
+    found = {name: [action | {"score": 0.9}] for name in ("cam1/a", "cam2/b")}
+    for name, content in (("truth.json", {"database": clips}), ("found.json", {"results": found})):
+        (tmp_path / name).write_text(json.dumps(content))
+    report = run_evaluate(tmp_path / "found.json", tmp_path / "truth.json")
+    assert report["protocols"]["thumos14"]["map"]["0.5"] == 0.5
+    assert "detections of 1 videos that the annotations do not have count as wrong: 'cam2/b'" in capsys.readouterr().err
+    found["B"] = found.pop("cam2/b")
+    (tmp_path / "found.json").write_text(json.dumps({"results": found}))
+    with pytest.raises(AnnotationError, match="video 'B' is not in the annotations, 'cam1/b' is; use one spelling"):
+        run_evaluate(tmp_path / "found.json", tmp_path / "truth.json")
+
+
 @pytest.mark.parametrize("pause_s", [0.0, 60.0])
 def test_a_recording_that_pauses_is_judged_in_parts(tmp_path, tiny_bundle, monkeypatch, pause_s):
     """Every part is found from start to end; the action lies in the second half of the recording."""

@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 
-from infdet_deploy.errors import UsageError
+from infdet_deploy.errors import InfdetError, UsageError
 from infdet_deploy.live.delivery import Delivery
 from infdet_deploy.live.queue import EventQueue
 from infdet_deploy.live.sinks.jsonl import JsonLinesFile, line_of
@@ -77,7 +77,7 @@ def server(answers):
                 time.sleep(1.0)
                 return
             self.send_response(answer)
-            self.send_header("Location", "/elsewhere")
+            self.send_header("Location", self.path.replace("/old", "/services"))
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -109,6 +109,15 @@ def test_a_webhook_that_fails_gets_every_event(tmp_path):
     assert all(key == one for _, one, key in posts)
     assert [json.loads(line)["id"] for line in (tmp_path / "log").read_text().splitlines()] == ["e0", "e1", "e2", "e3"]
     assert deliveries[1].failures == 5
+
+
+@pytest.mark.parametrize("path", ["/old/secret", "/secret"])
+def test_a_redirection_shows_no_path(path):
+    with server([308]) as (url, _):
+        hook = Webhook(url.replace("/hook", path))
+        with pytest.raises(InfdetError, match=r"answered 308 .*; redirected to http://127\.0\.0\.1:\d+: ") as error:
+            hook.deliver({"id": "e0"})
+        assert "secret" not in str(error.value)
 
 
 def test_a_dead_server_leaves_events_for_the_next_start(tmp_path):

@@ -21,6 +21,11 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None  # a redirected POST would become a GET
 
 
+def _shown(url: str) -> str:
+    """Scheme and host: the path is the secret of many webhooks, such as https://hooks.slack.com/services/…"""
+    return "/".join(redacted(url).split("/")[:3])
+
+
 class Webhook(Sink):
     """POSTs application/json to `url`; a status of 200 to 299 means that the receiver has stored the event.
 
@@ -34,8 +39,7 @@ class Webhook(Sink):
             raise UsageError("--webhook: an address needs letters that are not ASCII percent-encoded")
         host = parts.netloc.rpartition("@")[2]
         self._url = urllib.parse.urlunsplit(parts._replace(netloc=host, fragment=""))
-        # without its path, which is the secret of many webhooks, such as https://hooks.slack.com/services/…
-        self.name, self._timeout_s = f"webhook {'/'.join(redacted(url).split('/')[:3])}", timeout_s
+        self.name, self._timeout_s = f"webhook {_shown(url)}", timeout_s
         self._headers = {"Content-Type": "application/json", "User-Agent": "infdet-deploy"}
         if parts.username is not None:
             pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
@@ -52,7 +56,8 @@ class Webhook(Sink):
         except urllib.error.HTTPError as error:
             where = error.headers.get("Location")
             error.close()
-            hint = f"; redirected to {redacted(where)}: give that address" if where else ""
+            where = where and _shown(urllib.parse.urljoin(self._url, where))
+            hint = f"; redirected to {where}: give the address that it redirects to" if where else ""
             raise InfdetError(f"answered {error.code} {error.reason}{hint}") from None
         except urllib.error.URLError as error:
             raise InfdetError(f"not reached ({error.reason})") from None

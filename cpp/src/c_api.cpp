@@ -104,6 +104,12 @@ void push(infdet_stream *handle, const Pixel *frames, size_t count, size_t heigh
   shared->stream->push(frames, count, height, width, times_s);
 }
 
+void check_side(size_t pixels, const char *name, size_t most) {
+  if (!pixels || pixels > most)
+    throw Error(INFDET_ERROR_ARGUMENT,
+                std::string(name) + " is " + std::to_string(pixels) + " pixels, expected 1 to " + std::to_string(most));
+}
+
 // Push a frame whose rows may lie apart.
 template <class Pixel> void push_one(infdet_stream *handle, const infdet_frame &frame) {
   need(frame.pixels, "frame.pixels");
@@ -111,7 +117,9 @@ template <class Pixel> void push_one(infdet_stream *handle, const infdet_frame &
   const size_t row = frame.width * sizeof(Pixel);
   if (!frame.row_bytes || frame.row_bytes == row)
     return push(handle, static_cast<const Pixel *>(frame.pixels), 1, frame.height, frame.width, time_s);
-  if (frame.width > kMaxSide || frame.height > kMaxSide || frame.row_bytes < row)
+  check_side(frame.height, "frame.height", kMaxSide);
+  check_side(frame.width, "frame.width", kMaxSide);
+  if (frame.row_bytes < row)
     throw Error(INFDET_ERROR_ARGUMENT, "frame.row_bytes is " + std::to_string(frame.row_bytes) + ", a row of " +
                                            std::to_string(frame.width) + " pixels has " + std::to_string(row));
   std::vector<Pixel> packed(frame.height * frame.width);
@@ -146,6 +154,8 @@ Options checked(const infdet_options &given) {
   if (given.live != 0 && given.live != 1)
     throw Error(INFDET_ERROR_ARGUMENT, "options.live is " + std::to_string(given.live) + ", expected 0 or 1");
   if (given.threshold_count) need(given.thresholds, "options.thresholds");
+  if (given.thresholds && !given.threshold_count)
+    throw Error(INFDET_ERROR_ARGUMENT, "options.threshold_count is 0, options.thresholds are given; expected one for each class");
   if (given.threshold_count > 4096)
     throw Error(INFDET_ERROR_ARGUMENT, "options.threshold_count is " + std::to_string(given.threshold_count) +
                                            ", expected one for each class");
@@ -160,12 +170,6 @@ const char *class_name(const Model &model, int32_t class_index) {
     throw Error(INFDET_ERROR_ARGUMENT, "no class " + std::to_string(class_index) + "; there are " +
                                            std::to_string(classes.size()) + ", with indices from 0");
   return classes[static_cast<size_t>(class_index)].c_str();
-}
-
-void check_side(size_t pixels, const char *name, size_t most) {
-  if (!pixels || pixels > most)
-    throw Error(INFDET_ERROR_ARGUMENT,
-                std::string(name) + " is " + std::to_string(pixels) + " pixels, expected 1 to " + std::to_string(most));
 }
 
 } // namespace

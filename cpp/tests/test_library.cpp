@@ -418,6 +418,9 @@ void test_what_embedders_need() {
   given.threshold_count = 1;
   CHECK(infdet_open(bundle().c_str(), &given, &none) == INFDET_ERROR_ARGUMENT);
   CHECK(std::strstr(infdet_last_error(), "1 thresholds for 2 classes"));
+  given.threshold_count = 0;
+  CHECK(infdet_open(bundle().c_str(), &given, &none) == INFDET_ERROR_ARGUMENT);
+  CHECK(std::strstr(infdet_last_error(), "threshold_count is 0"));
   given.thresholds = high, given.threshold_count = 2;
   const infdet::Model strict(bundle(), given), model(bundle(), options());
   CHECK(strict.threshold(1) == 0.999 && model.threshold(1) < 0.999);
@@ -442,6 +445,16 @@ void test_what_embedders_need() {
       CHECK(false);
     } catch (const infdet::Error &error) {
       CHECK(error.status() == INFDET_ERROR_ARGUMENT && std::strstr(error.what(), "row_bytes"));
+    }
+  }
+  for (const auto &[height, width, text] : {std::tuple{size_t{kSide}, size_t{1} << 20, "frame.width is 1048576 pixels"},
+                                            std::tuple{size_t{0}, size_t{kSide}, "frame.height is 0 pixels"}}) {
+    const infdet_frame frame{sizeof frame, row.data(), 8, height, width, kSide + 7, std::nan("")};
+    try {
+      strided.push(frame);
+      CHECK(false);
+    } catch (const infdet::Error &error) {
+      CHECK(error.status() == INFDET_ERROR_ARGUMENT && std::strstr(error.what(), text));
     }
   }
   CHECK(packed.scores().empty());

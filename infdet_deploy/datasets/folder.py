@@ -104,7 +104,7 @@ class DataSet:
 
     def frame_rate(self, name: str) -> float | None:
         """The frames per second that a clip's video declares; None for images, arrays and clips without video."""
-        path = self.media.get(name)
+        path = self.media.get(name) or self.media.get(normalize("NFC", name))
         if path is None or path.is_dir() or path.suffix.lower() in ARRAY_SUFFIXES:
             return None
         return declared_rate(path)

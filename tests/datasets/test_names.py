@@ -86,6 +86,17 @@ def test_clips_named_with_a_suffix(tmp_path):
     }
 
 
+def test_letters_with_accents_in_label_studio(tmp_path):
+    (tmp_path / "videos").mkdir()
+    write_video(tmp_path / "videos/K\u00fcche.mkv", np.zeros((50, 16, 16), np.uint8), "ffv1", "gray", rate=10)
+    value = {"ranges": [{"start": 11, "end": 20}], "timelinelabels": ["fall"]}
+    result = [{"type": "timelinelabels", "value": value}]
+    tasks = [{"data": {"video": "/data/upload/1/Ku\u0308che.mkv"}, "annotations": [{"result": result}]}]
+    (tmp_path / "annotations.json").write_text(json.dumps(tasks))
+    (clip,) = open_dataset(tmp_path, notes=[]).clips
+    assert [(one.start_s, one.end_s) for one in clip.instances] == [(1.0, 2.0)]
+
+
 def test_clips_without_frames_are_told_with_the_nearest_name(tmp_path):
     data_set(tmp_path, ["videos/v_hall_01.mp4", "videos/v_hall_02.mp4"], ["hall_01", "hall_02"])
     (problem,) = check_dataset(tmp_path).problems

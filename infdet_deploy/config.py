@@ -88,3 +88,7 @@ def read_json(path: Path | str, what: str = "configuration") -> Any:
         raise ConfigError(f"{what}: {path}:{error.lineno}: not valid JSON ({error.msg})") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{what}: cannot read {path}: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{what}: {path}: not valid JSON (nested too deeply)") from None
+    except ValueError:  # of Python's int, for thousands of digits
+        raise ConfigError(f"{what}: {path}: not valid JSON (a number is too long)") from None

@@ -2,12 +2,13 @@ import json
 
 import pytest
 
+from infdet_deploy.config import read_json
 from infdet_deploy.datasets import open_dataset
 from infdet_deploy.datasets.annotations import read_annotations, write_annotations
 from infdet_deploy.datasets.detection_files import read_detections
 from infdet_deploy.datasets.formats.thumos import read_class_ids
 from infdet_deploy.datasets.instances import Clip, Instance, ScoredInstance
-from infdet_deploy.errors import AnnotationError
+from infdet_deploy.errors import AnnotationError, ConfigError
 from tests.paths import INFDET
 
 needs_infdet = pytest.mark.skipif(not INFDET.is_dir(), reason="the published InfDet annotations are not here")
@@ -375,6 +376,17 @@ def test_two_annotators_and_the_frame_rate_of_label_studio(tmp_path, capsys):
     )
     read_annotations(path, fps=lambda name: 25.0)
     assert "Label Studio counts frames at the frameRate of its <Video> tag" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [("[" * 100_000, "nested too deeply"), (f"[{'9' * 5000}]", "a number is too long")]
+)
+def test_json_that_python_does_not_read(tmp_path, content, reason):
+    path = text(tmp_path / "x.json", content)
+    with pytest.raises(AnnotationError, match=rf"x\.json: not valid JSON \({reason}\)"):
+        read_annotations(path)
+    with pytest.raises(ConfigError, match=rf"x\.json: not valid JSON \({reason}\)"):
+        read_json(path)
 
 
 @pytest.mark.parametrize(

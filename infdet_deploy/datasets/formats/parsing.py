@@ -121,6 +121,8 @@ def load_json(path: Path, report: Report = refuse) -> Any:
         raise AnnotationError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from None
     except RecursionError:
         raise AnnotationError(f"{path}: not valid JSON (nested too deeply)") from None
+    except ValueError:  # of Python's int, for thousands of digits
+        raise AnnotationError(f"{path}: not valid JSON (a number is too long)") from None
 
 
 def at(path: Path, entry: Any) -> str:

@@ -128,15 +128,17 @@ def rank_activitynet(
     return _without_ambiguous(Ranking(order, scores[order], matches, total), detections, ambiguous or {})
 
 
+def is_ambiguous(detection: ScoredInstance, ambiguous: Truth) -> bool:
+    """Whether a detection shares time with an ambiguous interval of its video."""
+    return bool(np.any(temporal_iou(ambiguous.get(detection.video, ()), [_ends(detection)]) > 0))
+
+
 def _without_ambiguous(ranking: Ranking, detections: Sequence[ScoredInstance], ambiguous: Truth) -> Ranking:
     """The ranking without false positives that share time with an ambiguous interval, as THUMOS'14's kit does it."""
-
-    def is_ambiguous(found: ScoredInstance) -> bool:
-        return bool(np.any(temporal_iou(ambiguous.get(found.video, ()), [_ends(found)]) > 0))
-
     if not ambiguous:
         return ranking
-    kept = ranking.hits | ~np.array([is_ambiguous(detections[place]) for place in ranking.order], dtype=bool)
+    on = [is_ambiguous(detections[place], ambiguous) for place in ranking.order]
+    kept = ranking.hits | ~np.array(on, dtype=bool)
     return Ranking(ranking.order[kept], ranking.scores[kept], ranking.matches[kept], ranking.instances)
 
 

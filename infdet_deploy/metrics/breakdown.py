@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 
 from infdet_deploy.datasets.instances import Clip, ScoredInstance
-from infdet_deploy.metrics.average_precision import labels_of, precision_recall, temporal_iou, truth_of
+from infdet_deploy.metrics.average_precision import (
+    ambiguous_of,
+    is_ambiguous,
+    labels_of,
+    precision_recall,
+    temporal_iou,
+    truth_of,
+)
 
 DETECTIONS = ("correct", "duplicate", "wrong_class", "poor_localisation", "background")
 INSTANCES = ("found", "found_badly", "missed")
@@ -52,6 +59,7 @@ def breakdown(
     classes = labels_of(clips, detections) if classes is None else classes
     truths = {label: truth_of(clips, label) for label in labels_of(clips, ())}
     rankings = precision_recall(clips, detections, "activitynet", classes, IOU)
+    ambiguous = ambiguous_of(clips)
     kinds: dict[str, dict[str, int]] = {label: dict.fromkeys(DETECTIONS, 0) for label in classes}
     fates: dict[str, dict[str, int]] = {label: dict.fromkeys(INSTANCES, 0) for label in classes}
     for label in classes:
@@ -60,7 +68,7 @@ def breakdown(
         if label in rankings:
             taken = dict(zip(rankings[label].order.tolist(), rankings[label].matches.tolist(), strict=True))
         for place, detection in enumerate(found):
-            if label in rankings and place not in taken:
+            if place not in taken and (label in rankings or is_ambiguous(detection, ambiguous)):
                 continue
             reached = {other: _best_iou(detection, truth) for other, truth in truths.items()}
             own_iou = reached.pop(label, 0.0)

@@ -83,3 +83,10 @@ def test_one_class_and_classes_without_instances():
     report = breakdown(alone, [found(0.0, 4.0, label="wave")]).to_dict()
     assert report["detections"]["wave"] == counted(DETECTIONS, wrong_class=1)
     assert report["instances"] == {"drop": counted(INSTANCES, missed=1), "wave": counted(INSTANCES)}
+
+
+def test_ambiguous_detections_of_a_class_without_instances():
+    clips = (Clip("v", 30.0, None, CLIPS[0].instances, ambiguous=(Instance("Ambiguous", 5.0, 8.0),)),)
+    detections = [found(6.0, 9.0, label=label) for label in ("drop", "wave")] + [found(26.0, 28.0, label="wave")]
+    report = breakdown(clips, detections, ("drop", "wave")).to_dict()
+    assert report["detections"] == {"drop": counted(DETECTIONS), "wave": counted(DETECTIONS, background=1)}

@@ -39,7 +39,9 @@ docs: .venv/docs
 # torch goes in first and by its exact release; everything after it then finds it in place.
 .venv/ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing PyTorch, then the other packages; together 1 to 3 minutes"
 	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
+	@echo "installing the other packages"
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 

@@ -1,16 +1,20 @@
-"""Install the wheel into an empty environment and detect with it, without torch.
+"""Install the wheel into an empty environment and detect with its pretrained network, without torch.
 
 Usage: python .ci/check_wheel.py dist/infdet_deploy-*.whl — run by `make wheel` with the Python of the development
-environment, which makes the small bundle.
+environment, which writes the clip.
 """
 
-import dataclasses
 import json
 import subprocess
 import sys
 import tempfile
+import time
 import venv
 from pathlib import Path
+
+import av
+
+from infdet_deploy.video.sample import sample_frames
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,21 +24,12 @@ def run(*line: object, cwd: Path) -> str:
     return subprocess.run([str(word) for word in line], cwd=cwd, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def write_bundle_and_clip(folder: Path) -> None:
-    """A bundle of a narrow network with random weights, and a lossless clip of 48 frames."""
-    import av
-
-    from infdet_deploy.model.presets import preset
-    from infdet_deploy.model.weights import random_network, save_network
-    from infdet_deploy.video.sample import sample_frames
-
-    network = random_network(dataclasses.replace(preset("tiny"), channel_divisor=8))
-    save_network(folder / "small.safetensors", network, network.config)
-    run(sys.executable, "-m", "infdet_deploy", "export", "small.safetensors", "--out", "small.infdet", cwd=folder)
-    with av.open(str(folder / "clip.mkv"), "w") as container:
+def write_clip(path: Path) -> None:
+    """A lossless clip of 96 frames."""
+    with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=25)
         stream.height, stream.width, stream.pix_fmt = 64, 64, "gray"
-        for frame in sample_frames(48, 64):
+        for frame in sample_frames(96, 64):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray")))
         container.mux(stream.encode())
 
@@ -42,7 +37,7 @@ def write_bundle_and_clip(folder: Path) -> None:
 def main(wheel: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_bundle_and_clip(folder)
+        write_clip(folder / "clip.mkv")
         venv.create(folder / "venv", with_pip=True)
         binaries = folder / "venv" / "bin"
         run(binaries / "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel, cwd=folder)
@@ -51,11 +46,13 @@ def main(wheel: Path) -> None:
         assert list(folder.glob("venv/lib/python*/site-packages/infdet_deploy/py.typed")), (
             "py.typed is not in the wheel"
         )
-        report = json.loads(run(binaries / "infdet-deploy", "detect", "small.infdet", "clip.mkv", "--json", cwd=folder))
+        begun = time.monotonic()
+        report = json.loads(run(binaries / "infdet-deploy", "detect", "clip.mkv", "--json", cwd=folder))
         (video,) = report["videos"]
-        assert video["frames"] == 48, video
+        assert video["frames"] == 48, video  # at the pretrained network's 12.5 frames/s
         assert 0 < video["highest_score"] < 1, video
-        print(f"{wheel.name}: installed without torch, detect ran on {video['frames']} frames")
+        took_s = time.monotonic() - begun
+        print(f"{wheel.name}: installed without torch; the pretrained network's first detection took {took_s:.1f} s")
 
 
 if __name__ == "__main__":

@@ -135,7 +135,8 @@ def _print_accuracy(
     for name, by_clip in (("pretrained", pretrained), *((f"fine-tuned, {p}", by_clip) for p, by_clip in found.items())):
         scored = scored_instances((clip.name, by_clip[clip.name]) for clip in clips)
         scores = mean_average_precision(clips, scored, "thumos14", CLASSES)
-        rows.append([name, *(f"{scores.ap[label]['0.5']:.3f}" for label in CLASSES), f"{scores.map['0.5']:.3f}"])
+        values = [*(scores.ap[label]["0.5"] for label in CLASSES), scores.map["0.5"]]
+        rows.append([name, *("–" if value is None else f"{value:.3f}" for value in values)])
     table(f"\nAP@0.5 on {len(clips)} held-out clips", ["network", *CLASSES, "mAP"], rows)
     reference, reduced = found["float32"], found["float16"]
     changes = [compare_detections(reference[clip.name], reduced[clip.name]) for clip in clips]

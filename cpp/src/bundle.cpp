@@ -20,6 +20,9 @@ const std::map<std::string, Strings> kStagesOf = {
     {"flow", {"fen", "flow_tower", "head"}},
 };
 
+// Formats in the manifest whose files are ONNX: for all backends, or made for one of them.
+const std::set<std::string> kOnnxForms = {"onnx", "openvino", "onnxruntime", "tensorrt"};
+
 // Typed access to the members of an object, with errors that name the member.
 class Reader {
 public:
@@ -122,9 +125,9 @@ StageEntry stage_entry(const std::string &path, const std::string &stage, const 
       std::string what = brief(stage + " " + precision + " " + form + " is '" + name + "'");
       if (!listed.contains(name))
         throw Error(INFDET_ERROR_BUNDLE, path + ": " + what + ", which the manifest does not list");
-      // only files with this ending are checked for external data
+      // files with this ending are checked
       bool onnx = name.size() >= 5 && name.compare(name.size() - 5, 5, ".onnx") == 0;
-      if (form == "onnx" && !onnx)
+      if (kOnnxForms.count(form) && !onnx)
         throw Error(INFDET_ERROR_BUNDLE, path + ": " + what + ", expected a name that ends in .onnx");
       result.files[form][precision] = name;
     }

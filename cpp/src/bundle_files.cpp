@@ -51,8 +51,8 @@ void check_file(const std::string &folder, const std::string &name, const json &
     if (file.size() != listed["bytes"].get<uint64_t>() || file.sha256() != listed["sha256"].get<std::string>())
       throw refused(folder, "file '" + name + "' was changed since it was exported (SHA-256 differs)");
     bool onnx = name.size() >= 5 && name.compare(name.size() - 5, 5, ".onnx") == 0;
-    if (onnx && has_external_data(file))
-      throw refused(folder, "'" + name + "' keeps tensors in another file (external data); refused");
+    const std::string why = onnx ? fault(file) : "";
+    if (!why.empty()) throw refused(folder, "'" + name + "' " + why + "; refused");
   } catch (const std::invalid_argument &error) {
     throw refused(folder, "'" + name + "' is not an ONNX file (" + error.what() + "); export again");
   } catch (const std::system_error &error) {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "external_data.h"
+#include "onnx_file.h"
 
 namespace infdet::detail {
 

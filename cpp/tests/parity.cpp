@@ -1,7 +1,9 @@
 // Parts of the library that have no function in infdet.h, for the tests that compare them with Python's.
 #include <algorithm>
+#include <cstring>
 
 #include "decisions.h"
+#include "error.h"
 #include "infdet.h"
 #include "preparation.h"
 
@@ -44,6 +46,19 @@ size_t prepare(const Bundle &bundle, bool causal, const Pixel *pictures, const d
 } // namespace
 
 extern "C" {
+
+// Checks a bundle as infdet_open does before it opens a stage. Returns whether it is accepted; if not, `why` has up to
+// `most` bytes of the message.
+INFDET_API int parity_accepts(const char *bundle, char *why, size_t most) {
+  *why = '\0';
+  try {
+    load_bundle(bundle);
+    return 1;
+  } catch (const Error &error) {
+    std::strncat(why, error.what(), most - 1);
+    return 0;
+  }
+}
 
 // Pictures of `bytes` bytes a pixel, [count, height, width], to at most `most` frames, uint8 [size, size], with their
 // times. Returns the number of frames. rate 0: keep the frames.

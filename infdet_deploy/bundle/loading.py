@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from infdet_deploy.bundle.external_data import has_external_data
 from infdet_deploy.bundle.manifest import MANIFEST, is_file_name, read_manifest, short, write_manifest
+from infdet_deploy.bundle.onnx_file import fault
 from infdet_deploy.bundle.pretrained import bundle_folder, refuse_pretrained
 from infdet_deploy.bundle.schema import STAGES_OF, FileEntry, Incremental, Manifest, StageEntry
 from infdet_deploy.bundle.tolerances import PRECISIONS
@@ -161,8 +161,9 @@ def open_bundle(path: Path | str) -> Iterator[tuple[Bundle, Callable[[], Bundle]
 def load_bundle(path: Path | str) -> Bundle:
     """Check a bundle folder and all its files. path: the folder, or "pretrained".
 
-    Raises BundleError if a file is missing, changed, not listed, a link or outside the folder, if an ONNX file keeps
-    data in another file, if the manifest is damaged, or if a newer version wrote it.
+    Raises BundleError if a file is missing, changed, not listed, a link or outside the folder, if an ONNX file has
+    data in another file or an operator that no export contains, if the manifest is damaged, or if a newer version
+    wrote it.
     """
     with open_bundle(path) as (_, checked):
         return checked()
@@ -184,7 +185,8 @@ def store_thresholds(bundle: Bundle, thresholds: Sequence[float]) -> Bundle:
 
 
 def check_file(folder: Path, name: str, entry: FileEntry) -> None:
-    """Raise BundleError if a listed file is missing, a link, changed, or an ONNX file with external data."""
+    """Raise BundleError if a listed file is missing, a link, changed, or an ONNX file with what `onnx_file`
+    refuses."""
     file = folder / name
     try:
         found = file.lstat()
@@ -196,11 +198,11 @@ def check_file(folder: Path, name: str, entry: FileEntry) -> None:
         raise BundleError(f"{folder}: file '{name}' was changed since it was exported (SHA-256 differs)")
     if name.endswith(".onnx"):
         try:
-            external = has_external_data(file)
+            why = fault(file)
         except ValueError as error:
             raise BundleError(f"{folder}: '{name}' is not an ONNX file ({error}); export again") from None
-        if external:
-            raise BundleError(f"{folder}: '{name}' keeps tensors in another file (external data); refused")
+        if why:
+            raise BundleError(f"{folder}: '{name}' {why}; refused")
 
 
 def _check_names(folder: Path, files: Mapping[str, FileEntry]) -> None:

@@ -18,6 +18,9 @@ TOWERS = ("infrared_tower", "flow_tower")
 # The stages of a network with these streams, in the order of the data flow.
 STAGES_OF = {"both": STAGES, "infrared": ("infrared_tower", "head"), "flow": ("fen", "flow_tower", "head")}
 
+# Formats in the manifest whose files are ONNX: for all backends, or made for one of them.
+ONNX_FORMATS = ("onnx", "openvino", "onnxruntime", "tensorrt")
+
 
 def stream_stage(tower: str) -> str:
     """The name of an incremental tower: `infrared_tower_stream`."""
@@ -209,7 +212,7 @@ def _check(folder: Path, manifest: Manifest, complete: bool) -> None:
                 what = short(f"{stage} {precision} {format} is '{name}'")
                 if complete and name not in manifest.files:
                     raise BundleError(f"{folder}: {what}, which the manifest does not list")
-                if format == "onnx" and not name.endswith(".onnx"):  # other names are not searched for external data
+                if format in ONNX_FORMATS and not name.endswith(".onnx"):  # the files that `onnx_file` checks
                     raise BundleError(f"{folder}: {what}, expected a name that ends in .onnx")
     if manifest.incremental is not None:
         for tower in map(stream_stage, (stage for stage in stages if stage in TOWERS)):

@@ -1,17 +1,19 @@
-"""External tensors of an ONNX file are found in every place where a graph can contain them."""
+"""What an ONNX file may not contain is found in every place where a graph can contain it."""
 
 import time
 
 import pytest
 
-from infdet_deploy.bundle.external_data import CONTENT, has_external_data
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.manifest import write_manifest
+from infdet_deploy.bundle.onnx_file import CONTENT, OPERATORS, fault
 from infdet_deploy.errors import BundleError
 from tests.bundle.small_bundle import EMPTY_ONNX, small_manifest, write_small_bundle
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, onnx_ml_pb2
+
+EXTERNAL = "keeps tensors in another file (external data)"
 
 
 def tensor(external=True):
@@ -38,7 +40,7 @@ def sparse(values, indices):
 
 
 def node(**attributes):
-    made = helper.make_node("If", [], [])
+    made = helper.make_node("Constant", [], [])
     for name, value in attributes.items():
         made.attribute.append(helper.make_attribute(name, value))
     return made
@@ -61,10 +63,6 @@ def models(external):
     for _ in range(30):
         deep = graph(node=[node(body=deep)])
     yield "deep graph", helper.make_model(deep)
-    function = helper.make_function("d", "f", [], [], [node(value=w)], [])
-    yield "function", helper.make_model(graph(), functions=[function])
-    function = helper.make_function("d", "f", [], [], [], [], attribute_protos=[helper.make_attribute("a", w)])
-    yield "default of a function", helper.make_model(graph(), functions=[function])
     for part in ("initialization", "algorithm"):
         model = helper.make_model(graph())
         getattr(model.training_info.add(), part).CopyFrom(inner)
@@ -75,7 +73,7 @@ def models(external):
 def test_external_data_in_every_place(tmp_path, external):
     for place, model in models(external):
         (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
-        assert has_external_data(tmp_path / "a.onnx") is external, place
+        assert fault(tmp_path / "a.onnx") == (EXTERNAL if external else None), place
 
 
 @pytest.mark.parametrize("field", ["external_data", "data_location"])
@@ -83,21 +81,84 @@ def test_either_field_is_enough(tmp_path, field):
     w = tensor()
     w.ClearField(field)
     (tmp_path / "a.onnx").write_bytes(helper.make_model(graph(initializer=[w])).SerializeToString())
-    assert has_external_data(tmp_path / "a.onnx")
+    assert fault(tmp_path / "a.onnx") == EXTERNAL
+
+
+def with_operator(node):
+    """A model for every place that can contain a node."""
+    plain = helper.make_node("Add", ["a", "b"], ["c"])
+    yield helper.make_model(graph(node=[plain, node]))
+    deep = graph(node=[plain, node])
+    for _ in range(30):
+        deep = graph(node=[helper.make_node("Add", [], [], body=deep)])
+    yield helper.make_model(deep)
+    for part in ("initialization", "algorithm"):
+        model = helper.make_model(graph())
+        getattr(model.training_info.add(), part).CopyFrom(graph(node=[node]))
+        yield model
+
+
+@pytest.mark.parametrize(
+    ("operator", "domain", "why"),
+    [
+        ("Loop", "", "uses the operator 'Loop', which no export contains"),
+        ("If", "ai.onnx", "uses the operator 'If', which no export contains"),
+        ("Scan", "", "uses the operator 'Scan', which no export contains"),
+        ("relu", "", "uses the operator 'relu', which no export contains"),
+        ("", "", "has a node without operator"),
+        ("Relu\0", "", "uses the operator 'Relu', which no export contains"),
+        ("x" * 10_000, "", f"uses the operator '{'x' * 100}', which no export contains"),
+        ("Relu", "com.microsoft", "uses operators of the domain 'com.microsoft', which no export contains"),
+        ("Relu", "ai.onnx.ml", "uses operators of the domain 'ai.onnx.ml', which no export contains"),
+        ("Relu", "", None),
+        ("Conv", "ai.onnx", None),
+    ],
+)
+def test_operators(tmp_path, operator, domain, why):
+    for model in with_operator(helper.make_node(operator, ["x"], ["y"], domain=domain)):
+        (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
+        assert fault(tmp_path / "a.onnx") == why
+
+
+def test_a_second_name_of_the_operator_counts(tmp_path):
+    """Readers take the last of two names; either would do for a check that reads one of them."""
+    name = b"\x22\x04Relu", b"\x22\x04Loop"
+    for both in (name, name[::-1]):
+        node = b"".join(both)
+        data = b"\x3a" + bytes([len(node) + 2]) + b"\x0a" + bytes([len(node)]) + node
+        (tmp_path / "a.onnx").write_bytes(data)
+        assert onnx.load(tmp_path / "a.onnx").graph.node[0].op_type in ("Relu", "Loop")
+        assert "'Loop'" in fault(tmp_path / "a.onnx")
+
+
+def test_functions(tmp_path):
+    """They could give a known name another meaning."""
+    for domain in ("d", ""):
+        function = helper.make_function(domain, "Relu", ["x"], ["y"], [helper.make_node("Relu", ["x"], ["y"])], [])
+        (tmp_path / "a.onnx").write_bytes(helper.make_model(graph(), functions=[function]).SerializeToString())
+        assert fault(tmp_path / "a.onnx") == "defines operators of its own (functions)"
+
+
+def test_operators_are_in_the_standard_and_have_no_graphs():
+    for name in OPERATORS:
+        schema = onnx.defs.get_schema(name)
+        kinds = {attribute.type for attribute in schema.attributes.values()}
+        assert not kinds & {onnx.defs.OpSchema.AttrType.GRAPH, onnx.defs.OpSchema.AttrType.GRAPHS}, name
 
 
 def test_fields_match_the_onnx_package():
-    """CONTENT has every field that leads to a tensor, and no other."""
+    """CONTENT has every field that leads to a node or tensor, and no other; functions are refused."""
     leads = set(CONTENT)
     for name, fields in CONTENT.items():
         descriptor = getattr(onnx_ml_pb2, name).DESCRIPTOR
         wanted = {f.number: f.message_type.name for f in descriptor.fields if f.message_type}
         assert fields == {number: kind for number, kind in wanted.items() if kind in leads}
+        assert name == "ModelProto" or "FunctionProto" not in wanted.values()
     others = {
         f.message_type.name: f.message_type
         for name in leads
         for f in getattr(onnx_ml_pb2, name).DESCRIPTOR.fields
-        if f.message_type and f.message_type.name not in leads
+        if f.message_type and f.message_type.name not in leads and f.message_type.name != "FunctionProto"
     }
     while others:
         _, descriptor = others.popitem()
@@ -117,6 +178,8 @@ def test_fields_match_the_onnx_package():
         (EMPTY_ONNX[:-1], "longer than its message"),
         (EMPTY_ONNX + b"\x80", "does not end"),
         (EMPTY_ONNX + b"\xff" * 20, "does not end"),
+        (b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "too large"),
+        (b"\x3a\x04\x0a\x02\x20\x01", "field 4 of NodeProto has the wrong type"),
         (b"\x38\x01", "field 7 of ModelProto has the wrong type"),
         (b"\xba\x80\x80\x80\x10\x00", "no field has the key"),
         (b"\x3a\xff\xff\xff\xff\x0f", "longer"),
@@ -125,7 +188,7 @@ def test_fields_match_the_onnx_package():
 def test_not_an_onnx_file(tmp_path, data, why):
     (tmp_path / "a.onnx").write_bytes(data)
     with pytest.raises(ValueError, match=why):
-        has_external_data(tmp_path / "a.onnx")
+        fault(tmp_path / "a.onnx")
 
 
 def test_a_bundle_with_external_data_is_refused(tmp_path):
@@ -138,6 +201,17 @@ def test_a_bundle_with_external_data_is_refused(tmp_path):
     (bundle / "fen.float32.onnx").write_bytes(b"\0\1\2")
     write_manifest(bundle, small_manifest(bundle))
     with pytest.raises(BundleError, match=r"'fen\.float32\.onnx' is not an ONNX file"):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize("form", ["openvino", "onnxruntime", "tensorrt"])
+def test_files_of_a_backend_are_checked_too(tmp_path, form):
+    bundle = write_small_bundle(tmp_path / "small.infdet")
+    (bundle / "fen.bin").write_bytes(helper.make_model(graph(initializer=[tensor()])).SerializeToString())
+    manifest = small_manifest(bundle)
+    manifest["stages"]["fen"]["files"][form] = {"float32": "fen.bin"}
+    write_manifest(bundle, manifest)
+    with pytest.raises(BundleError, match=rf"fen float32 {form} is 'fen\.bin', expected a name that ends in \.onnx"):
         load_bundle(bundle)
 
 
@@ -160,5 +234,5 @@ def test_weights_are_not_read(tmp_path):
         file.write(field(7, len(w) + length) + w)
         file.truncate(file.tell() + length)
     begun = time.monotonic()
-    assert has_external_data(tmp_path / "a.onnx") is False
+    assert fault(tmp_path / "a.onnx") is None
     assert time.monotonic() - begun < 0.5

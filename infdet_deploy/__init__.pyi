@@ -89,6 +89,9 @@ from infdet_deploy.training.train import plan_training as plan_training
 from infdet_deploy.training.train import train as train
 from infdet_deploy.verification.result import Verification as Verification
 from infdet_deploy.verification.stages import StageParity as StageParity
+from infdet_deploy.verification.trial_run import TrialBudget as TrialBudget
+from infdet_deploy.verification.trial_run import TrialRun as TrialRun
+from infdet_deploy.verification.trial_run import trial_run as trial_run
 from infdet_deploy.verification.verify import VerifyOptions as VerifyOptions
 from infdet_deploy.verification.verify import verify as verify
 from infdet_deploy.video import ThermalArray as ThermalArray

@@ -4,6 +4,7 @@ The command line prints the message and exits with `exit_status`; nothing else i
 """
 
 import errno
+import re
 
 
 class InfdetError(Exception):
@@ -70,6 +71,10 @@ _EXTRAS = {
 }  # fmt: skip
 
 
+_POSITION = re.compile(r"Exception from \S+:\d+:|Check '.*?' failed at \S+:\d+:|^Summary:|^-- ")
+_LONGEST = 300  # characters of a joined message
+
+
 def exit_status(error: BaseException) -> int:
     """The exit status for an error: 2 if the request is wrong, 1 if a file, device or data is."""
     if isinstance(error, InfdetError):
@@ -78,8 +83,15 @@ def exit_status(error: BaseException) -> int:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type if the message is empty."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """The first line of an error's message, or its type if the message is empty.
+
+    OpenVINO's messages begin with positions in its source files, and the reason takes several lines: they are joined.
+    """
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    if not _POSITION.match(lines[0]):
+        return lines[0]
+    text = " ".join(" ".join(_POSITION.sub("", line) for line in lines).split())
+    return (text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…") or lines[0]
 
 
 def reason(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 // The exception inside the library: a status and a one-line message.
 #pragma once
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -34,10 +35,26 @@ inline std::string brief(const std::string &text, size_t length = 200) {
   return line.substr(0, cut) + "...";
 }
 
+// Whether a line has only a position in a source file, such as "Exception from src/core.cpp:84:".
+inline bool is_position(const std::string &line) {
+  const bool begins = line.rfind("Exception from ", 0) == 0 ||
+                      (line.rfind("Check '", 0) == 0 && line.find("' failed at ") != std::string::npos);
+  return begins && line.back() == ':';
+}
+
+// The first line that says something; after OpenVINO's lines of positions, all of the rest.
 inline std::string first_line(const std::string &text) {
-  size_t start = text.find_first_not_of(" \t\r\n");
-  if (start == std::string::npos) return "no reason given";
-  return brief(text.substr(start, text.find('\n', start) - start));
+  const char *blank = " \t\r\n";
+  bool positions = false;
+  for (size_t start = text.find_first_not_of(blank); start != std::string::npos;
+       start = text.find_first_not_of(blank, start)) {
+    const size_t end = std::min(text.find('\n', start), text.size());
+    if (!is_position(text.substr(start, text.find_last_not_of(blank, end - 1) + 1 - start)))
+      return positions ? brief(text.substr(start), 300) : brief(text.substr(start, end - start));
+    positions = true;
+    start = end;
+  }
+  return positions ? brief(text) : "no reason given";
 }
 
 } // namespace infdet::detail

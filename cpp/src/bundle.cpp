@@ -56,6 +56,8 @@ public:
     }
     return values;
   }
+  // An object in the list `key`.
+  Reader item(const json &value, const std::string &key) const { return Reader(path_, value, where_ + "." + key); }
   const json &all() const { return *object_; }
 
   [[noreturn]] void wrong(const std::string &key, const std::string &expected) const {
@@ -104,13 +106,14 @@ Strings classes_of(const std::string &path, const Reader &manifest) {
 
 std::vector<Tensor> tensors(const Reader &stage, const std::string &end) {
   std::vector<Tensor> found;
-  for (const json &tensor : stage.list(end)) {
-    if (!tensor.is_object() || !tensor.contains("name") || !tensor["name"].is_string())
-      stage.wrong(end, "a list of tensors with names");
-    found.push_back({tensor["name"].get<std::string>(), {}});
-    if (tensor.contains("shape") && tensor["shape"].is_array())
-      for (const json &size : tensor["shape"])
-        found.back().sizes.push_back(size.is_string() ? size.get<std::string>() : size.dump());
+  for (const json &item : stage.list(end)) {
+    Reader tensor = stage.item(item, end);
+    tensor.text("dtype");
+    found.push_back({tensor.text("name"), {}});
+    for (const json &size : tensor.list("shape")) {
+      if (!size.is_string() && !size.is_number_integer()) tensor.wrong("shape", "a list of sizes and names");
+      found.back().sizes.push_back(size.is_string() ? size.get<std::string>() : size.dump());
+    }
   }
   return found;
 }
@@ -141,6 +144,12 @@ size_t frames_of(const Reader &stream, const std::string &key) {
   return number.get<size_t>();
 }
 
+// An object whose values are whole numbers.
+void check_counts(const Reader &counts) {
+  for (const auto &[key, value] : counts.all().items())
+    if (!value.is_number_integer()) counts.wrong(key, "a whole number");
+}
+
 constexpr double kStateNumbers = 1 << 28; // far more than the state of any tower
 
 // The state passed from step to step is float32 of a fixed shape, because it starts as zeros.
@@ -162,6 +171,7 @@ void check_states(const std::string &path, const std::string &stage, const Reade
 void read_stream(Bundle &bundle, const Reader &stream, const json &listed) {
   bundle.stream = StreamEntry{frames_of(stream, "step_frames"), frames_of(stream, "delay_frames"),
                               frames_of(stream, "features_lag"), frames_of(stream, "history_frames")};
+  if (stream.all().contains("state_bytes")) check_counts(stream.object("state_bytes"));
   Reader stages = stream.object("stages");
   for (const auto &[stage, _] : stages.all().items()) {
     StageEntry entry = stage_entry(bundle.path, stage, stages.object(stage), listed);
@@ -194,6 +204,22 @@ void read_preprocessing(Bundle &bundle, const Reader &preprocessing) {
   bundle.frame_rate = rate_of(preprocessing, "frame_rate", 1, 1000);
 }
 
+// What this library does not use is read as strictly, so that Python and C++ accept the same bundles.
+void check_unused(const Reader &manifest) {
+  if (manifest.all().contains("made_by")) manifest.object("made_by");
+  if (!manifest.all().contains("parity")) return;
+  Reader parity = manifest.object("parity");
+  for (const auto &[precision, _] : parity.all().items()) {
+    Reader stages = parity.object(precision);
+    for (const auto &[stage, __] : stages.all().items()) {
+      Reader entry = stages.object(stage);
+      if (entry.all().contains("operators")) check_counts(entry.object("operators"));
+      if (entry.all().contains("float32_before") && !entry.member("float32_before").is_null())
+        entry.text("float32_before");
+    }
+  }
+}
+
 Bundle bundle_of(const std::string &path, const json &content) {
   Reader manifest(path, content, "manifest");
   Bundle bundle;
@@ -215,6 +241,7 @@ Bundle bundle_of(const std::string &path, const json &content) {
     bundle.entries[stage] = stage_entry(path, stage, stages.object(stage), files.all());
   if (content.contains("stream") && !content["stream"].is_null())
     read_stream(bundle, manifest.object("stream"), files.all());
+  check_unused(manifest);
   bundle.rule = rule_of(path, manifest);
   if (bundle.rule.thresholds.size() != bundle.classes.size())
     throw Error(INFDET_ERROR_BUNDLE, path + ": " + std::to_string(bundle.classes.size()) + " classes but " +

@@ -3,6 +3,8 @@
 1. The text begins with `{"sha256": "…"`: the SHA-256 of the whole text with 64 zeros in place of the digits.
 2. It is UTF-8 JSON of at most 16 MB without duplicate keys; every number is finite.
 3. Format 1 has no digest and is still supported.
+
+cpp/src/manifest.cpp accepts and refuses the same texts.
 """
 
 import hashlib
@@ -18,6 +20,7 @@ from infdet_deploy.files import regular_only, whole_file
 FORMAT = 2
 MANIFEST = "manifest.json"
 MAX_BYTES = 16_000_000
+MAX_DEPTH = 100  # values in objects and lists in each other; a manifest has 6 levels
 COUNTED_FRAMES = 100  # clip length of `multiply_adds`, as in the paper
 _SEAL = re.compile(rb'\{\s*"sha256": "([0-9a-f]{64})"')
 _NO_DIGEST = b"0" * 64
@@ -97,8 +100,14 @@ def _check_digest(folder: Path, data: bytes) -> None:
 def _parse(folder: Path, data: bytes) -> dict[str, Any]:
     try:
         manifest = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_number, parse_float=_number
+            data.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_constant=_number,
+            parse_float=_number,
         )
+        json.dumps(manifest, ensure_ascii=False).encode("utf-8")  # no half of a surrogate pair
+        _check_depth(manifest)
     except (ValueError, RecursionError) as error:
         raise damaged(folder, error) from None
     if not isinstance(manifest, dict):
@@ -114,8 +123,24 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _check_depth(manifest: Any) -> None:
+    level, depth = [manifest], 0
+    while level:
+        if depth > MAX_DEPTH:
+            raise ValueError("it is nested too deeply")
+        inner = [node.values() if isinstance(node, dict) else node for node in level if isinstance(node, dict | list)]
+        level, depth = [value for values in inner for value in values], depth + 1
+
+
+def _integer(text: str) -> int | float:
+    """An integer; beyond 64 bits a float, as the C++ library reads it, which is then of the wrong type."""
+    if len(text) <= len("-18446744073709551615") and -(1 << 63) <= int(text) < 1 << 64:
+        return int(text)
+    return _number(text)
+
+
 def _number(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text} is not a finite number")
+        raise ValueError(f"{short(text, 20)} is not a finite number")
     return value

@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -20,6 +21,7 @@ STAGES_OF = {"both": STAGES, "infrared": ("infrared_tower", "head"), "flow": ("f
 
 # Formats in the manifest whose files are ONNX: for all backends, or made for one of them.
 ONNX_FORMATS = ("onnx", "openvino", "onnxruntime", "tensorrt")
+MAX_STATE_NUMBERS = 1 << 28  # far more than the state of any incremental tower
 
 
 def stream_stage(tower: str) -> str:
@@ -221,5 +223,6 @@ def _check(folder: Path, manifest: Manifest, complete: bool) -> None:
             if len(towers[tower].inputs) < 2:
                 raise damaged(folder, f"stream: {tower} has fewer than 2 inputs")
             for tensor in towers[tower].inputs[2:]:
-                if tensor.dtype != "float32" or not all(isinstance(n, int) and n > 0 for n in tensor.shape):
+                fixed = tensor.dtype == "float32" and all(isinstance(n, int) and n > 0 for n in tensor.shape)
+                if not fixed or prod(map(float, tensor.shape)) > MAX_STATE_NUMBERS:
                     raise damaged(folder, f"state {tensor.name} of {tower} is {tensor}")

@@ -1,6 +1,7 @@
 """Parts of the C++ library that have no function in infdet.h, through cpp/tests/parity.cpp."""
 
 import ctypes
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tests.cpp.library import Detection
 _SIZE, _INT, _DOUBLE, _POINTER = ctypes.c_size_t, ctypes.c_int, ctypes.c_double, ctypes.c_void_p
 _RULE = (_POINTER, _POINTER, _INT, _INT)
 _FUNCTIONS: dict[str, tuple[Any, ...]] = {
+    "parity_accepts": (_INT, ctypes.c_char_p, ctypes.c_char_p, _SIZE),
     "parity_prepare": (
         _SIZE, _POINTER, _POINTER, _SIZE, _SIZE, _SIZE, _SIZE, _INT, _INT, _INT, _DOUBLE, _INT, _POINTER, _POINTER,
         _SIZE,
@@ -37,6 +39,12 @@ class Parity:
         for name, (result, *arguments) in _FUNCTIONS.items():
             function = getattr(self._library, name)
             function.restype, function.argtypes = result, arguments
+
+    def accepts(self, bundle: Path) -> tuple[bool, str]:
+        """Whether the library accepts a bundle, and its message if not."""
+        why = ctypes.create_string_buffer(4096)
+        accepted = self._library.parity_accepts(os.fsencode(bundle), why, len(why))
+        return bool(accepted), why.value.decode("utf-8", "replace")
 
     def prepare(
         self, pictures: NDArray[Any], times_s: NDArray[np.float64], steps: Preparation, causal: bool, most: int

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from infdet_deploy.errors import VideoError, reason
 from infdet_deploy.video.palettes import GreyOfRecording
+from infdet_deploy.video.playlists import open_options
 from infdet_deploy.video.timeline import DEFAULT_FPS, Seconds
 from infdet_deploy.video.timing import Doubts, RawFrame, counted
 
@@ -139,8 +140,7 @@ def declared_rate(path: Path) -> float | None:
 
 def _open(path: Path) -> InputContainer:
     try:
-        # Playlists may name other addresses; only local files are opened.
-        container = av.open(str(path.absolute()), options={"protocol_whitelist": "file"})
+        container = av.open(str(path.absolute()), options=open_options(path))
     except (av.FFmpegError, ValueError, OSError) as error:
         if _is_flir(path):
             raise VideoError(

@@ -29,7 +29,7 @@ from infdet_deploy.synthetic.dataset import CLASSES, QUIET, SynthesizeOptions, r
 from infdet_deploy.video.writing import write_video
 
 RATE = 12.5  # frames/s of the clips, the network's
-TRAIN = SynthesizeOptions(clips=960, seed=1000, fps=RATE, test_share=0, varied=True)
+TRAIN = SynthesizeOptions(clips=960, seed=1000, fps=RATE, test_share=0, quiet=True, varied=True)
 STEPS = 3000
 
 
@@ -71,7 +71,7 @@ def _judge(bundle: str, seed: int, index: int, options: SynthesizeOptions) -> Ju
 
 def judge(bundle: str, clips: int, seeds: Sequence[int]) -> str:
     """The tables as Markdown."""
-    options = SynthesizeOptions(clips=clips, fps=RATE, varied=True)
+    options = SynthesizeOptions(clips=clips, fps=RATE, quiet=True, varied=True)
     jobs = [(bundle, seed, index, options) for seed in seeds for index in range(clips)]
     judged: list[Judged] = []
     with progress("judge") as update:

@@ -47,8 +47,9 @@ def synth(
         return
     from infdet_deploy.synthetic.dataset import SynthesizeOptions, synthesize
 
+    varied = view == "varied"
     with progress("synthesize") as update:
-        synthesize(out, SynthesizeOptions(clips, seed, varied=view == "varied"), update)
+        synthesize(out, SynthesizeOptions(clips, seed, quiet=varied, varied=varied), update)
     print(f"{out}: {clips} clips in videos/, annotations.json")
     print(f"next: infdet-deploy train --data {out}")
 

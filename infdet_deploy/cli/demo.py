@@ -20,10 +20,10 @@ from infdet_deploy.precision import Precision
 if TYPE_CHECKING:
     from infdet_deploy import Clip, Detection
 
-CLIPS, TEST_SHARE = 72, 1 / 3
+CLIPS, TEST_SHARE, FPS = 75, 1 / 3, 12.5
 NEW_CLASS = "sit"  # which the pretrained network does not know
 CLASSES = (*INFDET_CLASSES, NEW_CLASS)
-STEPS = 120
+STEPS = 240
 PRECISIONS: tuple[Precision, ...] = ("float32", "float16")
 
 
@@ -87,7 +87,9 @@ def _draw(data: Path) -> None:
 
     if not data.is_dir():
         with progress("draw clips") as update:
-            synthesize(data, SynthesizeOptions(CLIPS, test_share=TEST_SHARE, classes=CLASSES), update)
+            synthesize(
+                data, SynthesizeOptions(CLIPS, fps=FPS, test_share=TEST_SHARE, classes=CLASSES, quiet=True), update
+            )
 
 
 def _fine_tune(data: Path, run: Path) -> None:

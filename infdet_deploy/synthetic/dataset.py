@@ -36,9 +36,9 @@ _SCALE = 2  # on small sensors, figures are drawn at twice the size and averaged
 class SynthesizeOptions:
     """What to draw.
 
-    classes: InfDet's and "sit". varied: many cameras (`cameras.NAMES`) instead of one kind; `size` does not count then.
-    People also do what looks like an action (`choreography.OTHERS`), and every fourth clip has no action at all: its
-    label is "quiet".
+    classes: InfDet's and "sit". quiet: after one clip of each class comes one without any action, labelled "quiet".
+    varied: many cameras (`cameras.NAMES`) instead of one kind, whatever the `size`, and people also do what looks like
+    an action (`choreography.OTHERS`).
 
     Raises UsageError for values out of range.
     """
@@ -50,6 +50,7 @@ class SynthesizeOptions:
     clip_s: tuple[float, float] = (14.0, 20.0)  # shortest and longest clip, at least 10 s
     test_share: float = 0.25  # of each class's clips
     classes: tuple[str, ...] = CLASSES
+    quiet: bool = False
     varied: bool = False
 
     def __post_init__(self) -> None:
@@ -74,7 +75,7 @@ class SynthesizeOptions:
 
     def clip(self, index: int) -> tuple[str, str, int]:
         """Clip number `index`: its name, label, and number among the clips of this label."""
-        labels = (*self.classes, QUIET) if self.varied else self.classes
+        labels = (*self.classes, QUIET) if self.quiet else self.classes
         of_label, label_index = divmod(index, len(labels))
         label = labels[label_index]
         camera = f"{NAMES[of_label % len(NAMES)]}_" if self.varied else ""

@@ -22,7 +22,7 @@ def drawn(tmp_path):
     pytest.importorskip("cv2")
     from infdet_deploy.synthetic import cameras, dataset
 
-    options = dataset.SynthesizeOptions(fps=25.0, clip_s=(12.0, 14.0), varied=True)
+    options = dataset.SynthesizeOptions(fps=25.0, clip_s=(12.0, 14.0), quiet=True, varied=True)
     (tmp_path / "set" / "videos").mkdir(parents=True)
     database = {}
     for index in range(12):

@@ -12,7 +12,7 @@ from infdet_deploy.detections import Detection
 
 
 def test_the_clips_have_the_new_class(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "CLIPS", 4)
+    monkeypatch.setattr(demo, "CLIPS", 5)
     demo._draw(tmp_path / "data")
     content = json.loads((tmp_path / "data" / "annotations.json").read_text())
     assert content["classes"] == ["drop", "fight", "hug", "sit"]

@@ -69,7 +69,7 @@ def test_the_shutter_freezes_some_pictures():
 
 
 def test_a_varied_set_names_camera_and_label(tmp_path):
-    out = synthesize(tmp_path / "set", SynthesizeOptions(8, 2, fps=6.0, clip_s=(10.0, 10.0), varied=True))
+    out = synthesize(tmp_path / "set", SynthesizeOptions(8, 2, fps=6.0, clip_s=(10.0, 10.0), quiet=True, varied=True))
     content = json.loads((out / "annotations.json").read_text())
     names = list(content["database"])
     assert names[:5] == [

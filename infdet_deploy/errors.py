@@ -6,6 +6,8 @@ The command line prints the message and exits with `exit_status`; nothing else i
 import errno
 import re
 
+_QUOTED = 800  # characters of a message that quotes a file
+
 
 class InfdetError(Exception):
     """A file, a device or data is wrong. Base class of all errors below."""
@@ -28,7 +30,16 @@ class VideoError(InfdetError):
 
 
 class AnnotationError(InfdetError):
-    """An annotation or detection file does not follow its format; the message names file and line."""
+    """An annotation or detection file does not follow its format; the message names file and line.
+
+    The message quotes the file: control characters become visible, and the middle of a long message is left out.
+    """
+
+    def __init__(self, text: str) -> None:
+        from infdet_deploy.text import visible  # imports this module
+
+        line = visible(text)
+        super().__init__(line if len(line) <= _QUOTED else f"{line[: _QUOTED - 200]} … {line[-200:]}")
 
 
 class WeightsError(InfdetError):

@@ -84,7 +84,7 @@ def import_weights(
             config = preset("infdet")
             config = dataclasses.replace(config, classes=classes or config.classes)
             if tower == "flow" and _STEM in state:
-                config = dataclasses.replace(config, flow_channels=state[_STEM].shape[1])
+                config = dataclasses.replace(config, flow_channels=_size(state, _STEM, 1))
             network = random_network(config)
         part = network.flow_tower if tower == "flow" else network.infrared_tower
         if part is None:
@@ -106,14 +106,14 @@ def import_upstream(
     for name in ("detector.classify.weight", "flow_est.flow_pred.weight"):
         if name not in state:
             raise WeightsError(f"checkpoint entry '{name}' is missing: is this a checkpoint of the original network?")
-    count = state["detector.classify.weight"].shape[0]
+    count = _size(state, "detector.classify.weight", 0)
     if classes is None:
         classes = INFDET_CLASSES if count == len(INFDET_CLASSES) else tuple(f"class{i}" for i in range(count))
     if len(classes) != count:
         raise WeightsError(f"{len(classes)} classes given ({', '.join(classes)}), the weights have {count}")
     config = ModelConfig(
         classes=classes,
-        flow_channels=state["flow_est.flow_pred.weight"].shape[0],
+        flow_channels=_size(state, "flow_est.flow_pred.weight", 0),
         fen_projection="flow_est.encoder.layer4.0.downsample.0.weight" in state,
     )
     network = InfDetNet(config)
@@ -124,16 +124,16 @@ def import_upstream(
         tensor, ours = state[name], name
         for pattern, replacement in _RENAMES:
             ours = re.sub(pattern, replacement, ours)
-        if parts := re.fullmatch(r"(classifier\.sub_event\d)\.convs\.(\d+)\.(weight|bias)", ours):
+        if parts := re.fullmatch(r"(classifier\.sub_event\d)\.convs\.(\d{1,4})\.(weight|bias)", ours):
             layer, index, leaf = parts.groups()
             # upstream one 1×1 convolution per output, here one row of a matrix
             ours = f"{layer}.join.{leaf}"
             if ours in expected and int(index) < expected[ours].shape[0]:
                 target = found.setdefault(ours, torch.full_like(expected[ours], float("nan")))
                 check_shape(name, tensor.flatten(), target[int(index)].reshape(-1))
-                target[int(index)] = tensor.flatten() if leaf == "weight" else tensor[0]
+                target[int(index)] = tensor.flatten() if leaf == "weight" else tensor.flatten()[0]
                 continue
-        if ours == "classifier.super_event.matrix" and tensor.ndim == 3:
+        if ours == "classifier.super_event.matrix" and tensor.ndim == 3 and len(tensor):
             tensor = tensor[0]
         if ours in ("classifier.hidden.weight", "classifier.output.weight") and tensor.shape[2:] == (1,):
             tensor = tensor[..., 0]  # upstream a 1×1 convolution, here a linear layer
@@ -152,6 +152,14 @@ def import_upstream(
             raise WeightsError(f"checkpoint contains only some of the {tensor.shape[0]} convolutions of '{ours}'")
     network.load_state_dict(found)
     return network.eval(), ImportReport(len(state) - len(unused), tuple(unused))
+
+
+def _size(state: Mapping[str, Tensor], name: str, axis: int) -> int:
+    """A tensor's size along an axis. Raises WeightsError if it has no such axis or nothing along it."""
+    shape = state[name].shape
+    if len(shape) <= axis or not shape[axis]:
+        raise WeightsError(f"checkpoint entry '{name}' is {list(shape)}, expected more than {axis} axes, none empty")
+    return shape[axis]
 
 
 def load_kinetics(tower: I3D, state_dict: Mapping[str, Tensor]) -> ImportReport:

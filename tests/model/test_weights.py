@@ -53,6 +53,22 @@ def test_wrong_shape_is_named(upstream):
     assert "[3, 3]" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["detector.classify.weight", "flow_est.flow_pred.weight", "cmam.fc1.bias", "detector.sub_event2.convs.3.bias"],
+)
+@pytest.mark.parametrize("value", [torch.tensor(1.0), torch.zeros(0)])
+def test_scalars_and_empty_tensors_are_named(upstream, name, value):
+    name = next(n for n in upstream if n.startswith(name.removesuffix(".bias")) and n.endswith(name.split(".")[-1]))
+    if name.endswith("convs.3.bias") and value.ndim == 0:  # as many numbers as wanted
+        import_upstream(upstream | {name: value})
+        return
+    with pytest.raises(WeightsError, match="expected") as caught:
+        import_upstream(upstream | {name: value})
+    assert name in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_missing_convolution_of_a_mixture_is_refused(upstream):
     name = next(n for n in upstream if n.startswith("detector.sub_event2.convs.3.") and n.endswith("weight"))
     with pytest.raises(WeightsError, match="sub_event2"):

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from infdet_deploy.errors import InfdetError
+from infdet_deploy.text import visible  # as the command line prints it
 
 LIMIT_S = 10.0  # for one input
 MAX_MESSAGE = 1000  # characters; a message that quotes a whole file helps nobody
@@ -38,7 +39,7 @@ class Tally:
                 act()
         except InfdetError as error:
             message = str(error)
-            if len(message.splitlines()) != 1 or len(message) > MAX_MESSAGE or not message.isprintable():
+            if visible(message).splitlines() != [visible(message)] or len(message) > MAX_MESSAGE:
                 self.failures.append(f"{name}: the message is not one short line: {message[:300]!r}")
         except BaseException as error:  # a crash of any type is what is looked for
             if isinstance(error, KeyboardInterrupt):

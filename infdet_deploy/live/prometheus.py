@@ -1,9 +1,11 @@
 """Prometheus metrics and a health check, served over HTTP."""
 
 import json
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from http.server import ThreadingHTTPServer
 from io import BytesIO
 from math import nan
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 _DELAYS_S = (1, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120, 300)
 _QUANTILES = (0.5, 0.99)
 _LATE_S = 30.0  # a camera further behind the clock is not healthy
-_TIMEOUT_S = 10.0  # a client that sends nothing for this long is disconnected
+_TIMEOUT_S = 10.0  # for a whole request: slower clients are disconnected
 _REQUESTS = 8  # answered at once; more connections are closed
 
 _Table = dict[str, tuple[str, Callable[[Camera], float | None]]]  # name → description, value
@@ -115,6 +117,11 @@ def _registry(pipeline: Pipeline, classes: Sequence[str]) -> "CollectorRegistry"
     return registry
 
 
+def _hang_up(connection: socket.socket) -> None:
+    with suppress(OSError):  # it has just been closed
+        connection.shutdown(socket.SHUT_RDWR)
+
+
 class _Server(ThreadingHTTPServer):
     """Answers up to `_REQUESTS` requests at once, in threads."""
 
@@ -127,6 +134,16 @@ class _Server(ThreadingHTTPServer):
             super().process_request(request, client_address)
         else:
             super().shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """End a connection in time, also one whose client sends a byte now and then."""
+        deadline = threading.Timer(_TIMEOUT_S, _hang_up, (request,))
+        deadline.daemon = True
+        deadline.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            deadline.cancel()
 
     def shutdown_request(self, request: Any) -> None:
         """Called once each accepted request has been answered or has failed."""

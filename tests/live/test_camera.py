@@ -14,6 +14,7 @@ import pytest
 
 from infdet_deploy.detections import DetectionRule
 from infdet_deploy.errors import UsageError
+from infdet_deploy.live import prometheus
 from infdet_deploy.live.camera import Camera
 from infdet_deploy.live.events import Event
 from infdet_deploy.live.pipeline import Pipeline
@@ -128,6 +129,44 @@ def test_metrics_and_health():
         assert silent[8].recv(1) == b""  # eight clients at once, no more
         for one in silent:
             one.close()
+    finally:
+        server.close()
+
+
+def test_slow_clients_do_not_keep_the_metrics_server(monkeypatch, capfd):
+    """Each sends a byte in time for ever; the limit is for the whole request."""
+    pytest.importorskip("prometheus_client")
+    monkeypatch.setattr(prometheus, "_TIMEOUT_S", 1.0)
+    pipeline = Pipeline()
+    server = MetricsServer(pipeline, (), 0, "127.0.0.1")
+    begun = time.monotonic()
+    slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(8)]
+    try:
+        while slow and time.monotonic() < begun + 20:
+            for client in list(slow):
+                try:
+                    client.sendall(b"G")
+                    client.setblocking(False)
+                    gone = client.recv(1) == b""
+                except BlockingIOError:
+                    gone = False
+                except OSError:
+                    gone = True
+                if gone:
+                    client.close()
+                    slow.remove(client)
+            time.sleep(0.1)
+        assert not slow
+        assert 0.9 < time.monotonic() - begun < 10
+        deadline = time.monotonic() + 5
+        while True:
+            try:
+                assert urllib.request.urlopen(f"http://127.0.0.1:{server.port}/healthz").status == 200
+                break
+            except (ConnectionError, urllib.error.URLError):  # the eighth thread is about to end
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        assert capfd.readouterr().err == ""
     finally:
         server.close()
 

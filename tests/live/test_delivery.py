@@ -144,6 +144,23 @@ def test_wrong_addresses_are_refused(url):
         Mqtt(url, ["a"], ["b"], "c")
 
 
+@pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.example", "x" * 300])
+def test_a_host_that_no_request_can_have_is_refused(host):
+    with pytest.raises(UsageError, match="no host can have this name"):
+        Webhook(f"https://{host}/secret")
+
+
+@pytest.mark.parametrize("token", ["two words", "line\n", "ключ", "\r\nX-Injected: 1", ""])
+def test_a_token_that_no_header_can_contain_is_refused(monkeypatch, token):
+    monkeypatch.setenv("INFDET_WEBHOOK_TOKEN", token)
+    if not token:
+        Webhook("https://host/x")  # none
+        return
+    with pytest.raises(UsageError, match="INFDET_WEBHOOK_TOKEN has blanks") as caught:
+        Webhook("https://host/x")
+    assert token not in str(caught.value)
+
+
 WRITER = """
 import sys
 from infdet_deploy.live.queue import EventQueue

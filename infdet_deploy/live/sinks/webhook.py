@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -30,7 +31,7 @@ class Webhook(Sink):
     """POSTs application/json to `url`; a status of 200 to 299 means that the receiver has stored the event.
 
     A name and password in the address, or the environment's INFDET_WEBHOOK_TOKEN, go into the Authorization header.
-    Raises UsageError for anything but an http address.
+    Raises UsageError for anything but an http address, and for a host or token that no request can have.
     """
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
@@ -38,6 +39,10 @@ class Webhook(Sink):
         if not url.isascii():
             raise UsageError("--webhook: an address needs letters that are not ASCII percent-encoded")
         host = parts.netloc.rpartition("@")[2]
+        try:
+            (parts.hostname or "").encode("idna")
+        except UnicodeError:
+            raise UsageError(f"--webhook is '{redacted(url)}': no host can have this name; correct it") from None
         self._url = urllib.parse.urlunsplit(parts._replace(netloc=host, fragment=""))
         self.name, self._timeout_s = f"webhook {_shown(url)}", timeout_s
         self._headers = {"Content-Type": "application/json", "User-Agent": "infdet-deploy"}
@@ -45,6 +50,8 @@ class Webhook(Sink):
             pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
             self._headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
         elif token := os.environ.get(TOKEN):
+            if not re.fullmatch(r"[\x21-\x7e]+", token):  # no HTTP header can contain it
+                raise UsageError(f"{TOKEN} has blanks, line breaks or letters that are not ASCII; set the bare token")
             self._headers["Authorization"] = f"Bearer {token}"
         self._opener = urllib.request.build_opener(_NoRedirect)
 

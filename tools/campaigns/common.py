@@ -57,10 +57,12 @@ def _time_limit() -> Iterator[None]:
         raise TimeoutError(f"more than {LIMIT_S:g} s")
 
     previous = signal.signal(signal.SIGALRM, stop)
+    faulthandler.dump_traceback_later(3 * LIMIT_S, exit=True)  # native code that never returns ends the campaign
     signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
     try:
         yield
     finally:
+        faulthandler.cancel_dump_traceback_later()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
 

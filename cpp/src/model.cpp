@@ -197,11 +197,17 @@ std::vector<float> Model::scores(const Features &infrared, const Features &flow,
                        features.values.data()});
   }
   Output scores = std::move(run("head", feeds)[0]);
-  if (scores.shape.size() != 2 || !scores.shape[0] || scores.shape[1] != bundle.classes.size())
-    throw Error(INFDET_ERROR_BACKEND, "head gave scores " + shape_text(scores.shape) + ", expected [snippets, " +
+  const auto rows = infrared.rows ? infrared.rows : flow.rows;
+  if (scores.shape.size() != 2 || !rows || scores.shape[0] != rows || scores.shape[1] != bundle.classes.size())
+    throw Error(INFDET_ERROR_BACKEND, "head gave scores " + shape_text(scores.shape) + ", expected [" +
+                                          std::to_string(rows) + ", " +
                                           std::to_string(bundle.classes.size()) + " classes]; export the bundle again");
   if (!std::all_of(scores.values.begin(), scores.values.end(), [](float score) { return std::isfinite(score); }))
     throw Error(INFDET_ERROR_BACKEND, label_ + " gave scores that are not numbers; try float32");
+  const auto [least, most] = std::minmax_element(scores.values.begin(), scores.values.end());
+  if (*least < 0 || *most > 1)
+    throw Error(INFDET_ERROR_BACKEND, label_ + " gave a score of " + std::to_string(*most > 1 ? *most : *least) +
+                                          ", expected 0 to 1; export the bundle again");
   return std::move(scores.values);
 }
 

@@ -72,8 +72,11 @@ def read_cptv(path: Path) -> Iterator[RawFrame]:
     """
     try:
         from cptv import CPTVReader
+        from cptv import reader as package
     except ImportError:
         raise missing_package("cptv", "thermal", f"reading {path}") from None
+    # It prints a remark about damaged time stamps on stdout, where `--json` prints results.
+    vars(package)["print"] = lambda *_: None
     with path.open("rb") as file:
         try:
             reader = CPTVReader(file)

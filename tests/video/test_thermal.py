@@ -1,3 +1,4 @@
+import gzip
 import sys
 from pathlib import Path
 
@@ -173,3 +174,13 @@ def test_black_hot_recordings_are_inverted(tmp_path):
     assert (read_video(path, invert=True).frames == moving_scene(20)).all()
     dark = ThermalArray(65535 - counts(), fps=9)
     assert (read_video(dark, invert=True).frames == to_8bit(counts())).all()
+
+
+@needs_lepton
+def test_a_damaged_time_stamp_prints_nothing(tmp_path, capfd):
+    """The package's own remark would break the output of `detect --json`."""
+    content = gzip.decompress(LEPTON.read_bytes())
+    at = content.index(b"\x08T") + 2
+    (tmp_path / "a.cptv").write_bytes(gzip.compress(content[:at] + b"\xff" * 8 + content[at + 8 :]))
+    assert (read_video(tmp_path / "a.cptv").frames == read_video(LEPTON).frames).all()
+    assert capfd.readouterr().out == ""

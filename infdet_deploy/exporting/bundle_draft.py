@@ -12,10 +12,12 @@ from infdet_deploy import __version__
 from infdet_deploy.bundle.golden import Tensors
 from infdet_deploy.bundle.loading import NETWORK
 from infdet_deploy.bundle.manifest import FORMAT, write_manifest
+from infdet_deploy.bundle.onnx_file import fault
 from infdet_deploy.bundle.schema import TOWERS, StageSpec
 from infdet_deploy.bundle.tolerances import CHECK_FRAMES
 from infdet_deploy.config import to_dict
 from infdet_deploy.detections import default_rule
+from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.int8.quantization import INT8_FILES
 from infdet_deploy.exporting.options import ExportOptions, OnProgress, Origin
 from infdet_deploy.exporting.tensors import eager_tensors, stage_specs
@@ -111,7 +113,15 @@ def _counter(on_progress: OnProgress, steps: int) -> Callable[[str], None]:
 
 
 def seal(folder: Path, manifest: dict[str, Any]) -> None:
-    """List every file of the folder in the manifest, and write the manifest there."""
+    """List every file of the folder in the manifest, and write the manifest there.
+
+    Raises ParityError for an ONNX file that no reader would accept, such as one with an operator of a newer exporter.
+    """
+    for file in sorted(folder.glob("*.onnx")):
+        if why := fault(file):
+            raise ParityError(
+                f"{file.name} {why}; refusing to write it: use the tested versions of torch and onnxscript"
+            )
     manifest["files"] = {
         file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in sorted(folder.iterdir())
     }

@@ -105,8 +105,10 @@ def trial_run(bundle: Path | str, budget: TrialBudget | None = None) -> TrialRun
             return _failed("the child process sent no report", time_s)
         failures = tuple(short(one, 400) for one in found.failures[: _MAX_FAILURES + 1])
         return TrialRun(found.comparisons, tuple(map(short, found.backends)), failures, time_s, found.peak_mb)
-    how = f"a signal ({signal.Signals(-status).name})" if status < 0 else f"status {status}"
-    return _failed(f"the process ended with {how}, perhaps above {budget.memory_gb:g} GB of memory", time_s)
+    how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+    return _failed(
+        f"the process crashed ({how}): a fault of a backend, or above {budget.memory_gb:g} GB of memory", time_s
+    )
 
 
 def _failed(why: str, time_s: float) -> TrialRun:

@@ -149,3 +149,17 @@ def test_an_inaccurate_tower_keeps_its_first_layers_in_float32(tmp_path, monkeyp
     assert entry["float32_before"] == "MaxPool3d_2a_3x3"
     assert entry["operators"] == {"float32": 16, "float16": 56}  # the stem is 16 small convolutions
     assert entry["onnx"] < 1e-2
+
+
+def test_a_graph_that_no_reader_would_accept_is_not_written(tmp_path):
+    from onnx import helper
+
+    from infdet_deploy.exporting.bundle_draft import seal
+
+    graph = helper.make_graph([helper.make_node("LoopOfANewExporter", ["x"], ["y"])], "g", [], [])
+    onnx.save(helper.make_model(graph), str(tmp_path / "fen.float32.onnx"))
+    with pytest.raises(
+        ParityError, match=r"fen\.float32\.onnx uses the operator 'LoopOfANewExporter'.*refusing to write"
+    ):
+        seal(tmp_path, {})
+    assert [file.name for file in tmp_path.iterdir()] == ["fen.float32.onnx"]

@@ -86,7 +86,7 @@ def read_json(path: Path | str, what: str = "configuration") -> Any:
         raise ConfigError(f"{what}: no such file: {path}") from None
     except json.JSONDecodeError as error:
         raise ConfigError(f"{what}: {path}:{error.lineno}: not valid JSON ({error.msg})") from None
-    except (OSError, ValueError, RecursionError) as error:  # other encodings, numbers of 5,000 digits, deep nesting
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{what}: cannot read {path}: {error}") from None
     except RecursionError:
         raise ConfigError(f"{what}: {path}: not valid JSON (nested too deeply)") from None

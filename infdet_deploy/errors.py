@@ -6,6 +6,8 @@ The command line prints the message and exits with `exit_status`; nothing else i
 import errno
 import re
 
+from infdet_deploy.text import visible
+
 _QUOTED = 800  # characters of a message that quotes a file
 
 
@@ -36,8 +38,6 @@ class AnnotationError(InfdetError):
     """
 
     def __init__(self, text: str) -> None:
-        from infdet_deploy.text import visible  # imports this module
-
         line = visible(text)
         super().__init__(line if len(line) <= _QUOTED else f"{line[: _QUOTED - 200]} … {line[-200:]}")
 

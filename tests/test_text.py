@@ -6,11 +6,12 @@ import sys
 import pytest
 
 from infdet_deploy import console
+from infdet_deploy.addresses import redacted, split_address
 from infdet_deploy.errors import UsageError, VideoError
 from infdet_deploy.live.sinks.mqtt import Mqtt
 from infdet_deploy.live.sinks.webhook import Webhook
 from infdet_deploy.live.sources.address import Address
-from infdet_deploy.text import file_name, prepare_output, redacted, split_address, visible
+from infdet_deploy.text import file_name, prepare_output, visible
 
 
 def test_control_characters_and_other_encodings_become_visible():

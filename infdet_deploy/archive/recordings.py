@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from infdet_deploy.addresses import redacted
 from infdet_deploy.console import say
 from infdet_deploy.errors import UsageError, reason
 from infdet_deploy.files import SIDECAR_SUFFIXES, VIDEO_SUFFIXES
-from infdet_deploy.text import redacted
 from infdet_deploy.video.images import is_stack, picture_files
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from infdet_deploy.addresses import redacted
 from infdet_deploy.bundle.pretrained import FOLDER, NOTE, bundle_folder
 from infdet_deploy.console import say
 from infdet_deploy.errors import UsageError
 from infdet_deploy.files import ARRAY_SUFFIXES, IMAGE_SUFFIXES, TIFF_SUFFIXES, VIDEO_SUFFIXES
-from infdet_deploy.text import redacted
 
 _BY_SUFFIX = {
     **dict.fromkeys(IMAGE_SUFFIXES, "picture"),

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qsl, unquote
 
 from infdet_deploy import __version__
+from infdet_deploy.addresses import split_address
 from infdet_deploy.errors import InfdetError, UsageError, missing_package, reason
 from infdet_deploy.live.sinks.base import Sink
-from infdet_deploy.text import split_address
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client

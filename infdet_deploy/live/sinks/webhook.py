@@ -9,9 +9,9 @@ import urllib.parse
 import urllib.request
 from typing import Any
 
+from infdet_deploy.addresses import redacted, split_address
 from infdet_deploy.errors import InfdetError, UsageError
 from infdet_deploy.live.sinks.base import Sink
-from infdet_deploy.text import redacted, split_address
 
 TIMEOUT_S = 10.0
 TOKEN = "INFDET_WEBHOOK_TOKEN"

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from infdet_deploy.addresses import from_environment, redacted, split_address
 from infdet_deploy.errors import UsageError, VideoError
 from infdet_deploy.live.sources.messages import Request
-from infdet_deploy.text import from_environment, redacted, split_address, visible
+from infdet_deploy.text import visible
 from infdet_deploy.video.preparation import Preparation
 
 _EXPECTED = "expected rtsp://…, http://…, https://…, v4l2:/dev/videoN or the path of a file"

@@ -12,6 +12,7 @@
 
 #include "backend_double.h"
 #include "check.h"
+#include "error.h"
 #include "infdet.hpp"
 
 namespace {
@@ -477,10 +478,20 @@ void test_what_embedders_need() {
   }
 }
 
+void test_reasons_of_backends() {
+  using infdet::detail::first_line;
+  CHECK(first_line("one\ntwo") == "one");
+  CHECK(first_line(" \n") == "no reason given");
+  CHECK(first_line("Exception from src/core.cpp:84:\nCheck 'false' failed at src/report.cpp:151:\nNot converted.\n"
+                   "-- Blah-28\n") == "Not converted. -- Blah-28");
+  CHECK(first_line("Exception from src/core.cpp:84:\n") == "Exception from src/core.cpp:84:");
+}
+
 } // namespace
 
 int main() {
   folder = infdet::test::prepared_folder();
+  test_reasons_of_backends();
   test_whole_clips_and_streams();
   test_live_streams_match_clips();
   test_misuse();

@@ -120,6 +120,11 @@ class Bundle:
         made_for_it = precision in self.entry(stage).files.get(backend, {})
         return self.stage_file(stage, precision, backend if made_for_it else format)
 
+    def fixed_shapes_file(self, backend: str, stage: str, precision: str) -> Path | None:
+        """The file of one stage that a backend runs where the shapes of all inputs are fixed; None for no other."""
+        files = self.entry(stage).files.get(f"{backend}_fixed_shapes", {})
+        return self.path / files[precision] if precision in files else None
+
     def stage_file(self, stage: str, precision: str, format: str = "onnx") -> Path:
         """The file of one stage. Raises UsageError if the bundle lacks the precision or format."""
         files = self.entry(stage).files.get(format, {})

@@ -24,6 +24,10 @@ ONNX_FORMATS = ("onnx", "openvino", "onnxruntime", "tensorrt")
 MAX_STATE_NUMBERS = 1 << 28  # far more than the state of any incremental tower
 
 
+# The format of ONNX files that OpenVINO runs instead of the plain ones where the shapes of all inputs are fixed.
+FIXED_SHAPES = "openvino_fixed_shapes"
+
+
 def stream_stage(tower: str) -> str:
     """The name of an incremental tower: `infrared_tower_stream`."""
     return f"{tower}_stream"

@@ -4,12 +4,16 @@ F(m×m, 3×3) computes a tile of m×m outputs from (m+2)×(m+2) inputs (Lavin an
 Convolutional Neural Networks"):
 
 1. Cut the padded input into overlapping tiles and transform each with Bᵀ: (m+2)² numbers per tile and channel.
-2. For each of these numbers, multiply the channels of all tiles with the transformed weights: one matrix product. The
-   temporal taps of a 3×3×3 kernel are more channels.
-3. Transform the products with Aᵀ to m×m outputs per tile, and join the tiles.
+2. Each of these numbers is a group of a grouped convolution with the transformed weights, over time alone.
+3. Transform the results with Aᵀ to m×m outputs per tile, and join the tiles.
 
-A direct convolution needs 9·m² products per tile and pair of channels, this one (m+2)²: 36 instead of 144 for m = 4. All
-operators are plain ones. The graph contains the weights as they are; a backend transforms them once, when it compiles.
+A direct convolution needs 9·m² products per tile and pair of channels, this one (m+2)²: 36 instead of 144 for m = 4.
+All operators are plain ones. The graph contains the weights as they are, because transformed ones need 4 times the space;
+a backend transforms them once, when it compiles.
+
+The operators before and after the grouped convolution keep the channels last, as OpenVINO's convolutions do. OpenVINO
+removes the transposes between them only where the graph's shapes are fixed. With a varying T it copies every layer's
+tensors, and the graph is slower than the plain one.
 """
 
 from collections import Counter
@@ -106,6 +110,7 @@ def _convolution(add: _Nodes, x: str, weight: str, bias: str, layer: Layer, m: i
 
 def _tile_pixels(m: int, rows: int, columns: int) -> npt.NDArray[np.int64]:
     """The pixels of every tile in the flattened padded picture: [tiles · (m+2)²]."""
+
     def starts(count: int) -> npt.NDArray[np.int64]:
         return m * np.arange(count)[:, None] + np.arange(m + 2)
 
@@ -113,40 +118,85 @@ def _tile_pixels(m: int, rows: int, columns: int) -> npt.NDArray[np.int64]:
     return (y * (columns * m + 2) + x).reshape(-1)
 
 
-def rewrite(model: onnx.ModelProto, choose: Callable[[Layer], int | None]) -> onnx.ModelProto:
+def choose_measured(layer: Layer) -> int | None:
+    """The tile measured fastest with AVX2 (docs/benchmarks.md), None where that is the direct convolution.
+
+    F(4×4) was fastest wherever any F(m×m) was worth it. At 7×7 it gains 1 % of a tower and costs memory for weights.
+    """
+    return 4 if layer.in_time and layer.inputs >= 32 and min(layer.size) >= 14 else None
+
+
+def rewrite(model: onnx.ModelProto, choose: Callable[[Layer], int | None] = choose_measured) -> onnx.ModelProto | None:
     """The graph with Winograd convolutions where `choose` gives the number of outputs per side of a tile.
 
-    All others stay as they are, as do layers with a stride or other kernels. Height and width must be known.
+    The other layers stay as they are. None if `choose` gives no number. Height and width must be known.
     """
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    values = (*inferred.value_info, *inferred.input)
-    sizes = {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim[-2:]) for v in values}
+    dims = _dims(model)
     weights = {c.name: tuple(c.dims) for c in model.graph.initializer}
     readers = Counter(name for node in model.graph.node for name in node.input)
     relus = {node.input[0]: node for node in model.graph.node if node.op_type == "Relu"}
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    nodes, merged = [], set[str]()
+    nodes: list[onnx.NodeProto] = []
+    replaced: set[str] = set()  # outputs
     for node in model.graph.node:
-        layer = _layer_of(node, weights, sizes)
+        layer = _layer_of(node, weights, dims)
         m = choose(layer) if layer else None
-        if layer is None or m is None:
-            nodes += [] if node.name in merged else [node]
-            continue
-        relu = relus.get(node.output[0]) if readers[node.output[0]] == 1 else None
-        if relu is not None:  # before the transpose, which a backend then merges with the next layer
-            merged.add(relu.name)
-        added = _replacement(node, layer, m, relu)
-        nodes += added.nodes
-        result.graph.initializer.extend(added.constants)
+        if layer is not None and m is not None:
+            # The ReLU comes before the transpose, which OpenVINO then merges with the next layer.
+            relu = relus.get(node.output[0]) if readers[node.output[0]] == 1 else None
+            added = _replacement(node, layer, m, relu)
+            replaced |= {node.output[0], added.nodes[-1].output[0]}
+            nodes += added.nodes
+            result.graph.initializer.extend(added.constants)
+        elif node.op_type != "Relu" or node.output[0] not in replaced:
+            nodes.append(node)
+    if not replaced:
+        return None
     del result.graph.node[:], result.graph.value_info[:]
     result.graph.node.extend(nodes)
+    _keep_channels_last(result, replaced, dims)
     onnx.checker.check_model(result)
     return result
 
 
+def winograd_name(stage: str) -> str:
+    """The file name of a stage's float32 graph with Winograd convolutions."""
+    return f"{stage}.float32.winograd.onnx"
+
+
+def _dims(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor, with 0 for dimensions that vary."""
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    values = (*inferred.value_info, *inferred.input)
+    return {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in values}
+
+
+def _keep_channels_last(model: onnx.ModelProto, replaced: set[str], dims: Mapping[str, tuple[int, ...]]) -> None:
+    """Multiply the input of a pool after a replaced layer by 1, as a convolution.
+
+    OpenVINO's pools accept either order of dimensions, so it would keep the transpose before them and move the tower's
+    largest tensor, a tenth of the tower's time. Its convolutions want channels last, which removes the transpose.
+    """
+    last, nodes = set(replaced), []
+    for node in model.graph.node:
+        if node.op_type in ("Squeeze", "Transpose") and node.input[0] in last:
+            last.add(node.output[0])
+        if node.op_type == "MaxPool" and node.input[0] in last:
+            source, shape = node.input[0], dims[node.input[0]]
+            ones = np.ones((shape[1], 1, *[1] * (len(shape) - 2)), np.float32)
+            model.graph.initializer.append(numpy_helper.from_array(ones, f"{source}/ones"))
+            copied = f"{source}/channels_last"
+            nodes.append(helper.make_node("Conv", [source, f"{source}/ones"], [copied], name=copied, group=shape[1]))
+            node.input[0] = copied
+        nodes.append(node)
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
 def _layer_of(
-    node: onnx.NodeProto, weights: Mapping[str, tuple[int, ...]], sizes: Mapping[str, tuple[int, ...]]
+    node: onnx.NodeProto, weights: Mapping[str, tuple[int, ...]], dims: Mapping[str, tuple[int, ...]]
 ) -> Layer | None:
     """The layer that a node computes; None for anything but a convolution that Winograd's algorithm can compute."""
     if node.op_type != "Conv" or node.input[1] not in weights:
@@ -160,8 +210,9 @@ def _layer_of(
     in_time = pads[: len(kernel) - 2] + pads[len(kernel) : -2]
     if pads[-2:] != [1, 1] or pads[len(kernel) - 2 : len(kernel)] != [1, 1] or in_time not in ([], [0, 0], [1, 1]):
         return None
-    size = sizes.get(node.input[0], (0, 0))
-    return Layer(inputs, outputs, size, len(kernel) == 3, in_time == [1, 1]) if all(size) else None
+    height, width = dims.get(node.input[0], ())[-2:] or (0, 0)
+    known = height > 0 and width > 0
+    return Layer(inputs, outputs, (height, width), len(kernel) == 3, in_time == [1, 1]) if known else None
 
 
 def _replacement(node: onnx.NodeProto, layer: Layer, m: int, relu: onnx.NodeProto | None) -> _Nodes:

@@ -5,11 +5,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 
 from infdet_deploy.bundle.golden import Tensors
 from infdet_deploy.bundle.loading import NETWORK
-from infdet_deploy.bundle.schema import TOWERS
+from infdet_deploy.bundle.schema import FIXED_SHAPES, TOWERS
 from infdet_deploy.exporting.bundle_draft import Draft
 from infdet_deploy.exporting.checks import check_2d, check_precision, stage_errors, worst_error
 from infdet_deploy.exporting.float16_ranges import first_within_tolerance, float16_starts, measure
@@ -18,6 +19,7 @@ from infdet_deploy.exporting.stages.build import build_stage, float32_operators
 from infdet_deploy.exporting.tensors import eager_tensors
 from infdet_deploy.exporting.torchscript import export_torchscript
 from infdet_deploy.exporting.whole_network import join_stages
+from infdet_deploy.exporting.winograd import rewrite, winograd_name
 from infdet_deploy.model.i3d import ENDPOINTS
 from infdet_deploy.video.sample import sample_frames
 
@@ -65,6 +67,8 @@ def _write_stage(
         for format in draft.options.formats:
             draft.report(f"{name} {precision} {format}")
             entry |= _write_file(draft, name, stage, precision, format, example)
+        if name in TOWERS and precision == "float32" and "onnx" in draft.options.formats and not draft.options.conv2d:
+            entry |= _write_winograd(draft, name)
         return entry
 
     return first_within_tolerance(candidates, attempt)
@@ -92,3 +96,17 @@ def _write_file(
     entry[format] = worst_error(name, precision, format, errors)
     draft.manifest["stages"][name]["files"].setdefault(format, {})[precision] = path.name
     return entry
+
+
+def _write_winograd(draft: Draft, name: str) -> dict[str, Any]:
+    """Write a tower's float32 graph with Winograd convolutions, if it has any, for clips of fixed shapes."""
+    rewritten = rewrite(onnx.load(str(draft.folder / f"{name}.float32.onnx")))
+    if rewritten is None:
+        return {}
+    path = draft.folder / winograd_name(name)
+    onnx.save(rewritten, str(path))
+    check_precision(name, path, "float32")
+    spec, clips = draft.specs[name], [check[name] for check in draft.checks]
+    errors = partial(stage_errors, path, "float32", spec.input_names, spec.output_names[0], clips)
+    draft.manifest["stages"][name]["files"][FIXED_SHAPES] = {"float32": path.name}
+    return {"winograd": worst_error(name, "float32", "onnx", errors)}

@@ -1,6 +1,7 @@
 """A bundle's stages, compiled by a backend and closed together. No torch."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Self
 
 from infdet_deploy.bundle.loading import Bundle
@@ -25,8 +26,16 @@ def stage_source(
     """
     spec = bundle.entry(stage)
     path = bundle.file_for(backend, stage, precision, get_backend(backend).capabilities.format)
-    return StageSource(
+    fixed = bundle.fixed_shapes_file(backend, stage, precision)
+    if shapes and fixed is not None:
+        path, fixed = fixed, None
+    source = StageSource(
         path, precision, spec.input_names, spec.output_names, bundle.digest(path.name), shapes, performance
+    )
+    return (
+        source
+        if fixed is None
+        else replace(source, fixed=replace(source, path=fixed, digest=bundle.digest(fixed.name)))
     )
 
 

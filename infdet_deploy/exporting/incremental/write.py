@@ -1,6 +1,7 @@
 """Write the incremental towers; each must reproduce the features of the check clips."""
 
 import dataclasses
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import prod
@@ -8,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 
-from infdet_deploy.bundle.schema import Incremental, StageEntry, StageSpec, stream_stage
+from infdet_deploy.bundle.schema import FIXED_SHAPES, Incremental, StageEntry, StageSpec, stream_stage
 from infdet_deploy.bundle.tolerances import compare
 from infdet_deploy.exporting.bundle_draft import Draft
 from infdet_deploy.exporting.checks import check_2d, check_precision, worst_error
@@ -18,7 +20,9 @@ from infdet_deploy.exporting.float16_ranges import first_within_tolerance, start
 from infdet_deploy.exporting.incremental.tower import IncrementalTower, build_incremental_tower, incremental_spec, zeros
 from infdet_deploy.exporting.onnx import EXAMPLE_FRAMES, export_onnx
 from infdet_deploy.exporting.stages.build import float32_operators
+from infdet_deploy.exporting.winograd import rewrite, winograd_name
 from infdet_deploy.model.i3d import ENDPOINTS
+from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.runtime.backends.registry import open_stage
 from infdet_deploy.runtime.incremental import TowerSteps
 from infdet_deploy.snippets import FRAMES_PER_SNIPPET
@@ -41,6 +45,8 @@ def write_incremental(draft: Draft) -> None:
             parity = _write_tower(draft, tower, precision, spec, stream)
             draft.manifest["parity"][precision][name] = parity
             entry["files"]["onnx"][precision] = f"{name}.{precision}.onnx"
+        if FIXED_SHAPES in draft.manifest["stages"][tower]["files"]:
+            draft.manifest["parity"]["float32"][name]["winograd"] = _write_winograd(draft, tower, spec, stream)
     draft.manifest["stream"] = stream
 
 
@@ -70,6 +76,29 @@ def _write_tower(
 
     first = draft.starts[precision].get(tower, ENDPOINTS[0])
     return first_within_tolerance(starts_from(first) if precision == "float16" else [first], compared, write)
+
+
+def _write_winograd(draft: Draft, tower: str, spec: StageSpec, stream: Mapping[str, Any]) -> float:
+    """Write an incremental tower with Winograd convolutions, which read several frames at once and thus need the 3D
+    operators; return its error."""
+    name = stream_stage(tower)
+    rewritten = rewrite(incremental_3d_graph(draft.folder, tower, draft.network))
+    assert rewritten is not None  # the whole tower has the same layers
+    path, entry = draft.folder / winograd_name(name), stream["stages"][name]
+    onnx.save(rewritten, str(path))
+    check_precision(name, path, "float32")
+    clips = [check[tower] for check in draft.checks]
+    entry["files"][FIXED_SHAPES] = {"float32": path.name}
+    return worst_error(name, "float32", "onnx", partial(incremental_errors, path, "float32", entry, stream, clips))
+
+
+def incremental_3d_graph(folder: Path, tower: str, network: InfDetNet) -> onnx.ModelProto:
+    """An incremental float32 tower with 3D operators, through a temporary file in `folder`."""
+    stage = build_incremental_tower(tower, network, torch.float32, in_3d=True)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        path = Path(temporary) / "steps.onnx"
+        export_incremental(stream_stage(tower), stage, incremental_spec(stage, network), path)
+        return onnx.load(str(path))
 
 
 def export_incremental(name: str, stage: IncrementalTower, spec: StageSpec, path: Path) -> None:

@@ -4,24 +4,20 @@ OpenVINO's file has 3D operators (`incremental_3d.py`), except with `conv2d`: Op
 2D operators one by one, which costs a tenth of an int8 tower's time.
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
-import torch
 
 from infdet_deploy.bundle.schema import TOWERS, stream_stage
 from infdet_deploy.bundle.tolerances import tolerance
 from infdet_deploy.errors import ParityError
 from infdet_deploy.exporting.bundle_draft import Draft
 from infdet_deploy.exporting.checks import Tensors, check_2d, check_precision
-from infdet_deploy.exporting.incremental.tower import build_incremental_tower, incremental_spec
-from infdet_deploy.exporting.incremental.write import export_incremental, incremental_errors
+from infdet_deploy.exporting.incremental.write import incremental_3d_graph, incremental_errors
 from infdet_deploy.exporting.int8.quantization import INT8_FILES, quantize, transfer_scales
 from infdet_deploy.exporting.int8.stage import Int8Stage
-from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.runtime.backends.registry import open_stage
 
 
@@ -63,15 +59,6 @@ def write_int8_incremental(draft: Draft, stages: Mapping[str, Int8Stage]) -> Non
             )
             entry["files"].setdefault(file.format, {})["int8"] = path.name
         draft.manifest["parity"]["int8"][name] = result
-
-
-def incremental_3d_graph(folder: Path, tower: str, network: InfDetNet) -> onnx.ModelProto:
-    """An incremental float32 tower with 3D operators, through a temporary file in `folder`."""
-    stage = build_incremental_tower(tower, network, torch.float32, in_3d=True)
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        path = Path(temporary) / "steps.onnx"
-        export_incremental(stream_stage(tower), stage, incremental_spec(stage, network), path)
-        return onnx.load(str(path))
 
 
 def _whole(path: Path, backend: str, clips: Sequence[Tensors]) -> list[Tensors]:

@@ -53,7 +53,8 @@ class StageSource:
     """A stage to compile: its file and its use.
 
     digest: the file's SHA-256, if checked; a backend needs it to cache the compiled stage. shapes: shapes of the inputs
-    if they never vary; a backend with `fixed_shapes` then accepts no others.
+    if they never vary; a backend with `fixed_shapes` then accepts no others. fixed: the same stage in another file,
+    which is faster if its `shapes` are set.
     """
 
     path: Path
@@ -63,6 +64,7 @@ class StageSource:
     digest: str | None = None
     shapes: Mapping[str, tuple[int, ...]] | None = None
     performance: Performance = "latency"
+    fixed: "StageSource | None" = None
 
 
 class CompiledStage(ABC):

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,8 @@ class OpenVinoStage(CompiledStage):
         """weights: memory that the compiled graph uses but does not own."""
         super().__init__(source.inputs, source.outputs)
         self._compiled, self._weights = compiled, weights
+        # Several calls at once may have several shapes, and one graph for each would need too much memory.
+        self._fixed = RepeatedShapes(source.fixed) if source.fixed and source.performance == "latency" else None
         if source.performance == "throughput":
             self.concurrency = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._requests: SimpleQueue[openvino.InferRequest] = SimpleQueue()
@@ -72,6 +75,10 @@ class OpenVinoStage(CompiledStage):
             self._requests.put(compiled.create_infer_request())
 
     def compute(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        repeated = self._fixed.stage_for(feeds) if self._fixed else None
+        if repeated is not None:
+            self._compiled.release_memory()  # of the last run with varying shapes
+            return repeated.compute(feeds)
         request = self._requests.get()
         try:
             results = request.infer({name: feeds[name] for name in self.inputs}, share_inputs=True)
@@ -81,6 +88,8 @@ class OpenVinoStage(CompiledStage):
 
     def release_memory(self) -> None:
         """Free the memory of the layers' outputs, unless a run is in progress."""
+        if self._fixed:
+            self._fixed.release_memory()
         idle = []
         try:
             for _ in range(self.concurrency):
@@ -93,7 +102,52 @@ class OpenVinoStage(CompiledStage):
                 self._requests.put(request)
 
     def close(self) -> None:
-        del self._requests, self._compiled, self._weights
+        if self._fixed:
+            self._fixed.close()
+        del self._requests, self._compiled, self._weights, self._fixed
+
+
+class RepeatedShapes:
+    """Compiles a stage for the shapes of its inputs when they come twice in a row.
+
+    Compiling takes about as long as the faster graph saves in one clip of 100 frames. So it pays for the chunks of a
+    long recording and for many clips of one length, but not for clips of many lengths.
+    """
+
+    def __init__(self, source: StageSource) -> None:
+        self._source = source
+        self._last: dict[str, tuple[int, ...]] = {}
+        self._stage: OpenVinoStage | None = None  # for `_shapes`
+        self._shapes: dict[str, tuple[int, ...]] = {}
+
+    def stage_for(self, feeds: Mapping[str, Array]) -> OpenVinoStage | None:
+        """The stage for the shapes of these inputs; None if they are new or the stage's file has changed."""
+        shapes = {name: feeds[name].shape for name in self._source.inputs}
+        repeated, self._last = shapes == self._last, shapes
+        if repeated and shapes != self._shapes:
+            self.close()
+            self._stage, self._shapes = self._open(replace(self._source, shapes=shapes)), shapes
+        return self._stage if shapes == self._shapes else None
+
+    @staticmethod
+    def _open(source: StageSource) -> OpenVinoStage | None:
+        backend = OpenVino()
+        cached = backend.load_cached(source) if source.digest is not None else None
+        # The bundle was checked when it was opened, which may be long ago.
+        if cached is None and source.path.is_file() and source.digest in (None, sha256(source.path)):
+            return backend.compile(source)
+        return cached
+
+    def release_memory(self) -> None:
+        """Free the memory of the layers' outputs."""
+        if self._stage is not None:
+            self._stage.release_memory()
+
+    def close(self) -> None:
+        """Free the stage."""
+        if self._stage is not None:
+            self._stage.close()
+        self._stage, self._shapes = None, {}
 
 
 _core: "openvino.Core | None" = None

@@ -56,6 +56,7 @@ struct StageRequest {
   std::vector<std::string> outputs;    // outputs to return
   std::map<std::string, Shape> shapes; // input shapes, if they never vary
   int threads = 0;                     // 0: the backend decides
+  std::string fixed_file = {};         // the same stage in a file that is faster if the shapes are known; may be empty
 };
 
 using OpenStage = std::function<std::unique_ptr<Stage>(const StageRequest &)>;

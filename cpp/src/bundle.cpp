@@ -265,6 +265,13 @@ std::string Bundle::stage_file(const std::string &stage, const std::string &prec
                                          (have.empty() ? "none" : brief(have)));
 }
 
+std::string Bundle::fixed_shapes_file(const std::string &stage, const std::string &precision,
+                                      const std::string &backend) const {
+  const auto &forms = entries.at(stage).files;
+  auto files = forms.find(backend + "_fixed_shapes");
+  return files != forms.end() && files->second.count(precision) ? path + "/" + files->second.at(precision) : "";
+}
+
 Bundle read_bundle_text(const std::string &path, const std::string &text) {
   json manifest = parse_manifest(path, text);
   Bundle bundle = bundle_of(path, manifest);

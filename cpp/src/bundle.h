@@ -49,6 +49,9 @@ struct Bundle {
 
   // The ONNX file for a backend: a file made for this backend, else the general one. Throws Error if there is none.
   std::string stage_file(const std::string &stage, const std::string &precision, const std::string &backend) const;
+  // The ONNX file that a backend runs where the shapes of all inputs are fixed; empty for no other than `stage_file`.
+  std::string fixed_shapes_file(const std::string &stage, const std::string &precision,
+                                const std::string &backend) const;
 };
 
 // Load a bundle and check every file. Throws Error if a file is missing, changed, unlisted, a link or outside the folder,

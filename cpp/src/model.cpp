@@ -119,6 +119,8 @@ void Model::open(const std::string &stage, const Options &options) {
   if (!known)
     throw Error(INFDET_ERROR_BUNDLE, bundle.path + ": " + file + " has unexpected tensors; export again");
   if (live && stage != "head") request.shapes = step_shapes(bundle, entry);
+  const std::string fixed = bundle.fixed_shapes_file(file, options.precision, options.backend);
+  if (!fixed.empty()) (request.shapes.empty() ? request.fixed_file : request.file) = fixed;
   stages_[file] = open_stage(options.backend, request);
 }
 

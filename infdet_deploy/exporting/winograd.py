@@ -8,8 +8,8 @@ Convolutional Neural Networks"):
 3. Transform the results with Aᵀ to m×m outputs per tile, and join the tiles.
 
 A direct convolution needs 9·m² products per tile and pair of channels, this one (m+2)²: 36 instead of 144 for m = 4.
-All operators are plain ones. The graph contains the weights as they are, because transformed ones need 4 times the space;
-a backend transforms them once, when it compiles.
+All operators are plain ones. The graph contains the weights as they are, because transformed ones need 4 times the
+space; a backend transforms them once, when it compiles.
 
 The operators before and after the grouped convolution keep the channels last, as OpenVINO's convolutions do. OpenVINO
 removes the transposes between them only where the graph's shapes are fixed. With a varying T it copies every layer's

@@ -1,7 +1,7 @@
 """OpenVINO on the CPU."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
@@ -66,8 +66,10 @@ class OpenVinoStage(CompiledStage):
         """weights: memory that the compiled graph uses but does not own."""
         super().__init__(source.inputs, source.outputs)
         self._compiled, self._weights = compiled, weights
+        self._fixed: RepeatedShapes | None = None
         # Several calls at once may have several shapes, and one graph for each would need too much memory.
-        self._fixed = RepeatedShapes(source.fixed) if source.fixed and source.performance == "latency" else None
+        if source.fixed is not None and source.performance == "latency":
+            self._fixed = RepeatedShapes(source.fixed, compiled.release_memory)
         if source.performance == "throughput":
             self.concurrency = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._requests: SimpleQueue[openvino.InferRequest] = SimpleQueue()
@@ -77,7 +79,6 @@ class OpenVinoStage(CompiledStage):
     def compute(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         repeated = self._fixed.stage_for(feeds) if self._fixed else None
         if repeated is not None:
-            self._compiled.release_memory()  # of the last run with varying shapes
             return repeated.compute(feeds)
         request = self._requests.get()
         try:
@@ -114,8 +115,9 @@ class RepeatedShapes:
     long recording and for many clips of one length, but not for clips of many lengths.
     """
 
-    def __init__(self, source: StageSource) -> None:
-        self._source = source
+    def __init__(self, source: StageSource, release_plain: Callable[[], None]) -> None:
+        """release_plain: frees the memory of the layers' outputs in the graph for other shapes."""
+        self._source, self._release_plain = source, release_plain
         self._last: dict[str, tuple[int, ...]] = {}
         self._stage: OpenVinoStage | None = None  # for `_shapes`
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -124,10 +126,17 @@ class RepeatedShapes:
         """The stage for the shapes of these inputs; None if they are new or the stage's file has changed."""
         shapes = {name: feeds[name].shape for name in self._source.inputs}
         repeated, self._last = shapes == self._last, shapes
-        if repeated and shapes != self._shapes:
+        # Only one of the two graphs has its layers' outputs in memory, and none while the other is compiled.
+        if not repeated:
+            self.release_memory()
+        elif shapes != self._shapes:
+            self._release_plain()
             self.close()
             self._stage, self._shapes = self._open(replace(self._source, shapes=shapes)), shapes
-        return self._stage if shapes == self._shapes else None
+        if shapes != self._shapes or self._stage is None:
+            return None
+        self._release_plain()
+        return self._stage
 
     @staticmethod
     def _open(source: StageSource) -> OpenVinoStage | None:

@@ -142,6 +142,7 @@ def rewritten_bundle(tmp_path_factory):
     return load_bundle(path)
 
 
+@pytest.mark.slow  # exports a bundle
 def test_files(rewritten_bundle):
     """Only float32 towers have the second file; the others and the plain files stay as they are."""
     manifest = json.loads((rewritten_bundle.path / "manifest.json").read_text())
@@ -154,6 +155,7 @@ def test_files(rewritten_bundle):
     assert manifest["parity"]["float16"]["infrared_tower"].get("winograd") is None
 
 
+@pytest.mark.slow  # exports a bundle
 def test_second_clip_of_a_length(rewritten_bundle, monkeypatch):
     """It runs the Winograd graph, with the same features; another length runs the plain graph."""
     compiled = []
@@ -176,6 +178,7 @@ def test_second_clip_of_a_length(rewritten_bundle, monkeypatch):
         assert 0 < compare(features, first).relative_l2 < 1e-5
 
 
+@pytest.mark.slow  # exports a bundle
 def test_changed_file_is_not_run(rewritten_bundle, monkeypatch):
     """A file that changed after the bundle was checked is not compiled; the plain graph goes on."""
     clip = sample_frames(48, rewritten_bundle.size, seed=2)
@@ -190,6 +193,7 @@ def test_changed_file_is_not_run(rewritten_bundle, monkeypatch):
     assert np.array_equal(first, second)
 
 
+@pytest.mark.slow  # exports a bundle
 def test_incremental(rewritten_bundle):
     """Steps run the Winograd graph, with the features of the whole clip."""
     clip = sample_frames(60, rewritten_bundle.size, seed=3)
@@ -199,6 +203,7 @@ def test_incremental(rewritten_bundle):
         assert compare(np.concatenate(parts), detector.features(clip)["infrared_features"]).relative_l2 < 1e-5
 
 
+@pytest.mark.slow  # exports a bundle
 def test_verify_compares_both_files(rewritten_bundle):
     rows = list(stage_parity(rewritten_bundle, golden_references(rewritten_bundle)))
     assert {row.stage for row in rows} == {"infrared_tower", "head", "infrared_tower_stream"}

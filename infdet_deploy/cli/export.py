@@ -52,6 +52,14 @@ def export(
             "operators (Jetson's DLA, many NPUs). Scores stay the same.",
         ),
     ] = False,
+    winograd: Annotated[
+        bool,
+        typer.Option(
+            "--winograd",
+            help="Also write float32 towers with Winograd convolutions, which OpenVINO runs for live video and for "
+            "recordings of one length; for networks of the published size on a CPU.",
+        ),
+    ] = False,
     calibrate: Annotated[
         Path | None,
         typer.Option(
@@ -75,6 +83,7 @@ def export(
         incremental=incremental,
         whole_network=network,
         conv2d=conv2d,
+        winograd=winograd,
         calibrate=calibrate,
         max_map_drop=max_map_drop,
     )

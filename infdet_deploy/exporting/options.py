@@ -22,6 +22,8 @@ class ExportOptions:
     incremental: also write the incremental towers that `watch` needs.
     whole_network: also write all stages as one graph, frames in and scores out; this stores every weight twice.
     conv2d: write 3D convolutions and pools as 2D ones over shifted frames; scores stay the same.
+    winograd: also write the float32 towers with Winograd convolutions, which OpenVINO runs where shapes are fixed; only
+        towers that gain from them get such files.
     weights: also write the network's weights, which `verify` uses to compare stages with the network.
     calibrate: a data set or a folder of recordings, similar to the network's later input: for calibrating and checking
         int8, and for measuring float16's value ranges.
@@ -33,6 +35,7 @@ class ExportOptions:
     incremental: bool = True
     whole_network: bool = False
     conv2d: bool = False
+    winograd: bool = False
     weights: bool = True
     calibrate: Path | None = None
     max_map_drop: float | None = None
@@ -48,6 +51,8 @@ class ExportOptions:
             raise UsageError("int8 is made from float32 ONNX; add both")
         if self.incremental and "onnx" not in self.formats:
             raise UsageError("incremental towers are ONNX; add that format, or leave them out")
+        if self.winograd and (self.conv2d or "float32" not in self.precisions or "onnx" not in self.formats):
+            raise UsageError("winograd is for float32 ONNX with 3D operators; add float32, or leave conv2d out")
         if self.max_map_drop is not None and not (self.int8 and self.max_map_drop >= 0):
             raise UsageError("--max-map-drop is a number of 0 or more for int8; add int8, or leave --max-map-drop out")
         if self.calibrate is not None and not {"int8", "float16"} & set(self.precisions):

@@ -67,7 +67,7 @@ def _write_stage(
         for format in draft.options.formats:
             draft.report(f"{name} {precision} {format}")
             entry |= _write_file(draft, name, stage, precision, format, example)
-        if name in TOWERS and precision == "float32" and "onnx" in draft.options.formats and not draft.options.conv2d:
+        if name in TOWERS and precision == "float32" and draft.options.winograd:
             entry |= _write_winograd(draft, name)
         return entry
 

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.schema import FIXED_SHAPES
 from infdet_deploy.bundle.tolerances import compare
+from infdet_deploy.errors import UsageError
 from infdet_deploy.exporting import write_stages
 from infdet_deploy.exporting.bundle import export_bundle
 from infdet_deploy.exporting.incremental import write
@@ -137,7 +138,9 @@ def rewritten_bundle(tmp_path_factory):
             patch.setattr(module, "rewrite", partial(rewrite, choose=lambda layer: 4 if layer.in_time else None))
         precisions = ("float32", "float16")
         export_bundle(
-            random_network(preset("array")), path, ExportOptions(precisions, formats=("onnx",), weights=False)
+            random_network(preset("array")),
+            path,
+            ExportOptions(precisions, formats=("onnx",), weights=False, winograd=True),
         )
     return load_bundle(path)
 
@@ -210,5 +213,8 @@ def test_verify_compares_both_files(rewritten_bundle):
     assert all(row.passed for row in rows)
 
 
-def test_small_networks_have_no_winograd_file(stream_bundle):
+def test_it_is_written_on_request_only(stream_bundle):
     assert not list(stream_bundle.glob("*winograd*"))
+    for wrong in ({"conv2d": True}, {"precisions": ("float16",)}):
+        with pytest.raises(UsageError, match="winograd is for float32 ONNX"):
+            ExportOptions(winograd=True, **wrong)

@@ -12,7 +12,6 @@ from infdet_deploy.cli.app import app
 from infdet_deploy.cli.train import show_progress
 from infdet_deploy.config import read_json
 from infdet_deploy.console import finite, progress, say, table
-from infdet_deploy.detections import INFDET_CLASSES
 from infdet_deploy.errors import InfdetError
 from infdet_deploy.files import write_json
 from infdet_deploy.precision import Precision
@@ -126,7 +125,7 @@ def _print_accuracy(
     found: "Mapping[Precision, Mapping[str, Sequence[Detection]]]",
 ) -> None:
     """found: by precision, then by clip."""
-    from infdet_deploy.detections import compare_detections
+    from infdet_deploy.detections import INFDET_CLASSES, compare_detections
     from infdet_deploy.metrics.average_precision import mean_average_precision
     from infdet_deploy.metrics.thresholds import scored_instances
 

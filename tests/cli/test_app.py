@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from infdet_deploy.bundle.pretrained import FOLDER
 from infdet_deploy.cli.app import COMMANDS
 from infdet_deploy.cli.subjects import bundle_path, expect, kind_of, recording_paths, split_bundle
 from infdet_deploy.errors import InfdetError, UsageError, exit_status
@@ -229,10 +231,12 @@ def test_bundle_and_recordings_that_do_not_fit(things, words, message):
         split_bundle(words, "recording")
 
 
-def test_no_bundle_here(tmp_path, monkeypatch):
+def test_without_a_bundle_here_the_pretrained_one_is_used(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="no bundle here; name one"):
-        bundle_path(None)
+    assert bundle_path(None) == bundle_path(Path("pretrained")) == FOLDER
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("note: no bundle here, using `pretrained`; ")
+    assert second.startswith("note: the pretrained network has seen synthetic scenes only")
 
 
 def test_a_camera_is_no_recording(things):

@@ -179,7 +179,6 @@ def test_bisect_closes_a_stage_that_gives_other_outputs(tmp_path, monkeypatch):
         (["--self-test", "--data", "."], "--self-test excludes --data and --bisect"),
         (["--subset", "testing"], "add --data DIR"),
         (["--html", "."], "--html . is a folder"),
-        ([], "no bundle here; name one"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(command, options, said):

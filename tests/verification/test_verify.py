@@ -140,7 +140,7 @@ def test_only_a_backend_may_refuse_to_open_a_stage(tiny_bundle, monkeypatch, err
     entry = Contender("openvino", "float32")
     graph = SimpleNamespace(cut=lambda *_: ())
     runner = _Runner(entry, tiny_bundle, {})
-    monkeypatch.setattr("infdet_deploy.verification.stages.open_bundle_stage", refuse)
+    monkeypatch.setattr("infdet_deploy.runtime.backends.openvino.OpenVino.open_stage", refuse)
     monkeypatch.setattr("infdet_deploy.verification.bisect.open_stage", refuse)
     monkeypatch.setattr("infdet_deploy.verification.end_to_end.Detector", refuse)
     with pytest.raises(type(error)):

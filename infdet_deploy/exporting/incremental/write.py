@@ -45,7 +45,7 @@ def write_incremental(draft: Draft) -> None:
             parity = _write_tower(draft, tower, precision, spec, stream)
             draft.manifest["parity"][precision][name] = parity
             entry["files"]["onnx"][precision] = f"{name}.{precision}.onnx"
-        if FIXED_SHAPES in draft.manifest["stages"][tower]["files"]:
+        if draft.options.winograd and FIXED_SHAPES in draft.manifest["stages"][tower]["files"]:
             draft.manifest["parity"]["float32"][name]["winograd"] = _write_winograd(draft, tower, spec, stream)
     draft.manifest["stream"] = stream
 

@@ -208,7 +208,7 @@ class _Run:
                 checkpoint.save_state(self.out, state)
             left_s = (time.monotonic() - loop_started) / (step - first) * (config.steps - step)
             note = "" if validation is None else self._learnt_nothing(validation, step)
-            if step == first + _MEASURED_STEPS:
+            if step == first + _MEASURED_STEPS and not note:
                 note = f"{config.steps - first} steps take about {clock(left_s)}; fewer or more with --steps N"
             self.report(Progress("train", step, config.steps, *losses, rate, norm, validation, left_s, note))
             if stop and not is_over(config, values):

@@ -108,8 +108,6 @@ def _parse(folder: Path, data: bytes) -> dict[str, Any]:
         )
         json.dumps(manifest, ensure_ascii=False).encode("utf-8")  # no half of a surrogate pair
         _check_depth(manifest)
-    except UnicodeEncodeError:
-        raise damaged(folder, "a text in it is not valid Unicode") from None
     except (ValueError, RecursionError) as error:
         raise damaged(folder, error) from None
     if not isinstance(manifest, dict):

@@ -21,7 +21,7 @@ const std::map<std::string, Strings> kStagesOf = {
 };
 
 // Formats in the manifest whose files are ONNX: for all backends, or made for one of them.
-const std::set<std::string> kOnnxForms = {"onnx", "openvino", "onnxruntime", "tensorrt"};
+const std::set<std::string> kOnnxForms = {"onnx", "openvino", "openvino_fixed_shapes", "onnxruntime", "tensorrt"};
 
 // Typed access to the members of an object, with errors that name the member.
 class Reader {

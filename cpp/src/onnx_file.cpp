@@ -15,7 +15,7 @@
 namespace infdet::detail {
 namespace {
 
-// The operators of our exports, and those that exporters of other versions may write for the same networks.
+// Operators in our exports, and operators that other versions of the exporter may write for the same networks.
 const std::set<std::string> kOperators = {
     "Abs", "Add", "And", "AveragePool", "BatchNormalization", "Cast", "CastLike", "Ceil", "Clip", "Concat",
     "Constant", "ConstantOfShape", "Conv", "ConvTranspose", "DepthToSpace", "DequantizeLinear", "Div", "Equal",

@@ -22,7 +22,7 @@ from pathlib import Path
 from infdet_deploy.bundle.manifest import MANIFEST, is_file_name, read_manifest, short, write_manifest
 from infdet_deploy.bundle.onnx_file import fault
 from infdet_deploy.bundle.pretrained import bundle_folder, refuse_pretrained
-from infdet_deploy.bundle.schema import STAGES_OF, FileEntry, Incremental, Manifest, StageEntry
+from infdet_deploy.bundle.schema import FIXED_SHAPES, STAGES_OF, FileEntry, Incremental, Manifest, StageEntry
 from infdet_deploy.bundle.tolerances import PRECISIONS
 from infdet_deploy.detections import DetectionRule
 from infdet_deploy.errors import BundleError, UsageError
@@ -122,7 +122,7 @@ class Bundle:
 
     def fixed_shapes_file(self, backend: str, stage: str, precision: str) -> Path | None:
         """The file of one stage that a backend runs where the shapes of all inputs are fixed; None for no other."""
-        files = self.entry(stage).files.get(f"{backend}_fixed_shapes", {})
+        files = self.entry(stage).files.get(FIXED_SHAPES, {}) if backend == "openvino" else {}
         return self.path / files[precision] if precision in files else None
 
     def stage_file(self, stage: str, precision: str, format: str = "onnx") -> Path:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from infdet_deploy.bundle.manifest import short
 
-# The operators of our exports, and those that exporters of other versions may write for the same networks.
+# Operators in our exports, and operators that other versions of the exporter may write for the same networks.
 OPERATORS = frozenset({
     "Abs", "Add", "And", "AveragePool", "BatchNormalization", "Cast", "CastLike", "Ceil", "Clip", "Concat",
     "Constant", "ConstantOfShape", "Conv", "ConvTranspose", "DepthToSpace", "DequantizeLinear", "Div", "Equal",

@@ -1,7 +1,7 @@
 """The network that is installed with the package, as a bundle: small, and trained on synthetic scenes only.
 
 Wherever a bundle or a checkpoint is expected, the word `pretrained` stands for it, unless a file of that name exists.
-`tools/pretrained/` has the commands that made it.
+`tools/pretrained.py` has the commands that made it.
 """
 
 from pathlib import Path

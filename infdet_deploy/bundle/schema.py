@@ -19,13 +19,11 @@ TOWERS = ("infrared_tower", "flow_tower")
 # The stages of a network with these streams, in the order of the data flow.
 STAGES_OF = {"both": STAGES, "infrared": ("infrared_tower", "head"), "flow": ("fen", "flow_tower", "head")}
 
-# Formats in the manifest whose files are ONNX: for all backends, or made for one of them.
-ONNX_FORMATS = ("onnx", "openvino", "onnxruntime", "tensorrt")
-MAX_STATE_NUMBERS = 1 << 28  # far more than the state of any incremental tower
-
-
 # The format of ONNX files that OpenVINO runs instead of the plain ones where the shapes of all inputs are fixed.
 FIXED_SHAPES = "openvino_fixed_shapes"
+# Formats in the manifest whose files are ONNX: for all backends, or made for one of them.
+ONNX_FORMATS = ("onnx", "openvino", FIXED_SHAPES, "onnxruntime", "tensorrt")
+MAX_STATE_NUMBERS = 1 << 28  # far more than the state of any incremental tower
 
 
 def stream_stage(tower: str) -> str:

@@ -32,11 +32,9 @@ def stage_source(
     source = StageSource(
         path, precision, spec.input_names, spec.output_names, bundle.digest(path.name), shapes, performance
     )
-    return (
-        source
-        if fixed is None
-        else replace(source, fixed=replace(source, path=fixed, digest=bundle.digest(fixed.name)))
-    )
+    if fixed is None:
+        return source
+    return replace(source, fixed=replace(source, path=fixed, digest=bundle.digest(fixed.name)))
 
 
 def open_bundle_stage(

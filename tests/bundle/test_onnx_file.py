@@ -204,7 +204,7 @@ def test_a_bundle_with_external_data_is_refused(tmp_path):
         load_bundle(bundle)
 
 
-@pytest.mark.parametrize("form", ["openvino", "onnxruntime", "tensorrt"])
+@pytest.mark.parametrize("form", ["openvino", "openvino_fixed_shapes", "onnxruntime", "tensorrt"])
 def test_files_of_a_backend_are_checked_too(tmp_path, form):
     bundle = write_small_bundle(tmp_path / "small.infdet")
     (bundle / "fen.bin").write_bytes(helper.make_model(graph(initializer=[tensor()])).SerializeToString())

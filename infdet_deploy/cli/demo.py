@@ -97,7 +97,7 @@ def _fine_tune(data: Path, run: Path) -> None:
     if "result" not in state:
         settings = {"validate_every": STEPS // 2}
         options = infdet.TrainOptions(
-            preset="small", out=run, weights=Path(PRETRAINED), steps=STEPS, settings=settings, resume=bool(state)
+            out=run, weights=Path(PRETRAINED), steps=STEPS, settings=settings, resume=bool(state)
         )
         with show_progress() as show:
             infdet.train(data, options, show)

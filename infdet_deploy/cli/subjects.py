@@ -66,11 +66,13 @@ def bundle_path(path: Path | None) -> Path:
     """
     if path is not None and bundle_folder(path) == path:
         return expect(path, "bundle")
-    found = [] if path is not None else sorted(Path().glob("*.infdet"), key=lambda bundle: bundle.stat().st_mtime_ns)
-    if found:
-        say(f"note: using {found[-1]}, the newest bundle here")
-        return found[-1]
-    say(f"note: {NOTE}" if path is not None else f"note: no bundle here, using `pretrained`; {NOTE}")
+    why = ""
+    if path is None:
+        if found := sorted(Path().glob("*.infdet"), key=lambda bundle: bundle.stat().st_mtime_ns):
+            say(f"note: using {found[-1]}, the newest bundle here")
+            return found[-1]
+        why = "no bundle here, using `pretrained`; "
+    say(f"note: {why}{NOTE}")
     return FOLDER
 
 

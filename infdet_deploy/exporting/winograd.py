@@ -28,7 +28,7 @@ from onnx import helper, numpy_helper
 
 Array = npt.NDArray[np.float64]
 
-# The points at which the polynomials are evaluated, besides infinity; small ones and their inverses lose fewest digits.
+# Points at which the polynomials are evaluated, in addition to infinity. Small numbers and their inverses round least.
 POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 1.0, -1.0, 2.0, -2.0), 6: (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)}
 
 

@@ -15,13 +15,13 @@ from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig, preset
 from infdet_deploy.model.weights import load_network, with_config
 from infdet_deploy.training import run_folder
+from infdet_deploy.training.checkpoint import starting_network
 from infdet_deploy.training.dataset import load_dataset
 from infdet_deploy.training.distributed import launched_world
 from infdet_deploy.training.initialization import fresh_network
 from infdet_deploy.training.layers import prepare_for_training
 from infdet_deploy.training.loop import OnProgress, Progress, TrainResult, run_training
 from infdet_deploy.training.options import AblateOptions, TrainConfig
-from infdet_deploy.training.run_folder import checkpoint_file
 from infdet_deploy.training.train import SYNTHETIC, make_synthetic
 from infdet_deploy.training.validation import evaluate_network, still_flow_loss
 
@@ -116,7 +116,7 @@ def ablate(
         raise UsageError("ablate runs in one process; divide the rows among machines with --only")
     rows = choose(options.only)
     config = TrainConfig.from_json(options.changes())
-    initial = None if options.weights is None else load_network(checkpoint_file(options.weights))[0]
+    initial = starting_network(options.weights)
     base = preset(options.preset) if initial is None else initial.config
     if data is None:
         data = SYNTHETIC

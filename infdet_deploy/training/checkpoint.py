@@ -15,7 +15,13 @@ from infdet_deploy.detections import DetectionRule, default_rule
 from infdet_deploy.errors import TrainingError, first_line
 from infdet_deploy.files import whole_file
 from infdet_deploy.model.network import InfDetNet
-from infdet_deploy.training.run_folder import STATE
+from infdet_deploy.model.weights import load_network
+from infdet_deploy.training.run_folder import STATE, checkpoint_file
+
+
+def starting_network(weights: Path | None) -> InfDetNet | None:
+    """The network of a run, checkpoint or bundle from which a training starts; None without one."""
+    return None if weights is None else load_network(checkpoint_file(weights))[0]
 
 
 @dataclass

@@ -9,9 +9,8 @@ from typing import Any
 from infdet_deploy.datasets import open_dataset
 from infdet_deploy.errors import TrainingError
 from infdet_deploy.model.presets import Streams, preset
-from infdet_deploy.model.weights import load_network
+from infdet_deploy.training.checkpoint import starting_network
 from infdet_deploy.training.clip_cache import CACHE, cache_file, prepare_clips
-from infdet_deploy.training.run_folder import checkpoint_file
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,8 @@ def prepare_dataset(
     Raises TrainingError if no clip has frames; errors of `open_dataset`, `load_network` and `prepare_clips`.
     """
     options = options or PrepareOptions()
-    model = (
-        preset(options.preset) if options.weights is None else load_network(checkpoint_file(options.weights))[0].config
-    )
+    network = starting_network(options.weights)
+    model = preset(options.preset) if network is None else network.config
     if options.streams is not None:
         fusion = model.fusion if options.streams == model.streams else "sca" if options.streams == "both" else "none"
         model = dataclasses.replace(model, streams=options.streams, fusion=fusion)

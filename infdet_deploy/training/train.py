@@ -9,14 +9,15 @@ from infdet_deploy.datasets import open_dataset
 from infdet_deploy.errors import UsageError
 from infdet_deploy.model.network import InfDetNet
 from infdet_deploy.model.presets import ModelConfig, preset, preset_like
-from infdet_deploy.model.weights import load_network, with_config
+from infdet_deploy.model.weights import with_config
 from infdet_deploy.synthetic.dataset import FPS, VERSION, SynthesizeOptions, synthesize
+from infdet_deploy.training.checkpoint import starting_network
 from infdet_deploy.training.distributed import process_group
 from infdet_deploy.training.interrupts import sigterm_as_interrupt
 from infdet_deploy.training.loop import OnProgress, Progress, TrainResult, run_training
 from infdet_deploy.training.options import TrainConfig, TrainOptions
 from infdet_deploy.training.plan import TrainingPlan, measure_plan
-from infdet_deploy.training.run_folder import RUN, checkpoint_file, newest_run, next_run, read_run
+from infdet_deploy.training.run_folder import RUN, newest_run, next_run, read_run
 
 SYNTHETIC = Path("data/synthetic")
 SYNTHETIC_CLIPS = 120
@@ -36,7 +37,8 @@ def train(
     options = options or TrainOptions()
     out = newest_run() if options.resume and options.out is None else options.out
     run = read_run(out) if options.resume and out is not None else {}
-    like = _like(options)
+    initial = starting_network(options.weights)
+    like = options.preset if initial is None else preset_like(initial.config)
     config = TrainConfig.from_json(run.get("training", {}) | options.changes(like))
     with sigterm_as_interrupt(), process_group(config.device) as world:
         report = on_progress if on_progress is not None and world.is_main else lambda progress: None
@@ -47,7 +49,7 @@ def train(
             with world.main_first():
                 if world.is_main:
                     make_synthetic(data, report)
-        model, network, notes = _starting_point(Path(data), options, config, run, out)
+        model, network, notes = _starting_point(Path(data), options, config, initial, run, out)
         if not options.resume:
             config = _with_steps(Path(data), options, config, like)
         begin = f"preset {options.preset}" if options.weights is None else f"from {options.weights}"
@@ -77,20 +79,14 @@ def plan_training(
             f"--dry-run makes no data and {SYNTHETIC} does not exist; run `infdet-deploy dataset synth {SYNTHETIC}` "
             "first, or name your own data with --data"
         )
-    like = _like(options)
+    initial = starting_network(options.weights)
+    like = options.preset if initial is None else preset_like(initial.config)
     config = TrainConfig.from_json(options.changes(like))
     with process_group(config.device) as world:
-        model, network, _ = _starting_point(Path(data or SYNTHETIC), options, config, {}, Path())
+        model, network, _ = _starting_point(Path(data or SYNTHETIC), options, config, initial, {}, Path())
         config = _with_steps(Path(data or SYNTHETIC), options, config, like)
         report = on_progress if on_progress is not None and world.is_main else lambda progress: None
         return measure_plan(open_dataset(data or SYNTHETIC), model, config, network, world, report)
-
-
-def _like(options: TrainOptions) -> str:
-    """The preset whose settings fit the network that these options train."""
-    if options.weights is None:
-        return options.preset
-    return preset_like(load_network(checkpoint_file(options.weights))[0].config)
 
 
 def _with_steps(data: Path, options: TrainOptions, config: TrainConfig, like: str) -> TrainConfig:
@@ -104,10 +100,17 @@ def _with_steps(data: Path, options: TrainOptions, config: TrainConfig, like: st
 
 
 def _starting_point(
-    data: Path, options: TrainOptions, config: TrainConfig, run: dict[str, Any], out: Path
+    data: Path,
+    options: TrainOptions,
+    config: TrainConfig,
+    network: InfDetNet | None,
+    run: dict[str, Any],
+    out: Path,
 ) -> tuple[ModelConfig, InfDetNet | None, list[str]]:
-    """The network to train, as configuration and weights (None if they are random), and notes for the user."""
-    network = None if options.weights is None else load_network(checkpoint_file(options.weights))[0]
+    """The network to train, as configuration and weights (None if they are random), and notes for the user.
+
+    network: of `options.weights`.
+    """
     model = preset(options.preset) if network is None else network.config
     if run:
         model = ModelConfig.from_json(run["model"], f"{out / RUN}: model")

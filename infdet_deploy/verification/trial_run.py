@@ -118,7 +118,7 @@ def _failed(why: str, time_s: float) -> TrialRun:
 def _run_child(bundle: Path, budget: TrialBudget, report: IO[bytes]) -> int | None:
     """The child's exit status, or None after it was stopped because its time was up."""
     memory = int(budget.memory_gb * 1e9)
-    # -P: modules beside the bundle, in the current folder, are not imported
+    # -P: do not import modules from the current folder, where a bundle may have left some
     line = [sys.executable, "-P", "-m", __name__, os.path.abspath(bundle), str(memory), str(os.getpid())]
     child = subprocess.Popen(
         line, stdin=subprocess.DEVNULL, stdout=report, stderr=subprocess.DEVNULL, start_new_session=True,

@@ -11,7 +11,7 @@ HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.8,\n{}\n#EXT-X-ENDLIST\n"
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory):
-    """A folder with a segment, and beside it a folder with a video of somebody else."""
+    """A folder with a segment, next to a folder with somebody else's video."""
     disk = tmp_path_factory.mktemp("disk")
     for folder in ("mine", "theirs"):
         (disk / folder).mkdir()

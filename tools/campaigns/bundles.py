@@ -12,15 +12,13 @@ import os
 import random
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.manifest import MANIFEST, write_manifest
 from infdet_deploy.files import sha256
 from tests.bundle.running_bundle import write_running_bundle
-from tools.campaigns.common import Tally, change_bytes, finish, options
-from tools.campaigns.manifests import Accepts
+from tools.campaigns.common import Accepts, Tally, change_bytes, run_with_library
 
 # Parts of ONNX files: operators, domains, external data, functions, numbers without end.
 PIECES = (
@@ -79,18 +77,5 @@ def campaign(folder: Path, count: int, seed: int = 0, accepts: Accepts | None = 
     return tally
 
 
-def main() -> int:
-    parser = options(__doc__, 10_000)
-    parser.add_argument("--library", type=Path, help="libinfdet_parity.so, to compare the verdicts")
-    given = parser.parse_args()
-    accepts = None
-    if given.library is not None:
-        from tests.cpp.parity import Parity
-
-        accepts = Parity(given.library).accepts
-    folder = Path(tempfile.mkdtemp(prefix="bundles-")) / "bundle.infdet"
-    return finish(campaign(folder, given.count, given.seed, accepts), "bundles")
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_with_library(__doc__, "bundles", "bundle.infdet", campaign))

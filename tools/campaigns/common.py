@@ -4,12 +4,14 @@ import argparse
 import faulthandler
 import random
 import signal
+import tempfile
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from infdet_deploy.errors import InfdetError
 from infdet_deploy.text import visible  # as the command line prints it
@@ -17,6 +19,7 @@ from infdet_deploy.text import visible  # as the command line prints it
 LIMIT_S = 10.0  # for one input
 MAX_MESSAGE = 1000  # characters; a message that quotes a whole file helps nobody
 ACCEPTED, REFUSED = "accepted", "refused"
+Accepts = Callable[[Path], tuple[bool, str]]  # the verdict of another reader, and its message
 
 
 @dataclass
@@ -96,6 +99,22 @@ def options(text: str, default_count: int) -> argparse.ArgumentParser:
     parser.add_argument("--count", type=int, default=default_count, help="inputs [default: %(default)s]")
     parser.add_argument("--seed", type=int, default=0)
     return parser
+
+
+def run_with_library(
+    text: str | None, name: str, bundle: str, campaign: Callable[[Path, int, int, Accepts | None], Tally]
+) -> int:
+    """Run a campaign on a bundle folder, with --library also through the C++ library; returns the exit status."""
+    parser = options(text or "", 10_000)
+    parser.add_argument("--library", type=Path, help="libinfdet_parity.so, to compare the verdicts")
+    given = parser.parse_args()
+    accepts = None
+    if given.library is not None:
+        from tests.cpp.parity import Parity
+
+        accepts = Parity(given.library).accepts
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-")) / bundle
+    return finish(campaign(folder, given.count, given.seed, accepts), name)
 
 
 def finish(tally: Tally, name: str) -> int:

@@ -12,8 +12,7 @@ import json
 import random
 import re
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,7 @@ from infdet_deploy.bundle.loading import load_bundle
 from infdet_deploy.bundle.manifest import MANIFEST, seal
 from infdet_deploy.bundle.schema import TOWERS
 from tests.bundle.small_bundle import small_manifest, write_small_bundle
-from tools.campaigns.common import Tally, change_bytes, finish, options
-
-Accepts = Callable[[Path], tuple[bool, str]]  # the verdict of another reader, and its message
+from tools.campaigns.common import Accepts, Tally, change_bytes, run_with_library
 
 VALUES = [
     None, True, False, 0, 1, -1, 2, 8, 64, 999, 1000, 2**31, 2**53 + 1, 2**63, 2**64, 10**400, 1.0, 64.0, 1e308, 1e-320,
@@ -129,18 +126,5 @@ def campaign(folder: Path, count: int, seed: int = 0, accepts: Accepts | None = 
     return tally
 
 
-def main() -> int:
-    parser = options(__doc__, 10_000)
-    parser.add_argument("--library", type=Path, help="libinfdet_parity.so, to compare the verdicts")
-    given = parser.parse_args()
-    accepts = None
-    if given.library is not None:
-        from tests.cpp.parity import Parity
-
-        accepts = Parity(given.library).accepts
-    folder = Path(tempfile.mkdtemp(prefix="manifests-")) / "small.infdet"
-    return finish(campaign(folder, given.count, given.seed, accepts), "manifests")
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_with_library(__doc__, "manifests", "small.infdet", campaign))

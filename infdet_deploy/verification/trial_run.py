@@ -167,10 +167,10 @@ def _compare(path: Path) -> Iterator[tuple[str, str]]:
 
 def _child(bundle: str, memory: str, parent: str) -> None:
     from infdet_deploy.processes import end_with
+    from infdet_deploy.system import peak_memory_bytes
 
     end_with(int(parent))
     _limit(int(memory))
-    import resource
 
     backends: dict[str, None] = {}
     comparisons, failures = 0, []
@@ -181,7 +181,7 @@ def _child(bundle: str, memory: str, parent: str) -> None:
             failures += [failure] if failure else []
     except Exception as error:  # of whatever type: nothing here may end without a report
         failures.append(one_line(error) or f"{type(error).__name__}: {reason(error)}")
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000  # kB on Linux
+    peak_mb = peak_memory_bytes() / 1e6
     print(
         json.dumps({"comparisons": comparisons, "backends": list(backends), "failures": failures, "peak_mb": peak_mb})
     )

@@ -173,7 +173,9 @@ def test_a_registered_backend_works_like_a_built_in_one(distribution, bundle, ti
     rows = list(stage_parity(bundle, [stage_tensors(load_golden(bundle))], contenders=[contender]))
     assert {row.stage for row in rows} >= set(bundle.stages)
     assert all(row.passed for row in rows)
-    assert examine().to_dict()["backends"]["plugin"] == {"available": True, "precisions": ["float32"], "refused": []}
+    assert examine().to_dict()["backends"]["plugin"] == {
+        "available": True, "precisions": ["float32"], "refused": [], "frames_per_s": None, "error": None
+    }  # fmt: skip
     with pytest.raises(UsageError, match=r"no backend 'other'; backends are openvino, .*, tensorrt, plugin"):
         get_backend("other")
 
